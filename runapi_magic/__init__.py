@@ -1,0 +1,67 @@
+"""Make and edit images from a notebook with RunAPI.
+
+``%load_ext runapi_magic`` gives the cells ``%%gpt_image`` and ``%%gpt_edit`` and the command
+``%runapi``; ``generate`` and ``edit`` do the same from Python.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from runapi_magic.api import edit, generate, remove_background, upscale
+    from runapi_magic.errors import RunAPIError
+    from runapi_magic.generation import Generation
+    from runapi_magic.images import GeneratedImage
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GeneratedImage",
+    "Generation",
+    "RunAPIError",
+    "edit",
+    "generate",
+    "load_ipython_extension",
+    "remove_background",
+    "unload_ipython_extension",
+    "upscale",
+]
+
+_HOMES = {
+    "GeneratedImage": "images",
+    "Generation": "generation",
+    "RunAPIError": "errors",
+    "edit": "api",
+    "generate": "api",
+    "remove_background": "api",
+    "upscale": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(ipython: InteractiveShell) -> None:
+    """Add the magics: ``%load_ext runapi_magic``."""
+    from runapi_magic.magics import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: InteractiveShell) -> None:
+    """Take the magics away again: ``%unload_ext runapi_magic``."""
+    from runapi_magic.magics import unload
+
+    unload(ipython)

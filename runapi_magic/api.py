@@ -1,0 +1,140 @@
+"""The Python door: what the magics do, as functions.
+
+Each function returns a Generation at once (in a script or in terminal IPython: when it is done).
+``await`` it for the pictures; as the last line of a cell it shows itself.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.getipython import get_ipython
+
+from runapi_magic.loop import Audience, audience, launch
+from runapi_magic.session import Session, current_session
+from runapi_magic.sources import as_source
+
+if TYPE_CHECKING:
+    from runapi_magic.generation import Generation
+    from runapi_magic.settings import Settings
+
+
+def open_session(settings: Settings | None = None) -> Session:
+    """Return this process's session, fit for where it runs."""
+    session = current_session(settings)
+    if session.launch == session.start:
+        session.launch = partial(launch, session)
+        _teach_display(session)
+    return session
+
+
+def _teach_display(session: Session) -> None:
+    """Let a Generation that is a cell's last line show itself, live, in a kernel."""
+    shell = get_ipython()
+    if getattr(shell, "kernel", None) is None:
+        return
+    from runapi_magic.generation import Generation
+
+    def show_itself(generation: Generation) -> None:
+        show(generation, session)
+
+    shell.display_formatter.ipython_display_formatter.for_type(Generation, show_itself)
+
+
+def show(generation: Generation, session: Session) -> None:
+    """Show a generation in the output of the cell that runs now, unless it is there already."""
+    from runapi_magic.display import View, current_cell, show_in_terminal
+
+    who = audience()
+    if who in {Audience.TERMINAL, Audience.NONE}:
+        show_in_terminal(generation)
+    elif generation.shown_in is None or generation.shown_in != current_cell():
+        View(generation, session, who, _toolbar(session))
+
+
+def _toolbar(session: Session) -> Any:
+    if not session.settings.toolbar:
+        return None
+
+    def show_toolbar(*place: Any) -> None:
+        # ipywidgets is imported when the first placeholder is on the screen, not before.
+        from runapi_magic.widgets.toolbar import show_toolbar
+
+        show_toolbar(*place)
+
+    return show_toolbar
+
+
+def generate(
+    prompt: str,
+    *,
+    sources: list[Any] | None = None,
+    mask: Any = None,
+    model: str | None = None,
+    count: int = 1,
+    aspect_ratio: str | None = None,
+    output_resolution: str | None = None,
+    **params: Any,
+) -> Generation:
+    """Make pictures from a prompt.
+
+    Args:
+        prompt: What to see.
+        sources: Pictures to start from: URLs, paths, GeneratedImages, Generations, Pillow images
+            or encoded pictures.
+        mask: The part to change, for models that take one.
+        model: RunAPI's name of the model; by default ``RunAPIMagics.model``.
+        count: Number of pictures, 1 or more; each is paid for.
+        aspect_ratio: For example ``16:9``; by default the model's own choice.
+        output_resolution: ``1k``, ``2k`` or ``4k``; by default the model's own choice.
+        params: The model's other fields, by RunAPI's names.
+
+    Raises:
+        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+    """
+    return open_session().generate(
+        prompt,
+        sources=[as_source(source) for source in sources or ()],
+        mask=None if mask is None else as_source(mask),
+        model=model,
+        count=count,
+        aspect_ratio=aspect_ratio,
+        output_resolution=output_resolution,
+        **params,
+    )
+
+
+def edit(source: Any, instruction: str, **fields: Any) -> Generation:
+    """Edit a picture, or several together, by an instruction.
+
+    Args:
+        source: A picture in any of the forms that ``generate`` takes, or a list of them.
+        instruction: What to change.
+        fields: As for ``generate``.
+
+    Raises:
+        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+    """
+    many = list(source) if isinstance(source, list | tuple) else [source]
+    return generate(instruction, sources=many, **fields)
+
+
+def upscale(source: Any, factor: int = 2, **fields: Any) -> Generation:
+    """Enlarge a picture with Topaz: 1, 2 or 4 times.
+
+    Raises:
+        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+    """
+    fields.setdefault("model", "topaz-upscale-image")
+    return edit(source, "", upscale_factor=factor, **fields)
+
+
+def remove_background(source: Any, **fields: Any) -> Generation:
+    """Take a picture's background away with Recraft; the result has transparency.
+
+    Raises:
+        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+    """
+    fields.setdefault("model", "recraft-remove-background")
+    return edit(source, "", **fields)

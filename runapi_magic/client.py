@@ -1,0 +1,355 @@
+"""RunAPI's calls: create a task, look at it, upload a source, download a picture, balance.
+
+Both published route families are spoken. A create goes to the family that its model's name
+belongs to; where that family's path does not exist (404 or 405, so nothing was created) the other
+is tried once, and what worked is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from runapi_magic.errors import (
+    MAYBE_CHARGED,
+    ConnectionFailedError,
+    DownloadError,
+    NotFoundError,
+    UnsafeURLError,
+)
+from runapi_magic.tasks import Task, parse_task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runapi_magic.models import Family
+    from runapi_magic.requests import ImageRequest
+    from runapi_magic.transport import Answer, Transport
+
+_LOOK_BUDGET = 60.0  # seconds for one look with its retries; the polling goes on after it
+_NO_SUCH_ROUTE = {404, 405}
+_CHUNK = 64 * 1024  # bytes
+_MEGABYTE = 1_000_000
+
+_MAGIC_BYTES = {
+    "png": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "jpg": re.compile(rb"\xff\xd8\xff"),
+    "webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "gif": re.compile(rb"GIF8[79]a"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One create as it goes over the wire. Repeating it means these bytes and this key.
+
+    Attributes:
+        idempotency_key: Makes the service answer a repeat with the same task.
+        family: The route family.
+        path: The path of the POST.
+        body: The JSON, encoded.
+        status_paths: Where the task's status may be found; ``{id}`` stands for the task's id.
+    """
+
+    idempotency_key: str
+    family: Family
+    path: str
+    body: bytes
+    status_paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What a create answered.
+
+    Attributes:
+        task: The task, with an id.
+        status_paths: Where to look for its status, the likeliest first.
+        retry_after: Seconds that the service asks to wait before the first look.
+    """
+
+    task: Task
+    status_paths: tuple[str, ...]
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at a task showed.
+
+    Attributes:
+        task: The task at that moment.
+        path: The path that answered; the next look asks it first.
+        retry_after: Seconds that the service asks to wait before the next look.
+    """
+
+    task: Task
+    path: str
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The account's money, in US cents."""
+
+    balance_cents: int
+    spent_cents_today: int
+    spent_cents_total: int
+
+
+def new_idempotency_key() -> str:
+    """Return a key for one logical task."""
+    return f"runapi-magic-{uuid.uuid4()}"
+
+
+@dataclass(slots=True)
+class Client:
+    """RunAPI's calls over one transport.
+
+    Attributes:
+        transport: The HTTP clients.
+        families: The family that answered, by service and action.
+    """
+
+    transport: Transport
+    families: dict[tuple[str, str], Family] = field(default_factory=dict)
+
+    async def create(
+        self,
+        request: ImageRequest,
+        *,
+        before: Callable[[Attempt], Awaitable[None]],
+        count: int = 1,
+        source_urls: tuple[str, ...] = (),
+        mask_url: str | None = None,
+        budget: float = 120.0,
+    ) -> Created:
+        """Create one task of a request.
+
+        Args:
+            request: A validated request.
+            before: Awaited with each attempt before anything leaves, to write it down.
+            count: Number of pictures of this task.
+            source_urls: The sources' addresses.
+            mask_url: The mask's address.
+            budget: Seconds for one attempt with its repeats.
+
+        Raises:
+            RunAPIError: The service refused, or no answer came.
+        """
+        service, action = request.catalogue.service, request.action.name
+        first = self.families.get((service, action), request.catalogue.family)
+        other: Family = "flat" if first == "namespaced" else "namespaced"
+        refused: NotFoundError | None = None
+        for family in (first, other):
+            body = request.body(family, count=count, source_urls=source_urls, mask_url=mask_url)
+            attempt = _attempt(service, action, family, body)
+            await before(attempt)
+            try:
+                created = await self.post(attempt, budget=budget)
+            except NotFoundError as error:
+                # Only "no such route" is certain to have created nothing.
+                if error.status_code not in _NO_SUCH_ROUTE or error.task_id:
+                    raise
+                refused = refused or error
+                continue
+            self.families[service, action] = family
+            return created
+        assert refused is not None
+        raise refused
+
+    async def post(self, attempt: Attempt, *, budget: float = 120.0) -> Created:
+        """Send an attempt, or send it once more: the same task, never a second one.
+
+        Raises:
+            RunAPIError: The service refused, or no answer came.
+        """
+        answer = await self.transport.request(
+            "POST",
+            attempt.path,
+            body=attempt.body,
+            idempotency_key=attempt.idempotency_key,
+            budget=budget,
+            read=_created_task,
+        )
+        task = _created_task(answer)
+        paths = tuple(
+            path.replace("{id}", quote(task.id, safe="")) for path in attempt.status_paths
+        )
+        location = answer.headers.get("location")
+        if location:
+            try:
+                paths = (self.transport.same_origin(location), *paths)
+            except UnsafeURLError:
+                pass  # another origin is never asked with the key; the usual paths are
+        return Created(task, paths, answer.retry_after)
+
+    async def get(self, task_id: str, paths: tuple[str, ...]) -> Look:
+        """Look at a task, asking each path in turn until one knows it.
+
+        Args:
+            task_id: The task's id.
+            paths: Where its status may be, the likeliest first.
+
+        Raises:
+            NotFoundError: No path knows the task.
+            RunAPIError: The service refused, or no answer came.
+        """
+        unknown: NotFoundError | None = None
+        for path in paths:
+            try:
+                answer = await self.transport.request("GET", path, budget=_LOOK_BUDGET)
+            except NotFoundError as error:
+                unknown = unknown or error
+                continue
+            task = parse_task(answer.json())
+            return Look(replace(task, id=task_id), path, answer.retry_after)
+        assert unknown is not None, "a task has at least one path"
+        raise unknown
+
+    async def upload(self, content: bytes, filename: str) -> str:
+        """Upload a picture and return its address, good for about an hour.
+
+        Three steps as published: prepare, PUT to the store without the key, confirm.
+
+        Raises:
+            RunAPIError: The service or the store refused, or no answer came.
+        """
+        checksum = base64.b64encode(hashlib.md5(content).digest()).decode()  # noqa: S324 (published)
+        prepared = await self._post_json(
+            "/api/v1/files/prepare",
+            {"filename": filename, "byte_size": len(content), "checksum": checksum},
+        )
+        headers = prepared.get("headers")
+        await self.transport.put(
+            _text(prepared, "upload_url"),
+            {str(name): str(value) for name, value in headers.items()}
+            if isinstance(headers, Mapping)
+            else {},
+            content,
+        )
+        confirmed = await self._post_json(
+            "/api/v1/files/confirm", {"signed_id": _text(prepared, "signed_id")}
+        )
+        return _text(confirmed, "url")
+
+    async def _post_json(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        # Uploads cost nothing, so a key that makes the repeat harmless may be made up here.
+        answer = await self.transport.request(
+            "POST", path, body=_encode(body), idempotency_key=new_idempotency_key()
+        )
+        return _object(answer)
+
+    async def download(self, url: str, into: Path, *, max_megabytes: float) -> str:
+        """Fetch a picture into a file, without the key, and return its kind by its bytes.
+
+        Args:
+            url: The picture's address.
+            into: The file to write; it exists and is empty.
+            max_megabytes: Largest size, millions of bytes.
+
+        Returns:
+            ``png``, ``jpg``, ``webp`` or ``gif``.
+
+        Raises:
+            DownloadError: The address does not answer with a picture, or the picture is too large.
+            UnsafeURLError: The address is refused.
+        """
+        most = int(max_megabytes * _MEGABYTE)
+        size, kind = 0, None
+        async with self.transport.stream(url) as response:
+            with into.open("wb") as file:
+                async for chunk in response.aiter_bytes(_CHUNK):
+                    if kind is None:
+                        kind = _picture_kind(chunk, response.headers.get("content-type", ""))
+                    size += len(chunk)
+                    if size > most:
+                        raise DownloadError(
+                            f"The picture is larger than {max_megabytes:g} MB.",
+                            todo="%config RunAPIMagics.max_download_mb allows more.",
+                        )
+                    await asyncio.to_thread(file.write, chunk)
+        if kind is None:
+            raise DownloadError("The picture's address answered with nothing.")
+        return kind
+
+    async def balance(self) -> Balance:
+        """Return the account's balance.
+
+        Raises:
+            RunAPIError: The service refused, or no answer came.
+        """
+        data = _object(await self.transport.request("GET", "/api/v1/me/balance"))
+        cents = [
+            value if isinstance(value := data.get(name), int) else 0
+            for name in ("balance_cents", "spent_cents_today", "spent_cents_total")
+        ]
+        return Balance(*cents)
+
+
+def _attempt(service: str, action: str, family: Family, body: Mapping[str, Any]) -> Attempt:
+    namespaced, flat = f"/api/v1/{service}/{action}", f"/v1/{action}"
+    by_task = ("/v1/tasks/{id}", "/api/v1/tasks/{id}")
+    if family == "flat":
+        # The guide does not publish its status path: ask where one would look.
+        status = (f"{flat}/{{id}}", by_task[0], f"{namespaced}/{{id}}", by_task[1])
+    else:
+        status = (f"{namespaced}/{{id}}", by_task[1])
+    return Attempt(
+        new_idempotency_key(),
+        family,
+        flat if family == "flat" else namespaced,
+        _encode(body),
+        status,
+    )
+
+
+def _created_task(answer: Answer) -> Task:
+    """Read a create answer; without an id in it or in its headers it is no answer."""
+    task = parse_task(answer.json()) if answer.body.strip() else parse_task({})
+    task_id = task.id or answer.headers.get("x-runapi-task-id", "")
+    if not task_id:
+        location = answer.headers.get("location", "")
+        task_id = location.rstrip("/").rpartition("/")[2] if "/tasks/" in location else ""
+    if not task_id:
+        raise ConnectionFailedError(
+            "RunAPI answered without a task id.",
+            arrived=True,
+            charged=MAYBE_CHARGED,
+            request_id=answer.headers.get("x-request-id"),
+        )
+    return task.with_id(task_id)
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _object(answer: Answer) -> Mapping[str, Any]:
+    data = answer.json()
+    if not isinstance(data, Mapping):
+        raise ConnectionFailedError("The answer is not one of RunAPI's: it is no object.")
+    return data
+
+
+def _text(data: Mapping[str, Any], name: str) -> str:
+    value = data.get(name)
+    if not isinstance(value, str) or not value:
+        raise ConnectionFailedError(f"RunAPI's answer has no {name}.")
+    return value
+
+
+def _picture_kind(start: bytes, content_type: str) -> str:
+    for kind, pattern in _MAGIC_BYTES.items():
+        if pattern.match(start):
+            return kind
+    shown = content_type.partition(";")[0].strip() or "unknown"
+    raise DownloadError(f"What came is no PNG, JPEG, WEBP or GIF picture (sent as {shown[:60]}).")

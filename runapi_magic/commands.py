@@ -1,0 +1,158 @@
+"""What ``%runapi`` does: one function a command, each returning what to print."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+from typing import TYPE_CHECKING
+
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.models import CATALOGUE, Action
+from runapi_magic.settings import resolve_access, save_key
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from runapi_magic.session import Session
+
+    Command = Callable[[Session, list[str]], "str | Awaitable[str]"]
+
+
+def find(line: str) -> tuple[Command, list[str]]:
+    """Return the command that a line names, and its arguments.
+
+    Raises:
+        InvalidRequestError: There is no such command.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        words = line.split()
+    name, *arguments = words or ["status"]
+    if name not in COMMANDS:
+        raise InvalidRequestError(
+            f"%runapi knows no {name!r}.", todo=f"It knows {', '.join(COMMANDS)}."
+        )
+    return COMMANDS[name], arguments
+
+
+def status(session: Session, _arguments: list[str]) -> str:
+    """Say what answers, with which key, and where pictures go."""
+    settings = session.settings
+    if session.simulator is not None:
+        speed = session.simulator.speed
+        lines = [
+            f"Service    simulator in this kernel, {speed:g} times as fast as life",
+            "           Pictures and costs are simulated; nothing leaves this machine.",
+        ]
+    else:
+        access = resolve_access(settings)
+        key = f"{access.key} from {access.key_source}" if access.key else "none"
+        lines = [
+            f"Service    {access.base_url} ({access.base_url_source})",
+            f"Key        {key}",
+        ]
+        if not access.key:
+            lines.append("           %runapi login stores one; %runapi simulator on needs none.")
+    lines += [
+        f"Model      {settings.model}",
+        f"Pictures   {settings.image_dir}",
+    ]
+    if session.journal is not None:
+        lines.append(f"Journal    {session.journal.path}")
+    return "\n".join([*lines, *(f"Note: {notice}" for notice in session.notices)])
+
+
+def models(_session: Session, _arguments: list[str]) -> str:
+    """List the catalogue: each model's actions, fields and indicative price."""
+    lines = []
+    for model in CATALOGUE:
+        lines.append(f"{model.name}  ({model.title})")
+        for verb, action in (("generate", model.text), ("edit", model.edit)):
+            if action is not None:
+                lines.append(f"    {verb}: {_fields(action)}")
+        if model.price is not None:
+            prices = ", ".join(
+                f"{value} {usd:.2f}".strip() for value, usd in model.price.usd.items()
+            )
+            by = f" by {model.price.by}" if model.price.by else ""
+            lines.append(f"    USD a task{by}: {prices} (estimate, mid 2026)")
+    lines.append("Other names go through to RunAPI as they are; -p sets any other field.")
+    return "\n".join(lines)
+
+
+def _fields(action: Action) -> str:
+    words = []
+    if action.source_field:
+        most = action.sources[1]
+        words.append("1 source" if most == 1 else f"1 to {most} sources")
+    for parameter in action.parameters:
+        values = "|".join(map(str, parameter.choices)) or parameter.kind.__name__
+        needed = " (required)" if parameter.required else ""
+        words.append(f"{parameter.name}={values}{needed}")
+    return "; ".join(words) or "no fields"
+
+
+def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
+    """Say what the account has left and what it spent."""
+    service = session.service()
+    service.access.require_key()
+
+    async def ask() -> str:
+        found = await service.client.balance()
+        simulated = "  (simulated)" if service.speed else ""
+        return (
+            f"Balance ${found.balance_cents / 100:.2f}{simulated}\n"
+            f"Spent today ${found.spent_cents_today / 100:.2f},"
+            f" in total ${found.spent_cents_total / 100:.2f}"
+        )
+
+    return ask()
+
+
+def simulator(session: Session, arguments: list[str]) -> str:
+    """Switch the simulator on (``on [--speed X]``) or ``off``."""
+    match arguments:
+        case ["on", *rest]:
+            session.simulator_on(_speed(rest))
+            assert session.simulator is not None
+            return (
+                f"Simulator on, {session.simulator.speed:g} times as fast as life. Pictures and"
+                " costs are simulated: nothing is sent, nothing is charged."
+            )
+        case ["off"]:
+            session.simulator_off()
+            return "Simulator off. From now on pictures are made by RunAPI, and are paid for."
+        case _:
+            raise InvalidRequestError(
+                "%runapi simulator needs on or off.", todo="%runapi simulator on [--speed X]"
+            )
+
+
+def _speed(arguments: list[str]) -> float:
+    match arguments:
+        case []:
+            return 1.0
+        case ["--speed", value]:
+            try:
+                return float(value)
+            except ValueError:
+                pass
+    raise InvalidRequestError(
+        f"{' '.join(arguments)!r} is no speed.", todo="%runapi simulator on --speed 10"
+    )
+
+
+def login(_session: Session, _arguments: list[str]) -> str:
+    """Ask for the key without showing it, and keep it in the RunAPI CLI's private file."""
+    path = save_key(getpass.getpass("RunAPI key (it is not shown): "))
+    return f"The key is in {path}, readable by you alone. %runapi status shows what is used."
+
+
+COMMANDS: dict[str, Command] = {
+    "status": status,
+    "models": models,
+    "balance": balance,
+    "simulator": simulator,
+    "login": login,
+}

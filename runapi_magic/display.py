@@ -1,0 +1,309 @@
+"""What a cell shows: placeholder and progress, then picture and caption, or an error.
+
+Pictures and captions are plain output that needs no kernel and no script to be seen. Each place of
+a picture is two displays that are updated: the picture, and its caption below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.getipython import get_ipython
+from IPython.display import DisplayHandle, display
+
+from runapi_magic.loop import Audience, parent_message, running_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runapi_magic.errors import RunAPIError
+    from runapi_magic.generation import Generation, Slot
+    from runapi_magic.images import GeneratedImage
+    from runapi_magic.session import Session
+
+_TICK = 1.0  # seconds between two updates of the progress
+_SQUARE = (1.0, 1.0)
+_LONGEST_PROMPT = 300  # characters in a caption
+_MUTED = "color:var(--jp-ui-font-color2,#616161)"
+_FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
+_BAR = "var(--jp-brand-color1,#1976d2)"
+_LINE = "var(--jp-border-color2,#bdbdbd)"
+_FAULT = "var(--jp-error-color1,#b71c1c)"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One display's content: data and metadata by mime type."""
+
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+def picture_bundle(image: GeneratedImage) -> Bundle:
+    """Return the small picture with its description as text."""
+    data, metadata = image._repr_mimebundle_()
+    data["text/plain"] = describe(image)
+    return Bundle(data, metadata)
+
+
+def describe(image: GeneratedImage) -> str:
+    """Return one line of text that stands for a picture."""
+    title = image.request.title
+    return f"[picture] {title} · {image.width}x{image.height} px · {short_path(image.path)}"
+
+
+def facts(image: GeneratedImage) -> list[str]:
+    """Return what a caption says beside the prompt."""
+    asked = [str(image.fields[name]) for name in _ASKED if image.fields.get(name)]
+    return [
+        image.model,
+        *asked,
+        f"{image.width} x {image.height} px",
+        *([f"{image.seconds:.1f} s"] if image.seconds is not None else []),
+        money(image.cost, simulated=image.simulated),
+    ]
+
+
+_ASKED = ("aspect_ratio", "output_resolution")
+
+
+def money(usd: float | None, *, simulated: bool) -> str:
+    """Return a cost in words; a simulated one says so."""
+    if usd is None:
+        return "cost not stated"
+    digits = f"{usd:.4f}".rstrip("0")
+    whole, _, cents = digits.partition(".")
+    return f"${whole}.{cents:0<2}" + (" (simulated, not charged)" if simulated else "")
+
+
+def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") -> Bundle:
+    """Return the caption: prompt, facts, file, and what the user should know besides."""
+    prompt = _shorten(image.request.title)
+    line = " · ".join([*([position] if position else []), *facts(image)])
+    path = short_path(image.path)
+    rows = [
+        f'<div style="{_FONT}">',
+        f"<div>{escape(prompt)}</div>" if prompt else "",
+        f'<div style="{_MUTED}">{escape(line)}<br><code>{escape(path)}</code></div>',
+        *(f'<div style="{_MUTED}">Note: {escape(note)}</div>' for note in notes),
+        "</div>",
+    ]
+    text = "\n".join([*([prompt] if prompt else []), line, path, *(f"Note: {n}" for n in notes)])
+    return Bundle({"text/html": "".join(rows), "text/plain": text}, {})
+
+
+def error_bundle(error: RunAPIError) -> Bundle:
+    """Return an error in its parts: what happened, whether it was charged, what to do."""
+    what, *rest = error.parts
+    html = "".join(f"<div>{escape(part).replace(chr(10), '<br>')}</div>" for part in rest)
+    return Bundle(
+        {
+            "text/html": (
+                f'<div role="alert" style="{_FONT};border-left:3px solid {_FAULT};'
+                f'padding:4px 10px;white-space:normal"><strong>{escape(what)}</strong>{html}</div>'
+            ),
+            "text/plain": str(error),
+        },
+        {},
+    )
+
+
+def placeholder_bundle(
+    generation: Generation, slot: Slot, elapsed: float, longest_side: int
+) -> Bundle:
+    """Return what stands in a picture's place until it comes, of about its size."""
+    part = slot.part
+    expected = part.expectation
+    share = part.progress if part.progress is not None else expected.done_by(elapsed) * 0.95
+    width, height = _box(generation.request.aspect_ratio, longest_side)
+    step = {
+        "sending": "Sending the request",
+        "uploading": "Uploading the source picture",
+        "drawing": "The service is drawing",
+        "fetching": "Fetching the picture",
+    }[part.step]
+    waiting = any(source.pending for source in generation.request.sources)
+    if waiting:
+        step = "Waiting for the source picture"
+    timing = (
+        f"{elapsed:.0f} s · about {_seconds(expected.median)}, usually"
+        f" {_seconds(expected.low)} to {_seconds(expected.high)}"
+    )
+    simulated = "simulated · " if generation.simulated else ""
+    prompt = _shorten(generation.request.title)
+    return Bundle(
+        {
+            "text/html": (
+                f'<div role="status" style="{_FONT};box-sizing:border-box;max-width:100%;'
+                f"width:{width}px;aspect-ratio:{width}/{height};border:1px solid {_LINE};"
+                "border-radius:4px;display:flex;flex-direction:column;justify-content:center;"
+                'gap:8px;padding:24px;overflow:hidden">'
+                f'<div style="overflow:hidden">{escape(prompt)}</div>'
+                f'<div style="height:6px;border-radius:3px;background:{_LINE};overflow:hidden">'
+                f'<div style="height:6px;width:{share * 100:.0f}%;background:{_BAR}"></div></div>'
+                f'<div style="{_MUTED}">{escape(simulated)}{escape(step)} · {escape(timing)}</div>'
+                "</div>"
+            ),
+            "text/plain": f"{step}: {prompt} ({timing})",
+        },
+        {},
+    )
+
+
+def waiting_caption(generation: Generation) -> Bundle:
+    """Return the caption of a picture that is still to come."""
+    ids = ", ".join(generation.task_ids)
+    text = f"{generation.request.model}{ids and f' · task {ids}'}"
+    return Bundle(
+        {
+            "text/html": f'<div style="{_FONT};{_MUTED}">{escape(text)}</div>',
+            "text/plain": text,
+        },
+        {},
+    )
+
+
+_NOTHING = Bundle({"text/html": "", "text/plain": ""}, {})
+
+
+def _box(ratio: str | None, longest_side: int) -> tuple[int, int]:
+    try:
+        width, height = (float(side) for side in (ratio or "").split(":"))
+    except ValueError:
+        width, height = _SQUARE
+    scale = longest_side / max(width, height, 1e-9)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 1 else f"{value:.1f} s"
+
+
+def _shorten(prompt: str) -> str:
+    text = " ".join(prompt.split())
+    return text if len(text) <= _LONGEST_PROMPT else text[: _LONGEST_PROMPT - 1] + "…"
+
+
+def short_path(path: Path) -> str:
+    """Return a path as seen from the working directory, where it lies below it."""
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except (ValueError, OSError):
+        return str(path)
+
+
+class _Output:
+    """One display of a cell, updated only where its content changes."""
+
+    def __init__(self, first: Bundle) -> None:
+        self._handle = DisplayHandle()
+        self._shown = first
+        self._handle.display(first.data, metadata=first.metadata, raw=True)
+
+    def show(self, bundle: Bundle) -> None:
+        if bundle != self._shown:
+            self._shown = bundle
+            self._handle.update(bundle.data, metadata=bundle.metadata, raw=True)
+
+    def show_again(self) -> None:
+        self._handle.display(self._shown.data, metadata=self._shown.metadata, raw=True)
+
+
+class View:
+    """A generation in the output of the cell that runs now.
+
+    Args:
+        generation: What to show.
+        session: For its settings, its notices, and the buttons' work.
+        audience: Who is there; buttons are only for a person.
+        toolbar: Makes and displays the buttons of one place; None for no buttons.
+    """
+
+    def __init__(
+        self,
+        generation: Generation,
+        session: Session,
+        audience: Audience,
+        toolbar: Callable[[Generation, Slot, Session], None] | None = None,
+    ) -> None:
+        self._generation = generation
+        self._session = session
+        self._audience = audience
+        self._cell = generation.shown_in = current_cell()
+        self._begun = time.monotonic()
+        self._side = session.settings.preview_size
+        self._outputs: list[tuple[Slot, _Output, _Output]] = []
+        self._notes = [*generation.warnings]
+        for slot in generation.slots:
+            picture, caption = self._content(slot)
+            self._outputs.append((slot, _Output(picture), _Output(caption)))
+            if toolbar is not None and audience is Audience.LIVE:
+                toolbar(generation, slot, session)
+        generation.subscribe(self.refresh)
+        if audience is Audience.UNATTENDED:
+            generation.on_wait = self._show_in_this_cell
+        loop = running_loop()
+        if audience is Audience.LIVE and loop is not None and not generation.is_done:
+            self._ticker = loop.create_task(self._tick())
+
+    def refresh(self) -> None:
+        """Show what there is now."""
+        for slot, picture, caption in self._outputs:
+            # Progress is for a person; a notebook that nobody watches gets the end alone.
+            if self._audience is Audience.LIVE or slot.shown or slot.part.is_done:
+                new_picture, new_caption = self._content(slot)
+                picture.show(new_picture)
+                caption.show(new_caption)
+
+    def _content(self, slot: Slot) -> tuple[Bundle, Bundle]:
+        if slot.shown is not None:
+            notes = [*self._notes, *self._session.notices]
+            count = len(slot.versions)
+            version = f"version {slot.index + 1} of {count}" if count > 1 else ""
+            return picture_bundle(slot.shown), caption_bundle(slot.shown, notes, version)
+        if slot.part.error is not None:
+            return error_bundle(slot.part.error), _NOTHING
+        elapsed = time.monotonic() - self._begun
+        return (
+            placeholder_bundle(self._generation, slot, elapsed, self._side),
+            waiting_caption(self._generation),
+        )
+
+    def _show_in_this_cell(self) -> None:
+        """Show the end here: nbclient drops what belongs to an earlier cell's display."""
+        cell = current_cell()
+        if cell != self._cell:
+            self._cell = self._generation.shown_in = cell
+            for _, picture, caption in self._outputs:
+                picture.show_again()
+                caption.show_again()
+
+    async def _tick(self) -> None:
+        while not self._generation.is_done:
+            await asyncio.sleep(_TICK)
+            self.refresh()
+
+
+def current_cell() -> str | None:
+    """Return what tells this run of a cell from others, None outside a kernel."""
+    message_id: str | None = parent_message().get("header", {}).get("msg_id")
+    return message_id
+
+
+def show_in_terminal(generation: Generation) -> None:
+    """Print where the pictures are; show them where the terminal can."""
+    shell = get_ipython()
+    renderers = getattr(shell, "mime_renderers", {})
+    for image in generation.images:
+        if "image/png" in renderers:
+            display({"image/png": image.path.read_bytes()}, raw=True)
+        print(f"{short_path(image.path)}\n  {' · '.join(facts(image))}")  # noqa: T201 (a terminal)
+    for error in generation.errors:
+        print(error)  # noqa: T201 (a terminal)
+    for note in generation.warnings:
+        print(f"Note: {note}")  # noqa: T201 (a terminal)

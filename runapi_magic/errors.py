@@ -1,0 +1,378 @@
+"""The exceptions, and how an HTTP answer becomes one.
+
+Every error says three things: what happened, whether it was charged, what to do now.
+
+    RunAPIError
+    ├── InvalidRequestError        found before anything was sent
+    ├── ConfigurationError         base URL, key file, settings
+    │   └── MissingKeyError
+    ├── APIError                   the service answered with an error status
+    │   ├── ValidationError            400 422
+    │   ├── AuthenticationError        401
+    │   ├── InsufficientCreditsError   402
+    │   ├── PermissionDeniedError      403
+    │   ├── NotFoundError              404 405 410
+    │   ├── ConflictError              409
+    │   ├── PayloadTooLargeError       413
+    │   ├── UnsupportedMediaTypeError  415
+    │   ├── RateLimitError             429
+    │   └── ServerError                408 5xx
+    ├── ConnectionFailedError      no answer, or one that is no answer of RunAPI's
+    ├── TaskFailedError            the task ended without pictures
+    ├── TaskTimeoutError           the deadline passed while the task was under way
+    ├── DownloadError              the picture could not be fetched
+    └── UnsafeURLError             an address that a client with a key must not follow
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOT_SENT = "Nothing was sent, nothing was charged."
+NOT_CHARGED = "Not charged."
+MAYBE_CHARGED = "It may have been charged."
+CHARGED = "The task was completed, so it was charged."
+
+_LONGEST_REASON = 400
+
+
+class RunAPIError(Exception):
+    """What went wrong, in the three parts that a user needs.
+
+    Attributes:
+        what: What happened, one sentence.
+        charged: Whether it was charged.
+        todo: What to do now.
+        task_id: The task's id, once one is known.
+        request_id: The service's ``x-request-id``, for a question to its support.
+    """
+
+    default_charged: ClassVar[str] = NOT_CHARGED
+    default_todo: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        charged: str | None = None,
+        todo: str | None = None,
+        task_id: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.charged = self.default_charged if charged is None else charged
+        self.todo = self.default_todo if todo is None else todo
+        self.task_id = task_id
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        return "\n".join(self.parts)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What happened, whether it was charged, what to do: the lines to show."""
+        what = self.what
+        references = [
+            f"{label} {value}"
+            for label, value in (("task", self.task_id), ("request", self.request_id))
+            if value and value not in what
+        ]
+        if references:
+            what = f"{what} ({', '.join(references)})"
+        return tuple(part for part in (what, self.charged, self.todo) if part)
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython shows this instead of a traceback."""
+        first, *rest = self.parts
+        return [f"{type(self).__name__}: {first}", *rest]
+
+
+class InvalidRequestError(RunAPIError):
+    """The request cannot be right; found before anything was sent."""
+
+    default_charged = NOT_SENT
+
+
+class ConfigurationError(RunAPIError):
+    """A setting, a file of settings or the base URL is unusable."""
+
+    default_charged = NOT_SENT
+
+
+class MissingKeyError(ConfigurationError):
+    """No API key was found anywhere."""
+
+    default_todo = (
+        "Choose one:\n"
+        "  set RUNAPI_API_KEY before you start Jupyter,\n"
+        "  %runapi login             to type the key once and keep it in a private file,\n"
+        "  %runapi simulator on      to try everything without a key and at no cost."
+    )
+
+
+class APIError(RunAPIError):
+    """The service answered with an error status.
+
+    Attributes:
+        status_code: HTTP status.
+        code: RunAPI's own code such as ``rate_limited``, where the body has one.
+        retry_after: Seconds that the service asked to wait, None where it did not.
+        reason: The service's own words.
+    """
+
+    title: ClassVar[str] = "RunAPI answered with an error"
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        status_code: int,
+        code: str | None = None,
+        retry_after: float | None = None,
+        **parts: Any,
+    ) -> None:
+        title = f"{self.title} ({status_code})"
+        super().__init__(f"{title}: {reason}" if reason else f"{title}.", **parts)
+        self.reason = reason
+        self.status_code = status_code
+        self.code = code
+        self.retry_after = retry_after
+
+
+class ValidationError(APIError):
+    """400 or 422: the service found the request wrong."""
+
+    title = "RunAPI did not accept the request"
+    default_todo = (
+        "Change what it names and run the cell again; %runapi models lists what is known."
+    )
+
+
+class AuthenticationError(APIError):
+    """401: the key is missing, wrong or revoked."""
+
+    title = "RunAPI did not accept the API key"
+    default_todo = "%runapi status names where the key came from; %runapi login replaces it."
+
+
+class InsufficientCreditsError(APIError):
+    """402: the account has not enough credit."""
+
+    title = "The RunAPI account has not enough credit"
+    default_todo = (
+        "Add credit at runapi.ai, then run the cell again; %runapi balance shows the rest."
+    )
+
+
+class PermissionDeniedError(APIError):
+    """403: the key may not do this."""
+
+    title = "This API key may not do that"
+    default_todo = (
+        "Use a key that may use this model; %runapi status names where this one came from."
+    )
+
+
+class NotFoundError(APIError):
+    """404, 405 or 410: the path, the model or the task does not exist (any more)."""
+
+    title = "RunAPI does not know what was asked for"
+    default_todo = "Check the model's name (%runapi models) and the base URL (%runapi status)."
+
+
+class ConflictError(APIError):
+    """409: the same idempotency key with another body, or a source that is not ready."""
+
+    title = "RunAPI reports a conflict"
+    default_todo = "Run the cell again with --new to ask afresh."
+
+
+class PayloadTooLargeError(APIError):
+    """413: the request or the uploaded file is too large."""
+
+    title = "That is too large for RunAPI"
+    default_todo = "Make the source picture smaller and try again."
+
+
+class UnsupportedMediaTypeError(APIError):
+    """415: the uploaded file's type is not taken."""
+
+    title = "RunAPI does not take this type of file"
+    default_todo = "Use a PNG, JPEG or WEBP picture as the source."
+
+
+class RateLimitError(APIError):
+    """429: too many requests, after the retries that the deadline allowed."""
+
+    title = "Too many requests for this API key"
+    default_todo = "Wait a little and run the cell again."
+
+
+class ServerError(APIError):
+    """408 or 5xx: the service is in trouble, after all retries."""
+
+    title = "RunAPI has a problem"
+    default_todo = "Try again in a while."
+
+
+class ConnectionFailedError(RunAPIError):
+    """No answer came, or one that no client can read.
+
+    Attributes:
+        arrived: Whether the request may have arrived although no answer came back.
+    """
+
+    default_todo = "Check the network and %runapi status, then run the cell again."
+
+    def __init__(self, what: str, *, arrived: bool = False, **parts: Any) -> None:
+        super().__init__(what, **parts)
+        self.arrived = arrived
+
+
+class TaskFailedError(RunAPIError):
+    """The service ended the task without pictures. Failed tasks are not charged."""
+
+    default_charged = "Failed tasks are not charged."
+    default_todo = (
+        "Change the prompt or the source if the reason names them, and run the cell again."
+    )
+
+
+class TaskTimeoutError(RunAPIError):
+    """The deadline passed while the task was still under way."""
+
+    default_charged = "It goes on at the service and may be charged."
+
+
+class DownloadError(RunAPIError):
+    """A finished picture could not be fetched or is no picture.
+
+    Attributes:
+        expired: True where the address answered 403, 404 or 410: a fresh one may work.
+    """
+
+    default_charged = CHARGED
+
+    def __init__(self, what: str, *, expired: bool = False, **parts: Any) -> None:
+        super().__init__(what, **parts)
+        self.expired = expired
+
+
+class UnsafeURLError(RunAPIError):
+    """An address was refused: another origin, plain http, or a private network."""
+
+    default_charged = MAYBE_CHARGED
+    default_todo = "If you trust this service, tell its support; nothing was sent to that address."
+
+
+_BY_STATUS: dict[int, type[APIError]] = {
+    400: ValidationError,
+    401: AuthenticationError,
+    402: InsufficientCreditsError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    405: NotFoundError,
+    408: ServerError,
+    409: ConflictError,
+    410: NotFoundError,
+    413: PayloadTooLargeError,
+    415: UnsupportedMediaTypeError,
+    422: ValidationError,
+    429: RateLimitError,
+}
+
+_SERVER_ERRORS = 500
+
+
+def error_from_response(
+    status_code: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    retry_after: float | None = None,
+) -> APIError:
+    """Return the error that an answer of this status stands for.
+
+    Args:
+        status_code: HTTP status, 300 or higher.
+        headers: The answer's headers, looked up without case (as httpx's are).
+        body: The answer's body, in any of the shapes that RunAPI is known to send.
+        retry_after: Seconds to wait, already read from ``Retry-After``.
+    """
+    reason, code = read_reason(body, headers.get("content-type", ""))
+    kind = _BY_STATUS.get(status_code)
+    if kind is None:
+        kind = ServerError if status_code >= _SERVER_ERRORS else APIError
+    task_id = headers.get("x-runapi-task-id")
+    return kind(
+        reason,
+        status_code=status_code,
+        code=code,
+        retry_after=retry_after,
+        task_id=task_id,
+        request_id=headers.get("x-request-id"),
+        charged=MAYBE_CHARGED if task_id else None,
+        todo="A task exists: %runapi resume looks for its picture." if task_id else None,
+    )
+
+
+def read_reason(body: bytes, content_type: str = "") -> tuple[str, str | None]:
+    """Return the service's own words and its code, from an error body of any known shape."""
+    text = body.decode("utf-8", "replace").strip()
+    if "html" in content_type or re.match(r"(?i)\s*<(!doctype|html)", text):
+        title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
+        return _shorten(title.group(1) if title else ""), None
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return _shorten(text), None
+    if isinstance(data, str):
+        return _shorten(data), None
+    if not isinstance(data, dict):
+        return "", None
+    return _reason_from_object(data)
+
+
+def _reason_from_object(data: dict[str, Any]) -> tuple[str, str | None]:
+    code = data.get("code")
+    error = data.get("error")
+    if isinstance(error, dict):
+        code = error.get("code", code)
+        error = error.get("message") or error.get("code")
+    words = next(
+        (
+            value
+            for value in (
+                error,
+                *(data.get(name) for name in ("message", "detail", "errorMessage", "msg")),
+            )
+            if isinstance(value, str) and value
+        ),
+        "",
+    )
+    details = _details(data.get("errors"))
+    if details:
+        words = f"{words}: {details}" if words else details
+    return _shorten(words), code if isinstance(code, str) else None
+
+
+def _details(errors: Any) -> str:
+    if isinstance(errors, dict):
+        return "; ".join(
+            f"{name} {', '.join(map(str, said)) if isinstance(said, list) else said}"
+            for name, said in errors.items()
+        )
+    if isinstance(errors, list):
+        return "; ".join(map(str, errors))
+    return ""
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"

@@ -1,0 +1,248 @@
+"""The handle on a request under way: its status, its pictures, and how to wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from runapi_magic.errors import InvalidRequestError, RunAPIError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from runapi_magic.images import GeneratedImage
+    from runapi_magic.polling import Expectation
+    from runapi_magic.requests import ImageRequest
+
+Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class Part:
+    """One task of a request.
+
+    Attributes:
+        id: Known before anything is sent.
+        count: Number of pictures.
+        expectation: How long it is expected to take.
+        status: Where it is.
+        task_id: The service's id, once known.
+        images: Its pictures, once on disk.
+        error: Why there is none.
+        cost: USD of the task, where the service said.
+        progress: 0 to 1, where the service says so.
+        started: Monotonic time in seconds.
+        step: What is being done, for the placeholder.
+    """
+
+    id: str
+    count: int
+    expectation: Expectation
+    status: Status = "pending"
+    task_id: str | None = None
+    images: list[GeneratedImage] = field(default_factory=list)
+    error: RunAPIError | None = None
+    cost: float | None = None
+    progress: float | None = None
+    started: float = field(default_factory=time.monotonic)
+    step: str = "sending"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more will come."""
+        return self.status in {"completed", "failed", "cancelled"}
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """The place of one picture: its versions, and the one that is shown.
+
+    Attributes:
+        part: The task that makes the first version.
+        position: Which of the task's pictures.
+        versions: Oldest first.
+        index: Which version is shown.
+    """
+
+    part: Part
+    position: int
+    versions: list[GeneratedImage] = field(default_factory=list)
+    index: int = 0
+
+    @property
+    def shown(self) -> GeneratedImage | None:
+        """The version that is shown."""
+        return self.versions[self.index] if self.versions else None
+
+
+class Generation:
+    """A request under way or done, returned at once.
+
+    ``await`` it for the end: it returns itself, or raises where there is no picture at all.
+
+    Attributes:
+        id: Unique.
+        request: What was asked for.
+        parts: Its tasks.
+        slots: The places of its pictures, in order.
+        simulated: Whether a simulator answers.
+        warnings: What the catalogue does not know of the request.
+        shown_in: The cell that shows it, by its message's id.
+    """
+
+    def __init__(
+        self,
+        request: ImageRequest,
+        parts: list[Part],
+        *,
+        simulated: bool = False,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.request = request
+        self.parts = parts
+        self.slots = [Slot(part, position) for part in parts for position in range(part.count)]
+        self.simulated = simulated
+        self.warnings = warnings
+        self.shown_in: str | None = None
+        self.on_wait: Callable[[], None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        # A future that any thread's loop can wait for.
+        self._end: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._listeners: list[Callable[[], None]] = []
+
+    def __repr__(self) -> str:
+        places = ", ".join(str(image.path) for image in self.images) or ", ".join(self.task_ids)
+        return f"<Generation {self.request.prompt[:60]!r} {self.status}{places and ': ' + places}>"
+
+    @property
+    def status(self) -> Status:
+        """``pending``, ``processing``, ``completed``, ``failed`` or ``cancelled``."""
+        states = {part.status for part in self.parts}
+        if states == {"pending"}:
+            return "pending"
+        if not self.is_done:
+            return "processing"
+        if "completed" in states:
+            return "completed"
+        return "cancelled" if "cancelled" in states else "failed"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more will come."""
+        return all(part.is_done for part in self.parts)
+
+    @property
+    def images(self) -> list[GeneratedImage]:
+        """All pictures that are on disk: each place's first version, then later versions."""
+        firsts = [slot.versions[0] for slot in self.slots if slot.versions]
+        return firsts + [image for slot in self.slots for image in slot.versions[1:]]
+
+    @property
+    def image(self) -> GeneratedImage:
+        """The picture that is shown first: its version on the screen.
+
+        Raises:
+            InvalidRequestError: There is none yet.
+            RunAPIError: There will be none, and why.
+        """
+        for slot in self.slots:
+            if slot.shown is not None:
+                return slot.shown
+        if self.errors:
+            raise self.errors[0]
+        raise InvalidRequestError(
+            f"There is no picture yet ({self.status}).",
+            charged="The task goes on.",
+            todo="Wait for it: await the Generation, or look again in a moment.",
+        )
+
+    @property
+    def errors(self) -> list[RunAPIError]:
+        """Why pictures are missing, one error for each task without any."""
+        return [part.error for part in self.parts if part.error]
+
+    @property
+    def cost(self) -> float | None:
+        """USD of all tasks so far as the service said; None where it said nothing."""
+        costs = [part.cost for part in self.parts if part.cost is not None]
+        return sum(costs) if costs else None
+
+    @property
+    def task_ids(self) -> list[str]:
+        """The service's ids of the tasks, as far as known."""
+        return [part.task_id for part in self.parts if part.task_id]
+
+    def attach(self, task: asyncio.Task[None]) -> None:
+        """Take the task that works on this; it never raises."""
+        self._task = task
+        task.add_done_callback(lambda _: self._end.set_result(None))
+
+    def cancel(self) -> None:
+        """Stop waiting. The service knows no cancel: the task may still be charged."""
+        if self._task is not None and not self._task.done():
+            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
+    def __await__(self) -> Generator[object, None, Generation]:
+        return self.wait().__await__()
+
+    async def wait(self) -> Generation:
+        """Wait for the end; an interrupted wait leaves the task under way.
+
+        Raises:
+            RunAPIError: There is no picture at all.
+        """
+        await self.ended()
+        if self.on_wait is not None:
+            self.on_wait()
+        if self.errors and not self.images:
+            raise self.errors[0]
+        return self
+
+    async def ended(self) -> None:
+        """Wait for the end, whatever it is."""
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._end))
+        except asyncio.CancelledError as error:
+            # IPython shows this in place of a traceback when a cell is interrupted.
+            error._render_traceback_ = self._explain_interrupt  # type: ignore[attr-defined]
+            raise
+
+    def _explain_interrupt(self) -> list[str]:
+        ids = ", ".join(self.task_ids)
+        return [
+            f"Stopped waiting{ids and f' for task {ids}'}.",
+            "It goes on, and the picture is saved when it comes; it may be charged.",
+            "Await the Generation again, or %runapi resume after a restart of the kernel.",
+        ]
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call the listener on the loop whenever something changes; return how to stop that."""
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
+
+    def changed(self) -> None:
+        """Tell the listeners. A listener's mistake is its own and stops nothing."""
+        for listener in tuple(self._listeners):
+            try:
+                listener()
+            except Exception:
+                _log.exception("a listener of %r failed", self.id)
+
+    def add_version(self, slot: Slot, image: GeneratedImage) -> None:
+        """Append a version to a place and show it."""
+        slot.versions.append(image)
+        slot.index = len(slot.versions) - 1
+        self.changed()

@@ -1,0 +1,96 @@
+"""The loop that tasks run on, and who is there to see them.
+
+Tasks run on the kernel's own asyncio loop, captured when the first cell runs, never in a thread of
+ours. Other threads hand over to it: a widget's callback may come on a thread with a loop of its
+own (ipykernel 7.0 to 7.3 runs it in a subshell).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.getipython import get_ipython
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runapi_magic.generation import Generation
+    from runapi_magic.requests import ImageRequest
+    from runapi_magic.session import Session
+
+
+class Audience(Enum):
+    """Who is there while a cell runs."""
+
+    LIVE = auto()  # a front end with a person
+    UNATTENDED = auto()  # nbclient, nbconvert, papermill, nbval: nobody can answer
+    TERMINAL = auto()  # terminal IPython
+    NONE = auto()  # plain Python
+
+
+_kernel_loop: asyncio.AbstractEventLoop | None = None
+
+
+def parent_message() -> dict[str, Any]:
+    """Return the message that the kernel is working on; empty outside a kernel."""
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None:
+        return {}
+    parent: dict[str, Any] = kernel.get_parent("shell") or {}
+    return parent
+
+
+def audience() -> Audience:
+    """Say who is there. Nobody is, where the execute request allows no question."""
+    shell = get_ipython()
+    if shell is None:
+        return Audience.NONE
+    if getattr(shell, "kernel", None) is None:
+        return Audience.TERMINAL
+    allowed = parent_message().get("content", {}).get("allow_stdin", True)
+    return Audience.LIVE if allowed else Audience.UNATTENDED
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop to work on, or None where none is running.
+
+    In a kernel this is the kernel's own, also for a call from another thread.
+    """
+    global _kernel_loop  # noqa: PLW0603 (one kernel, one loop)
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if getattr(get_ipython(), "kernel", None) is None:
+        return here
+    if _kernel_loop is None or _kernel_loop.is_closed():
+        _kernel_loop = here
+    return _kernel_loop
+
+
+def hand_over(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+    """Call a function on a loop soon, from whatever thread this is."""
+    loop.call_soon_threadsafe(function)
+
+
+def launch(session: Session, request: ImageRequest) -> Generation:
+    """Start a request from a cell, a callback or a script, and return its handle.
+
+    In a kernel, and inside any coroutine, it returns at once. Where no loop is running (terminal
+    IPython, a script) it stays until the end; a KeyboardInterrupt leaves the task at the service,
+    and it in the journal.
+
+    Raises:
+        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+    """
+    loop = running_loop()
+    if loop is not None:
+        return session.start(request, loop)
+    from IPython.core.async_helpers import get_asyncio_loop
+
+    own = get_asyncio_loop()
+    generation = session.start(request, own)
+    own.run_until_complete(generation.ended())
+    return generation

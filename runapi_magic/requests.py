@@ -1,0 +1,316 @@
+"""A prompt and its fields, validated, and the JSON bodies that they become.
+
+Pure: nothing here reads a clock, a file or the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.models import COUNTS_IN_ONE_TASK, Action, Family, Model, Parameter, find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from runapi_magic.generation import Generation
+    from runapi_magic.images import GeneratedImage
+
+_OWN_FIELDS = {
+    "prompt": "write the prompt in the cell",
+    "model": "use -m",
+    "source_image_urls": "use -i",
+    "source_image_url": "use -i",
+    "output_count": "use -n",
+    "mask_url": "use --mask",
+}
+_ANY_MODEL = ("callback_url",)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture to start from.
+
+    Attributes:
+        label: What the user called it, for captions and messages.
+        digest: SHA-256 of its content, or of its address where only that is known: two sources
+            with one digest are the same picture.
+        url: A public address, passed on as it is.
+        path: A local file, to be uploaded.
+        content: The encoded picture itself, to be uploaded, where there is no file.
+        image: The GeneratedImage that this is, for the line from version to version.
+        pending: The Generation whose picture this will be; it has no digest until then.
+    """
+
+    label: str
+    digest: str
+    url: str | None = None
+    path: Path | None = None
+    content: bytes | None = field(default=None, repr=False)
+    image: GeneratedImage | None = field(default=None, repr=False)
+    pending: Generation | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """What a user asked for: one prompt, which may become several tasks.
+
+    Attributes:
+        prompt: The prompt, or the instruction of an edit.
+        model: RunAPI's name of the model.
+        fields: The model's own fields, by RunAPI's names, without prompt, model and sources.
+        count: Number of pictures, 1 or more.
+        sources: Pictures to start from.
+        mask: The part to change, for models that take one.
+    """
+
+    prompt: str
+    model: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    count: int = 1
+    sources: tuple[Source, ...] = ()
+    mask: Source | None = None
+
+    @property
+    def aspect_ratio(self) -> str | None:
+        """The ratio asked for, or None for the model's own choice."""
+        value = self.fields.get("aspect_ratio")
+        return None if value is None else str(value)
+
+    @property
+    def output_resolution(self) -> str | None:
+        """The resolution asked for, or None for the model's own choice."""
+        value = self.fields.get("output_resolution")
+        return None if value is None else str(value)
+
+    @property
+    def title(self) -> str:
+        """The prompt, or what is done to which source where there is none."""
+        if self.prompt:
+            return self.prompt
+        labels = " ".join(source.label for source in self.sources)
+        return f"{self.action.name} {labels}".replace("_", " ").strip()
+
+    @property
+    def catalogue(self) -> Model:
+        """What the catalogue knows of the model."""
+        return find_model(self.model)
+
+    @property
+    def action(self) -> Action:
+        """What the model is asked to do.
+
+        Raises:
+            InvalidRequestError: The model does not do that.
+        """
+        model = self.catalogue
+        action = model.action(with_sources=bool(self.sources))
+        if action is None and self.sources:
+            raise InvalidRequestError(
+                f"{self.model} takes no source picture.",
+                todo="Use -m gpt-image-2 for an edit, or leave the source out.",
+            )
+        if action is None:
+            raise InvalidRequestError(
+                f"{self.model} works on a picture, and there is none.",
+                todo="Name a source: %%gpt_edit SOURCE, or -i SOURCE.",
+            )
+        return action
+
+    @property
+    def task_counts(self) -> tuple[int, ...]:
+        """How many pictures each task is to make: one task a picture where the model has no count."""
+        if not self.action.count_field:
+            return (1,) * self.count
+        left, parts = self.count, []
+        for size in sorted(COUNTS_IN_ONE_TASK, reverse=True):
+            many, left = divmod(left, size)
+            parts += [size] * many
+        return tuple(parts)
+
+    @property
+    def estimate(self) -> float | None:
+        """The catalogue's price of the whole request in USD, an estimate; None where unknown."""
+        prices = [
+            self.catalogue.estimate({**self.fields, "output_count": count})
+            for count in self.task_counts
+        ]
+        return None if None in prices else sum(price for price in prices if price is not None)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of everything that decides what one picture of this request looks like.
+
+        The number of pictures is left out, and sources count by content: a request for three
+        shares its pictures with a request for one.
+        """
+        canonical = {
+            "model": self.catalogue.name_in("namespaced", self.action.name),
+            "action": self.action.name,
+            "prompt": self.prompt,
+            "fields": dict(self.fields),
+            "sources": [source.digest for source in self.sources],
+            "mask": self.mask.digest if self.mask else None,
+        }
+        return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
+
+    def body(
+        self,
+        family: Family,
+        *,
+        count: int = 1,
+        source_urls: Sequence[str] = (),
+        mask_url: str | None = None,
+    ) -> dict[str, Any]:
+        """Return the JSON body of one task: the fields that were asked for and no others.
+
+        Args:
+            family: The route family that the body goes to, for the model's name there.
+            count: Number of pictures of this task.
+            source_urls: The sources' addresses, in their order.
+            mask_url: The mask's address.
+        """
+        action = self.action
+        body: dict[str, Any] = {"model": self.catalogue.name_in(family, action.name)}
+        if self.prompt and action.prompt != "unused":
+            body["prompt"] = self.prompt
+        body.update(self.fields)
+        if action.source_field and source_urls:
+            one = action.source_field.endswith("url")
+            body[action.source_field] = source_urls[0] if one else list(source_urls)
+        if action.mask_field and mask_url:
+            body[action.mask_field] = mask_url
+        if action.count_field and count > 1:
+            body[action.count_field] = count
+        return body
+
+
+def validate(request: ImageRequest) -> list[str]:
+    """Check a request against the catalogue.
+
+    Returns:
+        Warnings: what is not in the catalogue and goes through for the service to decide.
+
+    Raises:
+        InvalidRequestError: The request breaks a known limit; it names what is allowed.
+    """
+    if request.count < 1:
+        raise InvalidRequestError(
+            f"-n {request.count} asks for no picture.", todo="Ask for 1 or more."
+        )
+    model, action = request.catalogue, request.action
+    warnings = []
+    if not model.known:
+        warnings.append(f"{model.name} is not in the catalogue (%runapi models); sent as it is.")
+    if action.prompt == "required" and not request.prompt.strip():
+        raise InvalidRequestError(
+            "The prompt is empty.", todo="Write what you want to see below the %% line."
+        )
+    if action.prompt == "unused" and request.prompt.strip():
+        warnings.append(f"{model.name} takes no prompt; it is not sent.")
+    _check_sources(request, action)
+    for known in action.parameters:
+        if known.required and known.name not in request.fields:
+            raise InvalidRequestError(
+                f"{model.name} needs {_option(known.name)}.", todo=_allowed(known)
+            )
+    for name, value in request.fields.items():
+        parameter = action.parameter(name)
+        if parameter is not None:
+            _check_value(model, parameter, value)
+        elif name in {"aspect_ratio", "output_resolution"} and model.known:
+            takes = ", ".join(known.name for known in action.parameters) or "no fields"
+            raise InvalidRequestError(
+                f"{model.name} takes no {_option(name)}.", todo=f"It takes {takes}."
+            )
+        elif model.known and name not in _ANY_MODEL:
+            warnings.append(f"{model.name} is not known to take {name}; sent as it is.")
+    return warnings + _check_resolution(request)
+
+
+def _check_sources(request: ImageRequest, action: Action) -> None:
+    fewest, most = action.sources
+    if not fewest <= len(request.sources) <= most:
+        allowed = str(most) if fewest == most else f"{fewest} to {most}"
+        raise InvalidRequestError(
+            f"{request.model} takes {allowed} source pictures, not {len(request.sources)}.",
+            todo="Leave some out, or edit in several steps.",
+        )
+    if request.mask is not None and action.mask_field is None:
+        raise InvalidRequestError(
+            f"{request.model} takes no mask here.", todo="gpt-4o-image takes one, with a source."
+        )
+
+
+def _check_value(model: Model, parameter: Parameter, value: Any) -> None:
+    wanted = {str: "text", int: "a whole number", bool: "true or false"}[parameter.kind]
+    fits = isinstance(value, parameter.kind) and (
+        parameter.kind is bool or not isinstance(value, bool)
+    )
+    if parameter.choices:
+        fits = fits and value in parameter.choices
+    if not fits:
+        raise InvalidRequestError(
+            f"{value!r} is not a value of {_option(parameter.name)} for {model.name}.",
+            todo=_allowed(parameter) if parameter.choices else f"It takes {wanted}.",
+        )
+
+
+def _check_resolution(request: ImageRequest) -> list[str]:
+    ratio = request.aspect_ratio or "auto"
+    resolution = request.output_resolution or "1k"
+    square_4k = resolution == "4k" and ratio == "1:1"
+    large_auto = resolution in {"2k", "4k"} and ratio == "auto"
+    if not (square_4k or large_auto):
+        return []
+    if request.catalogue.service == "gpt_image_2_5":
+        raise InvalidRequestError(
+            f"{request.model} makes no {resolution} picture with the ratio {ratio}.",
+            todo="Choose another ratio with -a, such as 3:2, or a smaller resolution with -r.",
+        )
+    if request.catalogue.service == "gpt_image_2":
+        return [
+            (
+                f"{resolution} with the ratio {ratio} may be refused by the service"
+                " (not charged then); a ratio such as 3:2 is safe."
+            )
+        ]
+    return []
+
+
+def _option(name: str) -> str:
+    flags = {"aspect_ratio": "-a", "output_resolution": "-r"}
+    return f"{name} ({flags[name]})" if name in flags else name
+
+
+def _allowed(parameter: Parameter) -> str:
+    flag = {"aspect_ratio": "-a", "output_resolution": "-r"}.get(
+        parameter.name, f"-p {parameter.name}="
+    )
+    return f"Allowed: {', '.join(map(str, parameter.choices))}, for example {flag}" + (
+        f"{'' if flag.endswith('=') else ' '}{parameter.choices[-1]}."
+    )
+
+
+def parse_param(text: str) -> tuple[str, Any]:
+    """Read ``KEY=VALUE``: VALUE as JSON where it is JSON (``2``, ``true``), else as text.
+
+    Raises:
+        InvalidRequestError: There is no ``=``, no key, or the key has an option of its own.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key.isidentifier():
+        raise InvalidRequestError(
+            f"-p {text} is not KEY=VALUE.", todo="Write for example -p safety_tolerance=2."
+        )
+    if key in _OWN_FIELDS:
+        raise InvalidRequestError(f"-p cannot set {key}.", todo=f"Instead, {_OWN_FIELDS[key]}.")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

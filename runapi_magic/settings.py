@@ -1,0 +1,375 @@
+"""Settings, and where the API key and the base URL come from.
+
+This is the only module that reads the environment and configuration files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from traitlets import Bool, CInt, Enum, Float, Int, TraitError, TraitType, Unicode
+from traitlets.config import Configurable
+
+from runapi_magic.errors import ConfigurationError, MissingKeyError
+from runapi_magic.models import DEFAULT_MODEL, RATIOS, RESOLUTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+DEFAULT_BASE_URL = "https://runapi.ai"
+_SHOWN_OF_A_KEY = 4
+_LONG_ENOUGH_TO_SHOW = 12
+
+
+class Secret:
+    """A key that no repr, log, traceback or pickle shows. ``reveal()`` is the only way to it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the key itself, to be put into a request and nowhere else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return self.hint or "(not set)"
+
+    __str__ = __repr__
+
+    @property
+    def hint(self) -> str:
+        """An ellipsis and the last four characters at most; empty for no key."""
+        if not self._value:
+            return ""
+        shown = self._value[-_SHOWN_OF_A_KEY:] if len(self._value) >= _LONG_ENOUGH_TO_SHOW else ""
+        return f"…{shown}"
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key is not written anywhere")
+
+
+class SecretTrait(TraitType[Secret, "Secret | str"]):
+    """A trait that takes text and holds a Secret, so that ``%config`` shows no key."""
+
+    default_value = Secret("")
+    info_text = "an API key"
+
+    def validate(self, _obj: Any, value: Any) -> Secret:
+        """Wrap text; the message of the error names no value."""
+        if isinstance(value, Secret):
+            return value
+        if isinstance(value, str):
+            return Secret(value.strip())
+        raise TraitError("api_key takes text")
+
+
+class Settings(Configurable):
+    """What ``%config RunAPIMagics`` shows and sets."""
+
+    model = Unicode(DEFAULT_MODEL, help="Model for cells without -m.").tag(config=True)
+    edit_model = Unicode(
+        "", help="Model for edits without -m; empty: the same as model, where it edits."
+    ).tag(config=True)
+    aspect_ratio = Enum(
+        ("", *RATIOS), "", help="Ratio for cells without -a; empty: the model's own choice."
+    ).tag(config=True)
+    output_resolution = Enum(
+        ("", *RESOLUTIONS), "", help="Resolution for cells without -r; empty: the model's own."
+    ).tag(config=True)
+    image_dir = Unicode(
+        "gpt-images", help="Folder for pictures, relative to the working directory."
+    ).tag(config=True)
+    preview_size = Int(768, min=64, max=4096, help="Longest side inline, in pixels.").tag(
+        config=True
+    )
+    preview_quality = CInt(85, min=30, max=95, help="JPEG quality inline.").tag(config=True)
+    timeout = Float(
+        900.0, min=1.0, help="Seconds to wait for one task; time in which the kernel is busy"
+        " with a long cell does not count.",
+    ).tag(config=True)  # fmt: skip
+    max_download_mb = Int(128, min=1, help="Largest picture to download, in megabytes.").tag(
+        config=True
+    )
+    max_megapixels = Int(
+        178, min=1, max=178, help="Largest picture to open, in millions of pixels; Pillow's limit."
+    ).tag(config=True)
+    toolbar = Bool(True, help="Show buttons under pictures.").tag(config=True)
+    api_key = SecretTrait(
+        help="API key. Set it in ipython_config.py if anywhere; in a cell it would be saved."
+    ).tag(config=True)
+    base_url = Unicode("", help="RunAPI's address; empty: RUNAPI_BASE_URL or runapi.ai.").tag(
+        config=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where requests go and with which key.
+
+    Attributes:
+        base_url: Scheme, host and port, without a path.
+        key: The API key; empty where none was found.
+        key_source: Where the key was found, in words; empty where it was not.
+        base_url_source: Where the base URL was found, in words.
+    """
+
+    base_url: str
+    key: Secret
+    key_source: str
+    base_url_source: str
+
+    def require_key(self) -> Secret:
+        """Return the key.
+
+        Raises:
+            MissingKeyError: There is none; it names the three ways out.
+        ConfigurationError: It cannot be a key.
+        """
+        if not self.key:
+            raise MissingKeyError("There is no RunAPI key.")
+        if not is_key(self.key.reveal()):
+            raise ConfigurationError(
+                f"What {self.key_source} holds is no API key: it has blanks or other signs in it.",
+                todo="Copy the key again from runapi.ai; %runapi login stores it.",
+            )
+        return self.key
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    key: str
+    source: str
+    base_url: str = ""
+
+
+def resolve_access(settings: Settings, environ: Mapping[str, str] | None = None) -> Access:
+    """Find the key and the base URL.
+
+    The key: the setting, ``RUNAPI_API_KEY``, Colab's secrets, the RunAPI CLI's file, Hermes
+    Agent's ``.env``. The base URL: the setting, ``RUNAPI_BASE_URL``, the file that the key came
+    from, ``https://runapi.ai``.
+
+    Raises:
+        ConfigurationError: The base URL is unusable.
+    """
+    environ = os.environ if environ is None else environ
+    found = next(_keys(settings, environ), _Found("", ""))
+    candidates = (
+        (settings.base_url, "%config RunAPIMagics.base_url"),
+        (environ.get("RUNAPI_BASE_URL", ""), "RUNAPI_BASE_URL"),
+        (found.base_url, found.source),
+        (DEFAULT_BASE_URL, "default"),
+    )
+    base_url, source = next((url, source) for url, source in candidates if url.strip())
+    return Access(normalize_base_url(base_url), Secret(found.key), found.source, source)
+
+
+def _keys(settings: Settings, environ: Mapping[str, str]) -> Iterator[_Found]:
+    sources: tuple[Callable[[], _Found | None], ...] = (
+        lambda: _Found(settings.api_key.reveal(), "%config RunAPIMagics.api_key"),
+        lambda: _Found(environ.get("RUNAPI_API_KEY", ""), "RUNAPI_API_KEY"),
+        _from_colab,
+        lambda: _from_cli_file(environ),
+        lambda: _from_hermes(environ),
+    )
+    for read in sources:
+        found = read()
+        if found and found.key.strip():
+            yield _Found(found.key.strip(), found.source, found.base_url)
+
+
+def _from_colab() -> _Found | None:
+    if "google.colab" not in sys.modules:  # present in every Colab kernel from its start
+        return None
+    from google.colab import userdata
+
+    try:
+        key = userdata.get("RUNAPI_API_KEY")
+    except Exception:  # noqa: BLE001 (its own types for "no such secret" and "no access")
+        return None
+    return _Found(key or "", "Colab secret RUNAPI_API_KEY")
+
+
+def cli_config_path(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the path of the RunAPI CLI's configuration file, whether it exists or not."""
+    environ = os.environ if environ is None else environ
+    if folder := environ.get("RUNAPI_CONFIG_DIR"):
+        return Path(folder).expanduser() / "config.json"
+    config = environ.get("XDG_CONFIG_HOME") or _home(environ) / ".config"
+    return Path(config) / "runapi" / "config.json"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HOME") or Path.home())
+
+
+def _from_cli_file(environ: Mapping[str, str]) -> _Found | None:
+    path = cli_config_path(environ)
+    config = _read_json_object(path)
+    key = config.get("api_key") or config.get("apiKey") or ""
+    base_url = config.get("base_url") or config.get("baseUrl") or ""
+    return _Found(str(key), f"{_short(path, environ)} (RunAPI CLI)", str(base_url))
+
+
+def _read_json_object(path: Path) -> dict[str, Any]:
+    """Return the object in a file, empty where there is no file.
+
+    Raises:
+        ConfigurationError: The file is there and cannot be used.
+    """
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"The configuration file {path} cannot be read ({type(error).__name__}).",
+            todo="Repair or remove it, or write it anew with %runapi login.",
+        ) from None
+    return data if isinstance(data, dict) else {}
+
+
+def _from_hermes(environ: Mapping[str, str]) -> _Found | None:
+    """Read Hermes Agent's key; its config.yaml may name another variable or another base URL."""
+    home = Path(environ.get("HERMES_HOME") or _home(environ) / ".hermes").expanduser()
+    env_file = home / ".env"
+    if not env_file.is_file():
+        return None
+    from dotenv import dotenv_values
+
+    try:
+        values = dotenv_values(env_file, interpolate=False)
+    except (OSError, ValueError):
+        return None
+    provider = _hermes_provider(home / "config.yaml")
+    name = str(provider.get("key_env") or "RUNAPI_API_KEY")
+    key = values.get(name) or values.get("RUNAPI_API_KEY") or ""
+    base_url = values.get("RUNAPI_BASE_URL") or str(provider.get("base_url") or "")
+    return _Found(key, f"{_short(env_file, environ)} (Hermes Agent)", base_url)
+
+
+def _hermes_provider(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    import yaml
+
+    try:
+        config = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    providers = config.get("custom_providers") if isinstance(config, dict) else None
+    for provider in providers if isinstance(providers, list) else ():
+        if isinstance(provider, dict) and provider.get("name") == "runapi":
+            return provider
+    return {}
+
+
+def _short(path: Path, environ: Mapping[str, str]) -> str:
+    with contextlib.suppress(ValueError):
+        return f"~/{path.relative_to(_home(environ)).as_posix()}"
+    return str(path)
+
+
+def normalize_base_url(url: str) -> str:
+    """Return scheme, host and port of a base URL; a path ``/v1`` or ``/api/v1`` is taken off.
+
+    Raises:
+        ConfigurationError: No scheme, no host, another path, credentials in the URL, or plain
+            http to another machine, which would show the key to the network.
+    """
+    url = url.strip()
+    example = "Write it like https://runapi.ai."
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(f"{url!r} is not a base URL.", todo=example) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigurationError(f"The base URL {url!r} has no scheme.", todo=example)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError("The base URL holds more than an address.", todo=example)
+    if parts.path.rstrip("/") not in {"", "/v1", "/api/v1", "/api"}:
+        raise ConfigurationError(f"The base URL {url!r} has a path.", todo=example)
+    if parts.scheme == "http" and not is_loopback_host(parts.hostname):
+        raise ConfigurationError(
+            f"The base URL {url!r} is plain http: the key would travel in the clear.",
+            todo="Use https; plain http is for this machine alone.",
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host name or address is this machine by its name alone (no look-up)."""
+    host = host.lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_key(text: str) -> bool:
+    """Whether a text can be sent as a key: printable ASCII without blanks."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
+def save_key(key: str, environ: Mapping[str, str] | None = None) -> Path:
+    """Write the key to the RunAPI CLI's file, readable by its owner alone; return the path.
+
+    What else the file holds is kept. It is replaced in one step, never half written.
+
+    Raises:
+        ConfigurationError: The key is empty or holds white space, or the file cannot be written.
+    """
+    key = key.strip()
+    if not is_key(key):
+        raise ConfigurationError("That is not a key.", todo="Copy it again from runapi.ai.")
+    path = cli_config_path(environ)
+    config = _read_json_object(path)
+    config.pop("apiKey", None)
+    config |= {"api_key": key, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent)  # mode 0600
+        with open(handle, "w", encoding="utf-8") as file:
+            json.dump(config, file, indent=2)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The key cannot be written to {path} ({error.strerror}).",
+            todo="Make the folder writable, or set RUNAPI_API_KEY before you start Jupyter.",
+        ) from None
+    return path
+
+
+def data_home(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the folder of the journal: ``RUNAPI_MAGIC_HOME`` or the platform's user data."""
+    environ = os.environ if environ is None else environ
+    if folder := environ.get("RUNAPI_MAGIC_HOME"):
+        return Path(folder).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("runapi-magic", appauthor=False))

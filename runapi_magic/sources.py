@@ -1,0 +1,129 @@
+"""Anything picture-like that a user names, as a Source of a request."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.generation import Generation
+from runapi_magic.images import GeneratedImage
+from runapi_magic.namespace import is_reference, look_up
+from runapi_magic.requests import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LONGEST_LABEL = 60
+_KINDS = "a URL, a path, a GeneratedImage, a Generation, a Pillow image or the bytes of a picture"
+
+
+def find_source(text: str, namespace: Mapping[str, Any]) -> Source:
+    """Return the source that a word in a cell stands for: a URL, a variable, or a path.
+
+    Raises:
+        InvalidRequestError: There is no such thing, or it is no picture.
+    """
+    if _is_url(text):
+        return as_source(text)
+    if is_reference(text):
+        try:
+            value = look_up(text, namespace)
+        except LookupError:
+            if not Path(text).expanduser().is_file():
+                raise InvalidRequestError(
+                    f"There is no variable, and no file, {text}.",
+                    todo=f"Name {_KINDS}; a variable may be dotted or indexed: cat.images[1].",
+                ) from None
+        else:
+            return as_source(value, label=text)
+    return as_source(text)
+
+
+def as_source(value: Any, *, label: str | None = None) -> Source:
+    """Return a source for a value; local pictures are read and checked.
+
+    Args:
+        value: A URL, path, GeneratedImage, Generation, Pillow image or encoded picture.
+        label: What the user called it.
+
+    Raises:
+        InvalidRequestError: It is no picture, or cannot be read.
+    """
+    if isinstance(value, Source):
+        return value
+    if isinstance(value, Generation):
+        if not value.is_done and not value.images:
+            return Source(_shorten(label or value.request.prompt), "", pending=value)
+        return as_source(value.image, label=label)
+    if isinstance(value, GeneratedImage):
+        return _from_file(value.path, label or value.path.name, value)
+    if isinstance(value, str) and _is_url(value):
+        digest = hashlib.sha256(f"url:{value}".encode()).hexdigest()
+        return Source(_shorten(label or value), digest, url=value)
+    if isinstance(value, str | Path):
+        return _from_file(Path(value).expanduser(), label or str(value))
+    if isinstance(value, bytes | bytearray):
+        return _from_bytes(bytes(value), label or "picture")
+    pillow = sys.modules.get("PIL.Image")  # no Pillow image without it
+    if pillow is not None and isinstance(value, pillow.Image):
+        buffer = io.BytesIO()
+        value.save(buffer, "PNG")
+        return _from_bytes(buffer.getvalue(), label or "picture")
+    raise InvalidRequestError(
+        f"{label or 'The source'} is of type {type(value).__name__}, which is no picture.",
+        todo=f"Use {_KINDS}.",
+    )
+
+
+def _is_url(text: str) -> bool:
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return False
+    if scheme.lower() in {"http", "https"} and urlsplit(text).hostname:
+        return True
+    raise InvalidRequestError(
+        f"{_shorten(text)} is no http or https address.", todo=f"Use {_KINDS}."
+    )
+
+
+def _from_file(path: Path, label: str, image: GeneratedImage | None = None) -> Source:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InvalidRequestError(
+            f"There is no file {path}.", todo="Check the path; it starts at the notebook's folder."
+        ) from None
+    except OSError as error:
+        raise InvalidRequestError(
+            f"The file {path} cannot be read ({error.strerror}).", todo="Check the path."
+        ) from None
+    _check(content, str(path))
+    digest = hashlib.sha256(content).hexdigest()
+    return Source(_shorten(label), digest, path=path, image=image)
+
+
+def _from_bytes(content: bytes, label: str) -> Source:
+    _check(content, label)
+    return Source(_shorten(label), hashlib.sha256(content).hexdigest(), content=content)
+
+
+def _check(content: bytes, label: str) -> None:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.verify()
+    except Exception as error:  # noqa: BLE001 (damaged files make Pillow's decoders raise anything)
+        raise InvalidRequestError(
+            f"{_shorten(label)} is no readable picture ({type(error).__name__}).",
+            todo="Use a PNG, JPEG or WEBP picture.",
+        ) from None
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"

@@ -1,0 +1,143 @@
+"""A task as the service describes it, read from any of the shapes that it is known to send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+
+class TaskStatus(StrEnum):
+    """Where a task is. ``UNKNOWN`` is a word that no contract has: it is not the end."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the service is done with the task."""
+        return self in {TaskStatus.COMPLETED, TaskStatus.FAILED}
+
+
+_WORDS = {
+    TaskStatus.PENDING: {"pending", "queued", "created", "submitted", ""},
+    TaskStatus.PROCESSING: {"processing", "running", "in_progress"},
+    TaskStatus.COMPLETED: {"completed", "complete", "succeeded", "success", "finished"},
+    TaskStatus.FAILED: {
+        "failed", "error", "canceled", "cancelled", "timeout", "generate_failed",
+        "create_task_failed",
+    },
+}  # fmt: skip
+_STATUS_OF = {word: status for status, words in _WORDS.items() for word in words}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task at one moment.
+
+    Attributes:
+        id: The service's id; empty where an answer has none.
+        status: Where it is.
+        word: The status in the service's own word.
+        image_urls: Addresses of the finished pictures; temporary.
+        error: Why it failed, in the service's words.
+        cost: USD that it cost, where the service says so.
+        progress: 0 to 1, where the service says so.
+        replayed: True where a create answered with a task that existed already.
+    """
+
+    id: str
+    status: TaskStatus
+    word: str = ""
+    image_urls: tuple[str, ...] = field(default=(), repr=False)
+    error: str = ""
+    cost: float | None = None
+    progress: float | None = None
+    replayed: bool = False
+
+    def with_id(self, task_id: str) -> Task:
+        """Return this task under an id that came another way, such as a header."""
+        return replace(self, id=task_id)
+
+
+def parse_task(data: Any) -> Task:
+    """Read a task from decoded JSON: a create answer, a status, or a ``/tasks`` envelope.
+
+    Anything that is missing or of a wrong type is left out; an answer that is no object becomes a
+    task without an id and of unknown status.
+    """
+    if not isinstance(data, Mapping):
+        return Task("", TaskStatus.UNKNOWN)
+    task_id = _text(data.get("id")) or _text(data.get("task_id"))
+    inner = data.get("response")
+    if isinstance(inner, Mapping):
+        return _parse_envelope(task_id, data, inner)
+    word = _text(data.get("status"))
+    return Task(
+        id=task_id,
+        status=_STATUS_OF.get(word.strip().lower(), TaskStatus.UNKNOWN),
+        word=word,
+        image_urls=_image_urls(data),
+        error=_error(data),
+        cost=_cost(data),
+        progress=_fraction(data.get("progress")),
+        replayed=data.get("task_replayed") is True,
+    )
+
+
+_SUCCESS = range(200, 300)
+
+
+def _parse_envelope(task_id: str, data: Mapping[str, Any], inner: Mapping[str, Any]) -> Task:
+    """Read ``{"id", "status", "response": {"status": 200, "body": ...}}``."""
+    body = inner.get("body")
+    task = parse_task(body)
+    if inner.get("status") in _SUCCESS:
+        outer = _STATUS_OF.get(_text(data.get("status")).strip().lower(), TaskStatus.UNKNOWN)
+        status = task.status if task.word else outer
+        return replace(task, id=task_id or task.id, status=status)
+    error = (_error(body) if isinstance(body, Mapping) else _text(body)) or _error(data)
+    return Task(task_id or task.id, TaskStatus.FAILED, "failed", error=error)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+def _image_urls(data: Mapping[str, Any]) -> tuple[str, ...]:
+    images = data.get("images")
+    if not isinstance(images, list):
+        return ()
+    found = (image.get("url") if isinstance(image, Mapping) else image for image in images)
+    return tuple(url for url in found if isinstance(url, str) and url)
+
+
+def _error(data: Mapping[str, Any]) -> str:
+    error = data.get("error")
+    if isinstance(error, Mapping):
+        error = error.get("message") or error.get("code")
+    return _text(error) or _text(data.get("message")) or _text(data.get("code"))
+
+
+def _cost(data: Mapping[str, Any]) -> float | None:
+    """``usage.cost`` in USD, or the same in the older ``billing``."""
+    for name in ("usage", "billing"):
+        part = data.get(name)
+        cost = part.get("cost") if isinstance(part, Mapping) else None
+        if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0:
+            return float(cost)
+    return None
+
+
+def _fraction(value: Any) -> float | None:
+    try:
+        fraction = float(value)
+    except (TypeError, ValueError):
+        return None
+    return min(max(fraction, 0.0), 1.0) if fraction == fraction else None  # noqa: PLR0124 (NaN)

@@ -1,0 +1,397 @@
+"""The HTTP clients: one with the key for the configured origin, a bare one for everything else.
+
+The key leaves this module in one header, to one origin, and no redirect is followed with it. What
+comes back is searched for the key before anybody else sees it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import math
+import random
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+from weakref import WeakKeyDictionary
+
+from runapi_magic.errors import (
+    MAYBE_CHARGED,
+    APIError,
+    ConnectionFailedError,
+    DownloadError,
+    RunAPIError,
+    UnsafeURLError,
+    error_from_response,
+)
+from runapi_magic.settings import Access, is_loopback_host
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    import httpx
+
+USER_AGENT = "runapi-magic"
+
+_RETRIED = {408, 429, 500, 502, 503, 504}
+_RETRIED_CODES = {"source_task_not_ready"}
+_ATTEMPTS = 5  # for failures without a Retry-After; with one, the deadline decides
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.5, 8.0  # seconds, doubling
+_MOST_REDIRECTS = 3
+_CONNECT_TIMEOUT, _ANSWER_TIMEOUT = 15.0, 60.0  # seconds
+_KEEP_ALIVE = 90.0  # seconds; looks at a task are seconds apart, and a new TLS connection is dear
+_ERROR, _REDIRECT = 400, range(300, 400)
+_LARGEST_ANSWER = 8 * 1024 * 1024  # bytes of JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service answered, searched for the key.
+
+    Attributes:
+        status_code: HTTP status.
+        headers: Headers by lower-case name.
+        body: The body.
+    """
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the service asks to wait, None where it does not."""
+        return parse_retry_after(self.headers.get("retry-after"), time.time())
+
+    def json(self) -> Any:
+        """Decode the body.
+
+        Raises:
+            ConnectionFailedError: It is no JSON: not RunAPI that answered, or half an answer.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise ConnectionFailedError(
+                "The answer is not one of RunAPI's: it is no JSON.",
+                arrived=True,
+                request_id=self.headers.get("x-request-id"),
+            ) from None
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Read ``Retry-After`` in any of its forms: ``2``, ``1.5`` or an HTTP date.
+
+    Args:
+        value: The header.
+        now: Unix time in seconds that a date is counted from.
+
+    Returns:
+        Seconds, 0 or more; None where there is no header or it cannot be read.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+class Transport:
+    """Requests to one service.
+
+    Args:
+        access: Base URL and key.
+        app: An ASGI application that answers instead of the network (the simulator).
+    """
+
+    def __init__(self, access: Access, app: Any = None) -> None:
+        self.access = access
+        self.is_public = not is_loopback_host(urlsplit(access.base_url).hostname or "")
+        self._app = app
+        self._clients: WeakKeyDictionary[
+            AbstractEventLoop, tuple[httpx.AsyncClient, httpx.AsyncClient]
+        ] = WeakKeyDictionary()
+        self._opening: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        idempotency_key: str | None = None,
+        budget: float = 60.0,
+        read: Callable[[Answer], Any] | None = None,
+    ) -> Answer:
+        """Send a request with the key, again where that is harmless, and return its answer.
+
+        A POST is repeated only where it has an idempotency key, with identical bytes.
+
+        Args:
+            method: HTTP method.
+            path: Path on the configured origin, or an address on it.
+            body: JSON.
+            idempotency_key: Makes a create repeatable.
+            budget: Seconds for all attempts together; a longer ``Retry-After`` ends them.
+            read: Called with an answer of success; a ConnectionFailedError from it counts as no
+                answer.
+
+        Raises:
+            APIError: The service answered with an error, after the last attempt.
+            ConnectionFailedError: No readable answer came.
+            UnsafeURLError: The path leads to another origin.
+            MissingKeyError: There is no key.
+        """
+        from tenacity import AsyncRetrying, retry_if_exception
+
+        url = self.same_origin(path)
+        key = self.access.require_key().reveal()
+        headers = {"Authorization": f"Bearer {key}"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if idempotency_key:
+            headers["Idempotency-Key"] = idempotency_key
+        repeatable = method == "GET" or idempotency_key is not None
+        doubtful = False
+        attempts = AsyncRetrying(
+            retry=retry_if_exception(lambda error: repeatable and _is_passing(error)),
+            wait=_pause,
+            stop=lambda state: _stop(state, budget),
+            sleep=asyncio.sleep,
+            reraise=True,
+        )
+        try:
+            async for attempt in attempts:
+                with attempt:
+                    try:
+                        answer = await self._once(method, url, headers, body, key)
+                        if read is not None:
+                            read(answer)
+                    except RunAPIError as error:
+                        doubtful = doubtful or _may_have_arrived(error)
+                        raise
+        except RunAPIError as error:
+            if doubtful and method == "POST" and idempotency_key:
+                _mark_doubtful(error)
+            raise
+        return answer
+
+    async def _once(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, key: str
+    ) -> Answer:
+        import httpx
+
+        client, _ = await self._open()
+        try:
+            response = await client.request(method, url, headers=dict(headers), content=body)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise ConnectionFailedError(
+                f"{self.access.base_url} cannot be reached ({_name(error)})."
+            ) from None
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise ConnectionFailedError(
+                f"The connection to {self.access.base_url} was lost ({_name(error)}).",
+                arrived=True,
+            ) from None
+        answer = Answer(
+            response.status_code,
+            {name.lower(): value.replace(key, "…") for name, value in response.headers.items()},
+            response.content[:_LARGEST_ANSWER].replace(key.encode(), "…".encode()),
+        )
+        if answer.status_code in _REDIRECT or answer.status_code >= _ERROR:
+            raise error_from_response(
+                answer.status_code, answer.headers, answer.body, retry_after=answer.retry_after
+            )
+        return answer
+
+    def same_origin(self, path: str) -> str:
+        """Return the full address of a path, or of an address on the configured origin.
+
+        Raises:
+            UnsafeURLError: It is on another origin; the key does not go there.
+        """
+        url = urljoin(self.access.base_url + "/", path)
+        if _origin(url) != _origin(self.access.base_url):
+            raise UnsafeURLError(
+                f"The service points to another origin ({urlsplit(url).hostname}); not followed."
+            )
+        return url
+
+    @asynccontextmanager
+    async def stream(self, url: str) -> AsyncIterator[httpx.Response]:
+        """Open an address without the key, following at most three checked redirects.
+
+        Raises:
+            UnsafeURLError: The address, or one that it leads to, is refused.
+            DownloadError: The address cannot be reached or answers with an error.
+        """
+        import httpx
+
+        _, client = await self._open()
+        for _ in range(_MOST_REDIRECTS + 1):
+            await self.check_url(url)
+            try:
+                async with client.stream("GET", url) as response:
+                    if response.status_code not in _REDIRECT:
+                        _raise_for_download(response)
+                        yield response
+                        return
+                    url = urljoin(url, response.headers.get("location", ""))
+            except httpx.HTTPError as error:
+                raise DownloadError(f"The download broke off ({_name(error)}).") from None
+        raise DownloadError(f"The picture's address leads on more than {_MOST_REDIRECTS} times.")
+
+    async def put(self, url: str, headers: Mapping[str, str], content: bytes) -> None:
+        """Upload bytes without the key, once, with exactly these headers.
+
+        Raises:
+            UnsafeURLError: The address is refused.
+            APIError: The store answered with an error.
+            ConnectionFailedError: No answer came.
+        """
+        import httpx
+
+        await self.check_url(url)
+        _, client = await self._open()
+        try:
+            response = await client.put(url, headers=dict(headers), content=content)
+        except httpx.HTTPError as error:
+            raise ConnectionFailedError(
+                f"The source picture could not be uploaded ({_name(error)})."
+            ) from None
+        if response.status_code >= _ERROR:
+            raise error_from_response(response.status_code, response.headers, response.content)
+
+    async def check_url(self, url: str) -> None:
+        """Refuse an address that a service must not make this machine fetch.
+
+        Only https, or plain http on this machine where the service itself is on this machine;
+        no private, link-local or otherwise special address where the service is public.
+
+        Raises:
+            UnsafeURLError: The address is refused.
+            DownloadError: The host's name cannot be resolved.
+        """
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if not host or parts.scheme not in {"http", "https"} or parts.username or parts.password:
+            raise UnsafeURLError("The picture's address is no plain https address.")
+        if parts.scheme == "http" and (self.is_public or not is_loopback_host(host)):
+            raise UnsafeURLError(f"The picture's address is plain http ({host}).")
+        if not self.is_public:
+            return
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port or 443)
+        except OSError:
+            raise DownloadError(f"The host {host} is not known to this network.") from None
+        for *_, address in found:
+            if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
+                raise UnsafeURLError(f"The picture's address is in a private network ({host}).")
+
+    async def _open(self) -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
+        """Return the client with the key's origin and the bare one, of the running loop."""
+        loop = asyncio.get_running_loop()
+        async with self._opening.setdefault(loop, asyncio.Lock()):
+            if loop not in self._clients:
+                # Imports and certificates take a while: not on the loop.
+                make = await asyncio.to_thread(_client_factory, self.is_public, self._app)
+                self._clients[loop] = (make(), make())
+            return self._clients[loop]
+
+    async def close(self) -> None:
+        """Close the running loop's connections."""
+        for client in self._clients.pop(asyncio.get_running_loop(), ()):
+            await client.aclose()
+
+
+def _client_factory(is_public: bool, app: Any) -> Callable[[], httpx.AsyncClient]:
+    import httpx
+
+    verify = httpx.create_ssl_context() if is_public else True
+    options: dict[str, Any] = {
+        "headers": {"User-Agent": USER_AGENT, "Accept": "*/*"},
+        "timeout": httpx.Timeout(_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT),
+        "follow_redirects": False,
+    }
+    if app is not None:
+        return lambda: httpx.AsyncClient(transport=httpx.ASGITransport(app=app), **options)
+    limits = httpx.Limits(
+        max_connections=100, max_keepalive_connections=20, keepalive_expiry=_KEEP_ALIVE
+    )
+    # A proxy of the environment is for the network, not for this machine.
+    return lambda: httpx.AsyncClient(limits=limits, verify=verify, trust_env=is_public, **options)
+
+
+def _raise_for_download(response: httpx.Response) -> None:
+    if response.status_code >= _ERROR:
+        raise DownloadError(
+            f"The picture's address answered with {response.status_code}.",
+            expired=response.status_code in {403, 404, 410},
+        )
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether the same request may well succeed in a moment."""
+    if isinstance(error, APIError):
+        return error.status_code in _RETRIED or error.code in _RETRIED_CODES
+    return isinstance(error, ConnectionFailedError)
+
+
+def _may_have_arrived(error: RunAPIError) -> bool:
+    """Whether the service may have done what was asked although no good answer came."""
+    if isinstance(error, APIError):
+        return error.task_id is not None or error.status_code in {408, *range(500, 600)}
+    return isinstance(error, ConnectionFailedError) and error.arrived
+
+
+def _mark_doubtful(error: RunAPIError) -> None:
+    error.charged = MAYBE_CHARGED
+    error.todo = (
+        "%runapi resume asks again under the same idempotency key: it finds the picture,"
+        " and nothing is paid twice."
+    )
+
+
+def _pause(state: Any) -> float:
+    """Return the seconds before the next attempt: as told, or doubling with jitter."""
+    error = state.outcome.exception()
+    told = getattr(error, "retry_after", None)
+    if told is not None:
+        return float(told)
+    doubled = _FIRST_BACKOFF * 2.0 ** (state.attempt_number - 1)
+    return min(doubled, _LONGEST_BACKOFF) * random.uniform(1.0, 1.5)  # noqa: S311 (jitter)
+
+
+def _stop(state: Any, budget: float) -> bool:
+    told = getattr(state.outcome.exception(), "retry_after", None)
+    if told is None and state.attempt_number >= _ATTEMPTS:
+        return True
+    return bool(state.seconds_since_start + state.upcoming_sleep > budget)
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        return parts.scheme, "", None
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, (parts.hostname or "").lower(), port or default
+
+
+def _name(error: Exception) -> str:
+    """A network error's kind; its text may hold an address that is nobody's business."""
+    return type(error).__name__

@@ -1,0 +1,1 @@
+"""Buttons and panels. Nothing here is needed to see a picture."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from runapi_magic.api import edit, generate, remove_background, upscale
+    from runapi_magic.api import edit, generate, remove_background, resume, upscale
     from runapi_magic.errors import RunAPIError
     from runapi_magic.generation import Generation
     from runapi_magic.images import GeneratedImage
@@ -26,6 +26,7 @@ __all__ = [
     "generate",
     "load_ipython_extension",
     "remove_background",
+    "resume",
     "unload_ipython_extension",
     "upscale",
 ]
@@ -37,6 +38,7 @@ _HOMES = {
     "edit": "api",
     "generate": "api",
     "remove_background": "api",
+    "resume": "api",
     "upscale": "api",
 }
 

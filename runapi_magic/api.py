@@ -6,7 +6,6 @@ Each function returns a Generation at once (in a script or in terminal IPython: 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
@@ -24,14 +23,16 @@ def open_session(settings: Settings | None = None) -> Session:
     """Return this process's session, fit for where it runs."""
     session = current_session(settings)
     if session.launch == session.start:
-        session.launch = partial(launch, session)
+        session.launch = lambda request, *, new=False: launch(
+            lambda loop: session.start(request, loop, new=new)
+        )
         _teach_display(session)
     return session
 
 
 def _teach_display(session: Session) -> None:
     """Let a Generation that is a cell's last line show itself, live, in a kernel."""
-    shell = get_ipython()
+    shell: Any = get_ipython()
     if getattr(shell, "kernel", None) is None:
         return
     from runapi_magic.generation import Generation
@@ -75,6 +76,7 @@ def generate(
     count: int = 1,
     aspect_ratio: str | None = None,
     output_resolution: str | None = None,
+    new: bool = False,
     **params: Any,
 ) -> Generation:
     """Make pictures from a prompt.
@@ -88,6 +90,7 @@ def generate(
         count: Number of pictures, 1 or more; each is paid for.
         aspect_ratio: For example ``16:9``; by default the model's own choice.
         output_resolution: ``1k``, ``2k`` or ``4k``; by default the model's own choice.
+        new: Ask afresh, also where the same was made before.
         params: The model's other fields, by RunAPI's names.
 
     Raises:
@@ -101,6 +104,7 @@ def generate(
         count=count,
         aspect_ratio=aspect_ratio,
         output_resolution=output_resolution,
+        new=new,
         **params,
     )
 
@@ -138,3 +142,20 @@ def remove_background(source: Any, **fields: Any) -> Generation:
     """
     fields.setdefault("model", "recraft-remove-background")
     return edit(source, "", **fields)
+
+
+def resume(task_id: str | None = None) -> Generation:
+    """Go on with what an earlier kernel, or an interrupted wait, left unfinished.
+
+    Args:
+        task_id: One task's id; None for everything that is unfinished. A request whose answer was
+            lost more than a day ago is only asked again if it is named.
+
+    Returns:
+        One Generation for all of it; without pictures where nothing was unfinished.
+
+    Raises:
+        RunAPIError: No unfinished task has this id, or there is no key.
+    """
+    session = open_session()
+    return launch(lambda loop: session.resume(task_id, loop))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from runapi_magic.requests import ImageRequest
     from runapi_magic.transport import Answer, Transport
 
-_LOOK_BUDGET = 60.0  # seconds for one look with its retries; the polling goes on after it
+LOOK_BUDGET = 60.0  # seconds for one look with its retries; the polling goes on after it
 _NO_SUCH_ROUTE = {404, 405}
 _CHUNK = 64 * 1024  # bytes
 _MEGABYTE = 1_000_000
@@ -157,7 +158,7 @@ class Client:
                 created = await self.post(attempt, budget=budget)
             except NotFoundError as error:
                 # Only "no such route" is certain to have created nothing.
-                if error.status_code not in _NO_SUCH_ROUTE or error.task_id:
+                if error.status_code not in _NO_SUCH_ROUTE or error.task_id or error.doubtful:
                     raise
                 refused = refused or error
                 continue
@@ -186,10 +187,9 @@ class Client:
         )
         location = answer.headers.get("location")
         if location:
-            try:
+            # Another origin is never asked with the key; the usual paths are.
+            with contextlib.suppress(UnsafeURLError):
                 paths = (self.transport.same_origin(location), *paths)
-            except UnsafeURLError:
-                pass  # another origin is never asked with the key; the usual paths are
         return Created(task, paths, answer.retry_after)
 
     async def get(self, task_id: str, paths: tuple[str, ...]) -> Look:
@@ -206,7 +206,7 @@ class Client:
         unknown: NotFoundError | None = None
         for path in paths:
             try:
-                answer = await self.transport.request("GET", path, budget=_LOOK_BUDGET)
+                answer = await self.transport.request("GET", path, budget=LOOK_BUDGET)
             except NotFoundError as error:
                 unknown = unknown or error
                 continue
@@ -269,7 +269,7 @@ class Client:
             with into.open("wb") as file:
                 async for chunk in response.aiter_bytes(_CHUNK):
                     if kind is None:
-                        kind = _picture_kind(chunk, response.headers.get("content-type", ""))
+                        kind = _require_picture(chunk, response.headers.get("content-type", ""))
                     size += len(chunk)
                     if size > most:
                         raise DownloadError(
@@ -288,21 +288,19 @@ class Client:
             RunAPIError: The service refused, or no answer came.
         """
         data = _object(await self.transport.request("GET", "/api/v1/me/balance"))
-        cents = [
-            value if isinstance(value := data.get(name), int) else 0
-            for name in ("balance_cents", "spent_cents_today", "spent_cents_total")
-        ]
+        names = ("balance_cents", "spent_cents_today", "spent_cents_total")
+        cents = [data.get(name) for name in names]
+        if not all(isinstance(value, int) for value in cents):
+            raise ConnectionFailedError("RunAPI's answer has no balance in it.")
         return Balance(*cents)
 
 
 def _attempt(service: str, action: str, family: Family, body: Mapping[str, Any]) -> Attempt:
     namespaced, flat = f"/api/v1/{service}/{action}", f"/v1/{action}"
-    by_task = ("/v1/tasks/{id}", "/api/v1/tasks/{id}")
+    status: tuple[str, ...] = (f"{namespaced}/{{id}}", "/api/v1/tasks/{id}")
     if family == "flat":
         # The guide does not publish its status path: ask where one would look.
-        status = (f"{flat}/{{id}}", by_task[0], f"{namespaced}/{{id}}", by_task[1])
-    else:
-        status = (f"{namespaced}/{{id}}", by_task[1])
+        status = (f"{flat}/{{id}}", "/v1/tasks/{id}", *status)
     return Attempt(
         new_idempotency_key(),
         family,
@@ -314,8 +312,14 @@ def _attempt(service: str, action: str, family: Family, body: Mapping[str, Any])
 
 def _created_task(answer: Answer) -> Task:
     """Read a create answer; without an id in it or in its headers it is no answer."""
-    task = parse_task(answer.json()) if answer.body.strip() else parse_task({})
-    task_id = task.id or answer.headers.get("x-runapi-task-id", "")
+    in_header = answer.headers.get("x-runapi-task-id", "")
+    try:
+        task = parse_task(answer.json() if answer.body.strip() else {})
+    except ConnectionFailedError:
+        if not in_header:
+            raise
+        task = parse_task({})
+    task_id = task.id or in_header
     if not task_id:
         location = answer.headers.get("location", "")
         task_id = location.rstrip("/").rpartition("/")[2] if "/tasks/" in location else ""
@@ -347,9 +351,14 @@ def _text(data: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _picture_kind(start: bytes, content_type: str) -> str:
-    for kind, pattern in _MAGIC_BYTES.items():
-        if pattern.match(start):
-            return kind
+def picture_kind(start: bytes) -> str | None:
+    """Return ``png``, ``jpg``, ``webp`` or ``gif`` by a file's first bytes, None for no picture."""
+    return next((kind for kind, magic in _MAGIC_BYTES.items() if magic.match(start)), None)
+
+
+def _require_picture(start: bytes, content_type: str) -> str:
+    kind = picture_kind(start)
+    if kind is not None:
+        return kind
     shown = content_type.partition(";")[0].strip() or "unknown"
     raise DownloadError(f"What came is no PNG, JPEG, WEBP or GIF picture (sent as {shown[:60]}).")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import getpass
 import shlex
+import time
 from typing import TYPE_CHECKING
 
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.models import CATALOGUE, Action
+from runapi_magic.session import is_stale
 from runapi_magic.settings import resolve_access, save_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from runapi_magic.generation import Generation
     from runapi_magic.session import Session
 
-    Command = Callable[[Session, list[str]], "str | Awaitable[str]"]
+    Command = Callable[[Session, list[str]], "str | Awaitable[str] | Generation"]
 
 
 def find(line: str) -> tuple[Command, list[str]]:
@@ -149,10 +152,65 @@ def login(_session: Session, _arguments: list[str]) -> str:
     return f"The key is in {path}, readable by you alone. %runapi status shows what is used."
 
 
+def resume(session: Session, arguments: list[str]) -> str | Generation:
+    """Go on with what is unfinished (``resume``), or with one task (``resume ID``)."""
+    from runapi_magic.api import resume as go_on
+
+    match arguments:
+        case []:
+            listed = _left_alone(session)
+            generation = go_on()
+        case [task_id]:
+            listed, generation = "", go_on(task_id)
+        case _:
+            raise InvalidRequestError(
+                "%runapi resume takes one task's id, or none.", todo="%runapi resume [ID]"
+            )
+    if generation.parts:
+        return generation
+    return "\n".join(filter(None, ["Nothing is unfinished.", listed]))
+
+
+def _left_alone(session: Session) -> str:
+    """Say what ``resume`` does not go on with by itself, and why."""
+    origin, now = session.service().access.base_url, time.time()
+    lines = []
+    for task in session.journal.unfinished():
+        title = task.prompt[:60] or task.model
+        if task.origin != origin:
+            lines.append(f"Left alone: {title!r} was asked of {task.origin}, not of {origin}.")
+        elif is_stale(task, now):
+            lines.append(
+                f"Left alone: {title!r} was sent more than a day ago and never answered."
+                f" It may have been charged. To ask again: %runapi resume {task.id}"
+            )
+    return "\n".join(lines)
+
+
+def cancel(session: Session, arguments: list[str]) -> str:
+    """Stop waiting: for everything (``cancel``), or for one task (``cancel ID``)."""
+    match arguments:
+        case [] | [_]:
+            stopped = session.cancel(*arguments)
+        case _:
+            raise InvalidRequestError(
+                "%runapi cancel takes one task's id, or none.", todo="%runapi cancel [ID]"
+            )
+    if not stopped:
+        return "Nothing is under way."
+    ids = ", ".join(name for generation in stopped for name in generation.task_ids)
+    return (
+        f"Stopped waiting{ids and f' for {ids}'}. The service knows no cancel: what it has begun"
+        " goes on and may be charged. %runapi resume gets the pictures."
+    )
+
+
 COMMANDS: dict[str, Command] = {
     "status": status,
     "models": models,
     "balance": balance,
     "simulator": simulator,
     "login": login,
+    "resume": resume,
+    "cancel": cancel,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from runapi_magic.session import Session
 
 _TICK = 1.0  # seconds between two updates of the progress
+_FULL = 0.95  # of the progress bar, where only the time is known
 _SQUARE = (1.0, 1.0)
 _LONGEST_PROMPT = 300  # characters in a caption
 _MUTED = "color:var(--jp-ui-font-color2,#616161)"
@@ -65,11 +67,18 @@ def facts(image: GeneratedImage) -> list[str]:
         *asked,
         f"{image.width} x {image.height} px",
         *([f"{image.seconds:.1f} s"] if image.seconds is not None else []),
-        money(image.cost, simulated=image.simulated),
+        saved(image) if image.reused else money(image.cost, simulated=image.simulated),
     ]
 
 
 _ASKED = ("aspect_ratio", "output_resolution")
+
+
+def saved(image: GeneratedImage) -> str:
+    """Return the badge of a picture that was served from disk."""
+    made = datetime.fromtimestamp(image.created).astimezone().strftime("%Y-%m-%d %H:%M")
+    worth = money(image.cost, simulated=image.simulated)
+    return f"from disk, made {made}, no cost (it was {worth}); --new asks afresh"
 
 
 def money(usd: float | None, *, simulated: bool) -> str:
@@ -119,23 +128,15 @@ def placeholder_bundle(
     """Return what stands in a picture's place until it comes, of about its size."""
     part = slot.part
     expected = part.expectation
-    share = part.progress if part.progress is not None else expected.done_by(elapsed) * 0.95
-    width, height = _box(generation.request.aspect_ratio, longest_side)
-    step = {
-        "sending": "Sending the request",
-        "uploading": "Uploading the source picture",
-        "drawing": "The service is drawing",
-        "fetching": "Fetching the picture",
-    }[part.step]
-    waiting = any(source.pending for source in generation.request.sources)
-    if waiting:
-        step = "Waiting for the source picture"
+    share = part.progress if part.progress is not None else min(elapsed / expected.high, _FULL)
+    width, height = _box(part.request.aspect_ratio, longest_side)
+    step = part.step.value
     timing = (
         f"{elapsed:.0f} s · about {_seconds(expected.median)}, usually"
         f" {_seconds(expected.low)} to {_seconds(expected.high)}"
     )
     simulated = "simulated · " if generation.simulated else ""
-    prompt = _shorten(generation.request.title)
+    prompt = _shorten(part.request.title)
     return Bundle(
         {
             "text/html": (
@@ -155,14 +156,20 @@ def placeholder_bundle(
     )
 
 
-def waiting_caption(generation: Generation) -> Bundle:
-    """Return the caption of a picture that is still to come."""
-    ids = ", ".join(generation.task_ids)
-    text = f"{generation.request.model}{ids and f' · task {ids}'}"
+def waiting_caption(slot: Slot) -> Bundle:
+    """Return the caption of a picture that is still to come, as high as the final one."""
+    request = slot.part.request
+    asked = [str(request.fields[name]) for name in _ASKED if request.fields.get(name)]
+    line = " · ".join([request.model, *asked])
+    task = f"task {slot.part.task_id}" if slot.part.task_id else "no task yet"
+    prompt = _shorten(request.title)
     return Bundle(
         {
-            "text/html": f'<div style="{_FONT};{_MUTED}">{escape(text)}</div>',
-            "text/plain": text,
+            "text/html": (
+                f'<div style="{_FONT}"><div>{escape(prompt)}</div><div style="{_MUTED}">'
+                f"{escape(line)}<br><code>{escape(task)}</code></div></div>"
+            ),
+            "text/plain": f"{prompt}\n{line}\n{task}",
         },
         {},
     )
@@ -234,7 +241,7 @@ class View:
         self._generation = generation
         self._session = session
         self._audience = audience
-        self._cell = generation.shown_in = current_cell()
+        generation.shown_in = current_cell()
         self._begun = time.monotonic()
         self._side = session.settings.preview_size
         self._outputs: list[tuple[Slot, _Output, _Output]] = []
@@ -271,14 +278,18 @@ class View:
         elapsed = time.monotonic() - self._begun
         return (
             placeholder_bundle(self._generation, slot, elapsed, self._side),
-            waiting_caption(self._generation),
+            waiting_caption(slot),
         )
 
     def _show_in_this_cell(self) -> None:
-        """Show the end here: nbclient drops what belongs to an earlier cell's display."""
+        """Show the end where it is first waited for, if that is not the cell that asked.
+
+        nbclient drops what belongs to an earlier cell's display.
+        """
+        self._generation.on_wait = None
         cell = current_cell()
-        if cell != self._cell:
-            self._cell = self._generation.shown_in = cell
+        if cell != self._generation.shown_in:
+            self._generation.shown_in = cell
             for _, picture, caption in self._outputs:
                 picture.show_again()
                 caption.show_again()

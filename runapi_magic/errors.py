@@ -50,6 +50,7 @@ class RunAPIError(Exception):
         todo: What to do now.
         task_id: The task's id, once one is known.
         request_id: The service's ``x-request-id``, for a question to its support.
+        doubtful: Whether the service may have done what was asked although it did not say so.
     """
 
     default_charged: ClassVar[str] = NOT_CHARGED
@@ -70,6 +71,7 @@ class RunAPIError(Exception):
         self.todo = self.default_todo if todo is None else todo
         self.task_id = task_id
         self.request_id = request_id
+        self.doubtful = False
 
     def __str__(self) -> str:
         return "\n".join(self.parts)
@@ -127,6 +129,7 @@ class APIError(RunAPIError):
     """
 
     title: ClassVar[str] = "RunAPI answered with an error"
+    default_todo = "Check the base URL (%runapi status); if it is right, ask RunAPI's support."
 
     def __init__(
         self,
@@ -330,7 +333,7 @@ def read_reason(body: bytes, content_type: str = "") -> tuple[str, str | None]:
         return _shorten(title.group(1) if title else ""), None
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _shorten(text), None
     if isinstance(data, str):
         return _shorten(data), None

@@ -8,6 +8,7 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 from runapi_magic.errors import InvalidRequestError, RunAPIError
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 
+
+class Step(Enum):
+    """What is being done for a part, in the words that a user reads."""
+
+    SOURCE = "Waiting for the source picture"
+    SENDING = "Sending the request"
+    UPLOADING = "Uploading the source picture"
+    DRAWING = "The service is drawing"
+    FETCHING = "Fetching the picture"
+    JOINED = "Another cell asked for the same picture; waiting for it"
+
+
 _log = logging.getLogger(__name__)
 
 
@@ -30,6 +43,7 @@ class Part:
 
     Attributes:
         id: Known before anything is sent.
+        request: What it was asked.
         count: Number of pictures.
         expectation: How long it is expected to take.
         status: Where it is.
@@ -43,6 +57,7 @@ class Part:
     """
 
     id: str
+    request: ImageRequest
     count: int
     expectation: Expectation
     status: Status = "pending"
@@ -52,7 +67,7 @@ class Part:
     cost: float | None = None
     progress: float | None = None
     started: float = field(default_factory=time.monotonic)
-    step: str = "sending"
+    step: Step = Step.SENDING
 
     @property
     def is_done(self) -> bool:
@@ -107,13 +122,15 @@ class Generation:
     ) -> None:
         self.id = secrets.token_hex(8)
         self.request = request
-        self.parts = parts
-        self.slots = [Slot(part, position) for part in parts for position in range(part.count)]
+        self.parts: list[Part] = []
+        self.slots: list[Slot] = []
+        self.plan(parts)
         self.simulated = simulated
         self.warnings = warnings
         self.shown_in: str | None = None
         self.on_wait: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
         # A future that any thread's loop can wait for.
         self._end: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._listeners: list[Callable[[], None]] = []
@@ -171,7 +188,7 @@ class Generation:
 
     @property
     def cost(self) -> float | None:
-        """USD of all tasks so far as the service said; None where it said nothing."""
+        """USD of all tasks so far as the service said, reused pictures at 0; None if it did not."""
         costs = [part.cost for part in self.parts if part.cost is not None]
         return sum(costs) if costs else None
 
@@ -180,13 +197,25 @@ class Generation:
         """The service's ids of the tasks, as far as known."""
         return [part.task_id for part in self.parts if part.task_id]
 
+    def plan(self, parts: list[Part]) -> None:
+        """Take the tasks that make the pictures; the places stay, in their order."""
+        self.parts = parts
+        places = [(part, position) for part in parts for position in range(part.count)]
+        for slot, (part, position) in zip(self.slots, places, strict=False):
+            slot.part, slot.position = part, position
+            slot.versions = slot.part.images[slot.position : slot.position + 1]
+        self.slots += [Slot(*place) for place in places[len(self.slots) :]]
+
     def attach(self, task: asyncio.Task[None]) -> None:
         """Take the task that works on this; it never raises."""
         self._task = task
         task.add_done_callback(lambda _: self._end.set_result(None))
+        if self._cancelled:
+            task.cancel()
 
     def cancel(self) -> None:
         """Stop waiting. The service knows no cancel: the task may still be charged."""
+        self._cancelled = True
         if self._task is not None and not self._task.done():
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
@@ -238,7 +267,7 @@ class Generation:
         for listener in tuple(self._listeners):
             try:
                 listener()
-            except Exception:
+            except Exception:  # noqa: BLE001 (whatever it is)
                 _log.exception("a listener of %r failed", self.id)
 
     def add_version(self, slot: Slot, image: GeneratedImage) -> None:

@@ -6,32 +6,50 @@ import hashlib
 import io
 import os
 import re
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from runapi_magic.client import picture_kind
 from runapi_magic.errors import DownloadError, InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import numpy as np
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
     from runapi_magic.generation import Generation
     from runapi_magic.requests import ImageRequest
 
 _LARGEST_PREVIEW = 110_000  # bytes; as base64 in the notebook about 150 kB
-_SMALLEST_SIDE, _LOWEST_QUALITY = 64, 60  # pixels and JPEG quality that a preview does not go below
+_SMALLEST_SIDE, _LOWEST_QUALITY = 8, 60  # pixels and JPEG quality that a preview does not go below
 _LONGEST_SLUG = 48  # characters of the prompt in a file name
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a picture may be, and how its preview is made.
+
+    Attributes:
+        megapixels: Largest picture to decode, millions of pixels.
+        preview_size: Longest side of the preview, pixels.
+        preview_quality: JPEG quality of the preview.
+    """
+
+    megapixels: float
+    preview_size: int
+    preview_quality: int
+
+
+DEFAULT_LIMITS = Limits(megapixels=89, preview_size=768, preview_quality=85)
 
 
 class Editor(Protocol):
     """What a picture needs to be edited: the session that it came from."""
 
-    def edit(self, source: Any, instruction: str, **fields: Any) -> Generation:
+    def edit(self, source: Any, instruction: str, /, **fields: Any) -> Generation:
         """Start an edit."""
 
 
@@ -52,7 +70,7 @@ class Preview:
     height: int
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
+@dataclass(eq=False, slots=True, kw_only=True, weakref_slot=True)
 class GeneratedImage:
     """A finished picture.
 
@@ -70,7 +88,7 @@ class GeneratedImage:
         seconds: From the request until the picture was on disk.
         simulated: Whether a simulator drew it, at no cost.
         created: Unix time in seconds.
-        preview: The small picture for the notebook.
+        reused: Whether it was served from disk instead of being asked for again.
     """
 
     id: str
@@ -87,7 +105,8 @@ class GeneratedImage:
     simulated: bool = False
     created: float = 0.0
     editor: Editor | None = field(default=None, repr=False)
-    preview: Preview = field(repr=False)
+    reused: bool = False
+    _preview: Preview | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"<GeneratedImage {self.path} {self.width}x{self.height} {self.prompt[:60]!r}>"
@@ -164,6 +183,13 @@ class GeneratedImage:
             )
         return self.editor
 
+    @property
+    def preview(self) -> Preview:
+        """The small picture for the notebook. Made on first use where it is not there yet."""
+        if self._preview is None:
+            self._preview = make_preview(self.path, DEFAULT_LIMITS)
+        return self._preview
+
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         preview = self.preview
         return (
@@ -180,21 +206,16 @@ def has_alpha(image: Image) -> bool:
     return bool(extrema[0] != 255)  # noqa: PLR2004 (opaque)
 
 
-def make_preview(path: Path, longest_side: int, quality: int) -> Preview:
+def make_preview(path: Path, limits: Limits) -> Preview:
     """Make the small picture for the notebook, at most about 110 kB.
 
-    Args:
-        path: The original.
-        longest_side: Pixels.
-        quality: JPEG quality, 30 to 95.
+    Raises:
+        DownloadError: The file is no good picture.
     """
-    from PIL import Image
-
-    with Image.open(path, formats=_FORMATS) as original:
-        return _reduce(original, longest_side, quality)
+    return _look_at(path, limits)[2]
 
 
-def _reduce(original: Image, longest_side: int, quality: int) -> Preview:
+def _reduce(original: ImageFile, longest_side: int, quality: int) -> Preview:
     """Decode a picture completely, at a smaller scale where its format can, and make it small."""
     from PIL import ImageOps
 
@@ -239,63 +260,83 @@ class Saved:
     preview: Preview
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a picture may be, and how its preview is made.
+def _look_at(path: Path, limits: Limits) -> tuple[int, int, Preview]:
+    """Decode a picture completely; return its size in pixels and its preview.
 
-    Attributes:
-        megapixels: Largest picture to open, millions of pixels.
-        preview_size: Longest side of the preview, pixels.
-        preview_quality: JPEG quality of the preview.
-    """
-
-    megapixels: float
-    preview_size: int
-    preview_quality: int
-
-
-def _check_picture(path: Path, limits: Limits) -> tuple[int, int, Preview]:
-    """Decode a downloaded picture completely; return its size in pixels and its preview.
+    One with more pixels than allowed is not decoded: a grey preview stands for it.
 
     Raises:
-        DownloadError: It is cut off, damaged, larger than allowed or of another format.
+        DownloadError: It is cut off, damaged or of another format.
     """
-    from PIL import Image
-
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            width, height = image.size
-            if width * height > limits.megapixels * 1e6:
-                raise DownloadError(
-                    f"The picture has {width * height / 1e6:.0f} million pixels, too many to open.",
-                    todo="%config RunAPIMagics.max_megapixels may allow more.",
-                )
-            preview = _reduce(image, limits.preview_size, limits.preview_quality)
-    except DownloadError:
-        raise
+        with _open_picture(path) as image:
+            if image.width * image.height > limits.megapixels * 1e6:
+                return *image.size, _stand_in(image.size, limits)
+            return *image.size, _reduce(image, limits.preview_size, limits.preview_quality)
     except Exception as error:  # noqa: BLE001 (damaged files make Pillow's decoders raise anything)
         raise DownloadError(
-            f"The picture arrived damaged or cut off ({type(error).__name__})."
+            f"The picture is damaged or cut off ({type(error).__name__})."
         ) from None
-    return width, height, preview
 
 
-def open_part(folder: Path) -> Path:
-    """Make the folder and an empty file in it that nobody else writes to.
+def _open_picture(path: Path) -> ImageFile:
+    """Open a picture by its bytes. ``Image.open`` would apply its own limit before ours."""
+    from PIL import GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+    plugins: dict[str | None, Callable[[Path], ImageFile]] = {
+        "png": PngImagePlugin.PngImageFile,
+        "jpg": JpegImagePlugin.JpegImageFile,
+        "webp": WebPImagePlugin.WebPImageFile,
+        "gif": GifImagePlugin.GifImageFile,
+    }
+    with path.open("rb") as file:
+        kind = picture_kind(file.read(16))
+    return plugins[kind](path)
+
+
+def _stand_in(size: tuple[int, int], limits: Limits) -> Preview:
+    from PIL import Image, ImageDraw
+
+    scale = limits.preview_size / max(size)
+    small = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    image = Image.new("RGB", small, "#9e9e9e")
+    millions = size[0] * size[1] / 1e6
+    ImageDraw.Draw(image).text(
+        (12, 12), f"{millions:.0f} million pixels: too many to show here", fill="white"
+    )
+    return Preview(_encode(image, limits.preview_quality, transparent=False), "image/jpeg", *small)
+
+
+def open_part(folder: Path, unique: str) -> Path:
+    """Make the folder and an empty file in it to download to, hidden until it has its name.
+
+    Args:
+        folder: Where pictures go.
+        unique: The picture's id, so that what a dead kernel left is written over.
 
     Raises:
         DownloadError: The folder cannot be written to.
     """
+    part = folder / f".{unique}.part"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
         raise DownloadError(
             f"The folder {folder} cannot be written to ({error.strerror}).",
             todo="Make it writable or set %config RunAPIMagics.image_dir, then %runapi resume.",
         ) from None
-    os.close(handle)
-    return Path(name)
+    return part
+
+
+def is_intact(path: Path, digest: str) -> bool:
+    """Whether a picture's file is still there, unchanged."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except OSError:
+        return False
 
 
 def settle(part: Path, stem: str, kind: str, limits: Limits) -> Saved:
@@ -305,17 +346,16 @@ def settle(part: Path, stem: str, kind: str, limits: Limits) -> Saved:
         part: The downloaded file; it is gone afterwards, whatever happens.
         stem: The name without its ending; made unique where another picture has it.
         kind: ``png``, ``jpg``, ``webp`` or ``gif``.
-        limits: Largest picture to open, and the preview's measures.
+        limits: Largest picture to decode, and the preview's measures.
 
     Raises:
         DownloadError: It is no good picture, or the disk does not take it.
     """
     try:
-        width, height, preview = _check_picture(part, limits)
+        width, height, preview = _look_at(part, limits)
         with part.open("rb+") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
-        part.chmod(0o600)
         return Saved(_give_name(part, stem, kind, digest), width, height, digest, preview)
     except OSError as error:
         raise DownloadError(
@@ -338,8 +378,12 @@ def _give_name(part: Path, stem: str, kind: str, digest: str) -> Path:
                     return path
             number += 1
         except OSError:  # a file system without hard links
-            os.replace(part, path)
-            return path
+            try:
+                path.touch(0o600, exist_ok=False)
+            except FileExistsError:
+                number += 1
+                continue
+            return part.replace(path)
         else:
             return path
 

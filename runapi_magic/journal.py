@@ -7,7 +7,14 @@ The contract:
   POST leaves. Repeating a create means repeating these bytes under this key.
 - The task id is committed as soon as it is known; a picture's row only after its file is safely
   in place.
+- Whoever works on a task owns its row. A row whose owner is dead, or has let go, may be taken;
+  looking for identical requests and writing a new one is one transaction, so that two kernels
+  never ask for the same picture twice.
 - The API key is in no row.
+
+States of a task: ``planned`` (never sent), ``sent`` (the POST may have left), ``running`` (its id
+is known), ``completed`` (the service is done), ``saved`` (the pictures are on disk), ``failed``,
+``refused`` (the service did not take it).
 
 Methods are blocking and may be called from any thread, one at a time.
 """
@@ -17,19 +24,23 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from runapi_magic.client import Attempt
+from runapi_magic.owners import Owners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from runapi_magic.client import Attempt
     from runapi_magic.images import GeneratedImage
     from runapi_magic.requests import ImageRequest
 
 _BUSY_TIMEOUT = 10.0  # seconds that a kernel waits for another one's write
+KEY_LIFETIME = 24 * 3600.0  # seconds; RunAPI publishes none, so a day-old key is not trusted
 
 
 class JournalError(Exception):
@@ -37,22 +48,74 @@ class JournalError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class TaskRow:
-    """One task of a request, as it is first written down.
+class StoredTask:
+    """A task's row.
 
     Attributes:
-        id: This part's own id, known before anything is sent.
+        id: Known before anything is sent.
         generation: The request that it is a part of.
         origin: The service's base URL.
-        count: Number of pictures.
         created: Unix time in seconds.
+        model: RunAPI's name of the model.
+        prompt: The prompt.
+        fields: The model's fields.
+        sources: Label, digest, and address, path or image id of each source.
+        count: Number of pictures.
+        attempt: What was posted last; None where nothing was sent.
+        task_id: The service's id, where it is known.
+        state: See the module.
+        error: Why there is no picture.
+        cost: USD.
+        owner: The kernel that works on it.
     """
 
     id: str
     generation: str
     origin: str
-    count: int
     created: float
+    model: str
+    prompt: str
+    fields: dict[str, Any]
+    sources: list[dict[str, Any]]
+    count: int
+    attempt: Attempt | None
+    task_id: str | None
+    state: str
+    error: str | None
+    cost: float | None
+    owner: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """A picture's row, with its task."""
+
+    id: str
+    task: StoredTask
+    position: int
+    path: Path
+    digest: str
+    width: int
+    height: int
+    saved: float
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """How a request is met, decided in one transaction.
+
+    Attributes:
+        finished: Pictures of identical requests that are on disk.
+        joined: Identical tasks that a living kernel works on.
+        taken: Identical tasks that nobody worked on; now they are this kernel's.
+        planned: New tasks.
+    """
+
+    finished: list[StoredImage]
+    joined: list[StoredTask]
+    taken: list[StoredTask]
+    planned: list[StoredTask]
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:
@@ -63,10 +126,9 @@ def _create_tables(connection: sqlite3.Connection) -> None:
             origin TEXT NOT NULL,
             created REAL NOT NULL,
             model TEXT NOT NULL,
-            action TEXT NOT NULL,
             prompt TEXT NOT NULL,
             fields TEXT NOT NULL,      -- JSON
-            sources TEXT NOT NULL,     -- JSON: label, digest, image id of each
+            sources TEXT NOT NULL,     -- JSON
             fingerprint TEXT NOT NULL, -- what decides how one picture looks
             count INTEGER NOT NULL,
             idempotency_key TEXT,      -- of the last attempt; NULL: never sent
@@ -75,10 +137,11 @@ def _create_tables(connection: sqlite3.Connection) -> None:
             body BLOB,
             status_paths TEXT,         -- JSON
             task_id TEXT,
-            state TEXT NOT NULL,       -- planned, sent, running, completed, saved, failed, refused
+            state TEXT NOT NULL,
             error TEXT,
             cost REAL,                 -- USD
-            seconds REAL               -- from the POST until the service was done
+            seconds REAL,              -- from the request until the service was done
+            owner TEXT                 -- the kernel that works on it
         ) STRICT"""
     )
     connection.execute(
@@ -96,7 +159,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     )
     connection.execute("CREATE INDEX tasks_by_fingerprint ON tasks (fingerprint, origin)")
     connection.execute(
-        "CREATE INDEX tasks_unfinished ON tasks (state) "
+        "CREATE INDEX tasks_unfinished ON tasks (created) "
         "WHERE state IN ('planned', 'sent', 'running', 'completed')"
     )
     connection.execute("CREATE INDEX tasks_by_task_id ON tasks (task_id)")
@@ -105,6 +168,13 @@ def _create_tables(connection: sqlite3.Connection) -> None:
 
 # A new version of the tables is a new function at the end; none is ever changed.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables,)
+
+_TASK_COLUMNS = (
+    "tasks.id, generation, origin, created, model, prompt, fields, sources, count,"
+    " idempotency_key, family, tasks.path, body, status_paths, task_id, state, error, cost, owner"
+)
+_TASK_WIDTH = _TASK_COLUMNS.count(",") + 1
+_IS_UNFINISHED = "state IN ('planned', 'sent', 'running', 'completed')"
 
 
 class Journal:
@@ -116,38 +186,117 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "journal.sqlite"
+        self.owners = Owners(folder)
+        self.set_aside: Path | None = None
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
-    def plan(self, row: TaskRow, request: ImageRequest) -> None:
-        """Write a task down before its sources are uploaded or anything else is sent."""
+    # A request
+
+    def reserve(
+        self,
+        generation: str,
+        request: ImageRequest,
+        origin: str,
+        *,
+        split: Callable[[int], tuple[int, ...]],
+        new_id: Callable[[], str],
+        usable: Callable[[Path, str], bool],
+        reuse: bool,
+    ) -> Reservation:
+        """Decide how a request is met, and write down what is new, in one transaction.
+
+        Args:
+            generation: The request's id.
+            request: What is asked for, its sources known by content.
+            origin: The service's base URL.
+            split: Splits a number of pictures into tasks.
+            new_id: Makes a task's own id.
+            usable: Whether a picture's file is still there with this digest.
+            reuse: Whether identical requests count.
+        """
+        finished: list[StoredImage] = []
+        joined: list[StoredTask] = []
+        taken: list[StoredTask] = []
+        left = request.count
+        with self._transaction() as connection:
+            same = self._identical(connection, request.fingerprint, origin) if reuse else []
+            for task in same:
+                if left <= 0:
+                    break
+                if task.state == "saved":
+                    found = [
+                        image
+                        for image in self._images(connection, "task = ?", task.id)
+                        if usable(image.path, image.digest)
+                    ][:left]
+                    finished += found
+                    left -= len(found)
+                elif task.count > left:
+                    continue
+                elif self.owners.is_alive(task.owner):
+                    joined.append(task)
+                    left -= task.count
+                elif task.task_id or task.created > time.time() - KEY_LIFETIME:
+                    taken.append(task)
+                    left -= task.count
+            self._own(connection, taken)
+            planned = [
+                self._insert(
+                    connection, request, (new_id(), generation, origin, time.time()), count
+                )
+                for count in (split(left) if left > 0 else ())
+            ]
+        return Reservation(finished, joined, taken, planned)
+
+    def _identical(
+        self, connection: sqlite3.Connection, fingerprint: str, origin: str
+    ) -> list[StoredTask]:
+        """Tasks with pictures first, then those under way; oldest first."""
+        return self._tasks(
+            connection,
+            f"fingerprint = ? AND origin = ? AND (state = 'saved' OR {_IS_UNFINISHED})"
+            " ORDER BY state <> 'saved', created, tasks.rowid",
+            fingerprint,
+            origin,
+        )
+
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        request: ImageRequest,
+        head: tuple[str, str, str, float],
+        count: int,
+    ) -> StoredTask:
         sources = [
             {
                 "label": source.label,
                 "digest": source.digest,
+                "url": source.url,
+                "path": None if source.path is None else str(source.path.absolute()),
                 "image": source.image.id if source.image else None,
+                "mask": source is request.mask,
             }
-            for source in request.sources
+            for source in (*request.sources, *([request.mask] if request.mask else []))
         ]
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT INTO tasks (id, generation, origin, created, model, action, prompt, fields,"
-                " sources, fingerprint, count, state)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned')",
-                (
-                    row.id,
-                    row.generation,
-                    row.origin,
-                    row.created,
-                    request.model,
-                    request.action.name,
-                    request.prompt,
-                    json.dumps(dict(request.fields)),
-                    json.dumps(sources),
-                    request.fingerprint,
-                    row.count,
-                ),
-            )
+        connection.execute(
+            "INSERT INTO tasks (id, generation, origin, created, model, prompt, fields, sources,"
+            " fingerprint, count, state, owner)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned', ?)",
+            (
+                *head,
+                request.model,
+                request.prompt,
+                json.dumps(dict(request.fields)),
+                json.dumps(sources),
+                request.fingerprint,
+                count,
+                self.owners.me,
+            ),
+        )
+        return self._tasks(connection, "tasks.id = ?", head[0])[0]
+
+    # A task
 
     def sending(self, task: str, attempt: Attempt) -> None:
         """Write down what is about to be posted. Committed before it leaves."""
@@ -165,13 +314,17 @@ class Journal:
         """Write down the service's id of a task."""
         self._set(task, state="running", task_id=task_id, status_paths=json.dumps(status_paths))
 
-    def completed(self, task: str, cost: float | None, seconds: float) -> None:
+    def completed(self, task: str, cost: float | None, seconds: float | None) -> None:
         """Write down that the service has finished the pictures."""
         self._set(task, state="completed", cost=cost, seconds=seconds)
 
     def failed(self, task: str, error: str, *, refused: bool) -> None:
         """Write down that there will be no picture: refused at once, or failed later."""
-        self._set(task, state="refused" if refused else "failed", error=error)
+        self._set(task, state="refused" if refused else "failed", error=error, owner=None)
+
+    def let_go(self, task: str, error: str) -> None:
+        """Write down that nobody works on a task for now; it can be resumed."""
+        self._set(task, error=error, owner=None)
 
     def saved(self, task: str, images: list[GeneratedImage]) -> None:
         """Write down the pictures of a task, once their files are in place."""
@@ -193,7 +346,51 @@ class Journal:
                     for position, image in enumerate(images)
                 ],
             )
-            connection.execute("UPDATE tasks SET state = 'saved' WHERE id = ?", (task,))
+            connection.execute(
+                "UPDATE tasks SET state = 'saved', error = NULL, owner = NULL WHERE id = ?", (task,)
+            )
+
+    # Looking back
+
+    def task(self, task: str) -> StoredTask | None:
+        """Return a task's row."""
+        with self._transaction() as connection:
+            return next(iter(self._tasks(connection, "tasks.id = ?", task)), None)
+
+    def images(self, task: str) -> list[StoredImage]:
+        """Return a task's pictures."""
+        with self._transaction() as connection:
+            return self._images(connection, "task = ?", task)
+
+    def image(self, image: str) -> StoredImage | None:
+        """Return a picture's row."""
+        with self._transaction() as connection:
+            return next(iter(self._images(connection, "images.id = ?", image)), None)
+
+    def unfinished(self) -> list[StoredTask]:
+        """Return the tasks that nobody works on and that have no pictures yet, oldest first."""
+        with self._transaction() as connection:
+            return self._abandoned(connection)
+
+    def take(self, wanted: Callable[[StoredTask], bool]) -> list[StoredTask]:
+        """Make those of the unfinished tasks this kernel's that are wanted, and return them."""
+        with self._transaction() as connection:
+            found = [task for task in self._abandoned(connection) if wanted(task)]
+            self._own(connection, found)
+            return found
+
+    def _abandoned(self, connection: sqlite3.Connection) -> list[StoredTask]:
+        rows = self._tasks(connection, f"{_IS_UNFINISHED} ORDER BY created, tasks.rowid")
+        alive = {owner: self.owners.is_alive(owner) for owner in {task.owner for task in rows}}
+        return [task for task in rows if not alive[task.owner]]
+
+    # SQLite
+
+    def _own(self, connection: sqlite3.Connection, tasks: list[StoredTask]) -> None:
+        connection.executemany(
+            "UPDATE tasks SET owner = ? WHERE id = ?",
+            [(self.owners.me, task.id) for task in tasks],
+        )
 
     def _set(self, task: str, **columns: Any) -> None:
         names = ", ".join(f"{name} = ?" for name in columns)
@@ -202,6 +399,24 @@ class Journal:
                 f"UPDATE tasks SET {names} WHERE id = ?",  # noqa: S608 (names are ours)
                 (*columns.values(), task),
             )
+
+    @staticmethod
+    def _tasks(connection: sqlite3.Connection, where: str, *values: Any) -> list[StoredTask]:
+        rows = connection.execute(
+            f"SELECT {_TASK_COLUMNS} FROM tasks WHERE {where}",  # noqa: S608 (ours)
+            values,
+        )
+        return [_stored_task(row) for row in rows]
+
+    @staticmethod
+    def _images(connection: sqlite3.Connection, where: str, *values: Any) -> list[StoredImage]:
+        rows = connection.execute(
+            f"SELECT {_TASK_COLUMNS}, images.id, position, images.path, digest, width, height,"  # noqa: S608 (ours)
+            f" saved, seconds FROM images JOIN tasks ON tasks.id = images.task WHERE {where}"
+            " ORDER BY position",
+            values,
+        )
+        return [_stored_image(row) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -215,29 +430,71 @@ class Journal:
                 if self._connection is None:
                     self._connection = self._open()
                 with self._connection:
+                    self._connection.execute("BEGIN IMMEDIATE")
                     yield self._connection
             except (sqlite3.Error, OSError) as error:
                 raise JournalError(f"{self.path}: {error}") from None
 
     def _open(self) -> sqlite3.Connection:
+        self.owners.register()
+        try:
+            return self._connect()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:  # not a database, or a damaged one
+            self.set_aside = self.path.with_name(f"{self.path.name}.damaged-{int(time.time())}")
+            self.path.replace(self.set_aside)
+            for ending in ("-wal", "-shm"):
+                leftover = self.path.with_name(self.path.name + ending)
+                if leftover.exists():
+                    leftover.replace(self.set_aside.with_name(self.set_aside.name + ending))
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.touch(mode=0o600, exist_ok=True)
         connection = sqlite3.connect(
-            self.path, timeout=_BUSY_TIMEOUT, check_same_thread=False, isolation_level="IMMEDIATE"
+            self.path, timeout=_BUSY_TIMEOUT, check_same_thread=False, isolation_level=None
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        with connection:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            for migrate in MIGRATIONS[version:]:
-                migrate(connection)
-            connection.execute(f"PRAGMA user_version = {max(version, len(MIGRATIONS))}")
+            with connection:
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                for migrate in MIGRATIONS[version:]:
+                    migrate(connection)
+                connection.execute(f"PRAGMA user_version = {max(version, len(MIGRATIONS))}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def close(self) -> None:
-        """Close the file; the next use opens it again."""
+        """Close the file and let go of what this kernel owns; the next use opens it again."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+            self.owners.release()
+
+
+def _stored_task(row: tuple[Any, ...]) -> StoredTask:
+    (
+        task, generation, origin, created, model, prompt, fields, sources, count,
+        key, family, path, body, status_paths, task_id, state, error, cost, owner,
+    ) = row[:_TASK_WIDTH]  # fmt: skip
+    attempt = None
+    if key is not None:
+        attempt = Attempt(key, family, path, body, tuple(json.loads(status_paths)))
+    return StoredTask(
+        task, generation, origin, created, model, prompt, json.loads(fields), json.loads(sources),
+        count, attempt, task_id, state, error, cost, owner,
+    )  # fmt: skip
+
+
+def _stored_image(row: tuple[Any, ...]) -> StoredImage:
+    image, position, path, digest, width, height, saved, seconds = row[_TASK_WIDTH:]
+    return StoredImage(
+        image, _stored_task(row), position, Path(path), digest, width, height, saved, seconds
+    )

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runapi_magic.generation import Generation
-    from runapi_magic.requests import ImageRequest
-    from runapi_magic.session import Session
 
 
 class Audience(Enum):
@@ -75,22 +73,22 @@ def hand_over(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -
     loop.call_soon_threadsafe(function)
 
 
-def launch(session: Session, request: ImageRequest) -> Generation:
-    """Start a request from a cell, a callback or a script, and return its handle.
+def launch(start: Callable[[asyncio.AbstractEventLoop], Generation]) -> Generation:
+    """Start something from a cell, a callback or a script, and return its handle.
 
     In a kernel, and inside any coroutine, it returns at once. Where no loop is running (terminal
     IPython, a script) it stays until the end; a KeyboardInterrupt leaves the task at the service,
     and it in the journal.
 
-    Raises:
-        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+    Args:
+        start: Starts it on the loop that it is given.
     """
     loop = running_loop()
     if loop is not None:
-        return session.start(request, loop)
+        return start(loop)
     from IPython.core.async_helpers import get_asyncio_loop
 
     own = get_asyncio_loop()
-    generation = session.start(request, own)
+    generation = start(own)
     own.run_until_complete(generation.ended())
     return generation

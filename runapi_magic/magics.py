@@ -154,7 +154,7 @@ class RunAPIMagics(Magics, Settings):
                 count=options.count,
                 **self._fields(options),
             )
-            generation = self.session.launch(request)
+            generation = self.session.launch(request, new=options.new)
         except RunAPIError as error:
             raise UsageError(str(error)) from None
         if options.output:
@@ -176,9 +176,12 @@ class RunAPIMagics(Magics, Settings):
 
     @no_var_expand
     @line_magic
-    def runapi(self, line: str) -> _Report:
-        """Look after RunAPI: status, models, balance, simulator on|off, login."""
+    def runapi(self, line: str) -> _Report | Generation:
+        """Look after RunAPI: status, models, balance, simulator, login, resume, cancel."""
         from runapi_magic import commands
+        from runapi_magic.api import show
+        from runapi_magic.generation import Generation
+        from runapi_magic.journal import JournalError
 
         try:
             command, arguments = commands.find(line)
@@ -190,6 +193,14 @@ class RunAPIMagics(Magics, Settings):
                 "Nobody can type a key here.\nNothing was changed.\n"
                 "Set RUNAPI_API_KEY before you start Jupyter."
             ) from None
+        except JournalError as error:
+            raise UsageError(
+                f"The journal cannot be read ({error}).\nNothing was sent, nothing was charged.\n"
+                "Check the folder that %runapi status names."
+            ) from None
+        if isinstance(answer, Generation):
+            show(answer, self.session)
+            return answer
         return _Report(answer)
 
     def waits(self, name: str, line: str) -> bool:
@@ -259,7 +270,7 @@ def load(shell: InteractiveShell) -> None:
     """Register the magics, their settings, and the transformation that lets cells wait."""
     magics = RunAPIMagics(shell)
     shell.register_magics(magics)
-    shell.configurables.append(magics)
+    shell.configurables.append(magics)  # type: ignore[arg-type] (IPython's own annotation is off)
     shell.input_transformers_post.append(magics.transform)
     _loaded[id(shell)] = magics, magics.transform
 
@@ -269,7 +280,7 @@ def unload(shell: InteractiveShell) -> None:
     magics, transform = _loaded.pop(id(shell), (None, None))
     if magics is None:
         return
-    shell.configurables.remove(magics)
+    shell.configurables.remove(magics)  # type: ignore[arg-type] (IPython's own annotation is off)
     shell.input_transformers_post.remove(transform)
     for kind in ("line", "cell"):
         for name in ("gpt_image", "gpt_edit", "runapi"):

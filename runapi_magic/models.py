@@ -302,8 +302,9 @@ def find_model(name: str) -> Model:
     """
     if name in _BY_NAME:
         return _BY_NAME[name]
+    service = name.replace("-", "_").replace(".", "_")
     relative = max(
-        (known for known in CATALOGUE if name.startswith(known.service.replace("_", "-"))),
+        (known for known in CATALOGUE if service.startswith(known.service)),
         key=lambda known: len(known.service),
         default=None,
     )
@@ -311,7 +312,7 @@ def find_model(name: str) -> Model:
     return Model(
         name,
         name,
-        relative.service if relative else name.replace("-", "_").replace(".", "_"),
+        relative.service if relative else service,
         text=Action(TEXT_TO_IMAGE, prompt="optional"),
         edit=Action(
             EDIT_IMAGE, prompt="optional", source_field="source_image_urls", sources=(1, 16)

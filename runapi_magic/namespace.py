@@ -1,6 +1,6 @@
 """Names in a cell: ``{name}`` in a prompt and pictures by the name of their variable.
 
-Names may be dotted and indexed. Nothing is evaluated: no call, no operator, no private name.
+Names may be dotted and indexed. Nothing is evaluated: no call, no operator, no private attribute.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def look_up(reference: str, namespace: Mapping[str, Any]) -> Any:
         raise LookupError(reference)
     value = namespace[name.group()]
     for attribute, index, single, double in _STEP.findall(reference, name.end()):
+        if attribute.startswith("_"):
+            raise LookupError(reference)
         try:
             if attribute:
-                if attribute.startswith("_"):
-                    raise LookupError(reference)
                 value = getattr(value, attribute)
             else:
                 value = value[int(index) if index else single or double]
@@ -52,7 +52,7 @@ def interpolate(text: str, namespace: Mapping[str, Any]) -> str:
     def replace(match: re.Match[str]) -> str:
         try:
             return str(look_up(match.group(1), namespace))
-        except LookupError:
+        except Exception:  # noqa: BLE001 (no such name, or a foreign object's own __str__)
             return match.group()
 
     return _BRACED.sub(replace, text)

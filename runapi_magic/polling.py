@@ -16,6 +16,7 @@ _SIGMA = 0.4  # of log(duration): nine of ten tasks within a factor of two of th
 _LOOK_WORTH = 0.1  # seconds of delay that one look is worth
 _SHORTEST, _LONGEST = 0.25, 5.0  # seconds between two looks
 _FIRST_LOOK = 4.0  # seconds; failures tend to come early
+_SHORTEST_HINT = 0.05  # seconds, whatever the service allows
 _SLACK = 5.0  # seconds beyond the plan that one pause may count towards the deadline
 _HIGH = 1.2816  # standard deviations: 10 % of tasks take longer, 10 % are faster
 
@@ -87,7 +88,7 @@ class PollingPlan:
         """
         hint, self._hint = self._hint, None
         if hint is not None:
-            wanted = hint
+            wanted = max(hint, _SHORTEST_HINT)
         elif self._looks == 0 and elapsed < _FIRST_LOOK:
             wanted = _FIRST_LOOK - elapsed
         else:

@@ -27,6 +27,10 @@ _OWN_FIELDS = {
     "source_image_url": "use -i",
     "output_count": "use -n",
     "mask_url": "use --mask",
+    "mask": "use --mask",
+    "count": "use -n",
+    "sources": "use -i",
+    "new": "use --new",
 }
 _ANY_MODEL = ("callback_url",)
 
@@ -123,7 +127,7 @@ class ImageRequest:
 
     @property
     def task_counts(self) -> tuple[int, ...]:
-        """How many pictures each task is to make: one task a picture where the model has no count."""
+        """Pictures of each task: one where the model cannot be asked for several at once."""
         if not self.action.count_field:
             return (1,) * self.count
         left, parts = self.count, []
@@ -218,6 +222,7 @@ def validate(request: ImageRequest) -> list[str]:
             raise InvalidRequestError(
                 f"{model.name} needs {_option(known.name)}.", todo=_allowed(known)
             )
+    _check_json(request)
     for name, value in request.fields.items():
         parameter = action.parameter(name)
         if parameter is not None:
@@ -230,6 +235,15 @@ def validate(request: ImageRequest) -> list[str]:
         elif model.known and name not in _ANY_MODEL:
             warnings.append(f"{model.name} is not known to take {name}; sent as it is.")
     return warnings + _check_resolution(request)
+
+
+def _check_json(request: ImageRequest) -> None:
+    try:
+        json.dumps(dict(request.fields), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidRequestError(
+            "A field's value cannot be written as JSON.", todo="Use text, numbers, true or false."
+        ) from None
 
 
 def _check_sources(request: ImageRequest, action: Action) -> None:
@@ -291,9 +305,9 @@ def _allowed(parameter: Parameter) -> str:
     flag = {"aspect_ratio": "-a", "output_resolution": "-r"}.get(
         parameter.name, f"-p {parameter.name}="
     )
-    return f"Allowed: {', '.join(map(str, parameter.choices))}, for example {flag}" + (
-        f"{'' if flag.endswith('=') else ' '}{parameter.choices[-1]}."
-    )
+    blank = "" if flag.endswith("=") else " "
+    allowed = ", ".join(map(str, parameter.choices))
+    return f"Allowed: {allowed}, for example {flag}{blank}{parameter.choices[-1]}."
 
 
 def parse_param(text: str) -> tuple[str, Any]:
@@ -311,6 +325,11 @@ def parse_param(text: str) -> tuple[str, Any]:
     if key in _OWN_FIELDS:
         raise InvalidRequestError(f"-p cannot set {key}.", todo=f"Instead, {_OWN_FIELDS[key]}.")
     try:
-        return key, json.loads(value)
-    except ValueError:
+        return key, json.loads(value, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
         return key, value
+
+
+def _no_constant(word: str) -> Any:
+    """NaN and Infinity are no JSON, though Python reads them."""
+    raise ValueError(word)

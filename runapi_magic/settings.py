@@ -112,7 +112,10 @@ class Settings(Configurable):
         config=True
     )
     max_megapixels = Int(
-        178, min=1, max=178, help="Largest picture to open, in millions of pixels; Pillow's limit."
+        89, min=1, help="Largest picture to decode, in millions of pixels; Pillow's own limit."
+    ).tag(config=True)
+    reuse = Bool(
+        True, help="Serve a request that was made before from disk, at no cost; --new asks afresh."
     ).tag(config=True)
     toolbar = Bool(True, help="Show buttons under pictures.").tag(config=True)
     api_key = SecretTrait(
@@ -182,7 +185,7 @@ def resolve_access(settings: Settings, environ: Mapping[str, str] | None = None)
         (DEFAULT_BASE_URL, "default"),
     )
     base_url, source = next((url, source) for url, source in candidates if url.strip())
-    return Access(normalize_base_url(base_url), Secret(found.key), found.source, source)
+    return Access(normalize_base_url(base_url, source), Secret(found.key), found.source, source)
 
 
 def _keys(settings: Settings, environ: Mapping[str, str]) -> Iterator[_Found]:
@@ -291,29 +294,35 @@ def _short(path: Path, environ: Mapping[str, str]) -> str:
     return str(path)
 
 
-def normalize_base_url(url: str) -> str:
+def normalize_base_url(url: str, source: str = "given") -> str:
     """Return scheme, host and port of a base URL; a path ``/v1`` or ``/api/v1`` is taken off.
+
+    Args:
+        url: The base URL. No message repeats it: somebody may have pasted a key there.
+        source: Where it was found, for messages.
 
     Raises:
         ConfigurationError: No scheme, no host, another path, credentials in the URL, or plain
             http to another machine, which would show the key to the network.
     """
-    url = url.strip()
     example = "Write it like https://runapi.ai."
+    name = f"The base URL ({source})"
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url.strip())
         port = parts.port
     except ValueError:
-        raise ConfigurationError(f"{url!r} is not a base URL.", todo=example) from None
+        raise ConfigurationError(f"{name} is no address.", todo=example) from None
+    if "://" not in url:
+        raise ConfigurationError(f"{name} has no scheme.", todo=example)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigurationError(f"The base URL {url!r} has no scheme.", todo=example)
+        raise ConfigurationError(f"{name} is no https address of a host.", todo=example)
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError("The base URL holds more than an address.", todo=example)
+        raise ConfigurationError(f"{name} holds more than an address.", todo=example)
     if parts.path.rstrip("/") not in {"", "/v1", "/api/v1", "/api"}:
-        raise ConfigurationError(f"The base URL {url!r} has a path.", todo=example)
+        raise ConfigurationError(f"{name} has a path.", todo=example)
     if parts.scheme == "http" and not is_loopback_host(parts.hostname):
         raise ConfigurationError(
-            f"The base URL {url!r} is plain http: the key would travel in the clear.",
+            f"{name} is plain http: the key would travel in the clear.",
             todo="Use https; plain http is for this machine alone.",
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -348,13 +357,16 @@ def save_key(key: str, environ: Mapping[str, str] | None = None) -> Path:
     if not is_key(key):
         raise ConfigurationError("That is not a key.", todo="Copy it again from runapi.ai.")
     path = cli_config_path(environ)
-    config = _read_json_object(path)
+    try:
+        config = _read_json_object(path)
+    except ConfigurationError:
+        config = {}  # unreadable: written anew
     config.pop("apiKey", None)
     config |= {"api_key": key, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)  # mode 0600
-        with open(handle, "w", encoding="utf-8") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(config, file, indent=2)
         Path(temporary).replace(path)
     except OSError as error:

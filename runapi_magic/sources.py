@@ -34,7 +34,7 @@ def find_source(text: str, namespace: Mapping[str, Any]) -> Source:
         try:
             value = look_up(text, namespace)
         except LookupError:
-            if not Path(text).expanduser().is_file():
+            if not _is_file(text):
                 raise InvalidRequestError(
                     f"There is no variable, and no file, {text}.",
                     todo=f"Name {_KINDS}; a variable may be dotted or indexed: cat.images[1].",
@@ -66,13 +66,15 @@ def as_source(value: Any, *, label: str | None = None) -> Source:
         digest = hashlib.sha256(f"url:{value}".encode()).hexdigest()
         return Source(_shorten(label or value), digest, url=value)
     if isinstance(value, str | Path):
-        return _from_file(Path(value).expanduser(), label or str(value))
+        return _from_file(Path(value), label or str(value))
     if isinstance(value, bytes | bytearray):
         return _from_bytes(bytes(value), label or "picture")
     pillow = sys.modules.get("PIL.Image")  # no Pillow image without it
     if pillow is not None and isinstance(value, pillow.Image):
         buffer = io.BytesIO()
-        value.save(buffer, "PNG")
+        # PNG holds these modes as they are; others, such as CMYK, become RGB.
+        fits = value.mode in {"1", "L", "LA", "P", "RGB", "RGBA"}
+        (value if fits else value.convert("RGB")).save(buffer, "PNG")
         return _from_bytes(buffer.getvalue(), label or "picture")
     raise InvalidRequestError(
         f"{label or 'The source'} is of type {type(value).__name__}, which is no picture.",
@@ -84,23 +86,35 @@ def _is_url(text: str) -> bool:
     scheme, separator, _ = text.partition("://")
     if not separator:
         return False
-    if scheme.lower() in {"http", "https"} and urlsplit(text).hostname:
+    try:
+        host = urlsplit(text).hostname
+    except ValueError:
+        host = None
+    if scheme.lower() in {"http", "https"} and host:
         return True
     raise InvalidRequestError(
         f"{_shorten(text)} is no http or https address.", todo=f"Use {_KINDS}."
     )
 
 
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, no such user
+        return False
+
+
 def _from_file(path: Path, label: str, image: GeneratedImage | None = None) -> Source:
     try:
+        path = path.expanduser()
         content = path.read_bytes()
     except FileNotFoundError:
         raise InvalidRequestError(
             f"There is no file {path}.", todo="Check the path; it starts at the notebook's folder."
         ) from None
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InvalidRequestError(
-            f"The file {path} cannot be read ({error.strerror}).", todo="Check the path."
+            f"The file {_shorten(str(path))} cannot be read ({error}).", todo="Check the path."
         ) from None
     _check(content, str(path))
     digest = hashlib.sha256(content).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 
@@ -74,7 +75,7 @@ def parse_task(data: Any) -> Task:
         return Task("", TaskStatus.UNKNOWN)
     task_id = _text(data.get("id")) or _text(data.get("task_id"))
     inner = data.get("response")
-    if isinstance(inner, Mapping):
+    if isinstance(inner, Mapping) and isinstance(inner.get("status"), int):
         return _parse_envelope(task_id, data, inner)
     word = _text(data.get("status"))
     return Task(
@@ -130,14 +131,20 @@ def _cost(data: Mapping[str, Any]) -> float | None:
     for name in ("usage", "billing"):
         part = data.get(name)
         cost = part.get("cost") if isinstance(part, Mapping) else None
-        if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0:
-            return float(cost)
+        usd = None if isinstance(cost, str | bool) else _number(cost)
+        if usd is not None and usd >= 0:
+            return usd
     return None
 
 
 def _fraction(value: Any) -> float | None:
+    fraction = _number(value)
+    return None if fraction is None else min(max(fraction, 0.0), 1.0)
+
+
+def _number(value: Any) -> float | None:
     try:
-        fraction = float(value)
-    except (TypeError, ValueError):
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return min(max(fraction, 0.0), 1.0) if fraction == fraction else None  # noqa: PLR0124 (NaN)
+    return number if isfinite(number) else None

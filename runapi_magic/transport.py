@@ -14,6 +14,7 @@ import random
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -76,7 +77,7 @@ class Answer:
         """
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ConnectionFailedError(
                 "The answer is not one of RunAPI's: it is no JSON.",
                 arrived=True,
@@ -100,7 +101,8 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - now
+            date = parsedate_to_datetime(value)
+            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
         except (ValueError, TypeError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
@@ -220,7 +222,10 @@ class Transport:
         Raises:
             UnsafeURLError: It is on another origin; the key does not go there.
         """
-        url = urljoin(self.access.base_url + "/", path)
+        try:
+            url = urljoin(self.access.base_url + "/", path)
+        except ValueError:
+            raise UnsafeURLError("The service points to an address that is none.") from None
         if _origin(url) != _origin(self.access.base_url):
             raise UnsafeURLError(
                 f"The service points to another origin ({urlsplit(url).hostname}); not followed."
@@ -246,7 +251,10 @@ class Transport:
                         _raise_for_download(response)
                         yield response
                         return
-                    url = urljoin(url, response.headers.get("location", ""))
+                    try:
+                        url = urljoin(url, response.headers.get("location", ""))
+                    except ValueError:
+                        raise UnsafeURLError("The picture's address leads to none.") from None
             except httpx.HTTPError as error:
                 raise DownloadError(f"The download broke off ({_name(error)}).") from None
         raise DownloadError(f"The picture's address leads on more than {_MOST_REDIRECTS} times.")
@@ -358,6 +366,7 @@ def _may_have_arrived(error: RunAPIError) -> bool:
 
 
 def _mark_doubtful(error: RunAPIError) -> None:
+    error.doubtful = True
     error.charged = MAYBE_CHARGED
     error.todo = (
         "%runapi resume asks again under the same idempotency key: it finds the picture,"
@@ -369,7 +378,7 @@ def _pause(state: Any) -> float:
     """Return the seconds before the next attempt: as told, or doubling with jitter."""
     error = state.outcome.exception()
     told = getattr(error, "retry_after", None)
-    if told is not None:
+    if told is not None and told >= _FIRST_BACKOFF:
         return float(told)
     doubled = _FIRST_BACKOFF * 2.0 ** (state.attempt_number - 1)
     return min(doubled, _LONGEST_BACKOFF) * random.uniform(1.0, 1.5)  # noqa: S311 (jitter)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _CALLS = {"run_cell_magic", "run_line_magic"}
 _OWN_SCOPE = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda,
-    ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
+    ast.JoinedStr, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
 )  # fmt: skip
 
 
@@ -31,10 +31,10 @@ def await_magics(code: str, waits: Callable[[str, str], bool]) -> str:
         return code
     try:
         tree = ast.parse(code)
-    except SyntaxError:
+        found = [call for call in _magic_calls(tree) if waits(*_name_and_line(call))]
+    except (SyntaxError, ValueError, RecursionError):
         return code  # IPython reports it better
     lines = code.encode().splitlines(keepends=True)
-    found = [call for call in _magic_calls(tree) if waits(*_name_and_line(call))]
     for call in sorted(found, key=_start, reverse=True):
         end_row, end_column = (call.end_lineno or 1) - 1, call.end_col_offset or 0
         lines[end_row] = lines[end_row][:end_column] + b")" + lines[end_row][end_column:]

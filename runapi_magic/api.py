@@ -23,11 +23,20 @@ def open_session(settings: Settings | None = None) -> Session:
     """Return this process's session, fit for where it runs."""
     session = current_session(settings)
     if session.launch == session.start:
-        session.launch = lambda request, *, new=False: launch(
-            lambda loop: session.start(request, loop, new=new)
+        session.launch = lambda request, *, new=False: _watched(
+            launch(lambda loop: session.start(request, loop, new=new))
         )
         _teach_display(session)
     return session
+
+
+def _watched(generation: Generation) -> Generation:
+    """See to it that a background error is shown, also where nobody waits for it."""
+    if audience() in {Audience.LIVE, Audience.UNATTENDED}:
+        from runapi_magic.display import show_unwatched_errors
+
+        generation.subscribe(lambda: show_unwatched_errors(generation))
+    return generation
 
 
 def _teach_display(session: Session) -> None:
@@ -158,4 +167,4 @@ def resume(task_id: str | None = None) -> Generation:
         RunAPIError: No unfinished task has this id, or there is no key.
     """
     session = open_session()
-    return launch(lambda loop: session.resume(task_id, loop))
+    return _watched(launch(lambda loop: session.resume(task_id, loop)))

@@ -289,8 +289,8 @@ class Client:
         """
         data = _object(await self.transport.request("GET", "/api/v1/me/balance"))
         names = ("balance_cents", "spent_cents_today", "spent_cents_total")
-        cents = [data.get(name) for name in names]
-        if not all(isinstance(value, int) for value in cents):
+        cents = [value for name in names if isinstance(value := data.get(name), int)]
+        if len(cents) != len(names):
             raise ConnectionFailedError("RunAPI's answer has no balance in it.")
         return Balance(*cents)
 

@@ -242,6 +242,7 @@ class View:
         self._session = session
         self._audience = audience
         generation.shown_in = current_cell()
+        generation.is_watched = True
         self._begun = time.monotonic()
         self._side = session.settings.preview_size
         self._outputs: list[tuple[Slot, _Output, _Output]] = []
@@ -304,6 +305,15 @@ def current_cell() -> str | None:
     """Return what tells this run of a cell from others, None outside a kernel."""
     message_id: str | None = parent_message().get("header", {}).get("msg_id")
     return message_id
+
+
+def show_unwatched_errors(generation: Generation) -> None:
+    """Show why a generation that nobody looks at has no picture, once it has ended."""
+    if generation.is_done and not generation.is_watched:
+        generation.is_watched = True
+        for error in generation.errors:
+            bundle = error_bundle(error)
+            display(bundle.data, metadata=bundle.metadata, raw=True)
 
 
 def show_in_terminal(generation: Generation) -> None:

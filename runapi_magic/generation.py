@@ -110,6 +110,7 @@ class Generation:
         simulated: Whether a simulator answers.
         warnings: What the catalogue does not know of the request.
         shown_in: The cell that shows it, by its message's id.
+        is_watched: Whether anybody would notice an error: a view, or somebody who waits.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Generation:
         self.simulated = simulated
         self.warnings = warnings
         self.shown_in: str | None = None
+        self.is_watched = False
         self.on_wait: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
@@ -237,6 +239,7 @@ class Generation:
 
     async def ended(self) -> None:
         """Wait for the end, whatever it is."""
+        self.is_watched = True
         try:
             await asyncio.shield(asyncio.wrap_future(self._end))
         except asyncio.CancelledError as error:

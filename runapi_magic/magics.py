@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import time
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from runapi_magic.errors import RunAPIError
 from runapi_magic.loop import Audience
 from runapi_magic.namespace import interpolate
 from runapi_magic.requests import parse_param
-from runapi_magic.settings import Settings
+from runapi_magic.settings import Settings, data_home
 from runapi_magic.waiting import await_magics
 
 if TYPE_CHECKING:
@@ -268,11 +269,34 @@ _loaded: dict[int, tuple[RunAPIMagics, Callable[[list[str]], list[str]]]] = {}
 
 def load(shell: InteractiveShell) -> None:
     """Register the magics, their settings, and the transformation that lets cells wait."""
+    unload(shell)
     magics = RunAPIMagics(shell)
     shell.register_magics(magics)
-    shell.configurables.append(magics)  # type: ignore[arg-type] (IPython's own annotation is off)
+    shell.configurables.append(magics)  # type: ignore[arg-type]
     shell.input_transformers_post.append(magics.transform)
     _loaded[id(shell)] = magics, magics.transform
+    _mention_unfinished()
+
+
+def _mention_unfinished() -> None:
+    """Print one line if an earlier kernel left something; what cannot be read is no matter here."""
+    folder = data_home()
+    if not (folder / "journal.sqlite").exists():
+        return
+    from runapi_magic.journal import Journal, JournalError
+
+    journal = Journal(folder)
+    try:
+        waiting = journal.unfinished()
+    except JournalError:
+        return
+    finally:
+        journal.close()
+    if waiting:
+        count = sum(task.count for task in waiting)
+        made = time.strftime("%H:%M", time.localtime(waiting[0].created))
+        what = f"1 picture from {made} is" if count == 1 else f"{count} pictures from {made} are"
+        print(f"{what} unfinished: %runapi resume")  # noqa: T201 (a line for the user)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -280,7 +304,7 @@ def unload(shell: InteractiveShell) -> None:
     magics, transform = _loaded.pop(id(shell), (None, None))
     if magics is None:
         return
-    shell.configurables.remove(magics)  # type: ignore[arg-type] (IPython's own annotation is off)
+    shell.configurables.remove(magics)  # type: ignore[arg-type]
     shell.input_transformers_post.remove(transform)
     for kind in ("line", "cell"):
         for name in ("gpt_image", "gpt_edit", "runapi"):

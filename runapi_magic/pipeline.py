@@ -191,17 +191,18 @@ class Pipeline:
     async def _settled(self, generation: Generation) -> ImageRequest:
         """Wait for sources that are still under way."""
         request = generation.request
-        settled = []
-        for source in (*request.sources, request.mask):
-            if source is None or source.pending is None:
-                settled.append(source)
-                continue
+
+        async def settle_one(source: Source) -> Source:
+            if source.pending is None:
+                return source
             for part in generation.parts:
                 part.step = Step.SOURCE
             generation.changed()
             await source.pending.wait()
-            settled.append(await asyncio.to_thread(as_source, source.pending, label=source.label))
-        *sources, mask = settled
+            return await asyncio.to_thread(as_source, source.pending, label=source.label)
+
+        sources = [await settle_one(source) for source in request.sources]
+        mask = await settle_one(request.mask) if request.mask else None
         return replace(request, sources=tuple(sources), mask=mask)
 
     # One part

@@ -223,6 +223,12 @@ def validate(request: ImageRequest) -> list[str]:
                 f"{model.name} needs {_option(known.name)}.", todo=_allowed(known)
             )
     _check_json(request)
+    return warnings + _check_fields(request) + _check_resolution(request)
+
+
+def _check_fields(request: ImageRequest) -> list[str]:
+    model, action = request.catalogue, request.action
+    warnings = []
     for name, value in request.fields.items():
         parameter = action.parameter(name)
         if parameter is not None:
@@ -234,7 +240,7 @@ def validate(request: ImageRequest) -> list[str]:
             )
         elif model.known and name not in _ANY_MODEL:
             warnings.append(f"{model.name} is not known to take {name}; sent as it is.")
-    return warnings + _check_resolution(request)
+    return warnings
 
 
 def _check_json(request: ImageRequest) -> None:

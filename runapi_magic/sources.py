@@ -54,32 +54,47 @@ def as_source(value: Any, *, label: str | None = None) -> Source:
     Raises:
         InvalidRequestError: It is no picture, or cannot be read.
     """
+    source = _from_ours(value, label) or _from_text(value, label) or _from_picture(value, label)
+    if source is None:
+        raise InvalidRequestError(
+            f"{label or 'The source'} is of type {type(value).__name__}, which is no picture.",
+            todo=f"Use {_KINDS}.",
+        )
+    return source
+
+
+def _from_ours(value: Any, label: str | None) -> Source | None:
     if isinstance(value, Source):
         return value
     if isinstance(value, Generation):
         if not value.is_done and not value.images:
-            return Source(_shorten(label or value.request.prompt), "", pending=value)
-        return as_source(value.image, label=label)
+            return Source(_shorten(label or value.request.title), "", pending=value)
+        value = value.image
     if isinstance(value, GeneratedImage):
         return _from_file(value.path, label or value.path.name, value)
+    return None
+
+
+def _from_text(value: Any, label: str | None) -> Source | None:
     if isinstance(value, str) and _is_url(value):
         digest = hashlib.sha256(f"url:{value}".encode()).hexdigest()
         return Source(_shorten(label or value), digest, url=value)
     if isinstance(value, str | Path):
         return _from_file(Path(value), label or str(value))
+    return None
+
+
+def _from_picture(value: Any, label: str | None) -> Source | None:
     if isinstance(value, bytes | bytearray):
         return _from_bytes(bytes(value), label or "picture")
     pillow = sys.modules.get("PIL.Image")  # no Pillow image without it
-    if pillow is not None and isinstance(value, pillow.Image):
-        buffer = io.BytesIO()
-        # PNG holds these modes as they are; others, such as CMYK, become RGB.
-        fits = value.mode in {"1", "L", "LA", "P", "RGB", "RGBA"}
-        (value if fits else value.convert("RGB")).save(buffer, "PNG")
-        return _from_bytes(buffer.getvalue(), label or "picture")
-    raise InvalidRequestError(
-        f"{label or 'The source'} is of type {type(value).__name__}, which is no picture.",
-        todo=f"Use {_KINDS}.",
-    )
+    if pillow is None or not isinstance(value, pillow.Image):
+        return None
+    buffer = io.BytesIO()
+    # PNG holds these modes as they are; others, such as CMYK, become RGB.
+    fits = value.mode in {"1", "L", "LA", "P", "RGB", "RGBA"}
+    (value if fits else value.convert("RGB")).save(buffer, "PNG")
+    return _from_bytes(buffer.getvalue(), label or "picture")
 
 
 def _is_url(text: str) -> bool:

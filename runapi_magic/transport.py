@@ -376,19 +376,23 @@ def _mark_doubtful(error: RunAPIError) -> None:
 
 def _pause(state: Any) -> float:
     """Return the seconds before the next attempt: as told, or doubling with jitter."""
-    error = state.outcome.exception()
-    told = getattr(error, "retry_after", None)
+    told = _told(state)
     if told is not None and told >= _FIRST_BACKOFF:
-        return float(told)
-    doubled = _FIRST_BACKOFF * 2.0 ** (state.attempt_number - 1)
+        return told
+    doubled: float = _FIRST_BACKOFF * 2.0 ** (state.attempt_number - 1)
     return min(doubled, _LONGEST_BACKOFF) * random.uniform(1.0, 1.5)  # noqa: S311 (jitter)
 
 
 def _stop(state: Any, budget: float) -> bool:
-    told = getattr(state.outcome.exception(), "retry_after", None)
-    if told is None and state.attempt_number >= _ATTEMPTS:
+    if _told(state) is None and state.attempt_number >= _ATTEMPTS:
         return True
     return bool(state.seconds_since_start + state.upcoming_sleep > budget)
+
+
+def _told(state: Any) -> float | None:
+    """Return the seconds that the service asked to wait, if it did."""
+    seconds: float | None = getattr(state.outcome.exception(), "retry_after", None)
+    return seconds
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

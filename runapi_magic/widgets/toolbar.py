@@ -44,6 +44,7 @@ class Toolbar:
         self.save = self._button("Save as", "Save a copy of the original", self._open_save)
         self.back = self._button("◀", "Previous version", lambda: self._turn(-1))
         self.forward = self._button("▶", "Next version", lambda: self._turn(1))
+        self.cancel = self._button("Cancel", "Stop waiting for this picture", generation.cancel)
         self.version = widgets.Label()
         self.entry = widgets.Text(layout=widgets.Layout(width="min(480px, 60%)"))
         self.go = self._button("Go", "Send", self._submit)
@@ -54,7 +55,7 @@ class Toolbar:
         self._versions = widgets.HBox([self.back, self.version, self.forward])
         self.widget = widgets.VBox(
             [
-                widgets.HBox([self.edit, self.again, self.save, self._versions]),
+                widgets.HBox([self.cancel, self.edit, self.again, self.save, self._versions]),
                 self._entry_row,
                 self.status,
             ]
@@ -75,10 +76,12 @@ class Toolbar:
 
     def _refresh(self) -> None:
         shown, count = self._slot.shown, len(self._slot.versions)
-        # Hidden buttons keep their room, so that nothing moves when the picture comes.
         failed = shown is None and self._slot.part.is_done
         self.widget.layout.display = "none" if failed else ""
-        self.widget.layout.visibility = "visible" if shown else "hidden"
+        # The row of buttons is as high before the picture comes as after: nothing moves.
+        self.cancel.layout.display = "none" if shown else ""
+        for button in (self.edit, self.again, self.save):
+            button.layout.display = "" if shown else "none"
         self._versions.layout.display = "" if count > 1 else "none"
         self.version.value = f"{self._slot.index + 1} of {count}"
         self.back.disabled = self._slot.index == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
 
-from runapi_magic.loop import Audience, audience, launch
+from runapi_magic.loop import Audience, audience, current_cell, launch
 from runapi_magic.session import Session, current_session
 from runapi_magic.sources import as_source
 
@@ -54,7 +54,7 @@ def _teach_display(session: Session) -> None:
 
 def show(generation: Generation, session: Session) -> None:
     """Show a generation in the output of the cell that runs now, unless it is there already."""
-    from runapi_magic.display import View, current_cell, show_in_terminal
+    from runapi_magic.display import View, show_in_terminal
 
     who = audience()
     if who in {Audience.TERMINAL, Audience.NONE}:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 
-from runapi_magic.loop import Audience, parent_message, running_loop
+from runapi_magic.loop import Audience, current_cell, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -299,12 +299,6 @@ class View:
         while not self._generation.is_done:
             await asyncio.sleep(_TICK)
             self.refresh()
-
-
-def current_cell() -> str | None:
-    """Return what tells this run of a cell from others, None outside a kernel."""
-    message_id: str | None = parent_message().get("header", {}).get("msg_id")
-    return message_id
 
 
 def show_unwatched_errors(generation: Generation) -> None:

@@ -40,6 +40,12 @@ def parent_message() -> dict[str, Any]:
     return parent
 
 
+def current_cell() -> str | None:
+    """Return what tells this run of a cell from others, None outside a kernel."""
+    message_id: str | None = parent_message().get("header", {}).get("msg_id")
+    return message_id
+
+
 def audience() -> Audience:
     """Say who is there. Nobody is, where the execute request allows no question."""
     shell = get_ipython()

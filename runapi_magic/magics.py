@@ -160,7 +160,9 @@ class RunAPIMagics(Magics, Settings):
             raise UsageError(str(error)) from None
         if options.output:
             self.shell.push({options.output: generation})
-        if not options.quiet:
+        if options.quiet:
+            generation.shown_in = loop.current_cell()
+        else:
             show(generation, self.session)
         return generation
 

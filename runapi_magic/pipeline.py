@@ -17,9 +17,7 @@ from runapi_magic.errors import (
     CHARGED,
     MAYBE_CHARGED,
     NOT_CHARGED,
-    APIError,
     AuthenticationError,
-    ConnectionFailedError,
     DownloadError,
     NotFoundError,
     PermissionDeniedError,
@@ -333,6 +331,9 @@ class Pipeline:
     ) -> tuple[Task, tuple[str, ...]]:
         """Look at a task until the service is done with it."""
         task, paths = created.task, created.status_paths
+        if task.status is TaskStatus.COMPLETED and not task.image_urls:
+            # The answer to a repeated create may say that it is done, and not more.
+            task = Task(task.id, TaskStatus.PROCESSING)
         timeout = self._settings().timeout
         plan = PollingPlan(part.expectation, timeout)
         plan.hint(created.retry_after)
@@ -342,30 +343,17 @@ class Pipeline:
         while not task.status.is_final:
             if plan.is_over:
                 raise _timeout(task, timeout, trouble)
-            now = time.monotonic()
-            pause = plan.pause(now - begun)
-            await asyncio.sleep(pause)
-            plan.waited(pause, time.monotonic() - now)
+            await _pause(plan, begun)
             now = time.monotonic()
             try:
-                trouble = None
                 look = await service.client.get(task.id, paths)
-            except (AuthenticationError, PermissionDeniedError) as error:
-                error.charged, error.todo = _STILL_THERE, f"{error.todo} Then: %runapi resume."
-                raise
-            except NotFoundError as error:
-                denials += 1
-                if denials == _UNKNOWN_TASK_LOOKS:
-                    error.charged, error.todo = _STILL_THERE, _RESUME.format(task.id)
-                    raise
-                continue
-            except (APIError, ConnectionFailedError) as error:
-                trouble = error  # a look that fails says nothing of the task
+            except RunAPIError as error:
+                denials = denials + 1 if isinstance(error, NotFoundError) else 0
+                trouble = _passing_trouble(error, task, denials)
                 continue
             finally:
                 plan.waited(LOOK_BUDGET, time.monotonic() - now)
-            denials = 0
-            task = look.task
+            task, trouble, denials = look.task, None, 0
             paths = (look.path, *(path for path in paths if path != look.path))
             plan.hint(look.retry_after)
             if task.progress != part.progress:
@@ -598,6 +586,30 @@ def _in_words(error: BaseException, part: Part) -> RunAPIError:
     )
     unexpected.doubtful = True
     return unexpected
+
+
+async def _pause(plan: PollingPlan, begun: float) -> None:
+    now = time.monotonic()
+    planned = plan.pause(now - begun)
+    await asyncio.sleep(planned)
+    plan.waited(planned, time.monotonic() - now)
+
+
+def _passing_trouble(error: RunAPIError, task: Task, denials: int) -> RunAPIError:
+    """Return a failed look's error where it says nothing of the task; raise it where it does.
+
+    Args:
+        error: Why the look failed.
+        task: The task that was looked at.
+        denials: How often in a row every path denied the task, this look included.
+    """
+    if isinstance(error, AuthenticationError | PermissionDeniedError):
+        error.charged, error.todo = _STILL_THERE, f"{error.todo} Then: %runapi resume."
+        raise error
+    if denials >= _UNKNOWN_TASK_LOOKS:
+        error.charged, error.todo = _STILL_THERE, _RESUME.format(task.id)
+        raise error
+    return error
 
 
 def _timeout(task: Task, seconds: float, trouble: RunAPIError | None) -> TaskTimeoutError:

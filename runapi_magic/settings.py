@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 import json
 import os
+import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 DEFAULT_BASE_URL = "https://runapi.ai"
+_HOST = re.compile(r"[\w.:-]+")
 _SHOWN_OF_A_KEY = 4
 _LONG_ENOUGH_TO_SHOW = 12
 
@@ -314,18 +316,19 @@ def normalize_base_url(url: str, source: str = "given") -> str:
         raise ConfigurationError(f"{name} is no address.", todo=example) from None
     if "://" not in url:
         raise ConfigurationError(f"{name} has no scheme.", todo=example)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    hostname = parts.hostname or ""
+    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(hostname):
         raise ConfigurationError(f"{name} is no https address of a host.", todo=example)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(f"{name} holds more than an address.", todo=example)
     if parts.path.rstrip("/") not in {"", "/v1", "/api/v1", "/api"}:
         raise ConfigurationError(f"{name} has a path.", todo=example)
-    if parts.scheme == "http" and not is_loopback_host(parts.hostname):
+    if parts.scheme == "http" and not is_loopback_host(hostname):
         raise ConfigurationError(
             f"{name} is plain http: the key would travel in the clear.",
             todo="Use https; plain http is for this machine alone.",
         )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = f"[{hostname}]" if ":" in hostname else hostname
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 
 

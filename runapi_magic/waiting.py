@@ -32,7 +32,7 @@ def await_magics(code: str, waits: Callable[[str, str], bool]) -> str:
     try:
         tree = ast.parse(code)
         found = [call for call in _magic_calls(tree) if waits(*_name_and_line(call))]
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return code  # IPython reports it better
     lines = code.encode().splitlines(keepends=True)
     for call in sorted(found, key=_start, reverse=True):
@@ -47,15 +47,15 @@ def _start(call: ast.Call) -> tuple[int, int]:
     return call.lineno - 1, call.col_offset  # columns count bytes of UTF-8
 
 
-def _magic_calls(node: ast.AST) -> Iterator[ast.Call]:
+def _magic_calls(tree: ast.AST) -> Iterator[ast.Call]:
     """Yield calls of magics that stand in the cell itself, not in a function or already awaited."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, (*_OWN_SCOPE, ast.Await)):
-            continue
-        if isinstance(child, ast.Call) and _name_and_line(child)[0]:
-            yield child
-        else:
-            yield from _magic_calls(child)
+    left = [tree]
+    while left:  # a long sum is nested deeper than Python calls
+        node = left.pop()
+        if isinstance(node, ast.Call) and _name_and_line(node)[0]:
+            yield node
+        elif not isinstance(node, (*_OWN_SCOPE, ast.Await)):
+            left.extend(ast.iter_child_nodes(node))
 
 
 def _name_and_line(call: ast.Call) -> tuple[str, str]:

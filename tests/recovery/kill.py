@@ -1,0 +1,185 @@
+"""Kill a kernel at a random moment, resume in a new one, count: ``python -m tests.recovery.kill 200``.
+
+Each round asks for five pictures: one, two of one prompt, one of another model, and an edit of a
+local file that has to be uploaded. The kernel is killed (SIGKILL) at a random moment; a new one resumes and
+runs the same cell again, as a person does after a crash. Afterwards there must be five pictures and
+five tasks on the server, whatever the moment was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jupyter_client.manager import KernelManager
+from PIL import Image
+
+from tests.conftest import KEY, ROOT, serve_simulator
+
+PICTURES = 5
+LONGEST = 2.0  # seconds until the kill, at most; the pictures of a round take about 1.5
+_ASK = """
+from runapi_magic import generate, edit
+asked = [
+    generate("round {number}: one boat"),
+    generate("round {number}: two boats", count=2),
+    generate("round {number}: a pro boat", model="flux-kontext-pro"),
+    edit("source.png", "round {number}: invert"),
+]
+"""
+_FINISH = """
+for generation in asked:
+    await generation
+print("finished", sum(len(generation.images) for generation in asked))
+"""
+_RESUME = """
+from runapi_magic import resume
+print("resumed", len((await resume()).images))
+"""
+
+
+@dataclass
+class Count:
+    """What the rounds showed."""
+
+    rounds: int = 0
+    asked: int = 0
+    pictures: int = 0
+    tasks: int = 0
+    charged_cents: int = 0
+    expected_cents: int = 0
+    damaged: int = 0
+    left_over: int = 0
+    journal: str = ""
+    killed_at: Counter = field(default_factory=Counter)
+
+
+class Kernel:
+    """A real kernel in which a person works."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(
+            cwd=str(folder), env={**os.environ, **environment}, stderr=(folder / "stderr").open("a")
+        )
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def start(self, code: str) -> None:
+        """Run code and do not wait for it."""
+        self.client.execute(code, allow_stdin=True)
+
+    def run(self, code: str) -> str:
+        """Run code to its end and return what it printed."""
+        lines: list[str] = []
+
+        def take(message) -> None:
+            content = message["content"]
+            lines.append(content.get("text", "") + "\n".join(content.get("traceback", [])))
+
+        reply = self.client.execute_interactive(
+            code, allow_stdin=False, timeout=120, output_hook=take
+        )
+        assert reply["content"]["status"] == "ok", "".join(lines)
+        return "".join(lines)
+
+    def kill(self) -> None:
+        """End it as the operating system does when memory runs out."""
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+def states(journal: Path) -> list[str]:
+    """Return the state of every task in the journal."""
+    if not journal.exists():
+        return []
+    with sqlite3.connect(journal, timeout=30) as connection:
+        return [state for (state,) in connection.execute("SELECT state FROM tasks ORDER BY rowid")]
+
+
+def run_rounds(rounds: int, seed: int, folder: Path, *, say=lambda text: None) -> Count:
+    """Kill and resume so many times; return the counts."""
+    chance = random.Random(seed)
+    count = Count()
+    work, data = folder / "work", folder / "data"
+    work.mkdir()
+    Image.radial_gradient("L").save(work / "source.png")
+    faults = ["--fault", "create=slow,seconds=0.15", "--fault", "download=slow,seconds=0.1"]
+    with serve_simulator("--speed", "40", *faults) as server:
+        environment = {
+            "RUNAPI_BASE_URL": server.url,
+            "RUNAPI_API_KEY": KEY,
+            "RUNAPI_MAGIC_HOME": str(data),
+            "PYTHONPATH": str(ROOT),
+        }
+        kernel = Kernel(work, environment)
+        journal = data / "journal.sqlite"
+        for number in range(rounds):
+            ask = _ASK.format(number=number)
+            kernel.run("import runapi_magic.api, PIL.Image")
+            kernel.start(ask)
+            # The moment is the thing under test: any, from before the first row to after the last.
+            time.sleep(chance.uniform(0, LONGEST))
+            kernel.kill()
+            found = Counter(states(journal)[number * PICTURES :])
+            count.killed_at.update(found or {"nothing written": 1})
+            kernel = Kernel(work, environment)
+            kernel.run(_RESUME)
+            finished = kernel.run(ask + _FINISH)
+            assert f"finished {PICTURES}" in finished, finished
+            count.rounds += 1
+            count.asked += PICTURES
+            say(f"round {number + 1}: {dict(found)}")
+        kernel.kill()
+        _audit(count, work, journal, server.state())
+    return count
+
+
+def _audit(count: Count, work: Path, journal: Path, state: dict) -> None:
+    with sqlite3.connect(journal) as connection:
+        count.journal = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        rows = connection.execute("SELECT path, digest FROM images").fetchall()
+    for path, digest in rows:
+        content = Path(path).read_bytes()
+        with Image.open(path) as image:
+            image.load()
+        count.damaged += hashlib.sha256(content).hexdigest() != digest
+    files = list((work / "gpt-images").iterdir())
+    count.pictures = sum(not file.name.startswith(".") for file in files)
+    count.left_over = sum(file.name.startswith(".") for file in files)
+    count.tasks = state["tasks_created"]
+    count.charged_cents = state["charged_cents"]
+    # gpt-image-2 at 1k costs 6 cents, flux-kontext-pro 5.
+    count.expected_cents = count.rounds * (4 * 6 + 5)
+
+
+def main() -> int:
+    """Run from the command line and print the counts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", type=int, nargs="?", default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        count = run_rounds(options.rounds, options.seed, Path(folder), say=print)
+    print(count)
+    good = (
+        count.pictures == count.tasks == count.asked
+        and count.charged_cents == count.expected_cents
+        and count.damaged == count.left_over == 0
+        and count.journal == "ok"
+    )
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -26,6 +26,7 @@ from runapi_magic.errors import (
     NotFoundError,
     UnsafeURLError,
 )
+from runapi_magic.requests import Attempt
 from runapi_magic.tasks import Task, parse_task
 
 if TYPE_CHECKING:
@@ -46,25 +47,6 @@ _MAGIC_BYTES = {
     "webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
     "gif": re.compile(rb"GIF8[79]a"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One create as it goes over the wire. Repeating it means these bytes and this key.
-
-    Attributes:
-        idempotency_key: Makes the service answer a repeat with the same task.
-        family: The route family.
-        path: The path of the POST.
-        body: The JSON, encoded.
-        status_paths: Where the task's status may be found; ``{id}`` stands for the task's id.
-    """
-
-    idempotency_key: str
-    family: Family
-    path: str
-    body: bytes
-    status_paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

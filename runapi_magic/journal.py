@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.client import Attempt
 from runapi_magic.owners import Owners
+from runapi_magic.requests import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -477,6 +477,24 @@ class Journal:
                 self._connection.close()
                 self._connection = None
             self.owners.release()
+
+
+def peek(folder: Path) -> list[StoredTask]:
+    """Return what nobody works on, without writing and without delay; nothing where in doubt."""
+    path = folder / "journal.sqlite"
+    if not path.exists():
+        return []
+    journal = Journal(folder)
+    try:
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.1)
+    except sqlite3.Error:
+        return []
+    try:
+        return journal._abandoned(connection)  # noqa: SLF001 (own class)
+    except sqlite3.Error:
+        return []
+    finally:
+        connection.close()
 
 
 def _stored_task(row: tuple[Any, ...]) -> StoredTask:

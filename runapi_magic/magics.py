@@ -285,15 +285,9 @@ def _mention_unfinished() -> None:
     folder = data_home()
     if not (folder / "journal.sqlite").exists():
         return
-    from runapi_magic.journal import Journal, JournalError
+    from runapi_magic.journal import peek
 
-    journal = Journal(folder)
-    try:
-        waiting = journal.unfinished()
-    except JournalError:
-        return
-    finally:
-        journal.close()
+    waiting = peek(folder)
     if waiting:
         count = sum(task.count for task in waiting)
         made = time.strftime("%H:%M", time.localtime(waiting[0].created))

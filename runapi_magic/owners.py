@@ -41,7 +41,8 @@ class Owners:
             return
         from filelock import FileLock
 
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         for path in self._folder.glob("*.lock"):
             # Young files may belong to a kernel that is about to take its lock.
             if time.time() - path.stat().st_mtime > _OLD and not self.is_alive(path.stem):

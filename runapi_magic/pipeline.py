@@ -46,10 +46,10 @@ from runapi_magic.tasks import Task, TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runapi_magic.client import Attempt
     from runapi_magic.generation import Generation
     from runapi_magic.images import Editor
     from runapi_magic.journal import Journal
+    from runapi_magic.requests import Attempt
     from runapi_magic.service import Service
     from runapi_magic.settings import Settings
 

@@ -193,6 +193,25 @@ class ImageRequest:
         return body
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One create as it goes over the wire. Repeating it means these bytes and this key.
+
+    Attributes:
+        idempotency_key: Makes the service answer a repeat with the same task.
+        family: The route family.
+        path: The path of the POST.
+        body: The JSON, encoded.
+        status_paths: Where the task's status may be found; ``{id}`` stands for the task's id.
+    """
+
+    idempotency_key: str
+    family: Family
+    path: str
+    body: bytes
+    status_paths: tuple[str, ...]
+
+
 def validate(request: ImageRequest) -> list[str]:
     """Check a request against the catalogue.
 

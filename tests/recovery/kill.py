@@ -1,9 +1,10 @@
-"""Kill a kernel at a random moment, resume in a new one, count: ``python -m tests.recovery.kill 200``.
+"""Kill a kernel at a random moment, resume in a new one, count.
 
-Each round asks for five pictures: one, two of one prompt, one of another model, and an edit of a
-local file that has to be uploaded. The kernel is killed (SIGKILL) at a random moment; a new one resumes and
-runs the same cell again, as a person does after a crash. Afterwards there must be five pictures and
-five tasks on the server, whatever the moment was.
+``python -m tests.recovery.kill 200`` does 200 rounds. Each round asks for five pictures: one, two
+of one prompt, one of another model, and an edit of a local file that has to be uploaded. The kernel
+is killed (SIGKILL) at a random moment; a new one resumes and runs the same cell again, as a person
+does after a crash. Afterwards there must be five pictures and five tasks on the server, whatever
+the moment was.
 """
 
 from __future__ import annotations
@@ -68,9 +69,10 @@ class Kernel:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.manager = KernelManager(kernel_name="python3")
-        self.manager.start_kernel(
-            cwd=str(folder), env={**os.environ, **environment}, stderr=(folder / "stderr").open("a")
-        )
+        with (folder / "stderr").open("a") as stderr:
+            self.manager.start_kernel(
+                cwd=str(folder), env={**os.environ, **environment}, stderr=stderr
+            )
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
@@ -107,12 +109,12 @@ def states(journal: Path) -> list[str]:
         return [state for (state,) in connection.execute("SELECT state FROM tasks ORDER BY rowid")]
 
 
-def run_rounds(rounds: int, seed: int, folder: Path, *, say=lambda text: None) -> Count:
+def run_rounds(rounds: int, seed: int, folder: Path, *, say=None) -> Count:
     """Kill and resume so many times; return the counts."""
     chance = random.Random(seed)
     count = Count()
     work, data = folder / "work", folder / "data"
-    work.mkdir()
+    work.mkdir(parents=True)
     Image.radial_gradient("L").save(work / "source.png")
     faults = ["--fault", "create=slow,seconds=0.15", "--fault", "download=slow,seconds=0.1"]
     with serve_simulator("--speed", "40", *faults) as server:
@@ -139,7 +141,7 @@ def run_rounds(rounds: int, seed: int, folder: Path, *, say=lambda text: None) -
             assert f"finished {PICTURES}" in finished, finished
             count.rounds += 1
             count.asked += PICTURES
-            say(f"round {number + 1}: {dict(found)}")
+            say and say(f"round {number + 1}: {dict(found)}")
         kernel.kill()
         _audit(count, work, journal, server.state())
     return count
@@ -171,7 +173,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         count = run_rounds(options.rounds, options.seed, Path(folder), say=print)
-    print(count)
+    print(count)  # noqa: T201 (a report)
     good = (
         count.pictures == count.tasks == count.asked
         and count.charged_cents == count.expected_cents

@@ -12,7 +12,7 @@ ROUNDS = 4
 @pytest.mark.kernel
 def test_killed_kernels_lose_nothing(home):
     """After SIGKILL at any moment, each asked picture is there once and was paid for once."""
-    count = run_rounds(ROUNDS, 7, home)
+    count = run_rounds(ROUNDS, 7, home / "rounds")
     assert count.asked == ROUNDS * PICTURES
     assert count.pictures == count.asked
     assert count.tasks == count.asked

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.models import CATALOGUE, Action
+from runapi_magic.service import SIMULATOR_URL
 from runapi_magic.session import is_stale
 from runapi_magic.settings import resolve_access, save_key
 
@@ -63,7 +64,7 @@ def status(session: Session, _arguments: list[str]) -> str:
     ]
     if session.journal is not None:
         lines.append(f"Journal    {session.journal.path}")
-    return "\n".join([*lines, *(f"Note: {notice}" for notice in session.notices)])
+    return "\n".join([*lines, *(f"Note: {notice}" for notice in session.take_notices())])
 
 
 def models(_session: Session, _arguments: list[str]) -> str:
@@ -159,6 +160,8 @@ def resume(session: Session, arguments: list[str]) -> str | Generation:
     match arguments:
         case []:
             listed = _left_alone(session)
+            if listed and session.simulator is None and not session.service().access.key:
+                return listed
             generation = go_on()
         case [task_id]:
             listed, generation = "", go_on(task_id)
@@ -177,7 +180,9 @@ def _left_alone(session: Session) -> str:
     lines = []
     for task in session.journal.unfinished():
         title = task.prompt[:60] or task.model
-        if task.origin != origin:
+        if task.origin == SIMULATOR_URL != origin:
+            lines.append(f"Left alone: {title!r} is simulated; %runapi simulator on, then resume.")
+        elif task.origin != origin:
             lines.append(f"Left alone: {title!r} was asked of {task.origin}, not of {origin}.")
         elif is_stale(task, now):
             lines.append(

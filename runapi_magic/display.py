@@ -270,10 +270,10 @@ class View:
 
     def _content(self, slot: Slot) -> tuple[Bundle, Bundle]:
         if slot.shown is not None:
-            notes = [*self._notes, *self._session.notices]
+            self._notes += self._session.take_notices()
             count = len(slot.versions)
             version = f"version {slot.index + 1} of {count}" if count > 1 else ""
-            return picture_bundle(slot.shown), caption_bundle(slot.shown, notes, version)
+            return picture_bundle(slot.shown), caption_bundle(slot.shown, self._notes, version)
         if slot.part.error is not None:
             return error_bundle(slot.part.error), _NOTHING
         elapsed = time.monotonic() - self._begun

@@ -96,5 +96,13 @@ def launch(start: Callable[[asyncio.AbstractEventLoop], Generation]) -> Generati
 
     own = get_asyncio_loop()
     generation = start(own)
-    own.run_until_complete(generation.ended())
+    try:
+        own.run_until_complete(generation.ended())
+    except KeyboardInterrupt as interrupt:
+        # Nothing goes on here without a running loop: let go, so that it can be resumed.
+        generation.cancel()
+        own.run_until_complete(generation.ended())
+        lines = [str(error) for error in generation.errors]
+        interrupt._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+        raise
     return generation

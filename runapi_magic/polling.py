@@ -17,6 +17,7 @@ _LOOK_WORTH = 0.1  # seconds of delay that one look is worth
 _SHORTEST, _LONGEST = 0.25, 5.0  # seconds between two looks
 _FIRST_LOOK = 4.0  # seconds; failures tend to come early
 _SHORTEST_HINT = 0.05  # seconds, whatever the service allows
+_INSTANT = 1e-9  # seconds in which no task is done
 _SLACK = 5.0  # seconds beyond the plan that one pause may count towards the deadline
 _HIGH = 1.2816  # standard deviations: 10 % of tasks take longer, 10 % are faster
 
@@ -40,13 +41,13 @@ class Expectation:
 
     def done_by(self, elapsed: float) -> float:
         """Return the share of tasks, 0 to 1, that is finished after so many seconds."""
-        if elapsed <= 0:
+        if elapsed < _INSTANT:
             return 0.0
         return 0.5 * erfc(-log(elapsed / self.median) / self.sigma / sqrt(2))
 
     def hazard(self, elapsed: float) -> float:
         """Return the rate, per second, at which a task unfinished until now is finishing."""
-        if elapsed <= 0:
+        if elapsed < _INSTANT:
             return 0.0
         z = log(elapsed / self.median) / self.sigma
         left = 0.5 * erfc(z / sqrt(2))

@@ -83,6 +83,11 @@ class Session:
         if text not in self.notices:
             self.notices.append(text)
 
+    def take_notices(self) -> list[str]:
+        """Return the notices that were not shown yet."""
+        notices, self.notices = self.notices, []
+        return notices
+
     # What is asked
 
     def request(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from runapi_magic.images import GeneratedImage
     from runapi_magic.session import Session
 
+_TICK = 1.0  # seconds between two updates of the progress
 _BUTTON = {"width": "auto", "height": "28px"}
 
 
@@ -133,10 +135,16 @@ class Toolbar:
 
     async def _add(self, start: Callable[[], Generation], doing: str) -> None:
         """Start a request and show its picture as this place's next version."""
-        self.status.value = f"{doing} …"
         try:
             child = start()
             self._close()
+            begun, end = time.monotonic(), asyncio.ensure_future(child.ended())
+            while not end.done():
+                part = child.parts[0]
+                elapsed = time.monotonic() - begun
+                about = part.expectation.median
+                self.status.value = f"{doing} … {elapsed:.0f} s, usually about {about:.0f} s"
+                await asyncio.wait([end], timeout=_TICK)
             await child.wait()
         except RunAPIError as error:
             self.status.value = " ".join(error.parts)

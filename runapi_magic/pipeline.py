@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import secrets
 import time
@@ -109,8 +110,14 @@ class Pipeline:
         self._journal = journal
         self._notice = notice
         self._editor = editor
+        self._half: set[Path] = set()  # files that are being downloaded
+        atexit.register(self._leave_nothing_half)
         self._images: WeakValueDictionary[str, GeneratedImage] = WeakValueDictionary()
         self._decoding: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+
+    def _leave_nothing_half(self) -> None:
+        for path in self._half:
+            path.unlink(missing_ok=True)
 
     async def run(
         self,
@@ -411,15 +418,16 @@ class Pipeline:
         image_id = f"{part.id}-{position}"
         folder = Path(settings.image_dir).expanduser().absolute()  # noqa: ASYNC240 (no I/O)
         into = await asyncio.to_thread(open_part, folder, image_id)
+        self._half.add(into)
         url = task.image_urls[position]
         try:
             kind = await service.client.download(url, into, max_megabytes=settings.max_download_mb)
             stem = file_stem(part.request.title, f"{service.access.base_url} {image_id}")
             async with self._decoder():
                 saved = await asyncio.to_thread(settle, into, stem, kind, self._limits())
-        except BaseException:
+        finally:
             into.unlink(missing_ok=True)
-            raise
+            self._half.discard(into)
         service.remember_output(saved.digest, url)
         image = GeneratedImage(
             id=image_id,

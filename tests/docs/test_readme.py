@@ -1,0 +1,103 @@
+"""The README does what it says: every cell and every command in it runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+
+import nbformat
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from nbclient import NotebookClient
+
+from runapi_magic.commands import COMMANDS
+from runapi_magic.magics import RunAPIMagics
+from tests.conftest import KEY, ROOT, serve_simulator
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language):
+    """Return the code blocks of a language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+COMMAND_LINES = [line for block in blocks("bash") for line in block.splitlines()]
+MAKE_TARGETS = [line.split()[1] for line in COMMAND_LINES if line.startswith("make ")]
+
+
+@pytest.mark.kernel
+def test_every_cell_runs(home, simulator_server, monkeypatch):
+    """All cells of the README, run in their order in one kernel, end without an error."""
+    monkeypatch.setenv("RUNAPI_BASE_URL", simulator_server.url)
+    monkeypatch.setenv("RUNAPI_API_KEY", KEY)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    cells = [nbformat.v4.new_code_cell(block) for block in blocks("python")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    resources = {"metadata": {"path": str(home / "work")}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    text = str([cell.outputs for cell in notebook.cells])
+    assert "(1536, 2048)" in text
+    assert "a teal sailing boat" in text
+    assert "((2048, 2048), 'RGBA')" in text
+
+
+def test_commands_are_the_known_ones():
+    """Every command line of the README is one that a test below, or CI itself, runs."""
+    known = {f"make {target}" for target in ("demo", "lab", "test", "check")}
+    server = "python -m runapi_magic.simulator --port 0 --speed 20"
+    assert set(COMMAND_LINES) == known | {"pip install .", server}
+
+
+@pytest.mark.parametrize("target", [*MAKE_TARGETS, "notebooks", "screenshots"])
+def test_make_targets_exist(target):
+    """Every make target that the README names exists and knows what it would do."""
+    run = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip()
+
+
+def test_the_simulator_is_a_server():
+    """The command for the server, as written, answers with its address."""
+    with serve_simulator("--speed", "20") as server:
+        assert server.state()["tasks_created"] == 0
+
+
+def test_pip_installs_the_package(tmp_path):
+    """``pip install .`` builds a wheel with the package, its type marker and the simulator in it."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    subprocess.run(
+        [*command, "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)], check=True
+    )
+    (wheel,) = tmp_path.glob("runapi_magic-*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"runapi_magic/py.typed", "runapi_magic/simulator/__main__.py"} <= names
+
+
+def test_options_are_documented():
+    """The README's table has every option of the cells, and no other."""
+    magics = RunAPIMagics(InteractiveShell.instance())
+    options = {
+        name
+        for action in magics.gpt_image.parser._actions
+        for name in action.option_strings
+        if name.startswith("--")
+    }
+    table = README.split("| option | meaning |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(--[a-z-]+)`", table)) == options
+
+
+def test_commands_are_documented():
+    """The README's table has every command of %runapi."""
+    documented = re.findall(r"`%runapi ([a-z]+)", README.split("## Reference")[1])
+    assert set(documented) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", re.findall(r"\]\((docs/[^)#]+)\)", README))
+def test_linked_files_exist(name):
+    """Every file of the project that the README links to is there."""
+    assert (ROOT / name).is_file()

@@ -1,0 +1,232 @@
+"""RunAPI's published Python SDK as a client of the simulator, over a socket."""
+
+import io
+
+import httpx
+import pytest
+from PIL import Image
+from runapi.core import PollingOptions, PricingClient, RequestOptions, errors
+from runapi.flux_kontext import FluxKontextClient
+from runapi.gpt_4o_image import Gpt4oImageClient
+from runapi.gpt_image_2 import GptImage2Client
+from runapi.recraft import RecraftClient
+from runapi.topaz import TopazClient
+
+from .conftest import picture_bytes
+
+SOURCE = "https://example.org/cat.png"
+
+
+@pytest.fixture
+def client(server):
+    """Makes clients of the server."""
+    opened = []
+
+    def make(kind, *, key="sk-test", **options):
+        made = kind(key, base_url=server, max_retries=0, timeout=20, **options)
+        opened.append(made)
+        return made
+
+    yield make
+    for made in opened:
+        made._http.close()
+
+
+def fault(server, *specs):
+    """Add faults to the server."""
+    httpx.post(f"{server}/_simulator/faults", json=list(specs)).raise_for_status()
+
+
+def test_create_and_get(client):
+    """A created task is typed and can be looked at."""
+    images = client(GptImage2Client).text_to_image
+    created = images.create(model="gpt-image-2", prompt="a fox")
+    found = images.get(created.id)
+    assert (created.status, found.id) == ("pending", created.id)
+    assert found.runapi_task_id == created.id
+
+
+@pytest.mark.parametrize(
+    ("kind", "resource", "fields", "count"),
+    [
+        (GptImage2Client, "text_to_image", {"model": "gpt-image-2", "prompt": "a fox"}, 1),
+        (
+            GptImage2Client,
+            "edit_image",
+            {"model": "gpt-image-2", "prompt": "sepia", "source_image_urls": [SOURCE]},
+            1,
+        ),
+        (
+            Gpt4oImageClient,
+            "text_to_image",
+            {"model": "gpt-4o-image", "prompt": "a fox", "aspect_ratio": "3:2", "output_count": 2},
+            2,
+        ),
+        (FluxKontextClient, "text_to_image", {"model": "flux-kontext-pro", "prompt": "a fox"}, 1),
+        (
+            TopazClient,
+            "upscale_image",
+            {"model": "topaz-upscale-image", "source_image_url": SOURCE, "upscale_factor": 1},
+            1,
+        ),
+        (
+            RecraftClient,
+            "remove_background",
+            {"model": "recraft-remove-background", "source_image_url": SOURCE},
+            1,
+        ),
+        (
+            RecraftClient,
+            "upscale_image",
+            {"model": "recraft-crisp-upscale", "source_image_url": SOURCE},
+            1,
+        ),
+    ],
+)
+def test_run_gives_pictures(client, kind, resource, fields, count):
+    """Every package's run() comes back with pictures that decode, and their cost."""
+    made = getattr(client(kind), resource).run(**fields)
+    assert made.status == "completed"
+    assert (len(made.images), made.usage.generated_images) == (count, count)
+    assert made.usage.cost > 0
+    with Image.open(io.BytesIO(httpx.get(made.images[0].url).content)) as picture:
+        picture.load()
+
+
+def test_an_idempotency_key_gives_the_same_task(client):
+    """The SDK shows task_replayed, and a conflict is its ConflictError."""
+    images = client(GptImage2Client).text_to_image
+    options = RequestOptions(headers={"Idempotency-Key": "sdk-one"})
+    first = images.create(model="gpt-image-2", prompt="a fox", options=options)
+    again = images.create(model="gpt-image-2", prompt="a fox", options=options)
+    assert (again.id, again.task_replayed) == (first.id, True)
+    with pytest.raises(errors.ConflictError) as caught:
+        images.create(model="gpt-image-2", prompt="a dog", options=options)
+    assert caught.value.code == "request_conflict"
+
+
+def test_a_202_is_followed_to_its_location(server, client):
+    """subscribe() polls the Location of a 202 and decodes the stored response."""
+    fault(server, "create=202,times=1")
+    images = client(GptImage2Client).text_to_image
+    made = images._run_hybrid(
+        "post",
+        images.ENDPOINT,
+        body={"model": "gpt-image-2", "prompt": "a fox"},
+        polling_options=PollingOptions(poll_interval=0.05, max_wait=30),
+    )
+    assert (made.status, len(made.images)) == ("completed", 1)
+
+
+def test_a_task_that_fails_behind_a_location(server, client):
+    """The envelope of a failed task becomes an error with the reason."""
+    fault(server, "create=202,times=1", "status=failed,times=1,message=no dragons")
+    images = client(GptImage2Client).text_to_image
+    with pytest.raises(errors.ValidationError, match="no dragons"):
+        images._run_hybrid(
+            "post", images.ENDPOINT, body={"model": "gpt-image-2", "prompt": "a dragon"}
+        )
+
+
+def test_files_from_url_base64_and_disk(client, tmp_path):
+    """All three ways to upload give a file object whose picture can be fetched."""
+    files = client(GptImage2Client).files
+    path = tmp_path / "cat.png"
+    path.write_bytes(picture_bytes())
+    data = "data:image/png;base64,iVBORw0KGgo="
+    found = [files.create(file=path), files.create(source=SOURCE), files.create(source=data)]
+    assert [f.file_name for f in found] == ["cat.png", "cat.png", "upload.png"]
+    assert httpx.get(found[0].url).content == path.read_bytes()
+
+
+def test_account_and_balance(client):
+    """Both answers satisfy the SDK's models."""
+    account = client(GptImage2Client).account
+    assert isinstance(account.info().account.id, int)
+    balance = account.balance()
+    assert balance.balance_cents == balance.paid_balance_cents + balance.bonus_balance_cents
+
+
+def test_quotes_and_schedules(server, client):
+    """Both answers satisfy the SDK's models; schedules also without a key."""
+    quote = client(GptImage2Client).pricing.create_quote(
+        "gpt_image_2", "text_to_image", "gpt-image-2", {"output_resolution": "4k"}
+    )
+    assert quote.price_quote.reservation_amount_cents == 16
+    public = PricingClient(base_url=server)
+    (schedule,) = public.list_schedules(service="topaz").price_schedules
+    public._http.close()
+    assert (schedule.model, schedule.unit_price_cents) == ("topaz-upscale-image", 10)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, errors.ValidationError),
+        (402, errors.InsufficientCreditsError),
+        (404, errors.NotFoundError),
+        (409, errors.ConflictError),
+        (422, errors.ValidationError),
+        (429, errors.RateLimitError),
+        (500, errors.ServerError),
+        (501, errors.ServerError),
+        (502, errors.ServerError),
+        (503, errors.ServiceUnavailableError),
+        (504, errors.ServerError),
+        (505, errors.ServerError),
+    ],
+)
+def test_each_status_becomes_its_error(server, client, status, kind):
+    """The SDK's own class, with code, message, request id and task id."""
+    fault(server, f"create={status},code=word,message=why,task_id_header=1,times=1")
+    with pytest.raises(kind, match="why") as caught:
+        client(GptImage2Client).text_to_image.create(model="gpt-image-2", prompt="x")
+    assert type(caught.value) is kind
+    assert (caught.value.status, caught.value.code) == (status, "word")
+    assert caught.value.request_id.startswith("req_")
+    assert caught.value.runapi_task_id.startswith("tsk_")
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("2", 2), ("1.5", 1.5), ("date", 2)])
+def test_a_rate_limits_delay_is_understood(server, client, value, seconds):
+    """All three forms of Retry-After."""
+    fault(server, f"create=429,retry_after={value},times=1")
+    with pytest.raises(errors.RateLimitError) as caught:
+        client(GptImage2Client).text_to_image.create(model="gpt-image-2", prompt="x")
+    # A date has whole seconds, and some of them have passed.
+    assert seconds - 2 < caught.value.retry_after <= seconds
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("bad", errors.AuthenticationError),
+        ("broke", errors.InsufficientCreditsError),
+        ("forbidden", errors.Error),
+    ],
+)
+def test_keys_choose_the_error(client, key, kind):
+    """401, 402 and 403 by the beginning of the key."""
+    with pytest.raises(kind):
+        client(GptImage2Client, key=key).text_to_image.create(model="gpt-image-2", prompt="x")
+
+
+def test_a_dropped_connection_is_a_network_error(server, client):
+    """A real one: the SDK sees its transport break."""
+    fault(server, "create=drop_after,times=1")
+    with pytest.raises(errors.NetworkError):
+        client(GptImage2Client).text_to_image.create(model="gpt-image-2", prompt="x")
+
+
+def test_a_failed_task_is_a_task_failed_error(server, client):
+    """run() raises with the service's reason."""
+    fault(server, "status=failed,times=1,message=no dragons")
+    with pytest.raises(errors.TaskFailedError, match="no dragons"):
+        client(GptImage2Client).text_to_image.run(model="gpt-image-2", prompt="a dragon")
+
+
+def test_an_unknown_status_is_a_failure_for_the_sdk(server, client):
+    """The SDK gives up on a word that it does not know: its model refuses it."""
+    fault(server, "status=unknown,times=1")
+    with pytest.raises(errors.ValidationError, match="mysterious"):
+        client(GptImage2Client).text_to_image.run(model="gpt-image-2", prompt="x")

@@ -1,0 +1,116 @@
+"""The simulator as a server: its command line, its end, and connections that break."""
+
+import signal
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from .conftest import KEY, serving
+
+BODY = {"model": "gpt-image-2", "prompt": "a fox"}
+CREATE = "/api/v1/gpt_image_2/text_to_image"
+
+
+def run(*arguments):
+    """Run the command line to its end."""
+    command = [sys.executable, "-m", "runapi_magic.simulator", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--fault", "create=oops"], "no effect 'oops'"),
+        (["--speed", "0"], "speed must be a positive number"),
+        (["--family", "other"], "invalid choice"),
+        (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
+    ],
+)
+def test_a_bad_argument_ends_with_2(arguments, complaint):
+    """Wrong arguments end with status 2, a message, and nothing on stdout."""
+    ended = run(*arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert complaint in ended.stderr
+
+
+def test_help_documents_the_faults():
+    """--help holds the grammar."""
+    shown = run("--help").stdout
+    assert all(word in shown for word in ("--fault", "drop_after", "retry_after=2|1.5|date"))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_ends_it_quietly(name):
+    """Nothing but the first line on stdout, nothing on stderr, status 0."""
+    with serving("--family", "guide", "--seed", "4") as (base, process):
+        assert httpx.post(f"{base}{CREATE}", json=BODY, headers=KEY).status_code == 404
+        process.send_signal(getattr(signal, name))
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def fault(server, *specs):
+    """Add faults to the server."""
+    httpx.post(f"{server}/_simulator/faults", json=list(specs)).raise_for_status()
+
+
+def tasks(server):
+    """How many tasks the server has made."""
+    return httpx.get(f"{server}/_simulator/state").json()["tasks_created"]
+
+
+@pytest.mark.parametrize(("effect", "made"), [("drop_before", 0), ("drop_after", 1)])
+def test_a_connection_is_really_dropped(server, effect, made):
+    """The socket is closed without an answer, and the server goes on."""
+    fault(server, f"create={effect},times=1")
+    before = tasks(server)
+    with pytest.raises(httpx.RemoteProtocolError, match="without sending a response"):
+        httpx.post(f"{server}{CREATE}", json=BODY, headers=KEY)
+    assert tasks(server) - before == made
+
+
+def finished_picture(server):
+    """Make a picture and return its URL."""
+    created = httpx.post(f"{server}{CREATE}", json=BODY, headers=KEY)
+    task_id = created.json()["id"]
+    while True:
+        found = httpx.get(f"{server}{CREATE}/{task_id}", headers=KEY).json()
+        if found["status"] == "completed":
+            return found["images"][0]["url"]
+
+
+@pytest.mark.parametrize("effect", ["drop", "truncated", "huge"])
+def test_a_download_that_breaks_off(server, effect):
+    """On a socket, a body shorter than announced is a closed connection in the middle."""
+    url = finished_picture(server)
+    fault(server, f"download={effect},times=1")
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(url)
+    assert httpx.get(url).status_code == 200
+
+
+def test_a_redirected_download_is_another_origin_of_the_same_server(server):
+    """The foreign host of a loopback server leads back here and shows what a client sends it."""
+    url = finished_picture(server)
+    fault(server, "download=redirect_foreign,times=1")
+    answer = httpx.get(url, follow_redirects=True)
+    assert (answer.status_code, answer.url.host) == (200, "localhost")
+
+
+def test_faults_can_be_given_at_the_start():
+    """--fault may come repeatedly."""
+    with serving("--fault", "create=503,times=1", "--fault", "balance=500") as (base, _):
+        assert httpx.post(f"{base}{CREATE}", json=BODY, headers=KEY).status_code == 503
+        assert httpx.get(f"{base}/api/v1/me/balance", headers=KEY).status_code == 500
+
+
+def test_importing_the_package_loads_neither_pillow_nor_uvicorn():
+    """Both wait until they are needed."""
+    code = (
+        "import sys; from runapi_magic.simulator import Simulator, create_app; "
+        "create_app(Simulator()); print([m for m in ('PIL', 'uvicorn') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"

@@ -211,9 +211,15 @@ class Generation:
     def attach(self, task: asyncio.Task[None]) -> None:
         """Take the task that works on this; it never raises."""
         self._task = task
-        task.add_done_callback(lambda _: self._end.set_result(None))
+        task.add_done_callback(self._finish)
         if self._cancelled:
             task.cancel()
+
+    def _finish(self, _task: asyncio.Task[None]) -> None:
+        for part in self.parts:
+            if not part.is_done:  # cancelled before its first step
+                part.status, part.error = "cancelled", RunAPIError("Stopped before it began.")
+        self._end.set_result(None)
 
     def cancel(self) -> None:
         """Stop waiting. The service knows no cancel: the task may still be charged."""

@@ -264,10 +264,14 @@ def _check_fields(request: ImageRequest) -> list[str]:
 
 def _check_json(request: ImageRequest) -> None:
     try:
-        json.dumps(dict(request.fields), allow_nan=False)
+        text = json.dumps(
+            [request.prompt, dict(request.fields)], allow_nan=False, ensure_ascii=False
+        )
+        text.encode()
     except (TypeError, ValueError, RecursionError):
         raise InvalidRequestError(
-            "A field's value cannot be written as JSON.", todo="Use text, numbers, true or false."
+            "The prompt or a field holds what cannot be written as JSON.",
+            todo="Use text, numbers, true or false.",
         ) from None
 
 

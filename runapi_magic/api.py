@@ -92,8 +92,8 @@ def generate(
 
     Args:
         prompt: What to see.
-        sources: Pictures to start from: URLs, paths, GeneratedImages, Generations, Pillow images
-            or encoded pictures.
+        sources: Pictures to start from: URLs, paths, GeneratedImages, Generations, Pillow images,
+            numpy arrays, matplotlib figures, open files or the bytes of pictures.
         mask: The part to change, for models that take one.
         model: RunAPI's name of the model; by default ``RunAPIMagics.model``.
         count: Number of pictures, 1 or more; each is paid for.

@@ -160,6 +160,7 @@ class Client:
             attempt.path,
             body=attempt.body,
             idempotency_key=attempt.idempotency_key,
+            paid=True,
             budget=budget,
             read=_created_task,
         )

@@ -258,13 +258,22 @@ class DownloadError(RunAPIError):
 
     Attributes:
         expired: True where the address answered 403, 404 or 410: a fresh one may work.
+        retry_after: Seconds that the store asked to wait, None where it did not.
     """
 
     default_charged = CHARGED
 
-    def __init__(self, what: str, *, expired: bool = False, **parts: Any) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        expired: bool = False,
+        retry_after: float | None = None,
+        **parts: Any,
+    ) -> None:
         super().__init__(what, **parts)
         self.expired = expired
+        self.retry_after = retry_after
 
 
 class UnsafeURLError(RunAPIError):

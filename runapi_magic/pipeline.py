@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _DOWNLOAD_TRIES = 3
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds between two of them
 _UNKNOWN_TASK_LOOKS = 3  # a task that every path denies this often is not there
 _AT_ONCE = 2  # pictures decoded at once: each takes a core and up to 100 MB
 _JOIN_PAUSE = 0.3  # seconds between two looks at another kernel's row
@@ -397,6 +398,9 @@ class Pipeline:
                     error.todo = error.todo or _RESUME.format(task.id)
                     if tries == _DOWNLOAD_TRIES:
                         raise
+                    await asyncio.sleep(
+                        min(error.retry_after or _FIRST_PAUSE * tries, _LONGEST_PAUSE)
+                    )
                     if error.expired:  # the address, not the picture: ask for a fresh one
                         task = await self._ask_address(service, task, paths)
                         if position >= len(task.image_urls):

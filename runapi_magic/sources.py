@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import sys
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from runapi_magic.encoding import encode_picture
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.generation import Generation
 from runapi_magic.images import GeneratedImage
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST_LABEL = 60
-_KINDS = "a URL, a path, a GeneratedImage, a Generation, a Pillow image or the bytes of a picture"
+_KINDS = (
+    "a URL, a path, a GeneratedImage, a Generation, a Pillow image, a numpy array,"
+    " a matplotlib figure, an open file or the bytes of a picture"
+)
 
 
 def find_source(text: str, namespace: Mapping[str, Any]) -> Source:
@@ -48,7 +52,7 @@ def as_source(value: Any, *, label: str | None = None) -> Source:
     """Return a source for a value; local pictures are read and checked.
 
     Args:
-        value: A URL, path, GeneratedImage, Generation, Pillow image or encoded picture.
+        value: A URL, a path, a GeneratedImage, a Generation, or what ``encode_picture`` takes.
         label: What the user called it.
 
     Raises:
@@ -79,22 +83,14 @@ def _from_text(value: Any, label: str | None) -> Source | None:
     if isinstance(value, str) and _is_url(value):
         digest = hashlib.sha256(f"url:{value}".encode()).hexdigest()
         return Source(_shorten(label or value), digest, url=value)
-    if isinstance(value, str | Path):
+    if isinstance(value, str | os.PathLike):
         return _from_file(Path(value), label or str(value))
     return None
 
 
 def _from_picture(value: Any, label: str | None) -> Source | None:
-    if isinstance(value, bytes | bytearray):
-        return _from_bytes(bytes(value), label or "picture")
-    pillow = sys.modules.get("PIL.Image")  # no Pillow image without it
-    if pillow is None or not isinstance(value, pillow.Image):
-        return None
-    buffer = io.BytesIO()
-    # PNG holds these modes as they are; others, such as CMYK, become RGB.
-    fits = value.mode in {"1", "L", "LA", "P", "RGB", "RGBA"}
-    (value if fits else value.convert("RGB")).save(buffer, "PNG")
-    return _from_bytes(buffer.getvalue(), label or "picture")
+    content = encode_picture(value)
+    return None if content is None else _from_bytes(content, label or "picture")
 
 
 def _is_url(text: str) -> bool:

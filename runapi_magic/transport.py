@@ -132,6 +132,7 @@ class Transport:
         *,
         body: bytes | None = None,
         idempotency_key: str | None = None,
+        paid: bool = False,
         budget: float = 60.0,
         read: Callable[[Answer], Any] | None = None,
     ) -> Answer:
@@ -143,7 +144,8 @@ class Transport:
             method: HTTP method.
             path: Path on the configured origin, or an address on it.
             body: JSON.
-            idempotency_key: Makes a create repeatable.
+            idempotency_key: Makes a POST repeatable.
+            paid: Whether it creates a task, so that a lost answer may have been charged.
             budget: Seconds for all attempts together; a longer ``Retry-After`` ends them.
             read: Called with an answer of success; a ConnectionFailedError from it counts as no
                 answer.
@@ -183,7 +185,7 @@ class Transport:
                         doubtful = doubtful or _may_have_arrived(error)
                         raise
         except RunAPIError as error:
-            if doubtful and method == "POST" and idempotency_key:
+            if doubtful and paid:
                 _mark_doubtful(error)
             raise
         return answer
@@ -277,7 +279,7 @@ class Transport:
             raise ConnectionFailedError(
                 f"The source picture could not be uploaded ({_name(error)})."
             ) from None
-        if response.status_code >= _ERROR:
+        if not response.is_success:
             raise error_from_response(response.status_code, response.headers, response.content)
 
     async def check_url(self, url: str) -> None:
@@ -328,7 +330,7 @@ class Transport:
 def _client_factory(is_public: bool, app: Any) -> Callable[[], httpx.AsyncClient]:
     import httpx
 
-    verify = httpx.create_ssl_context() if is_public else True
+    verify = httpx.create_ssl_context()
     options: dict[str, Any] = {
         "headers": {"User-Agent": USER_AGENT, "Accept": "*/*"},
         "timeout": httpx.Timeout(_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT),
@@ -348,6 +350,7 @@ def _raise_for_download(response: httpx.Response) -> None:
         raise DownloadError(
             f"The picture's address answered with {response.status_code}.",
             expired=response.status_code in {403, 404, 410},
+            retry_after=parse_retry_after(response.headers.get("retry-after"), time.time()),
         )
 
 

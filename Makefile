@@ -1,34 +1,56 @@
-# Every target runs on a fresh machine that has python3 (3.11 or newer, with venv) and make.
+# Every target runs on a machine that has python3 (3.11 or newer, with venv) and make.
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+RUN := $(CURDIR)/$(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check lab clean
+# A folder that was moved after `make` first ran still works: tools run as modules, and kernels find
+# the package here.
+export PYTHONPATH := $(CURDIR)
+
+# Nothing of the user's is read or written: no journal, no IPython profile, no Jupyter settings.
+apart = RUNAPI_MAGIC_HOME=$(1) IPYTHONDIR=$(1)/ipython JUPYTER_CONFIG_DIR=$(1)/jupyter/config \
+	JUPYTER_DATA_DIR=$(1)/jupyter/data JUPYTER_RUNTIME_DIR=$(1)/jupyter/runtime
+EXECUTE := -m nbconvert --to notebook --execute --inplace --log-level ERROR \
+	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=300
+
+.PHONY: demo test check lab notebooks screenshots clean
 .DEFAULT_GOAL := demo
 
 # The stamp makes a second call free: nothing is installed again until pyproject.toml changes.
 $(INSTALLED): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lab,test]'
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[lab,test]'
 	touch $@
 
 demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it and say where.
-	mkdir -p build
-	cd build && ../$(BIN)/jupyter nbconvert --to notebook --execute ../notebooks/quickstart.ipynb \
-		--output-dir . --output quickstart --log-level WARN
-	@echo "Executed notebook: build/quickstart.ipynb"
+	rm -rf build/home build/gpt-images
+	mkdir -p build/home
+	cp notebooks/quickstart.ipynb build/
+	$(call apart,$(CURDIR)/build/home) $(RUN) $(EXECUTE) build/quickstart.ipynb
+	@echo "Executed notebook: build/quickstart.ipynb (its pictures: build/gpt-images)"
 
 test: $(INSTALLED)  ## Run all tests.
-	$(BIN)/python -m pytest
+	$(RUN) -m pytest
 
-check: $(INSTALLED)  ## Lint, types, documentation.
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+check: $(INSTALLED)  ## Lint, format, types.
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 lab: $(INSTALLED)  ## Open JupyterLab with the notebooks, which run on the simulator.
-	$(BIN)/jupyter lab --notebook-dir notebooks
+	mkdir -p build/lab
+	$(call apart,$(CURDIR)/build/lab) $(RUN) -m jupyterlab --notebook-dir notebooks
+
+notebooks: $(INSTALLED)  ## Run the notebooks afresh and save them with their pictures.
+	rm -rf build/notebooks
+	mkdir -p build/notebooks
+	cp notebooks/*.ipynb build/notebooks/
+	$(call apart,$(CURDIR)/build/notebooks/home) $(RUN) $(EXECUTE) build/notebooks/*.ipynb
+	cp build/notebooks/*.ipynb notebooks/
+
+screenshots: $(INSTALLED)  ## Draw the README's pictures of JupyterLab anew, in docs/images.
+	$(RUN) -m tests.browser.screenshots
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

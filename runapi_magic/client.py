@@ -17,7 +17,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from runapi_magic.errors import (
     MAYBE_CHARGED,
@@ -165,9 +164,7 @@ class Client:
             read=_created_task,
         )
         task = _created_task(answer)
-        paths = tuple(
-            path.replace("{id}", quote(task.id, safe="")) for path in attempt.status_paths
-        )
+        paths = attempt.paths_of(task.id)
         location = answer.headers.get("location")
         if location:
             # Another origin is never asked with the key; the usual paths are.

@@ -86,7 +86,8 @@ class RunAPIError(Exception):
             if value and value not in what
         ]
         if references:
-            what = f"{what} ({', '.join(references)})"
+            end = "." if what.endswith(".") else ""
+            what = f"{what.removesuffix('.')} ({', '.join(references)}){end}"
         return tuple(part for part in (what, self.charged, self.todo) if part)
 
     def _render_traceback_(self) -> list[str]:

@@ -45,7 +45,7 @@ from runapi_magic.sources import as_source
 from runapi_magic.tasks import Task, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from runapi_magic.generation import Generation
     from runapi_magic.images import Editor
@@ -280,9 +280,8 @@ class Pipeline:
             return None
         if stored.task_id is None:
             try:
-                return await asyncio.shield(
-                    asyncio.ensure_future(self._post(part, stored.attempt, service))
-                )
+                post = service.client.post(stored.attempt, budget=self._settings().timeout)
+                return await self._sent(part, post, [stored.attempt])
             except (NotFoundError, ValidationError) as error:
                 if error.doubtful or error.task_id:
                     raise
@@ -307,11 +306,14 @@ class Pipeline:
         part.step = Step.SENDING
         generation.changed()
 
+        attempts: list[Attempt] = []
+
         async def before(attempt: Attempt) -> None:
+            attempts.append(attempt)
             await self._recorded(self._journal.sending, part.id, attempt)
 
         async def create() -> Created:
-            created = await service.client.create(
+            return await service.client.create(
                 request,
                 before=before,
                 count=part.count,
@@ -319,20 +321,36 @@ class Pipeline:
                 mask_url=mask,
                 budget=self._settings().timeout,
             )
-            await self._know(part, created)
+
+        return await self._sent(part, create(), attempts)
+
+    async def _sent(
+        self, part: Part, create: Awaitable[Created], attempts: list[Attempt]
+    ) -> Created:
+        """Await the answer to a POST; whatever becomes of the waiting, it reaches the journal.
+
+        Args:
+            part: The part that is asked for.
+            create: Sends it.
+            attempts: What was sent, the last one last; may be filled by sending.
+        """
+
+        async def answered() -> Created:
+            try:
+                created = await create
+            except RunAPIError as error:
+                if error.task_id and attempts:  # refused, and yet there is a task
+                    paths = attempts[-1].paths_of(error.task_id)
+                    await self._know(part, error.task_id, paths)
+                raise
+            await self._know(part, created.task.id, created.status_paths)
             return created
 
-        # Whatever becomes of the waiting, the answer to a POST must reach the journal.
-        return await asyncio.shield(asyncio.ensure_future(create()))
+        return await asyncio.shield(asyncio.ensure_future(answered()))
 
-    async def _post(self, part: Part, attempt: Attempt, service: Service) -> Created:
-        created = await service.client.post(attempt, budget=self._settings().timeout)
-        await self._know(part, created)
-        return created
-
-    async def _know(self, part: Part, created: Created) -> None:
-        part.task_id = created.task.id
-        await self._recorded(self._journal.created, part.id, created.task.id, created.status_paths)
+    async def _know(self, part: Part, task_id: str, status_paths: tuple[str, ...]) -> None:
+        part.task_id = task_id
+        await self._recorded(self._journal.created, part.id, task_id, status_paths)
 
     async def _follow(
         self, generation: Generation, part: Part, service: Service, created: Created

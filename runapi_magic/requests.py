@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.models import COUNTS_IN_ONE_TASK, Action, Family, Model, Parameter, find_model
@@ -211,6 +212,10 @@ class Attempt:
     body: bytes
     status_paths: tuple[str, ...]
 
+    def paths_of(self, task_id: str) -> tuple[str, ...]:
+        """Return where the status of the task that it created may be found."""
+        return tuple(path.replace("{id}", quote(task_id, safe="")) for path in self.status_paths)
+
 
 def validate(request: ImageRequest) -> list[str]:
     """Check a request against the catalogue.
@@ -336,7 +341,7 @@ def _allowed(parameter: Parameter) -> str:
     )
     blank = "" if flag.endswith("=") else " "
     allowed = ", ".join(map(str, parameter.choices))
-    return f"Allowed: {allowed}, for example {flag}{blank}{parameter.choices[-1]}."
+    return f"Allowed: {allowed}.\nFor example: {flag}{blank}{parameter.choices[-1]}"
 
 
 def parse_param(text: str) -> tuple[str, Any]:

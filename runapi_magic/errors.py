@@ -36,9 +36,15 @@ if TYPE_CHECKING:
 NOT_SENT = "Nothing was sent, nothing was charged."
 NOT_CHARGED = "Not charged."
 MAYBE_CHARGED = "It may have been charged."
+STILL_THERE = "The task goes on at the service and may be charged."
 CHARGED = "The task was completed, so it was charged."
 
 _LONGEST_REASON = 400
+
+
+def resume_advice(task_id: str | None) -> str:
+    """Return how to get a task's picture later."""
+    return f"%runapi resume{f' {task_id}' if task_id else ''} looks for its picture again."
 
 
 class RunAPIError(Exception):

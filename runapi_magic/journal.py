@@ -12,10 +12,6 @@ The contract:
   never ask for the same picture twice.
 - The API key is in no row.
 
-States of a task: ``planned`` (never sent), ``sent`` (the POST may have left), ``running`` (its id
-is known), ``completed`` (the service is done), ``saved`` (the pictures are on disk), ``failed``,
-``refused`` (the service did not take it).
-
 Methods are blocking and may be called from any thread, one at a time.
 """
 
@@ -26,18 +22,26 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.owners import Owners
-from runapi_magic.requests import Attempt
+from runapi_magic.rows import (
+    IS_UNFINISHED,
+    MIGRATIONS,
+    TASK_COLUMNS,
+    Reservation,
+    StoredImage,
+    StoredTask,
+    stored_image,
+    stored_task,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from runapi_magic.images import GeneratedImage
-    from runapi_magic.requests import ImageRequest
+    from runapi_magic.requests import Attempt, ImageRequest
 
 _BUSY_TIMEOUT = 10.0  # seconds that a kernel waits for another one's write
 KEY_LIFETIME = 24 * 3600.0  # seconds; RunAPI publishes none, so a day-old key is not trusted
@@ -45,136 +49,6 @@ KEY_LIFETIME = 24 * 3600.0  # seconds; RunAPI publishes none, so a day-old key i
 
 class JournalError(Exception):
     """The journal cannot be used; what goes on is not recorded."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTask:
-    """A task's row.
-
-    Attributes:
-        id: Known before anything is sent.
-        generation: The request that it is a part of.
-        origin: The service's base URL.
-        created: Unix time in seconds.
-        model: RunAPI's name of the model.
-        prompt: The prompt.
-        fields: The model's fields.
-        sources: Label, digest, and address, path or image id of each source.
-        count: Number of pictures.
-        attempt: What was posted last; None where nothing was sent.
-        task_id: The service's id, where it is known.
-        state: See the module.
-        error: Why there is no picture.
-        cost: USD.
-        owner: The kernel that works on it.
-    """
-
-    id: str
-    generation: str
-    origin: str
-    created: float
-    model: str
-    prompt: str
-    fields: dict[str, Any]
-    sources: list[dict[str, Any]]
-    count: int
-    attempt: Attempt | None
-    task_id: str | None
-    state: str
-    error: str | None
-    cost: float | None
-    owner: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredImage:
-    """A picture's row, with its task."""
-
-    id: str
-    task: StoredTask
-    position: int
-    path: Path
-    digest: str
-    width: int
-    height: int
-    saved: float
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """How a request is met, decided in one transaction.
-
-    Attributes:
-        finished: Pictures of identical requests that are on disk.
-        joined: Identical tasks that a living kernel works on.
-        taken: Identical tasks that nobody worked on; now they are this kernel's.
-        planned: New tasks.
-    """
-
-    finished: list[StoredImage]
-    joined: list[StoredTask]
-    taken: list[StoredTask]
-    planned: list[StoredTask]
-
-
-def _create_tables(connection: sqlite3.Connection) -> None:
-    connection.execute(
-        """CREATE TABLE tasks (
-            id TEXT PRIMARY KEY,
-            generation TEXT NOT NULL,
-            origin TEXT NOT NULL,
-            created REAL NOT NULL,
-            model TEXT NOT NULL,
-            prompt TEXT NOT NULL,
-            fields TEXT NOT NULL,      -- JSON
-            sources TEXT NOT NULL,     -- JSON
-            fingerprint TEXT NOT NULL, -- what decides how one picture looks
-            count INTEGER NOT NULL,
-            idempotency_key TEXT,      -- of the last attempt; NULL: never sent
-            family TEXT,
-            path TEXT,
-            body BLOB,
-            status_paths TEXT,         -- JSON
-            task_id TEXT,
-            state TEXT NOT NULL,
-            error TEXT,
-            cost REAL,                 -- USD
-            seconds REAL,              -- from the request until the service was done
-            owner TEXT                 -- the kernel that works on it
-        ) STRICT"""
-    )
-    connection.execute(
-        """CREATE TABLE images (
-            id TEXT PRIMARY KEY,
-            task TEXT NOT NULL REFERENCES tasks (id),
-            position INTEGER NOT NULL, -- within its task, from 0
-            path TEXT NOT NULL,
-            digest TEXT NOT NULL,
-            width INTEGER NOT NULL,
-            height INTEGER NOT NULL,
-            parent TEXT,               -- the image that it is an edit of
-            saved REAL NOT NULL
-        ) STRICT"""
-    )
-    connection.execute("CREATE INDEX tasks_by_fingerprint ON tasks (fingerprint, origin)")
-    connection.execute(
-        "CREATE INDEX tasks_unfinished ON tasks (created) "
-        "WHERE state IN ('planned', 'sent', 'running', 'completed')"
-    )
-    connection.execute("CREATE INDEX tasks_by_task_id ON tasks (task_id)")
-    connection.execute("CREATE INDEX images_by_task ON images (task)")
-
-
-# A new version of the tables is a new function at the end; none is ever changed.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables,)
-
-_TASK_COLUMNS = (
-    "tasks.id, generation, origin, created, model, prompt, fields, sources, count,"
-    " idempotency_key, family, tasks.path, body, status_paths, task_id, state, error, cost, owner"
-)
-_TASK_WIDTH = _TASK_COLUMNS.count(",") + 1
-_IS_UNFINISHED = "state IN ('planned', 'sent', 'running', 'completed')"
 
 
 class Journal:
@@ -255,7 +129,7 @@ class Journal:
         """Tasks with pictures first, then those under way; oldest first."""
         return self._tasks(
             connection,
-            f"fingerprint = ? AND origin = ? AND (state = 'saved' OR {_IS_UNFINISHED})"
+            f"fingerprint = ? AND origin = ? AND (state = 'saved' OR {IS_UNFINISHED})"
             " ORDER BY state <> 'saved', created, tasks.rowid",
             fingerprint,
             origin,
@@ -380,7 +254,7 @@ class Journal:
             return found
 
     def _abandoned(self, connection: sqlite3.Connection) -> list[StoredTask]:
-        rows = self._tasks(connection, f"{_IS_UNFINISHED} ORDER BY created, tasks.rowid")
+        rows = self._tasks(connection, f"{IS_UNFINISHED} ORDER BY created, tasks.rowid")
         alive = {owner: self.owners.is_alive(owner) for owner in {task.owner for task in rows}}
         return [task for task in rows if not alive[task.owner]]
 
@@ -403,20 +277,20 @@ class Journal:
     @staticmethod
     def _tasks(connection: sqlite3.Connection, where: str, *values: Any) -> list[StoredTask]:
         rows = connection.execute(
-            f"SELECT {_TASK_COLUMNS} FROM tasks WHERE {where}",  # noqa: S608 (ours)
+            f"SELECT {TASK_COLUMNS} FROM tasks WHERE {where}",  # noqa: S608 (ours)
             values,
         )
-        return [_stored_task(row) for row in rows]
+        return [stored_task(row) for row in rows]
 
     @staticmethod
     def _images(connection: sqlite3.Connection, where: str, *values: Any) -> list[StoredImage]:
         rows = connection.execute(
-            f"SELECT {_TASK_COLUMNS}, images.id, position, images.path, digest, width, height,"  # noqa: S608 (ours)
+            f"SELECT {TASK_COLUMNS}, images.id, position, images.path, digest, width, height,"  # noqa: S608 (ours)
             f" saved, seconds FROM images JOIN tasks ON tasks.id = images.task WHERE {where}"
             " ORDER BY position",
             values,
         )
-        return [_stored_image(row) for row in rows]
+        return [stored_image(row) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -495,24 +369,3 @@ def peek(folder: Path) -> list[StoredTask]:
         return []
     finally:
         connection.close()
-
-
-def _stored_task(row: tuple[Any, ...]) -> StoredTask:
-    (
-        task, generation, origin, created, model, prompt, fields, sources, count,
-        key, family, path, body, status_paths, task_id, state, error, cost, owner,
-    ) = row[:_TASK_WIDTH]  # fmt: skip
-    attempt = None
-    if key is not None:
-        attempt = Attempt(key, family, path, body, tuple(json.loads(status_paths)))
-    return StoredTask(
-        task, generation, origin, created, model, prompt, json.loads(fields), json.loads(sources),
-        count, attempt, task_id, state, error, cost, owner,
-    )  # fmt: skip
-
-
-def _stored_image(row: tuple[Any, ...]) -> StoredImage:
-    image, position, path, digest, width, height, saved, seconds = row[_TASK_WIDTH:]
-    return StoredImage(
-        image, _stored_task(row), position, Path(path), digest, width, height, saved, seconds
-    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.generation import Generation, Part
-from runapi_magic.journal import KEY_LIFETIME, Journal, StoredTask
+from runapi_magic.journal import KEY_LIFETIME, Journal
 from runapi_magic.models import DEFAULT_MODEL, find_model
 from runapi_magic.pipeline import Pipeline, expectation_for, new_part_id
 from runapi_magic.requests import ImageRequest, Source, validate
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from runapi_magic.images import GeneratedImage
+    from runapi_magic.rows import StoredTask
 
 
 class Session:
@@ -285,7 +286,7 @@ class Session:
 
         async def run() -> None:
             for work in works:
-                work.part.request = await self._pipeline.request_of(work.stored)
+                work.part.request = await self._pipeline.shelf.request_of(work.stored)
             await self._pipeline.run(generation, service, works=works)
 
         self._begin(generation, run(), loop)

@@ -202,7 +202,7 @@ class Transport:
             raise ConnectionFailedError(
                 f"{self.access.base_url} cannot be reached ({_name(error)})."
             ) from None
-        except (httpx.HTTPError, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
             raise ConnectionFailedError(
                 f"The connection to {self.access.base_url} was lost ({_name(error)}).",
                 arrived=True,
@@ -228,6 +228,8 @@ class Transport:
             url = urljoin(self.access.base_url + "/", path)
         except ValueError:
             raise UnsafeURLError("The service points to an address that is none.") from None
+        if not url.isprintable():
+            raise UnsafeURLError("The service points to an address that is none.")
         if _origin(url) != _origin(self.access.base_url):
             raise UnsafeURLError(
                 f"The service points to another origin ({urlsplit(url).hostname}); not followed."
@@ -257,7 +259,7 @@ class Transport:
                         url = urljoin(url, response.headers.get("location", ""))
                     except ValueError:
                         raise UnsafeURLError("The picture's address leads to none.") from None
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise DownloadError(f"The download broke off ({_name(error)}).") from None
         raise DownloadError(f"The picture's address leads on more than {_MOST_REDIRECTS} times.")
 
@@ -275,7 +277,7 @@ class Transport:
         _, client = await self._open()
         try:
             response = await client.put(url, headers=dict(headers), content=content)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ConnectionFailedError(
                 f"The source picture could not be uploaded ({_name(error)})."
             ) from None

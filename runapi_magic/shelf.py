@@ -1,0 +1,204 @@
+"""Finished pictures: fetched to the disk, and found there again."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from runapi_magic.errors import CHARGED, DownloadError, RunAPIError, resume_advice
+from runapi_magic.images import (
+    GeneratedImage,
+    Limits,
+    file_stem,
+    make_preview,
+    open_part,
+    settle,
+)
+from runapi_magic.requests import ImageRequest, Source
+from runapi_magic.service import SIMULATOR_URL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runapi_magic.generation import Generation, Part
+    from runapi_magic.images import Editor
+    from runapi_magic.recording import Recorder
+    from runapi_magic.rows import StoredImage, StoredTask
+    from runapi_magic.service import Service
+    from runapi_magic.settings import Settings
+    from runapi_magic.tasks import Task
+
+_DOWNLOAD_TRIES = 3
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds between two of them
+_AT_ONCE = 2  # pictures decoded at once: each takes a core and up to 100 MB
+
+
+class Shelf:
+    """The pictures of one session.
+
+    Args:
+        settings: Returns the settings that count now.
+        record: Writes to the journal.
+        editor: What pictures are edited with.
+    """
+
+    def __init__(self, settings: Callable[[], Settings], record: Recorder, editor: Editor) -> None:
+        self._settings = settings
+        self._record = record
+        self._editor = editor
+        self._half: set[Path] = set()  # files that are being downloaded
+        atexit.register(self._leave_nothing_half)
+        self._images: WeakValueDictionary[str, GeneratedImage] = WeakValueDictionary()
+        self._decoding: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+
+    def _leave_nothing_half(self) -> None:
+        for path in self._half:
+            path.unlink(missing_ok=True)
+
+    async def fetch(
+        self,
+        generation: Generation,
+        part: Part,
+        service: Service,
+        task: Task,
+        paths: tuple[str, ...],
+    ) -> None:
+        """Download a finished task's pictures; what is on disk stays, whatever fails after it."""
+        for position in range(len(task.image_urls)):
+            tries = 0
+            while len(part.images) <= position:
+                try:
+                    image = await self._download(part, service, task, position)
+                    self.place(generation, part, image)
+                except DownloadError as error:
+                    tries += 1
+                    error.charged = CHARGED
+                    error.todo = error.todo or resume_advice(task.id)
+                    if tries == _DOWNLOAD_TRIES:
+                        raise
+                    await asyncio.sleep(
+                        min(error.retry_after or _FIRST_PAUSE * tries, _LONGEST_PAUSE)
+                    )
+                    if error.expired:  # the address, not the picture: ask for a fresh one
+                        task = await self._ask_address(service, task, paths)
+                        if position >= len(task.image_urls):
+                            raise
+        await self._record(self._record.journal.saved, part.id, part.images)
+
+    @staticmethod
+    async def _ask_address(service: Service, task: Task, paths: tuple[str, ...]) -> Task:
+        try:
+            return (await service.client.get(task.id, paths)).task
+        except RunAPIError as error:
+            error.charged, error.todo = CHARGED, resume_advice(task.id)
+            raise
+
+    async def _download(
+        self, part: Part, service: Service, task: Task, position: int
+    ) -> GeneratedImage:
+        settings = self._settings()
+        image_id = f"{part.id}-{position}"
+        folder = Path(settings.image_dir).expanduser().absolute()  # noqa: ASYNC240 (no I/O)
+        into = await asyncio.to_thread(open_part, folder, image_id)
+        self._half.add(into)
+        url = task.image_urls[position]
+        try:
+            kind = await service.client.download(url, into, max_megabytes=settings.max_download_mb)
+            stem = file_stem(part.request.title, f"{service.access.base_url} {image_id}")
+            async with self._decoder():
+                saved = await asyncio.to_thread(settle, into, stem, kind, self._limits())
+        finally:
+            into.unlink(missing_ok=True)
+            self._half.discard(into)
+        service.remember_output(saved.digest, url)
+        image = GeneratedImage(
+            id=image_id,
+            path=saved.path,
+            request=part.request,
+            width=saved.width,
+            height=saved.height,
+            task_id=task.id,
+            digest=saved.digest,
+            url=url,
+            origin=service.access.base_url,
+            cost=None if task.cost is None else task.cost / len(task.image_urls),
+            seconds=time.monotonic() - part.started,
+            simulated=service.is_simulated,
+            created=time.time(),
+            editor=self._editor,
+            _preview=saved.preview,
+        )
+        self._images[image_id] = image
+        return image
+
+    @staticmethod
+    def place(generation: Generation, part: Part, image: GeneratedImage) -> None:
+        """Give a part its next picture, and show it in its place."""
+        position = len(part.images)
+        part.images.append(image)
+        for slot in generation.slots:
+            if slot.part is part and slot.position == position:
+                generation.add_version(slot, image)
+
+    def _limits(self) -> Limits:
+        settings = self._settings()
+        return Limits(settings.max_megapixels, settings.preview_size, settings.preview_quality)
+
+    def _decoder(self) -> asyncio.Semaphore:
+        return self._decoding.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_ONCE))
+
+    async def load(self, stored: StoredImage, *, reused: bool) -> GeneratedImage:
+        """Return a picture that is on disk, with the line of pictures that it came from."""
+        preview = await asyncio.to_thread(make_preview, stored.path, self._limits())
+        image = GeneratedImage(
+            id=stored.id,
+            path=stored.path,
+            request=await self.request_of(stored.task),
+            width=stored.width,
+            height=stored.height,
+            task_id=stored.task.task_id or "",
+            digest=stored.digest,
+            origin=stored.task.origin,
+            cost=None if stored.task.cost is None else stored.task.cost / stored.task.count,
+            seconds=stored.seconds,
+            simulated=stored.task.origin == SIMULATOR_URL,
+            created=stored.saved,
+            editor=self._editor,
+            reused=reused,
+            _preview=preview,
+        )
+        self._images[stored.id] = image
+        return image
+
+    async def request_of(self, stored: StoredTask) -> ImageRequest:
+        """Return the request that a row of the journal was written for."""
+        sources, mask = [], None
+        for row in stored.sources:
+            source = Source(
+                row["label"],
+                row["digest"],
+                url=row["url"],
+                path=Path(row["path"]) if row["path"] else None,
+                image=await self._image(row["image"]),
+            )
+            if row["mask"]:
+                mask = source
+            else:
+                sources.append(source)
+        return ImageRequest(
+            stored.prompt, stored.model, stored.fields, stored.count, tuple(sources), mask
+        )
+
+    async def _image(self, image_id: str | None) -> GeneratedImage | None:
+        if image_id is None:
+            return None
+        if image_id in self._images:
+            return self._images[image_id]
+        stored = await self._record(self._record.journal.image, image_id)
+        if stored is None or not await asyncio.to_thread(stored.path.exists):
+            return None
+        return await self.load(stored, reused=False)

@@ -341,6 +341,25 @@ def error_from_response(
     )
 
 
+def decode_json(body: bytes) -> Any:
+    """Decode JSON that somebody else wrote.
+
+    Half a surrogate pair, which JSON can spell and no file or URL can hold, becomes a question
+    mark.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deep to be meant.
+    """
+    text = body.decode("utf-8", "replace")
+    try:
+        data = json.loads(text)
+        if "\\ud" in text.lower():
+            data = json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    return data
+
+
 def read_reason(body: bytes, content_type: str = "") -> tuple[str, str | None]:
     """Return the service's own words and its code, from an error body of any known shape."""
     text = body.decode("utf-8", "replace").strip()
@@ -348,8 +367,8 @@ def read_reason(body: bytes, content_type: str = "") -> tuple[str, str | None]:
         title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
         return _shorten(title.group(1) if title else ""), None
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
+        data = decode_json(body)
+    except ValueError:
         return _shorten(text), None
     if isinstance(data, str):
         return _shorten(data), None

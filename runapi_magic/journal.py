@@ -18,6 +18,7 @@ Methods are blocking and may be called from any thread, one at a time.
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import threading
 import time
@@ -49,6 +50,10 @@ KEY_LIFETIME = 24 * 3600.0  # seconds; RunAPI publishes none, so a day-old key i
 
 class JournalError(Exception):
     """The journal cannot be used; what goes on is not recorded."""
+
+
+class JournalDamagedError(JournalError):
+    """The file was damaged and is set aside; the same call works on a new one."""
 
 
 class Journal:
@@ -307,22 +312,32 @@ class Journal:
                     self._connection.execute("BEGIN IMMEDIATE")
                     yield self._connection
             except (sqlite3.Error, OSError) as error:
+                if _is_damage(error):
+                    self._put_aside()
+                    raise JournalDamagedError(f"{self.path}: {error}") from None
                 raise JournalError(f"{self.path}: {error}") from None
 
     def _open(self) -> sqlite3.Connection:
         self.owners.register()
         try:
             return self._connect()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:  # not a database, or a damaged one
-            self.set_aside = self.path.with_name(f"{self.path.name}.damaged-{int(time.time())}")
-            self.path.replace(self.set_aside)
-            for ending in ("-wal", "-shm"):
-                leftover = self.path.with_name(self.path.name + ending)
-                if leftover.exists():
-                    leftover.replace(self.set_aside.with_name(self.set_aside.name + ending))
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                raise
+            self._put_aside()
             return self._connect()
+
+    def _put_aside(self) -> None:
+        """Give a damaged file another name; nothing of it is deleted."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        name = f"{self.path.name}.damaged-{int(time.time())}-{secrets.token_hex(3)}"
+        for ending in ("", "-wal", "-shm"):
+            leftover = self.path.with_name(self.path.name + ending)
+            if leftover.exists():
+                leftover.replace(self.path.with_name(name + ending))
+        self.set_aside = self.path.with_name(name)
 
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -351,6 +366,11 @@ class Journal:
                 self._connection.close()
                 self._connection = None
             self.owners.release()
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the file is no database, or a broken one: SQLite has no class for just that."""
+    return type(error) is sqlite3.DatabaseError
 
 
 def peek(folder: Path) -> list[StoredTask]:

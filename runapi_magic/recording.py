@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.journal import JournalError
+from runapi_magic.journal import JournalDamagedError, JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,10 @@ class Recorder:
     async def __call__(self, write: Callable[..., Any], *values: Any, **options: Any) -> Any:
         """Call the journal, off the loop; None, and a notice, where it cannot be used."""
         try:
-            return await asyncio.to_thread(write, *values, **options)
+            try:
+                return await asyncio.to_thread(write, *values, **options)
+            except JournalDamagedError:
+                return await asyncio.to_thread(write, *values, **options)
         except JournalError as error:
             self._notice(
                 f"The journal cannot be used ({error}). Pictures are made all the same, but what"

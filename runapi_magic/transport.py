@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import math
 import random
 import time
@@ -27,6 +26,7 @@ from runapi_magic.errors import (
     DownloadError,
     RunAPIError,
     UnsafeURLError,
+    decode_json,
     error_from_response,
 )
 from runapi_magic.settings import Access, is_loopback_host
@@ -76,8 +76,8 @@ class Answer:
             ConnectionFailedError: It is no JSON: not RunAPI that answered, or half an answer.
         """
         try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
+            return decode_json(self.body)
+        except ValueError:
             raise ConnectionFailedError(
                 "The answer is not one of RunAPI's: it is no JSON.",
                 arrived=True,
@@ -202,7 +202,7 @@ class Transport:
             raise ConnectionFailedError(
                 f"{self.access.base_url} cannot be reached ({_name(error)})."
             ) from None
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError) as error:
             raise ConnectionFailedError(
                 f"The connection to {self.access.base_url} was lost ({_name(error)}).",
                 arrived=True,
@@ -259,7 +259,7 @@ class Transport:
                         url = urljoin(url, response.headers.get("location", ""))
                     except ValueError:
                         raise UnsafeURLError("The picture's address leads to none.") from None
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 raise DownloadError(f"The download broke off ({_name(error)}).") from None
         raise DownloadError(f"The picture's address leads on more than {_MOST_REDIRECTS} times.")
 
@@ -277,7 +277,7 @@ class Transport:
         _, client = await self._open()
         try:
             response = await client.put(url, headers=dict(headers), content=content)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise ConnectionFailedError(
                 f"The source picture could not be uploaded ({_name(error)})."
             ) from None

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -365,7 +366,7 @@ def read_reason(body: bytes, content_type: str = "") -> tuple[str, str | None]:
     text = body.decode("utf-8", "replace").strip()
     if "html" in content_type or re.match(r"(?i)\s*<(!doctype|html)", text):
         title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
-        return _shorten(title.group(1) if title else ""), None
+        return _shorten(unescape(title.group(1)) if title else ""), None
     try:
         data = decode_json(body)
     except ValueError:

@@ -27,7 +27,7 @@ def look_up(reference: str, namespace: Mapping[str, Any]) -> Any:
     """Return what ``a.b[0]['c']`` stands for.
 
     Raises:
-        LookupError: There is no such thing, or it is private.
+        LookupError: There is no such thing, or it is a private attribute.
     """
     name = re.match(_NAME, reference)
     if name is None or name.group() not in namespace:

@@ -284,8 +284,9 @@ def _check_sources(request: ImageRequest, action: Action) -> None:
     fewest, most = action.sources
     if not fewest <= len(request.sources) <= most:
         allowed = str(most) if fewest == most else f"{fewest} to {most}"
+        pictures = "picture" if most == 1 else "pictures"
         raise InvalidRequestError(
-            f"{request.model} takes {allowed} source pictures, not {len(request.sources)}.",
+            f"{request.model} takes {allowed} source {pictures}, not {len(request.sources)}.",
             todo="Leave some out, or edit in several steps.",
         )
     if request.mask is not None and action.mask_field is None:

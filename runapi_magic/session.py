@@ -123,13 +123,14 @@ class Session:
             sources=tuple(sources),
             mask=mask,
         )
+        fields = {name: _as_text(request, name, value) for name, value in request.fields.items()}
         defaults = {}
         for name in ("aspect_ratio", "output_resolution"):
             value = getattr(self.settings, name)
             known = request.action.parameter(name)
             if value and name not in request.fields and known and value in known.choices:
                 defaults[name] = value
-        return replace(request, fields={**defaults, **request.fields})
+        return replace(request, fields={**defaults, **fields})
 
     def _default_model(self, *, editing: bool) -> str:
         if not editing:
@@ -291,6 +292,13 @@ class Session:
 
         self._begin(generation, run(), loop)
         return generation
+
+
+def _as_text(request: ImageRequest, name: str, value: Any) -> Any:
+    """Return a number as text where the model takes text: ``-p watermark=2024``."""
+    parameter = request.action.parameter(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if parameter and parameter.kind is str and is_number else value
 
 
 def is_stale(task: StoredTask, now: float) -> bool:

@@ -225,10 +225,10 @@ class Transport:
             UnsafeURLError: It is on another origin; the key does not go there.
         """
         try:
-            url = urljoin(self.access.base_url + "/", path)
+            url = urljoin(self.access.base_url + "/", path) if path.isprintable() else ""
         except ValueError:
-            raise UnsafeURLError("The service points to an address that is none.") from None
-        if not url.isprintable():
+            url = ""
+        if not url:
             raise UnsafeURLError("The service points to an address that is none.")
         if _origin(url) != _origin(self.access.base_url):
             raise UnsafeURLError(

@@ -1,0 +1,101 @@
+"""What all tests share: a clean environment and a simulator as a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+KEY = "sk-test-3f9c2a7d51e8b604"
+ROOT = Path(__file__).parent.parent
+_PERSONAL = ("RUNAPI_", "HERMES_", "XDG_", "JUPYTER_", "IPYTHON", "PYTEST_")
+
+
+class SimulatorServer:
+    """A simulator in a process of its own, on loopback."""
+
+    def __init__(self, process, url):
+        self.process = process
+        self.url = url
+
+    def state(self):
+        """Return what the simulator saw and did."""
+        with urllib.request.urlopen(f"{self.url}/_simulator/state") as answer:
+            return json.load(answer)
+
+    def bodies(self, part_of_prompt):
+        """Return the requests that made a task of such a prompt, oldest first."""
+        found = [task["body"] for task in self.state()["tasks"]]
+        return [body for body in found if part_of_prompt in body.get("prompt", "")]
+
+    def fault(self, *specs):
+        """Add faults."""
+        request = urllib.request.Request(
+            f"{self.url}/_simulator/faults",
+            json.dumps(list(specs)).encode(),
+            {"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request).close()
+
+    def clear_faults(self):
+        """Take all faults away: what was stuck goes on."""
+        request = urllib.request.Request(f"{self.url}/_simulator/faults", method="DELETE")
+        urllib.request.urlopen(request).close()
+
+
+@contextmanager
+def serve_simulator(*options):
+    """Run ``python -m runapi_magic.simulator`` and yield it."""
+    command = [sys.executable, "-m", "runapi_magic.simulator", "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            first = process.stdout.readline().strip()
+            assert first.startswith("listening on "), first
+            yield SimulatorServer(process, first.removeprefix("listening on "))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=20)
+
+
+@pytest.fixture
+def simulator_server():
+    """A simulator server for both route families, 20 times as fast as life."""
+    with serve_simulator("--speed", "20") as server:
+        yield server
+
+
+def apart(folder, **more):
+    """Return an environment whose home, settings and journal are empty and lie in a folder."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_PERSONAL)}
+    places = {
+        "HOME": folder / "home",
+        "RUNAPI_MAGIC_HOME": folder / "data",
+        "IPYTHONDIR": folder / "ipython",
+        "JUPYTER_CONFIG_DIR": folder / "jupyter-config",
+        "JUPYTER_DATA_DIR": folder / "jupyter-data",
+        "JUPYTER_RUNTIME_DIR": folder / "jupyter-runtime",
+    }
+    places["HOME"].mkdir(parents=True, exist_ok=True)
+    return kept | {name: str(path) for name, path in places.items()} | more
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty home, working directory and data folder; no key anywhere."""
+    for name in list(os.environ):
+        if name.startswith(("RUNAPI_", "HERMES_", "XDG_", "JUPYTER_", "IPYTHON")):
+            monkeypatch.delenv(name)
+    for name in ("data", "work"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RUNAPI_MAGIC_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path

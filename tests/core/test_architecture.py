@@ -1,0 +1,186 @@
+"""The rooms of the package: who may import whom, and what is loaded when."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import runapi_magic
+
+PACKAGE = Path(runapi_magic.__file__).parent
+
+# A module imports at run time only from rooms above it.
+ROOMS = [
+    "errors", "models", "requests", "tasks", "settings", "transport", "client", "polling",
+    "owners", "rows", "journal", "recording", "encoding", "images", "generation", "namespace",
+    "sources", "service", "following", "shelf", "pipeline", "session", "loop", "display",
+    "widgets", "widgets.toolbar", "widgets.panel", "widgets.compare", "api", "waiting",
+    "commands", "magics",
+]  # fmt: skip
+SIMULATOR = "runapi_magic.simulator"
+STARTS_THE_SIMULATOR = {"service"}
+SHOWS = {"display", "magics", "loop", "api", "widgets", "widgets.toolbar", "widgets.panel",
+         "widgets.compare"}  # fmt: skip
+FRONT_ENDS = {"IPython", "ipywidgets"}
+HEAVY = {"httpx", "PIL", "ipywidgets", "starlette", "uvicorn", "tenacity", "numpy", "yaml",
+         "dotenv", "filelock"}  # fmt: skip
+
+
+def _modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def _imports(path, *, module_level=False):
+    """Full names of what a file imports at run time, or as soon as it is imported itself."""
+    package = ("runapi_magic", *path.relative_to(PACKAGE).parent.parts)
+    found = set()
+
+    def visit(node):
+        match node:
+            case ast.If(test=ast.Name("TYPE_CHECKING")):
+                for other in node.orelse:
+                    visit(other)
+                return
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() if module_level:
+                return
+            case ast.Import():
+                found.update(alias.name for alias in node.names)
+            case ast.ImportFrom():
+                base = package[: len(package) - node.level + 1] if node.level else ()
+                name = ".".join([*base, *([node.module] if node.module else [])])
+                found.add(name)
+                found.update(f"{name}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text("utf-8")))
+    return found
+
+
+OURS = [(name, path) for name, path in _modules() if name and not name.startswith("simulator")]
+THEIRS = [(name, path) for name, path in _modules() if name.startswith("simulator")]
+IDS = [name for name, _ in OURS]
+
+
+def test_every_module_has_its_room():
+    """A new module gets its place in the order above, deliberately."""
+    assert set(IDS) <= set(ROOMS)
+    assert {"errors", "session", "magics"} <= set(IDS)
+
+
+@pytest.mark.parametrize(("name", "path"), OURS, ids=IDS)
+def test_imports_lead_upwards(name, path):
+    """A module imports only from rooms above its own."""
+    above = set(ROOMS[: ROOMS.index(name)])
+    used = {full.removeprefix("runapi_magic.") for full in _imports(path)
+            if full.startswith("runapi_magic.") and not full.startswith(SIMULATOR)}  # fmt: skip
+    rooms = {next((room for room in (full, full.rpartition(".")[0]) if room in ROOMS), full)
+             for full in used}  # fmt: skip
+    assert rooms - above - {name} == set()
+
+
+@pytest.mark.parametrize(("name", "path"), OURS, ids=IDS)
+def test_who_starts_the_simulator(name, path):
+    """Only the place that switches it on imports the simulator: no code is shared with it."""
+    uses = any(full.startswith(SIMULATOR) for full in _imports(path))
+    assert uses == (name in STARTS_THE_SIMULATOR)
+
+
+@pytest.mark.parametrize(("name", "path"), THEIRS, ids=[name for name, _ in THEIRS])
+def test_the_simulator_stands_alone(name, path):
+    """The simulator imports nothing of the rest: a shared parser would hide a mistake twice."""
+    ours = {full for full in _imports(path) if full.split(".")[0] == "runapi_magic"}
+    assert {full for full in ours if not full.startswith(SIMULATOR)} == set()
+
+
+@pytest.mark.parametrize(("name", "path"), OURS, ids=IDS)
+def test_who_knows_the_front_end(name, path):
+    """Only what shows things and what runs in a cell knows IPython and widgets."""
+    used = {full.split(".")[0] for full in _imports(path)} & FRONT_ENDS
+    assert used == set() or name in SHOWS
+
+
+@pytest.mark.parametrize(("name", "path"), OURS, ids=IDS)
+def test_heavy_packages_are_imported_on_first_use(name, path):
+    """No module imports a heavy package when it is itself imported; widgets are heavy anyway."""
+    used = {full.split(".")[0] for full in _imports(path, module_level=True)} & HEAVY
+    allowed = {"ipywidgets"} if name.startswith("widgets.") else set()
+    assert used <= allowed
+
+
+@pytest.mark.parametrize(("name", "path"), OURS, ids=IDS)
+def test_only_settings_reads_the_environment(name, path):
+    """Only settings.py reads the environment."""
+    reads = {node.attr for node in ast.walk(ast.parse(path.read_text("utf-8")))
+             if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}}  # fmt: skip
+    assert reads == set() or name == "settings"
+
+
+def _run(code, home):
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RUNAPI_")}
+    environ |= {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", code],
+        capture_output=True, text=True, check=False, env=environ, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+_LOAD = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell()
+before = set(sys.modules)
+import runapi_magic
+runapi_magic.load_ipython_extension(shell)
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+"""
+
+
+def test_loading_the_extension_is_light(home):
+    """``%load_ext`` in a fresh shell loads none of the heavy packages, and no database."""
+    loaded = set(_run(_LOAD, home))
+    heavy = HEAVY | {"sqlite3", "_sqlite3", "httpcore", "anyio", "widgetsnbextension"}
+    assert loaded & heavy == set()
+    assert "runapi_magic" in loaded
+
+
+def test_loading_the_extension_loads_few_rooms(home):
+    """``%load_ext`` opens no journal and makes no client: their rooms are not even entered."""
+    code = _LOAD + "print(*(name for name in sys.modules if name.startswith('runapi_magic.')))"
+    loaded = set(_run(code, home))
+    rooms = {"journal", "session", "transport", "client", "display", "simulator", "pipeline"}
+    assert {f"runapi_magic.{room}" for room in rooms} & loaded == set()
+
+
+def test_importing_the_package_loads_nothing(home):
+    """``import runapi_magic`` alone loads none of its rooms, and not IPython."""
+    code = "import sys, runapi_magic; print(*sorted(sys.modules))"
+    loaded = _run(code, home)
+    assert [name for name in loaded if name.startswith("runapi_magic.")] == []
+    assert "IPython" not in loaded
+
+
+def test_public_names():
+    """The public names are these and no others, and each is there."""
+    assert runapi_magic.__all__ == [
+        "GeneratedImage", "Generation", "RunAPIError", "edit", "generate",
+        "load_ipython_extension", "remove_background", "resume", "unload_ipython_extension",
+        "upscale",
+    ]  # fmt: skip
+    assert all(getattr(runapi_magic, name) for name in runapi_magic.__all__)
+    assert set(runapi_magic.__all__) <= set(dir(runapi_magic))
+
+
+def test_other_names_are_missing():
+    """A name that the package has not is an AttributeError, as with any module."""
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = runapi_magic.nothing

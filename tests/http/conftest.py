@@ -1,0 +1,261 @@
+"""A clean environment, real servers on loopback, and sessions that talk to them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import io
+import json
+import os
+import ssl
+import sys
+import threading
+import urllib.request
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from PIL import Image
+
+from runapi_magic.session import Session
+from runapi_magic.settings import Settings
+from tests.conftest import serve_simulator
+
+KEY = "sk-test-0123456789abcdef"
+_PATIENCE = 10.0
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Hide the user's settings: an empty home, an own data folder, an empty working directory."""
+    others = ("HERMES_HOME", "XDG_CONFIG_HOME")
+    for name in [name for name in os.environ if name.startswith("RUNAPI_") or name in others]:
+        monkeypatch.delenv(name)
+    for name in ("home", "work"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RUNAPI_MAGIC_HOME", str(tmp_path / "data"))
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Shorten the pauses that are the client's own choice; those that a service asks for stay."""
+    monkeypatch.setattr("runapi_magic.polling._FIRST_LOOK", 0.1)
+    monkeypatch.setattr("runapi_magic.polling._SHORTEST", 0.05)
+    monkeypatch.setattr("runapi_magic.polling._LONGEST", 0.1)
+    monkeypatch.setattr("runapi_magic.transport._FIRST_BACKOFF", 0.05)
+    monkeypatch.setattr("runapi_magic.shelf._FIRST_PAUSE", 0.02)
+
+
+_certificates = functools.cache(ssl.create_default_context)
+
+
+@pytest.fixture(autouse=True)
+def certificates(monkeypatch):
+    """Read this machine's certificates once for all tests: every client of httpx asks for them."""
+    monkeypatch.setattr("ssl.create_default_context", _certificates)
+
+
+class Service:
+    """A simulator's server, as one test sees it: from now on, without earlier faults."""
+
+    def __init__(self, server):
+        self._server = server
+        self.url = server.url
+        request = urllib.request.Request(f"{self.url}/_simulator/faults", method="DELETE")
+        urllib.request.urlopen(request).close()
+        state = server.state()
+        self._before = len(state["tasks"]), len(state["requests"])
+
+    def fault(self, *specs):
+        """Do these things wrong from now on."""
+        self._server.fault(*specs)
+
+    @property
+    def tasks(self):
+        """The tasks that were made since the test began."""
+        return self._server.state()["tasks"][self._before[0] :]
+
+    @property
+    def requests(self):
+        """The requests since the test began."""
+        return self._server.state()["requests"][self._before[1] :]
+
+    def paths(self, method="POST"):
+        """The paths of the requests of one method, in order."""
+        return [each["path"] for each in self.requests if each["method"] == method]
+
+
+@pytest.fixture(scope="session")
+def _servers():
+    running = {}
+    with ExitStack() as stack:
+
+        def start(family):
+            if family not in running:
+                options = ("--speed", "200", "--family", family)
+                running[family] = stack.enter_context(serve_simulator(*options))
+            return running[family]
+
+        yield start
+
+
+@pytest.fixture
+def service(_servers):
+    """A simulator that serves both route families."""
+    return Service(_servers("both"))
+
+
+@pytest.fixture
+def guide(_servers):
+    """A simulator that serves the guide's routes alone."""
+    return Service(_servers("guide"))
+
+
+@pytest.fixture
+def namespaced(_servers):
+    """A simulator that serves the SDK's routes alone."""
+    return Service(_servers("namespaced"))
+
+
+class Scripted:
+    """A server on loopback that answers as a test writes it, and notes what it was asked.
+
+    Attributes:
+        answers: By ``METHOD /path``: what to answer, one after the other, the last one for ever.
+            An answer is (status, headers, body), or None to close the connection without one.
+        seen: Method, path, headers by lower-case name, and body of every request.
+    """
+
+    def __init__(self):
+        self.answers = {}
+        self.seen = []
+        scripted = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = _PATIENCE
+
+            def answer(self):
+                length = int(self.headers.get("content-length") or 0)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                request = (self.command, self.path, headers, self.rfile.read(length))
+                scripted.seen.append(request)
+                script = scripted.answers.get(f"{self.command} {self.path}", [(404, {}, b"")])
+                answer = script.pop(0) if len(script) > 1 else script[0]
+                if answer is None:
+                    self.close_connection = True
+                    return
+                status, more, body = answer
+                body = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(body)), **more}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_PUT = answer  # noqa: N815 (http.server's names)
+
+            def log_message(self, *_):
+                """Write no log."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def close(self):
+        """Stop serving."""
+        self._server.shutdown()
+        self._thread.join(_PATIENCE)
+        self._server.server_close()
+
+    def asked(self, method):
+        """The requests of one method."""
+        return [request for request in self.seen if request[0] == method]
+
+
+@pytest.fixture
+def scripted():
+    """Start a scripted server, or several."""
+    servers = []
+
+    def start():
+        servers.append(Scripted())
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def png():
+    """An encoded picture of 8 by 6 pixels."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6), "orange").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def answering(scripted, png):
+    """Start a scripted server that answers this create with a finished picture."""
+
+    def start(create):
+        server = scripted()
+        images = [{"url": f"{server.url}/a.png"}]
+        done = {"id": "tsk_1", "status": "completed", "images": images}
+        server.answers = {create: [(200, {}, done)], "GET /a.png": [(200, {}, png)]}
+        return server
+
+    return start
+
+
+@pytest.fixture
+def use():
+    """Run a coroutine function with a session of its own on a server, and close everything."""
+
+    def run(server, body, *, key=KEY, **settings):
+        async def main():
+            session = Session(Settings(base_url=server.url, api_key=key, **settings))
+            try:
+                return await asyncio.wait_for(body(session), 60)
+            finally:
+                await session.service().client.transport.close()
+                session.journal.close()
+
+        return asyncio.run(main())
+
+    return run
+
+
+@pytest.fixture
+def make(use):
+    """Make one picture by its prompt and return its Generation."""
+
+    def run(server, prompt="a fox", *, fields=None, **settings):
+        async def body(session):
+            return await session.generate(prompt, **(fields or {}))
+
+        return use(server, body, **settings)
+
+    return run
+
+
+@pytest.fixture
+def fail(use):
+    """Ask for one picture that will not come; return its Generation, ended, with its error."""
+
+    def run(server, prompt="a fox", *, fields=None, **settings):
+        async def body(session):
+            generation = session.generate(prompt, **(fields or {}))
+            await generation.ended()
+            (error,) = generation.errors
+            return generation, error, session.journal.task(generation.parts[0].id)
+
+        return use(server, body, **settings)
+
+    return run

@@ -1,0 +1,184 @@
+"""JupyterLab in a process of its own, and a browser that works in it as a person does."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import nbformat
+from playwright.sync_api import sync_playwright
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+TOKEN = "browser-test"
+_LAB_SETTINGS = {
+    # Nothing asks the network, and cells out of sight stay in the page.
+    "@jupyterlab/apputils-extension:notification": (
+        '{"fetchNews": "false", "checkForUpdates": false}'
+    ),
+    "@jupyterlab/notebook-extension:tracker": '{"windowingMode": "none"}',
+}
+
+
+@contextmanager
+def serve_lab(folder: Path, environment: dict[str, str]):
+    """Run JupyterLab on a folder, in this environment, and yield its address."""
+    settings = folder.parent / "lab-settings"
+    for name, text in _LAB_SETTINGS.items():
+        package, _, plugin = name.partition(":")
+        path = settings / package / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
+        f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}",
+        f"--LabApp.user_settings_dir={settings}",
+        f"--LabApp.workspaces_dir={folder.parent / 'lab-workspaces'}",
+        "--LabApp.extension_manager=readonly",
+    ]  # fmt: skip
+    log = (folder.parent / "lab.log").open("w")
+    process = subprocess.Popen(command, stderr=log, stdout=log, env=environment, cwd=folder)
+    try:
+        yield _address(process, folder.parent / "lab.log")
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        log.close()
+
+
+def _address(process, log: Path, seconds: float = 60) -> str:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = re.search(r"(http://(?:127\.0\.0\.1|localhost):\d+)/lab", log.read_text())
+        if found:
+            url = found.group(1)
+            try:
+                urllib.request.urlopen(f"{url}/api?token={TOKEN}").close()
+            except urllib.error.URLError:
+                pass
+            else:
+                return url
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+def find_browser() -> str | None:
+    """Return the path of this machine's Chromium, None where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@contextmanager
+def open_browser(path: str):
+    """Run a browser without a window and yield it."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def make_notebook(*cells: str):
+    """Return a notebook of code cells."""
+    made = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return nbformat.v4.new_notebook(cells=made, metadata=metadata)
+
+
+def write_notebook(path: Path, notebook) -> None:
+    """Write a notebook without its outputs."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, path)
+
+
+class Lab:
+    """A notebook that is open in JupyterLab."""
+
+    def __init__(self, page, url: str, name: str) -> None:
+        self.page = page
+        page.goto(f"{url}/lab/tree/{name}?token={TOKEN}&reset")
+        self._wait_ready()
+
+    def _wait_ready(self) -> None:
+        self.page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)
+        self.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=60_000)
+
+    def save(self) -> None:
+        """Save the notebook and wait until it is saved."""
+        self.page.keyboard.press("Control+s")
+        changed = self.page.locator(".lm-DockPanel-tabBar .jp-mod-dirty")
+        changed.first.wait_for(state="detached", timeout=20_000)
+
+    def reload(self) -> None:
+        """Load the page again, as F5 does."""
+        self.page.reload()
+        self._wait_ready()
+
+    def cell(self, number: int):
+        """Return a cell, counted from 0."""
+        return self.page.locator(".jp-NotebookPanel .jp-Cell").nth(number)
+
+    def run(self, number: int) -> None:
+        """Run a cell and do not wait for it."""
+        self.cell(number).locator(".cm-content").first.click()
+        self.page.keyboard.press("Control+Enter")
+
+    def run_all(self) -> None:
+        """Run all cells from the menu, as a person does."""
+        self.page.locator(".lm-MenuBar-item", has_text="Run").first.click()
+        self.page.locator(".lm-Menu-item", has_text="Run All Cells").first.click()
+
+    def prompt(self, number: int) -> str:
+        """Return a cell's input prompt: [ ], [*] or [3]."""
+        return self.cell(number).locator(".jp-InputPrompt").first.inner_text()
+
+    def wait_done(self, number: int, seconds: float = 60) -> None:
+        """Wait until a cell has its number."""
+        self.cell(number).locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).wait_for(
+            timeout=seconds * 1000
+        )
+
+    def pictures(self, number: int):
+        """Return the pictures in a cell's output."""
+        return self.cell(number).locator(".jp-OutputArea-output img")
+
+    def wait_pictures(self, number: int, count: int = 1, seconds: float = 60) -> None:
+        """Wait until a cell shows so many pictures."""
+        self.pictures(number).nth(count - 1).wait_for(timeout=seconds * 1000)
+
+    def wait_text(self, number: int, text: str, seconds: float = 60) -> None:
+        """Wait until a cell's outputs say this."""
+        outputs = self.cell(number).locator(".jp-OutputArea-output")
+        outputs.get_by_text(text).first.wait_for(timeout=seconds * 1000)
+
+    def source(self, number: int) -> str:
+        """Return a cell's picture as its data address: what is shown, to be compared."""
+        return self.pictures(number).first.get_attribute("src")
+
+    def click(self, number: int, button: str) -> None:
+        """Click a button under a cell's picture."""
+        self.cell(number).get_by_role("button", name=button, exact=True).first.click()
+
+    def type(self, number: int, text: str) -> None:
+        """Write into the field under a cell's picture."""
+        self.cell(number).locator(".jp-OutputArea-output input[type=text]").first.fill(text)

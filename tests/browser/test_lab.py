@@ -1,0 +1,153 @@
+"""JupyterLab with a real browser: what a person sees and clicks."""
+
+from __future__ import annotations
+
+import nbformat
+
+from tests.conftest import ROOT
+
+LOAD = "%load_ext runapi_magic"
+STUCK = "status=stuck,match="
+XSS = '<img src=x onerror="window.hacked=1"><b>bold</b>'
+
+
+def test_cell_returns_and_the_picture_follows(open_lab, server):
+    """A cell has its number while its picture is under way; another runs; the picture comes."""
+    server.fault(STUCK + "takes its time")
+    lab = open_lab(LOAD, "%%gpt_image -o cat\na cat that takes its time", "20 + 22")
+    lab.run(0)
+    lab.run(1)
+    lab.wait_done(1)
+    lab.wait_text(1, "The service is drawing")
+    lab.run(2)
+    lab.wait_text(2, "42")
+    assert lab.pictures(1).count() == 0
+    server.clear_faults()
+    lab.wait_pictures(1)
+    lab.wait_text(1, "gpt-images/a-cat-that-takes-its-time")
+    assert lab.pictures(1).count() == 1
+
+
+def test_buttons(open_lab, server, place):
+    """Edit by Enter and by Go, the way back and forth, Again and Save as, all in one output."""
+    lab = open_lab(LOAD, "%%gpt_image -o cat\na cat with buttons", "len(cat.images)")
+    lab.run(0)
+    lab.run(1)
+    lab.wait_pictures(1)
+    first = lab.source(1)
+
+    lab.click(1, "Edit")
+    lab.type(1, "make it blue")
+    lab.page.keyboard.press("Enter")
+    lab.wait_text(1, "2 of 2")
+    lab.wait_text(1, "gpt-images/make-it-blue")
+    blue = lab.source(1)
+    assert blue != first
+    assert lab.pictures(1).count() == 1
+
+    lab.click(1, "◀")
+    lab.wait_text(1, "1 of 2")
+    lab.wait_text(1, "gpt-images/a-cat-with-buttons")
+    assert lab.source(1) == first
+    lab.click(1, "▶")
+    lab.wait_text(1, "2 of 2")
+    lab.wait_text(1, "gpt-images/make-it-blue")
+    assert lab.source(1) == blue
+
+    lab.click(1, "Edit")
+    lab.type(1, "put it in a frame")
+    lab.click(1, "Go")
+    lab.wait_text(1, "3 of 3")
+    lab.click(1, "Again")
+    lab.wait_text(1, "4 of 4")
+    assert len(server.bodies("put it in a frame")) == 2
+
+    lab.click(1, "Save as")
+    lab.type(1, "saved/cat.jpg")
+    lab.page.keyboard.press("Enter")
+    lab.wait_text(1, "Saved: saved/cat.jpg")
+    assert (place.folder / "saved" / "cat.jpg").read_bytes().startswith(b"\xff\xd8")
+    lab.run(2)
+    lab.wait_text(2, "4")
+
+
+def test_empty_instruction_is_told(open_lab, server):
+    """Sending an empty instruction says so and asks for nothing."""
+    lab = open_lab(LOAD, "%gpt_image a cat without instruction")
+    lab.run(0)
+    lab.run(1)
+    lab.wait_pictures(1)
+    before = len(server.state()["tasks"])
+    lab.click(1, "Edit")
+    lab.click(1, "Go")
+    lab.wait_text(1, "Nothing was sent.")
+    assert len(server.state()["tasks"]) == before
+
+
+def test_cancel_button(open_lab, server):
+    """Cancel ends the waiting and says in the picture's place that it may be charged."""
+    server.fault(STUCK + "cancelled by hand")
+    lab = open_lab(LOAD, "%gpt_image a cat cancelled by hand")
+    lab.run(0)
+    lab.run(1)
+    lab.wait_text(1, "The service is drawing")
+    lab.click(1, "Cancel")
+    lab.wait_text(1, "Stopped waiting")
+    lab.wait_text(1, "may be charged")
+    assert lab.pictures(1).count() == 0
+
+
+def test_markup_in_texts_stays_text(open_lab, server):
+    """Markup in a prompt, an instruction or the service's words is shown as text, never run."""
+    server.fault(f"status=failed,match=refuse,message={XSS}")
+    lab = open_lab(LOAD, f"%%gpt_image\n{XSS}", f"%%gpt_image\nrefuse {XSS}", "1 + 1")
+    dialogs = []
+    lab.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    lab.run(0)
+    lab.run(1)
+    lab.wait_pictures(1)
+    lab.wait_text(1, "<b>bold</b>")
+    lab.run(2)
+    lab.wait_text(2, "<b>bold</b>")
+    lab.wait_text(2, "not charged")
+    lab.click(1, "Edit")
+    lab.type(1, f"refuse {XSS}")
+    lab.page.keyboard.press("Enter")
+    lab.cell(1).locator(".widget-label", has_text="<b>bold</b>").wait_for()
+    lab.run(3)
+    lab.wait_text(3, "2")
+    assert dialogs == []
+    assert lab.page.evaluate("window.hacked") is None
+    outputs = lab.page.locator(".jp-OutputArea-output")
+    assert outputs.locator("img[src=x]").count() == 0
+    assert outputs.locator("b").count() == 0
+
+
+def test_picture_survives_saving_and_reloading(open_lab, server):
+    """A saved notebook that is opened again shows the picture that came after its cell returned."""
+    lab = open_lab(LOAD, "%gpt_image -a 1:1 a cat that survives")
+    lab.run(0)
+    lab.run(1)
+    lab.wait_pictures(1)
+    lab.wait_text(1, "gpt-images/a-cat-that-survives")
+    shown = lab.source(1)
+    lab.save()
+    lab.reload()
+    lab.wait_pictures(1)
+    assert lab.source(1) == shown
+    lab.wait_text(1, "gpt-images/a-cat-that-survives")
+
+
+def test_run_all_of_the_quickstart(open_lab):
+    """The quickstart, all cells run at once in a live front end, ends with all its pictures."""
+    quickstart = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", 4)
+    lab = open_lab(notebook=quickstart)
+    lab.run_all()
+    last = len(quickstart.cells) - 2  # words follow it
+    lab.wait_done(last, seconds=90)
+    pictures = lab.page.locator(".jp-OutputArea-output img")
+    pictures.nth(6).wait_for(timeout=60_000)
+    assert pictures.count() == 7
+    assert "[(1024, 1024), (1024, 1024)]" in lab.cell(last).inner_text()
+    errors = lab.page.locator("[data-mime-type='application/vnd.jupyter.error']")
+    assert errors.count() == 0

@@ -1,0 +1,133 @@
+"""``%runapi`` in a kernel: status, models, balance, simulator, login, resume, cancel."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+
+from tests.conftest import KEY, apart, serve_simulator
+from tests.kernel.kernels import start_kernel
+
+
+def test_status_names_the_service_and_where_the_key_is_from(kernel, server):
+    """``%runapi status`` names the address, the key's source, and the end of the key alone."""
+    said = kernel.run_well("%runapi status").text
+    assert server.url in said
+    assert f"…{KEY[-4:]} from RUNAPI_API_KEY" in said
+    assert KEY not in said
+    assert "gpt-images" in said
+    assert "journal" in said
+
+
+def test_models_lists_the_catalogue(kernel):
+    """``%runapi models`` lists models with their fields and allowed values."""
+    said = kernel.run_well("%runapi models").text
+    for word in ("gpt-image-2", "gpt-4o-image", "flux-kontext-pro", "1:1|3:2|2:3", "2k"):
+        assert word in said
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_balance(kernel, server, live):
+    """``%runapi balance`` shows what is left, in a live front end and with nobody there."""
+    cell = kernel.run_well("%runapi balance", live=live)
+    kernel.wait(lambda: "Balance $" in cell.text)
+    assert "Spent today" in cell.text
+
+
+def test_balance_error_is_told_in_words(kernel, server):
+    """An error of the service is told in its three parts, in the place of the answer."""
+    server.fault("balance=403,message=not for you")
+    cell = kernel.run("%runapi balance")
+    kernel.wait(lambda: "not for you" in cell.text)
+    assert "Traceback" not in cell.text
+    assert "Use a key that may" in cell.text
+
+
+def test_unknown_command_lists_the_known(kernel):
+    """An unknown command is refused with the list of those there are."""
+    said = kernel.run("%runapi fly").stream("stderr")
+    assert said.startswith("UsageError: ")
+    assert "status" in said
+    assert "balance" in said
+
+
+def test_simulator_on_and_off(kernel, server):
+    """With the simulator on nothing reaches the service; off again, everything does."""
+    kernel.run_well("%runapi simulator on --speed 40")
+    cell = kernel.run_well("%gpt_image a hill for the simulator")
+    kernel.wait_pictures(cell)
+    kernel.wait(lambda: "simulated, not charged" in cell.text)
+    assert server.bodies("for the simulator") == []
+    assert "simulator in this kernel" in kernel.run_well("%runapi status").text
+    kernel.run_well("%runapi simulator off")
+    kernel.wait_pictures(kernel.run_well("%gpt_image a hill for the service"))
+    assert len(server.bodies("for the service")) == 1
+
+
+def test_login_keeps_the_key_in_a_private_file(tmp_path):
+    """``%runapi login`` asks without showing, writes a file of mode 0600, and it is used."""
+    with serve_simulator("--speed", "60") as server:
+        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url)
+        with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
+            kernel.answers.append(KEY)
+            said = kernel.run_well("%runapi login").text
+            (question,) = kernel.questions
+            path = tmp_path / "home" / ".config" / "runapi" / "config.json"
+            status = kernel.run_well("%runapi status").text
+            picture = kernel.run_well("%gpt_image a hill after login")
+            kernel.wait_pictures(picture)
+    assert question["password"] is True
+    assert KEY not in said + status
+    assert str(path) in said
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert json.loads(path.read_text())["api_key"] == KEY
+    assert "RunAPI CLI" in status
+
+
+def test_run_all_again_is_free(kernel, server):
+    """The same cell again shows the picture from disk and sends nothing; ``--new`` asks afresh."""
+    first = kernel.run_well("%%gpt_image -o one\na hill asked for twice")
+    kernel.wait_pictures(first)
+    kernel.run_well("await one")
+    second = kernel.run_well("%%gpt_image -o two\na hill asked for twice")
+    kernel.wait_pictures(second)
+    assert len(server.bodies("asked for twice")) == 1
+    assert kernel.value("one.image.path == two.image.path")
+    third = kernel.run_well("%%gpt_image --new -o three\na hill asked for twice")
+    kernel.wait_pictures(third)
+    assert len(server.bodies("asked for twice")) == 2
+    assert kernel.value("one.image.path != three.image.path")
+
+
+def test_cancel_stops_waiting(kernel, server):
+    """``%runapi cancel`` ends the waiting and says it may be charged; a resume gets it."""
+    server.fault("status=stuck,match=given up")
+    cell = kernel.run_well("%%gpt_image -o given\na hill given up")
+    kernel.wait(lambda: len(server.bodies("given up")) == 1)
+    kernel.wait(lambda: kernel.value("len(given.task_ids)") == 1)
+    said = kernel.run_well("%runapi cancel").text
+    (task_id,) = kernel.value("given.task_ids")
+    assert task_id in said
+    assert "may be charged" in said
+    kernel.wait(lambda: "Stopped" in cell.text)
+    server.clear_faults()
+    kernel.wait_pictures(kernel.run_well(f"%runapi resume {task_id}"))
+    assert len(server.bodies("given up")) == 1
+
+
+def test_resume_after_a_crash(tmp_path):
+    """A kernel that is killed while a task is under way: the next one gets the picture."""
+    with serve_simulator("--speed", "60") as server:
+        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        server.fault("status=stuck")
+        with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
+            kernel.run_well("%%gpt_image -o lost\na hill that outlives its kernel")
+            kernel.wait(lambda: kernel.value("len(lost.task_ids)") == 1)
+        server.clear_faults()
+        with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
+            cell = kernel.run_well("%runapi resume")
+            kernel.wait_pictures(cell)
+            assert "Nothing is unfinished." in kernel.run_well("%runapi resume").text
+        assert len(server.state()["tasks"]) == 1

@@ -1,0 +1,143 @@
+"""The kernel's loop: other threads hand over to it, nothing keeps it long; and terminal IPython."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pexpect
+import pytest
+
+from tests.conftest import apart
+from tests.kernel.heartbeat import measure
+
+HINT = "What to change, for example: make it night"
+CLICK = """
+import asyncio, threading
+from ipywidgets import Button, Text
+from ipywidgets.widgets.widget import _instances
+
+def newest(kind, text):
+    label = "description" if kind is Button else "placeholder"
+    made = [w for w in _instances.values() if type(w) is kind and getattr(w, label) == text]
+    return made[-1]
+
+def elsewhere(act):
+    # As ipykernel 7.0 to 7.3 do: a subshell's thread with a running loop of its own.
+    async def on_its_loop():
+        act()
+    thread = threading.Thread(target=lambda: asyncio.run(on_its_loop()))
+    thread.start()
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("where", ["elsewhere", "(lambda act: act())"])
+def test_button_on_another_threads_loop(kernel, server, where):
+    """An edit by the buttons arrives as next version in the same output, on whichever thread."""
+    kernel.run_well(CLICK)
+    mark = "thread" if where == "elsewhere" else "main"
+    cell = kernel.run_well(f"%%gpt_image -o start\na hill for the {mark}")
+    kernel.wait_pictures(cell)
+    kernel.run_well("_ = await start")
+    first = cell.pictures[0]["data"]["image/jpeg"]
+    kernel.run_well(f"{where}(newest(Button, 'Edit').click)")
+    kernel.run_well(f"newest(Text, {HINT!r}).value = 'make it blue'")
+    kernel.run_well(f"{where}(newest(Button, 'Go').click)")
+    kernel.wait(lambda: "version 2 of 2" in cell.text)
+    (picture,) = cell.pictures
+    assert picture["data"]["image/jpeg"] != first
+    kernel.run_well(f"{where}(newest(Button, '◀').click)")
+    kernel.wait(lambda: "version 1 of 2" in cell.text)
+    assert cell.pictures[0]["data"]["image/jpeg"] == first
+    kernel.run_well(f"{where}(newest(Button, 'Again').click)")
+    kernel.wait(lambda: "version 3 of 3" in cell.text)
+    assert kernel.value("len(start.images)") == 3
+
+
+def test_generate_from_another_thread(kernel, server):
+    """``generate`` on a thread without a loop works on the kernel's loop."""
+    kernel.run_well(CLICK)
+    kernel.run_well(
+        "from runapi_magic import generate\nfound = []\n"
+        "thread = threading.Thread(target=lambda: found.append(generate('a hill by thread')))\n"
+        "thread.start(); thread.join()"
+    )
+    assert kernel.value("(await found[0]).image.path.exists()")
+
+
+def test_long_cell_does_not_end_a_task(kernel, server):
+    """A cell that blocks the kernel while a task is done does it no harm."""
+    kernel.run_well("%config RunAPIMagics.timeout = 3.0")
+    cell = kernel.run_well("%%gpt_image -o blocked\na hill behind a long cell")
+    kernel.run_well("import time\ntime.sleep(4)")
+    kernel.wait_pictures(cell)
+    kernel.run_well("%config RunAPIMagics.timeout = 900.0")
+
+
+def test_kernel_stays_awake_while_pictures_arrive(tmp_path, record_property, capsys):
+    """Twenty large pictures arrive; the figure printed is how long the kernel was ever kept."""
+    pauses = measure(tmp_path, 20, "4k")
+    record_property("pauses", str(pauses))
+    with capsys.disabled():
+        print(f"\n{pauses}")  # noqa: T201 (the figure)
+    assert pauses.pictures == 20
+
+
+TERMINAL = """
+get_ipython().run_line_magic('load_ext', 'runapi_magic')
+get_ipython().run_line_magic('runapi', 'simulator on --speed 60')
+made = get_ipython().run_line_magic('gpt_image', '-o cat a cat in a terminal')
+print(made.status, cat.image.path.exists())
+"""
+
+
+def test_terminal_script(tmp_path):
+    """IPython without a front end runs a picture to its end and prints where it is."""
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "-c", TERMINAL],
+        cwd=tmp_path,
+        env=apart(tmp_path),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    (picture,) = (tmp_path / "gpt-images").iterdir()
+    assert f"gpt-images/{picture.name}" in done.stdout
+    assert "completed True" in done.stdout
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_terminal_session(tmp_path):
+    """In an interactive terminal ``%gpt_image`` waits, prints the path, and gives the result."""
+    words = ["-m", "IPython", "--no-banner", "--colors=NoColor", "--simple-prompt"]
+    environment = apart(tmp_path, TERM="dumb")
+    child = pexpect.spawn(
+        sys.executable, words, cwd=str(tmp_path), env=environment, timeout=60, encoding="utf-8"
+    )
+    try:
+        child.expect_exact("In [1]: ")
+        child.sendline("%load_ext runapi_magic")
+        child.expect_exact("In [2]: ")
+        child.sendline("%runapi simulator on --speed 60")
+        child.expect_exact("In [3]: ")
+        child.sendline("%gpt_image -a 3:4 -o cat a cat in a terminal")
+        child.expect_exact("In [4]: ")
+        said = child.before
+        child.sendline("cat.image.size")
+        child.expect_exact("(768, 1024)")
+        child.expect_exact("In [5]: ")
+        child.sendline("%gpt_image -a 5:9 a cat")
+        child.expect_exact("In [6]: ")
+        refused = child.before
+        child.sendline("exit")
+        child.expect(pexpect.EOF)
+    finally:
+        child.close(force=True)
+    assert "gpt-images/a-cat-in-a-terminal-" in said
+    assert "Traceback" not in said
+    assert "UsageError: '5:9'" in refused
+    assert "Traceback" not in refused

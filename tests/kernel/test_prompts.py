@@ -1,0 +1,167 @@
+"""What is sent: the guide's example, the user's variables, and nothing where the input is bad."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.conftest import KEY, ROOT, apart, serve_simulator
+from tests.kernel.kernels import start_kernel
+
+GUIDE = {
+    "model": "gpt-image-2-text-to-image",
+    "prompt": (
+        "A product photo of a glass perfume bottle on a marble surface, transparent background,"
+        " studio lighting, the label reads AURORA in gold serif font"
+    ),
+    "output_resolution": "2k",
+    "aspect_ratio": "3:4",
+}
+
+
+def creates(server):
+    """The requests that ask for a picture."""
+    requests = server.state()["requests"]
+    actions = ("text_to_image", "edit_image")
+    return [r for r in requests if r["method"] == "POST" and r["path"].endswith(actions)]
+
+
+@pytest.mark.parametrize(
+    ("family", "option", "path", "model"),
+    [
+        ("guide", "-m gpt-image-2-text-to-image ", "/v1/text_to_image", GUIDE["model"]),
+        ("namespaced", "", "/api/v1/gpt_image_2/text_to_image", "gpt-image-2"),
+    ],
+)
+def test_the_guides_example(tmp_path, family, option, path, model):
+    """The guide's example as a cell sends exactly the guide's JSON, and its picture shows."""
+    with serve_simulator("--speed", "60", "--family", family) as server:
+        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
+            cell = kernel.run_well(f"%%gpt_image {option}-r 2k -a 3:4 -o bottle\n{GUIDE['prompt']}")
+            (picture,) = kernel.wait_pictures(cell)
+            width, height = kernel.value("bottle.image.size")
+        (create,) = creates(server)
+    assert create["path"] == path
+    assert create["body"] == GUIDE | {"model": model}
+    assert (max(width, height), width / height) == (2048, 0.75)
+    (shown,) = picture["metadata"].values()
+    assert shown == {"width": 576, "height": 768}
+
+
+VARIABLES = """
+from types import SimpleNamespace
+animal, place = "otter", "in Łódź"
+hero = SimpleNamespace(name="Ada", tags=["brave", "small"])
+table = {"sky": "green"}
+class Loud:
+    def __str__(self):
+        return "loud words"
+loud = Loud()
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("an {animal} {place}", "an otter in Łódź"),
+        ("{hero.name} is {hero.tags[0]} and {hero.tags[-1]}", "Ada is brave and small"),
+        ("a {table['sky']} sky", "a green sky"),
+        ('a {table["sky"]} roof', "a green roof"),
+        ("{loud}", "loud words"),
+        ("{'a': 1} and {{animal}} and {nobody}", "{'a': 1} and {{animal}} and {nobody}"),
+        ("costs $HOME or $animal", "costs $HOME or $animal"),
+        ("{len(animal)} {animal.upper()} {hero.__class__}", None),
+        ('100 % of "it\'s" {hero.nothing} {hero.tags[9]}', None),
+    ],
+)
+def test_variables_in_a_prompt(kernel, server, typed, sent):
+    """A name in braces becomes its value; calls, private names and other braces stay as typed."""
+    kernel.run_well(VARIABLES)
+    kernel.run_well(f"%%gpt_image -q -o sent_one\n{typed}")
+    kernel.run_well("await sent_one")
+    assert creates(server)[-1]["body"]["prompt"] == (sent or typed)
+
+
+def test_variables_in_a_line_and_an_option(kernel, server):
+    """A line magic's prompt and its options know variables too, and keep their quotes apart."""
+    kernel.run_well("shape, place = '16:9', 'at sea'")
+    kernel.run_well("ship = %gpt_image -q -a {shape} a dog's ship {place} for $5")
+    kernel.run_well("await ship")
+    body = creates(server)[-1]["body"]
+    assert (body["prompt"], body["aspect_ratio"]) == ("a dog's ship at sea for $5", "16:9")
+
+
+SETUP = "number = 5\nopen('notes.txt', 'w').write('no picture')"
+
+BAD = {
+    "empty prompt": ("%%gpt_image\n ", ["prompt"]),
+    "unknown ratio": ("%%gpt_image -a 5:9\nx", ["5:9", "1:1", "16:9", "9:21"]),
+    "unknown resolution": ("%%gpt_image -r 8k\nx", ["8k", "1k", "2k", "4k"]),
+    "ratio that 4o lacks": ("%%gpt_image -m gpt-4o-image -a 16:9\nx", ["1:1", "3:2", "2:3"]),
+    "4o without ratio": ("%%gpt_image -m gpt-4o-image\nx", ["aspect_ratio", "3:2"]),
+    "edit without source": ("%%gpt_edit\nx", ["no picture to edit"]),
+    "missing file": ("%%gpt_edit nowhere/cat.png\nx", ["nowhere/cat.png"]),
+    "unreadable picture": ("%%gpt_edit ./notes.txt\nx", ["notes.txt", "no readable picture"]),
+    "missing variable": ("%%gpt_edit nobody\nx", ["nobody"]),
+    "wrong type": ("%%gpt_edit number\nx", ["number", "int"]),
+    "no pictures": ("%%gpt_image -n 0\nx", ["0"]),
+    "count of words": ("%%gpt_image -n two\nx", ["two"]),
+    "unknown option": ("%%gpt_image --shape 1:1\nx", ["--shape"]),
+    "malformed param": ("%%gpt_image -p quality\nx", ["quality", "KEY=VALUE"]),
+    "wait and detach": ("%%gpt_image --wait --detach\nx", ["--wait", "--detach"]),
+    "bad variable name": ("%%gpt_image -o 2nd\nx", ["2nd"]),
+    "prompt on the line": ("%%gpt_image a cat\nx", ["a cat"]),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_input_sends_nothing(kernel, server, bad):
+    """Bad input ends in a message that names the matter; no traceback, and nothing was sent."""
+    kernel.run_well(SETUP)
+    before = len(creates(server))
+    code, words = BAD[bad]
+    cell = kernel.run(code)
+    said = cell.stream("stderr")
+    assert said.startswith("UsageError: ")
+    assert "Nothing was sent" in said
+    assert [word for word in words if word not in said] == []
+    assert "Traceback" not in cell.text
+    assert {output.get("name") for output in cell.outputs} == {"stderr"}
+    assert len(creates(server)) == before
+
+
+def test_base_url_without_scheme(kernel, server):
+    """A base URL without a scheme is refused before anything is sent, with an example."""
+    kernel.run_well("%config RunAPIMagics.base_url = 'runapi.ai'")
+    cell = kernel.run("%%gpt_image\na hill without scheme")
+    kernel.run_well("%config RunAPIMagics.base_url = ''")
+    said = cell.stream("stderr")
+    assert said.startswith("UsageError: ")
+    assert "%config RunAPIMagics.base_url" in said
+    assert "https://runapi.ai" in said
+    assert "Nothing was sent" in said
+    assert server.bodies("without scheme") == []
+
+
+def test_no_key_names_three_ways(tmp_path):
+    """Without a key the message names the variable, the login and the simulator."""
+    environment = apart(tmp_path)
+    with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
+        said = kernel.run("%%gpt_image\na cat").stream("stderr")
+    assert said.startswith("UsageError: ")
+    assert "Nothing was sent" in said
+    for way in ("RUNAPI_API_KEY", "%runapi login", "%runapi simulator on"):
+        assert way in said
+
+
+def test_the_demo_notebook_is_small():
+    """The saved quickstart has its pictures, no widgets and no machine's paths, and is small."""
+    text = (ROOT / "notebooks" / "quickstart.ipynb").read_text()
+    notebook = json.loads(text)
+    outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
+    assert sum("image/jpeg" in o.get("data", {}) for o in outputs) >= 6
+    assert "widgets" not in notebook["metadata"]
+    assert len(text) < 1_500_000
+    assert not [place for place in (str(ROOT), "/home/", "/root/", "/tmp/") if place in text]

@@ -1,0 +1,187 @@
+"""Notebooks run with nobody there: every picture is in place at the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from tests.conftest import ROOT, apart
+from tests.kernel.conftest import make_notebook
+from tests.kernel.kernels import is_picture, plain
+
+CELLS = (
+    "%load_ext runapi_magic\n%runapi simulator on --speed 60",
+    "%%gpt_image -a 3:4 -o cat\na cat on a hill",
+    "%%gpt_edit cat -o blue\nmake it blue",
+    "%gpt_image -n 2 two birds",
+    "kept = %gpt_image a boat",
+    "for animal in ('dog', 'fox'):\n    %gpt_image a {animal}",
+)
+EXPECTED = [0, 1, 1, 2, 1, 2]
+
+
+def pictures(cell):
+    """How many pictures a saved cell shows."""
+    return sum(is_picture(output) for output in cell.outputs)
+
+
+def check_notebook(notebook):
+    """Assert that every cell shows its pictures and no cell a placeholder, button or error."""
+    nbformat.validate(notebook)
+    assert [pictures(cell) for cell in notebook.cells] == EXPECTED
+    outputs = [output for cell in notebook.cells for output in cell.outputs]
+    shown = "\n".join(plain(output) for output in outputs)
+    assert "The service is drawing" not in shown
+    assert "Sending the request" not in shown
+    assert not any("widget" in kind for output in outputs for kind in output.get("data", {}))
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert "widgets" not in notebook.metadata
+
+
+def execute(folder, *cells, **options):
+    """Run cells with nbclient and return the notebook."""
+    notebook = make_notebook(*cells)
+    place = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(notebook, timeout=60, resources=place, **options)
+    client.execute(env=apart(folder))
+    return notebook
+
+
+def run_module(folder, *words):
+    """Run ``python -m`` with these words."""
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, words)],
+        cwd=folder,
+        env=apart(folder),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def run_nbval(notebook):
+    """Run a notebook, compare it with what it holds, and return what pytest says."""
+    settings = notebook.with_name("pytest.ini")
+    settings.write_text("[pytest]\naddopts = -p no:cacheprovider --nbval\n")
+    return run_module(notebook.parent, "pytest", "-c", settings, notebook).stdout
+
+
+def test_nbclient(tmp_path):
+    """nbclient: all pictures are in place without --wait, and the files are there."""
+    check_notebook(execute(tmp_path, *CELLS))
+    assert len(list((tmp_path / "gpt-images").glob("*.png"))) == sum(EXPECTED)
+
+
+def test_nbconvert(tmp_path):
+    """``jupyter nbconvert --execute``: all pictures are in place."""
+    nbformat.write(make_notebook(*CELLS), tmp_path / "a.ipynb")
+    run_module(tmp_path, "nbconvert", "--to", "notebook", "--execute", "--inplace", "a.ipynb")
+    check_notebook(nbformat.read(tmp_path / "a.ipynb", 4))
+
+
+def test_papermill(tmp_path):
+    """Papermill: all pictures are in place."""
+    nbformat.write(make_notebook(*CELLS), tmp_path / "a.ipynb")
+    run_module(tmp_path, "papermill", "--no-progress-bar", "a.ipynb", "b.ipynb")
+    check_notebook(nbformat.read(tmp_path / "b.ipynb", 4))
+
+
+def test_nbval(tmp_path):
+    """Nbval: a notebook of picture cells, run and compared, passes where the facts are the same."""
+    facts = "await cat\ncat.image.size, cat.status"
+    notebook = execute(tmp_path, *CELLS, facts)
+    for cell in notebook.cells[1:-1]:
+        cell.metadata["tags"] = ["nbval-ignore-output"]
+    assert notebook.cells[-1].outputs[0].data["text/plain"] == "((768, 1024), 'completed')"
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    assert "7 passed" in run_nbval(tmp_path / "a.ipynb")
+
+
+def hurried_quickstart(folder):
+    """Copy the saved quickstart into a folder, on a simulator that is much faster."""
+    text = (ROOT / "notebooks" / "quickstart.ipynb").read_text()
+    hurried = text.replace("simulator on --speed 8", "simulator on --speed 80")
+    hurried = hurried.replace("Simulator on, 8 times", "Simulator on, 80 times")
+    assert hurried.count("80") >= text.count("80") + 2
+    notebook = folder / "quickstart.ipynb"
+    notebook.write_text(hurried)
+    return notebook
+
+
+def test_quickstart_under_nbval(tmp_path):
+    """The saved quickstart notebook still says what it said, compared strictly by nbval."""
+    notebook = hurried_quickstart(tmp_path)
+    cells = nbformat.read(notebook, 4).cells
+    count = sum(cell.cell_type == "code" for cell in cells)
+    assert f"{count} passed" in run_nbval(notebook)
+
+
+def test_demo(tmp_path):
+    """The quickstart as ``make demo`` runs it ends with pictures and stays a valid notebook."""
+    notebook = hurried_quickstart(tmp_path)
+    run_module(tmp_path, "nbconvert", "--to", "notebook", "--execute", "--inplace", notebook)
+    done = nbformat.read(notebook, 4)
+    nbformat.validate(done)
+    assert sum(pictures(cell) for cell in done.cells if cell.cell_type == "code") == 7
+    assert len(list((tmp_path / "gpt-images").glob("*.png"))) == 6
+
+
+def test_detached_picture_shows_where_it_is_awaited(tmp_path):
+    """``--detach`` with nobody there: the first cell that awaits shows the picture, once."""
+    notebook = execute(
+        tmp_path,
+        CELLS[0],
+        "%%gpt_image --detach -o later\na cat for later",
+        "await later",
+        "await later\nlater.status",
+    )
+    shown = [pictures(cell) for cell in notebook.cells]
+    assert shown[2:] == [1, 0]
+    assert "a cat for later" in "\n".join(map(plain, notebook.cells[2].outputs))
+    assert notebook.cells[3].outputs[-1].data["text/plain"] == "'completed'"
+
+
+def test_picture_of_a_function_shows_where_it_is_awaited(tmp_path):
+    """A magic in a function cannot wait by itself; awaiting what it returns shows the picture."""
+    notebook = execute(
+        tmp_path,
+        CELLS[0],
+        "def make(word):\n    made = %gpt_image a {word}\n    return made",
+        "made = make('owl')",
+        "await made\nmade.image.prompt",
+    )
+    assert pictures(notebook.cells[2]) + pictures(notebook.cells[3]) >= 1
+
+
+def test_failed_task_fails_its_cell(tmp_path, simulator_server):
+    """With nobody there a task that fails fails its cell, with the three parts and no traceback."""
+    simulator_server.fault("status=failed,match=dragon,message=the dragon was asleep")
+    notebook = make_notebook("%load_ext runapi_magic", "%%gpt_image\na dragon", "'never run'")
+    access = {"RUNAPI_BASE_URL": simulator_server.url, "RUNAPI_API_KEY": "sk-any-key-will-do"}
+    client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}})
+    with pytest.raises(CellExecutionError, match="the dragon was asleep") as caught:
+        client.execute(env=apart(tmp_path, **access))
+    assert caught.value.ename == "TaskFailedError"
+    text = "\n".join(map(plain, notebook.cells[1].outputs))
+    assert "Failed tasks are not charged." in text
+    assert "run the cell again" in text
+    assert "Traceback" not in text
+    assert notebook.cells[2].outputs == []
+
+
+def test_login_with_nobody_there(tmp_path):
+    """``%runapi login`` with nobody there says so in words, without a traceback."""
+    notebook = execute(tmp_path, "%load_ext runapi_magic", "%runapi login", allow_errors=True)
+    text = "\n".join(map(plain, notebook.cells[1].outputs))
+    assert "UsageError: Nobody can type a key here." in text
+    assert "RUNAPI_API_KEY" in text
+    assert "StdinNotImplementedError" not in text
+    assert "Traceback" not in text

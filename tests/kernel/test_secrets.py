@@ -1,0 +1,94 @@
+"""The key is nowhere but in requests to the service."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from nbclient import NotebookClient
+
+from tests.conftest import KEY, apart, serve_simulator
+from tests.kernel.conftest import make_notebook
+from tests.kernel.kernels import start_kernel
+
+ECHO = f"create=401,match=echo,message=The key {KEY} is not known"
+BODIES = ("object", "string", "text", "html", "errors_list")
+
+CELLS = (
+    "import logging\nlogging.basicConfig(level=logging.DEBUG, force=True)",
+    "%load_ext runapi_magic\n%xmode Verbose",
+    "%runapi status",
+    "%%gpt_image --wait -o good\na cat without secrets",
+    "%%gpt_edit good --wait -o child\nmake it blue",
+    "%%gpt_image --wait -o refused\nan echo",
+    "refused.errors[0]",
+    "print(repr(refused), repr(good), good.image.request)",
+    "raise refused.errors[0]",
+    "%config RunAPIMagics",
+    "%runapi balance",
+    "from runapi_magic.api import open_session\nsession = open_session()\nsession",
+    "vars(session)",
+    "session.service(), session.service().access, session.service().access.key",
+    "print(session.service(), session.settings, session.settings.trait_values())",
+    "def fail(access):\n    raise ValueError(access)\nfail(session.service().access)",
+    "import pickle\npickle.dumps(session.service().access)",
+    "%whos",
+    "%runapi fly",
+)
+
+
+def read_all(folder):
+    """Every byte under a folder."""
+    return b"\n".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def echoing():
+    """A simulator that refuses some requests and repeats the key in the error."""
+    with serve_simulator("--speed", "60", "--fault", f"{ECHO},body=object") as server:
+        yield server
+
+
+def test_key_shows_nowhere_in_a_live_kernel(tmp_path, echoing):
+    """Success, refusals, settings, reprs, tracebacks, debug logs and files: no key in any."""
+    environment = apart(tmp_path, RUNAPI_BASE_URL=echoing.url, RUNAPI_API_KEY=KEY)
+    with start_kernel(tmp_path, environment, *CELLS[:2]) as kernel:
+        cells = [kernel.run(code) for code in CELLS[2:]]
+        kernel.wait(lambda: "Balance $" in cells[CELLS.index("%runapi balance") - 2].text)
+        shown = json.dumps(kernel.received)
+    assert cells[1].pictures
+    assert "is not known" in cells[3].text
+    assert KEY not in shown
+    assert KEY.encode() not in read_all(tmp_path)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_key_in_any_error_body_is_taken_out(tmp_path, kernel_with_echo, body):
+    """A service that repeats the key in its error, in whatever shape: it is not shown."""
+    kernel, server = kernel_with_echo
+    server.clear_faults()
+    server.fault(f"{ECHO},body={body}")
+    cell = kernel.run(f"%%gpt_image --wait\nan echo in {body}")
+    assert "did not accept the API key" in cell.text
+    assert KEY not in json.dumps(cell.outputs)
+
+
+@pytest.fixture(scope="module")
+def kernel_with_echo(tmp_path_factory):
+    """A kernel for the error bodies, and its simulator."""
+    folder = tmp_path_factory.mktemp("echo")
+    with serve_simulator("--speed", "60") as server:
+        environment = apart(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
+            yield kernel, server
+
+
+def test_key_is_not_in_a_saved_notebook(tmp_path, echoing, capfd):
+    """The same cells under nbclient: no key in the notebook, in the log or in any file."""
+    notebook = make_notebook(*CELLS)
+    place = {"metadata": {"path": str(tmp_path)}}
+    client = NotebookClient(notebook, timeout=60, resources=place, allow_errors=True)
+    client.execute(env=apart(tmp_path, RUNAPI_BASE_URL=echoing.url, RUNAPI_API_KEY=KEY))
+    captured = capfd.readouterr()
+    assert KEY not in json.dumps(notebook) + captured.out + captured.err
+    assert KEY.encode() not in read_all(tmp_path)

@@ -13,6 +13,7 @@ from IPython.core.getipython import get_ipython
 from runapi_magic.loop import Audience, audience, current_cell, launch
 from runapi_magic.session import Session, current_session
 from runapi_magic.sources import as_source
+from runapi_magic.steps import BACKGROUND_MODEL, UPSCALE_MODEL
 
 if TYPE_CHECKING:
     from runapi_magic.generation import Generation
@@ -139,7 +140,7 @@ def upscale(source: Any, factor: int = 2, **fields: Any) -> Generation:
     Raises:
         RunAPIError: The request cannot be right, or there is no key; nothing was sent.
     """
-    fields.setdefault("model", "topaz-upscale-image")
+    fields.setdefault("model", UPSCALE_MODEL)
     return edit(source, "", upscale_factor=factor, **fields)
 
 
@@ -149,7 +150,7 @@ def remove_background(source: Any, **fields: Any) -> Generation:
     Raises:
         RunAPIError: The request cannot be right, or there is no key; nothing was sent.
     """
-    fields.setdefault("model", "recraft-remove-background")
+    fields.setdefault("model", BACKGROUND_MODEL)
     return edit(source, "", **fields)
 
 

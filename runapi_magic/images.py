@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runapi_magic.client import picture_kind
 from runapi_magic.errors import DownloadError, InvalidRequestError
+from runapi_magic.steps import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -170,11 +171,15 @@ class GeneratedImage:
         Raises:
             InvalidRequestError: Another factor; nothing was sent.
         """
-        return self.edit("", model="topaz-upscale-image", upscale_factor=factor)
+        return self.edit("", model=UPSCALE_MODEL, upscale_factor=factor)
+
+    def refine(self, instruction: str, **fields: Any) -> Generation:
+        """Start an edit by Flux Kontext, which keeps more of a picture over several passes."""
+        return self.edit(instruction, model=REFINE_MODEL, **fields)
 
     def remove_background(self) -> Generation:
         """Start Recraft's removal of the background; the result has transparency."""
-        return self.edit("", model="recraft-remove-background")
+        return self.edit("", model=BACKGROUND_MODEL)
 
     def _need_editor(self) -> Editor:
         if self.editor is None:

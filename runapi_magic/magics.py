@@ -21,11 +21,12 @@ from IPython.core.magic import (
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from runapi_magic import loop
-from runapi_magic.errors import RunAPIError
+from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.loop import Audience
 from runapi_magic.namespace import interpolate
-from runapi_magic.requests import parse_param
+from runapi_magic.requests import ImageRequest, Source, parse_param, validate
 from runapi_magic.settings import Settings, data_home
+from runapi_magic.steps import parse_step
 from runapi_magic.waiting import await_magics
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ _OPTIONS = (
     argument(
         "-p", "--param", action="append", default=[], metavar="KEY=VALUE",
         help="another field of the model; may be repeated",
+    ),
+    argument(
+        "--then", action="append", default=[], metavar="STEP",
+        help='what to do with the picture next: "upscale 4", "remove background",'
+        ' "refine: INSTRUCTION" or an instruction; may be repeated',
     ),
     argument("-o", "--output", metavar="VAR", help="variable that gets the Generation, at once"),
     argument("--wait", action="store_true", help="let the cell wait for the pictures"),
@@ -155,16 +161,38 @@ class RunAPIMagics(Magics, Settings):
                 count=options.count,
                 **self._fields(options),
             )
-            generation = self.session.launch(request, new=options.new)
+            chain = self._start_chain(request, options)
         except RunAPIError as error:
             raise UsageError(str(error)) from None
         if options.output:
-            self.shell.push({options.output: generation})
-        if options.quiet:
-            generation.shown_in = loop.current_cell()
-        else:
-            show(generation, self.session)
-        return generation
+            self.shell.push({options.output: chain[-1]})
+        for generation in chain:
+            if options.quiet:
+                generation.shown_in = loop.current_cell()
+            else:
+                show(generation, self.session)
+        return chain[-1]
+
+    def _start_chain(self, request: ImageRequest, options: argparse.Namespace) -> list[Generation]:
+        """Start a request and the steps after it; each step waits for the picture before it."""
+        from runapi_magic.sources import as_source
+
+        steps = [parse_step(interpolate(step, self.shell.user_ns)) for step in options.then]
+        if steps and request.count > 1:
+            raise InvalidRequestError(
+                "--then goes on with one picture, and -n asks for more.",
+                todo="Leave out -n, or edit the pictures one by one.",
+            )
+        # All steps are checked before the first is sent.
+        source = Source("the picture before", "", pending=None)
+        for step in steps:
+            validate(self.session.request(step.instruction, sources=[source], **step.fields))
+        chain = [self.session.launch(request, new=options.new)]
+        for step in steps:
+            before = as_source(chain[-1])
+            after = self.session.request(step.instruction, sources=[before], **step.fields)
+            chain.append(self.session.launch(after, new=options.new))
+        return chain
 
     def _fields(self, options: argparse.Namespace) -> dict[str, Any]:
         def known(text: str | None) -> str | None:

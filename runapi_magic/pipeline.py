@@ -180,7 +180,14 @@ class Pipeline:
             for part in generation.parts:
                 part.step = Step.SOURCE
             generation.changed()
-            await source.pending.wait()
+            try:
+                await source.pending.wait()
+            except RunAPIError as error:
+                raise RunAPIError(
+                    f"The source picture did not come: {error.what}",
+                    charged="Nothing was sent for this picture.",
+                    todo="Run its cell again, then this one.",
+                ) from None
             return await asyncio.to_thread(as_source, source.pending, label=source.label)
 
         sources = [await settle_one(source) for source in request.sources]

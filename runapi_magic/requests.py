@@ -98,7 +98,7 @@ class ImageRequest:
         if self.prompt:
             return self.prompt
         labels = " ".join(source.label for source in self.sources)
-        return f"{self.action.name} {labels}".replace("_", " ").strip()
+        return f"{self.action.name.replace('_', ' ')}: {labels}"
 
     @property
     def catalogue(self) -> Model:

@@ -11,16 +11,19 @@ import pytest
 from tests.conftest import apart
 from tests.kernel.heartbeat import measure
 
-HINT = "What to change, for example: make it night"
 CLICK = """
 import asyncio, threading
 from ipywidgets import Button, Text
 from ipywidgets.widgets.widget import _instances
 
-def newest(kind, text):
-    label = "description" if kind is Button else "placeholder"
-    made = [w for w in _instances.values() if type(w) is kind and getattr(w, label) == text]
-    return made[-1]
+def newest(kind, text=None):
+    made = [w for w in _instances.values() if type(w) is kind]
+    return [w for w in made if text in (None, w.description)][-1]
+
+def watch(entry):
+    # Notes whether the work for a click is done on the kernel's own thread.
+    main = threading.main_thread()
+    entry.observe(lambda _: at_home.append(threading.current_thread() is main), "placeholder")
 
 def elsewhere(act):
     # As ipykernel 7.0 to 7.3 do: a subshell's thread with a running loop of its own.
@@ -41,8 +44,10 @@ def test_button_on_another_threads_loop(kernel, server, where):
     kernel.wait_pictures(cell)
     kernel.run_well("_ = await start")
     first = cell.pictures[0]["data"]["image/jpeg"]
+    kernel.run_well("at_home = []\nwatch(newest(Text))")
     kernel.run_well(f"{where}(newest(Button, 'Edit').click)")
-    kernel.run_well(f"newest(Text, {HINT!r}).value = 'make it blue'")
+    kernel.wait(lambda: kernel.value("at_home") == [True])
+    kernel.run_well("newest(Text).value = 'make it blue'")
     kernel.run_well(f"{where}(newest(Button, 'Go').click)")
     kernel.wait(lambda: "version 2 of 2" in cell.text)
     (picture,) = cell.pictures

@@ -1,0 +1,61 @@
+"""Chains and picture-like variables, in a real kernel."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.conftest import KEY, ROOT
+
+pytestmark = pytest.mark.kernel
+
+
+def run_cells(home, *sources):
+    """Run cells as nbconvert does; return what the last one shows."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    resources = {"metadata": {"path": str(home / "work")}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    return notebook.cells
+
+
+@pytest.fixture
+def service(home, simulator_server, monkeypatch):
+    """A simulator that a kernel started from here uses."""
+    monkeypatch.setenv("RUNAPI_BASE_URL", simulator_server.url)
+    monkeypatch.setenv("RUNAPI_API_KEY", KEY)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return simulator_server
+
+
+def test_a_chain_shows_every_step(home, service):
+    """--then makes each step from the picture before it, shows each, and binds the last."""
+    cells = run_cells(
+        home,
+        "%load_ext runapi_magic",
+        '%%gpt_image --then "refine: softer light" --then "upscale 2" -a 1:1 -o big\nA crane',
+        "big.image.size, big.image.version, big.image.parent.model",
+    )
+    pictures = [output for output in cells[1].outputs if "image/jpeg" in output.get("data", {})]
+    assert len(pictures) == 3
+    shown = cells[2].outputs[0]["data"]["text/plain"]
+    assert shown == "((2048, 2048), 3, 'flux-kontext-pro')"
+    models = [task["model"] for task in service.state()["tasks"]]
+    assert models == ["gpt-image-2", "flux-kontext-pro", "topaz-upscale-image"]
+
+
+def test_an_array_and_a_figure_are_edited(home, service, monkeypatch):
+    """A float numpy array and a matplotlib figure are sources by the names of their variables."""
+    monkeypatch.setenv("MPLCONFIGDIR", str(home))
+    cells = run_cells(
+        home,
+        "%load_ext runapi_magic\nimport numpy as np\nfrom matplotlib.figure import Figure",
+        "ramp = np.linspace(0, 1, 4096).reshape(64, 64)\n"
+        "plot = Figure(figsize=(2, 1), dpi=100)\nplot.subplots().plot([1, 3, 2])",
+        "%%gpt_edit ramp -o first\nInvert it",
+        "%%gpt_edit plot -o second\nMake it night",
+        "first.image.size, second.image.size",
+    )
+    assert cells[-1].outputs[0]["data"]["text/plain"] == "((1024, 1024), (1024, 512))"
+    assert service.state()["tasks_created"] == 2

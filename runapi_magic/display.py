@@ -7,6 +7,7 @@ a picture is two displays that are updated: the picture, and its caption below.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _TICK = 1.0  # seconds between two updates of the progress
 _FULL = 0.95  # of the progress bar, where only the time is known
-_SQUARE = (1.0, 1.0)
+_SQUARE = (1, 1)
 _LONGEST_PROMPT = 300  # characters in a caption
 _MUTED = "color:var(--jp-ui-font-color2,#616161)"
 _FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
@@ -179,11 +180,11 @@ _NOTHING = Bundle({"text/html": "", "text/plain": ""}, {})
 
 
 def _box(ratio: str | None, longest_side: int) -> tuple[int, int]:
-    try:
-        width, height = (float(side) for side in (ratio or "").split(":"))
-    except ValueError:
+    match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", ratio or "")
+    width, height = (int(side) for side in match.groups()) if match else _SQUARE
+    if not width or not height:
         width, height = _SQUARE
-    scale = longest_side / max(width, height, 1e-9)
+    scale = longest_side / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

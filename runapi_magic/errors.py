@@ -40,7 +40,7 @@ MAYBE_CHARGED = "It may have been charged."
 STILL_THERE = "The task goes on at the service and may be charged."
 CHARGED = "The task was completed, so it was charged."
 
-_LONGEST_REASON = 400
+_LONGEST_REASON, _LONGEST_ID = 400, 100  # characters shown
 
 
 def resume_advice(task_id: str | None) -> str:
@@ -88,7 +88,7 @@ class RunAPIError(Exception):
         """What happened, whether it was charged, what to do: the lines to show."""
         what = self.what
         references = [
-            f"{label} {value}"
+            f"{label} {_shorten(value, _LONGEST_ID)}"
             for label, value in (("task", self.task_id), ("request", self.request_id))
             if value and value not in what
         ]
@@ -412,6 +412,7 @@ def _details(errors: Any) -> str:
     return ""
 
 
-def _shorten(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
+def _shorten(text: str, longest: int = _LONGEST_REASON) -> str:
+    """Return a text on one line, without what a terminal would obey, and not too long."""
+    text = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -378,9 +378,8 @@ def _give_name(part: Path, stem: str, kind: str, digest: str) -> Path:
         try:
             os.link(part, path)  # unlike a rename, never on top of another file
         except FileExistsError:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() == digest:
-                    return path
+            if is_intact(path, digest):
+                return path
             number += 1
         except OSError:  # a file system without hard links
             try:

@@ -7,7 +7,6 @@ comes back is searched for the key before anybody else sees it.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
 import random
 import time
@@ -17,8 +16,10 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies
 from weakref import WeakKeyDictionary
 
+from runapi_magic.addresses import check_url, resolve_public
 from runapi_magic.errors import (
     MAYBE_CHARGED,
     APIError,
@@ -285,33 +286,13 @@ class Transport:
             raise error_from_response(response.status_code, response.headers, response.content)
 
     async def check_url(self, url: str) -> None:
-        """Refuse an address that a service must not make this machine fetch.
-
-        Only https, or plain http on this machine where the service itself is on this machine;
-        no private, link-local or otherwise special address where the service is public.
+        """Refuse an address that the service must not make this machine fetch.
 
         Raises:
             UnsafeURLError: The address is refused.
             DownloadError: The host's name cannot be resolved.
         """
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
-        if not host or parts.scheme not in {"http", "https"} or parts.username or parts.password:
-            raise UnsafeURLError("The picture's address is no plain https address.")
-        if parts.scheme == "http" and (self.is_public or not is_loopback_host(host)):
-            raise UnsafeURLError(f"The picture's address is plain http ({host}).")
-        if not self.is_public:
-            return
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port or 443)
-        except OSError:
-            raise DownloadError(f"The host {host} is not known to this network.") from None
-        for *_, address in found:
-            if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
-                raise UnsafeURLError(f"The picture's address is in a private network ({host}).")
+        await check_url(url, service_is_public=self.is_public)
 
     async def _open(self) -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
         """Return the client with the key's origin and the bare one, of the running loop."""
@@ -320,7 +301,7 @@ class Transport:
             if loop not in self._clients:
                 # Imports and certificates take a while: not on the loop.
                 make = await asyncio.to_thread(_client_factory, self.is_public, self._app)
-                self._clients[loop] = (make(), make())
+                self._clients[loop] = (make(pinned=False), make(pinned=True))
             return self._clients[loop]
 
     async def close(self) -> None:
@@ -329,7 +310,8 @@ class Transport:
             await client.aclose()
 
 
-def _client_factory(is_public: bool, app: Any) -> Callable[[], httpx.AsyncClient]:
+def _client_factory(is_public: bool, app: Any) -> Callable[..., httpx.AsyncClient]:
+    """Return a maker of clients; what takes a while is done here."""
     import httpx
 
     verify = httpx.create_ssl_context()
@@ -338,13 +320,30 @@ def _client_factory(is_public: bool, app: Any) -> Callable[[], httpx.AsyncClient
         "timeout": httpx.Timeout(_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT),
         "follow_redirects": False,
     }
-    if app is not None:
-        return lambda: httpx.AsyncClient(transport=httpx.ASGITransport(app=app), **options)
     limits = httpx.Limits(
         max_connections=100, max_keepalive_connections=20, keepalive_expiry=_KEEP_ALIVE
     )
-    # A proxy of the environment is for the network, not for this machine.
-    return lambda: httpx.AsyncClient(limits=limits, verify=verify, trust_env=is_public, **options)
+
+    class Pinned(httpx.AsyncHTTPTransport):
+        """Connects to the address that was checked: a name may lead elsewhere a moment later."""
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            host = request.url.host
+            address = await resolve_public(host, request.url.port or 443)
+            request.url = request.url.copy_with(host=address)
+            request.extensions = {**request.extensions, "sni_hostname": host}
+            return await super().handle_async_request(request)
+
+    def make(*, pinned: bool) -> httpx.AsyncClient:
+        if app is not None:
+            return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), **options)
+        # Behind a proxy it is the proxy that resolves names.
+        if pinned and is_public and not getproxies():
+            return httpx.AsyncClient(transport=Pinned(verify=verify, limits=limits), **options)
+        # A proxy of the environment is for the network, not for this machine.
+        return httpx.AsyncClient(limits=limits, verify=verify, trust_env=is_public, **options)
+
+    return make
 
 
 def _raise_for_download(response: httpx.Response) -> None:

@@ -381,7 +381,7 @@ def test_what_a_request_shows():
     assert (request.aspect_ratio, request.output_resolution) == ("3:4", "2k")
     assert (request.title, _request("", "topaz-upscale-image", 1).title) == (
         "a fox",
-        "upscale image cat0",
+        "upscale image: cat0",
     )
     assert (_request().aspect_ratio, _request().output_resolution) == (None, None)
 

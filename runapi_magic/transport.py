@@ -160,8 +160,8 @@ class Transport:
         from tenacity import AsyncRetrying, retry_if_exception
 
         url = self.same_origin(path)
-        key = self.access.require_key().reveal()
-        headers = {"Authorization": f"Bearer {key}"}
+        self.access.require_key()
+        headers = {}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if idempotency_key:
@@ -179,7 +179,7 @@ class Transport:
             async for attempt in attempts:
                 with attempt:
                     try:
-                        answer = await self._once(method, url, headers, body, key)
+                        answer = await self._once(method, url, headers, body)
                         if read is not None:
                             read(answer)
                     except RunAPIError as error:
@@ -192,13 +192,15 @@ class Transport:
         return answer
 
     async def _once(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, key: str
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> Answer:
         import httpx
 
         client, _ = await self._open()
         try:
-            response = await client.request(method, url, headers=dict(headers), content=body)
+            response = await client.request(
+                method, url, headers=dict(headers), content=body, auth=self._authorize
+            )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise ConnectionFailedError(
                 f"{self.access.base_url} cannot be reached ({_name(error)})."
@@ -210,14 +212,24 @@ class Transport:
             ) from None
         answer = Answer(
             response.status_code,
-            {name.lower(): value.replace(key, "…") for name, value in response.headers.items()},
-            response.content[:_LARGEST_ANSWER].replace(key.encode(), "…".encode()),
+            {name.lower(): self._without_key(value) for name, value in response.headers.items()},
+            self._without_key(response.content[:_LARGEST_ANSWER].decode("latin-1")).encode(
+                "latin-1"
+            ),
         )
         if answer.status_code in _REDIRECT or answer.status_code >= _ERROR:
             raise error_from_response(
                 answer.status_code, answer.headers, answer.body, retry_after=answer.retry_after
             )
         return answer
+
+    def _authorize(self, request: httpx.Request) -> httpx.Request:
+        """Put the key into a request. No variable holds it: a traceback may show those."""
+        request.headers["Authorization"] = f"Bearer {self.access.key.reveal()}"
+        return request
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self.access.key.reveal(), "...")
 
     def same_origin(self, path: str) -> str:
         """Return the full address of a path, or of an address on the configured origin.
@@ -314,7 +326,7 @@ def _client_factory(is_public: bool, app: Any) -> Callable[..., httpx.AsyncClien
     """Return a maker of clients; what takes a while is done here."""
     import httpx
 
-    verify = httpx.create_ssl_context()
+    verify = httpx.create_ssl_context() if app is None else False
     options: dict[str, Any] = {
         "headers": {"User-Agent": USER_AGENT, "Accept": "*/*"},
         "timeout": httpx.Timeout(_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT),
@@ -325,7 +337,10 @@ def _client_factory(is_public: bool, app: Any) -> Callable[..., httpx.AsyncClien
     )
 
     class Pinned(httpx.AsyncHTTPTransport):
-        """Connects to the address that was checked: a name may lead elsewhere a moment later."""
+        """Connects to the address that was checked: a name may lead elsewhere a moment later.
+
+        The pool knows such connections by their address, so none is kept for another name.
+        """
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             host = request.url.host
@@ -339,7 +354,8 @@ def _client_factory(is_public: bool, app: Any) -> Callable[..., httpx.AsyncClien
             return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), **options)
         # Behind a proxy it is the proxy that resolves names.
         if pinned and is_public and not getproxies():
-            return httpx.AsyncClient(transport=Pinned(verify=verify, limits=limits), **options)
+            unkept = httpx.Limits(max_connections=100, max_keepalive_connections=0)
+            return httpx.AsyncClient(transport=Pinned(verify=verify, limits=unkept), **options)
         # A proxy of the environment is for the network, not for this machine.
         return httpx.AsyncClient(limits=limits, verify=verify, trust_env=is_public, **options)
 

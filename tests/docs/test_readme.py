@@ -68,7 +68,7 @@ def test_the_simulator_is_a_server():
 
 
 def test_pip_installs_the_package(tmp_path):
-    """``pip install .`` builds a wheel with the package, its type marker and the simulator in it."""
+    """``pip install .`` builds a wheel with the package, its type marker and the simulator."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     subprocess.run(
         [*command, "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)], check=True

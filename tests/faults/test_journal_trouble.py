@@ -1,0 +1,215 @@
+"""A journal that cannot be used: pictures are made all the same, and the user is told."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+import pytest
+
+from runapi_magic.journal import Journal
+from runapi_magic.session import Session
+from runapi_magic.settings import Settings
+from tests.conftest import KEY
+from tests.faults.quick import quick_simulators
+
+OFF = "cannot be found again after a restart"
+SET_ASIDE = "The journal was damaged"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A simulator with tiny pictures."""
+    with quick_simulators(1) as (server,):
+        yield server
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The path of the data folder, which is not made yet."""
+    return tmp_path / "journal folder"
+
+
+@pytest.fixture
+def make(server, tmp_path):
+    """Make a picture in a kernel of its own; return it with the notices, as the user sees them."""
+
+    def run(data, prompt, *, before=lambda _: None, count=1):
+        async def main():
+            settings = Settings(
+                base_url=server.url, api_key=KEY, image_dir=str(tmp_path / "pictures"), timeout=30
+            )
+            session = Session(settings, Journal(data))
+            try:
+                before(session)
+                generation = session.generate(prompt, count=count)
+                async with asyncio.timeout(30):
+                    await generation
+                return generation, session.notices
+            finally:
+                session.journal.close()
+                await session.service().client.transport.close()
+
+        return asyncio.run(main())
+
+    return run
+
+
+def _tasks(server, prompt):
+    return len(server.bodies(prompt))
+
+
+def _integrity(path):
+    connection = sqlite3.connect(path)
+    found = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    connection.close()
+    return found
+
+
+class _Full:
+    """A connection to a disk that is full: from the nth statement that writes on, each fails."""
+
+    def __init__(self, real, left):
+        self._real = real
+        self._left = left
+
+    def _write(self, statement):
+        if statement.lstrip().upper().startswith(("INSERT", "UPDATE")):
+            self._left -= 1
+            if self._left < 0:
+                raise sqlite3.OperationalError("database or disk is full")
+
+    def execute(self, statement, *values):
+        self._write(statement)
+        return self._real.execute(statement, *values)
+
+    def executemany(self, statement, *values):
+        self._write(statement)
+        return self._real.executemany(statement, *values)
+
+    def __enter__(self):
+        return self._real.__enter__()
+
+    def __exit__(self, *error):
+        return self._real.__exit__(*error)
+
+    def close(self):
+        self._real.close()
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_full_disk(server, make, data, written):
+    """A disk that is full from any write on: the picture comes, once, and the user is told."""
+    prompt = f"full after {written}"
+
+    def fill(session):
+        session.journal.unfinished()
+        session.journal._connection = _Full(session.journal._connection, written)
+
+    generation, notices = make(data, prompt, before=fill)
+    assert generation.image.pil().size == generation.image.size
+    assert _tasks(server, prompt) == 1
+    assert [notice for notice in notices if OFF in notice and "disk is full" in notice]
+    assert len(notices) == 1
+    assert _integrity(data / "journal.sqlite") == "ok"
+
+
+def test_no_room_for_the_file(server, make, data, monkeypatch):
+    """A disk on which not even the empty journal fits: the picture comes, and the user is told."""
+
+    def refuse(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("runapi_magic.owners.Owners.register", refuse)
+    generation, notices = make(data, "no room")
+    assert generation.image.path.is_file()
+    assert [OFF in notice for notice in notices] == [True]
+    assert "No space left on device" in notices[0]
+
+
+def test_folder_that_cannot_be_written(server, make, data):
+    """A file where the data folder should be: the picture comes, and the user is told."""
+    data.write_text("a file")
+    generation, notices = make(data, "no folder")
+    assert generation.image.path.is_file()
+    assert [OFF in notice for notice in notices] == [True]
+    assert data.read_text() == "a file"
+
+
+def test_folder_in_place_of_the_file(server, make, data):
+    """A folder where the journal should be: the picture comes, and the user is told."""
+    (data / "journal.sqlite").mkdir(parents=True)
+    generation, notices = make(data, "folder for a file")
+    assert generation.image.path.is_file()
+    assert [OFF in notice for notice in notices] == [True]
+
+
+def test_several_pictures_without_a_journal(server, make, data):
+    """Without a journal, three pictures are three tasks."""
+    data.write_text("a file")
+    generation, _ = make(data, "three without", count=3)
+    assert len({image.path for image in generation.images}) == 3
+    assert _tasks(server, "three without") == 3
+
+
+def test_two_cells_without_a_journal(server, make, data):
+    """Without a journal nothing is reused, and no picture is written over."""
+    data.write_text("a file")
+    first, _ = make(data, "twice without")
+    second, _ = make(data, "twice without")
+    assert first.image.path != second.image.path
+    assert first.image.path.is_file()
+
+
+DAMAGE = {
+    "text": lambda _: b"this is no database" * 200,
+    "wrong header": lambda content: b"\0" * 100 + content[100:],
+    "header only": lambda content: content[:50],
+    "cut off": lambda content: content[: len(content) // 2],
+    "pages overwritten": lambda content: content[:4096] + b"\xa5" * (len(content) - 4096),
+    "first page overwritten": lambda content: content[:100] + b"\xa5" * 3996 + content[4096:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_file(server, make, data, damage):
+    """A damaged journal is set aside whole, a new one begun, and the user is told where."""
+    make(data, "before the damage")
+    path = data / "journal.sqlite"
+    content = damage(path.read_bytes())
+    path.write_bytes(content)
+    generation, notices = make(data, "after the damage")
+    (aside,) = data.glob("journal.sqlite.damaged-*")
+    assert generation.image.path.is_file()
+    assert len(aside.read_bytes()) == len(content)
+    assert aside.read_bytes()[100:] == content[100:]  # before it, SQLite counts its visits
+    assert [SET_ASIDE in notice and str(aside) in notice for notice in notices] == [True]
+    assert _integrity(path) == "ok"
+    again, notices = make(data, "after the damage")
+    assert again.image.reused
+    assert notices == []
+
+
+def test_damaged_twice(server, make, data):
+    """A second damaged journal does not replace the first one that was set aside."""
+    data.mkdir()
+    for text in (b"first " * 1000, b"second " * 1000):
+        (data / "journal.sqlite").write_bytes(text)
+        make(data, f"damage {text[:6]}")
+    asides = sorted(data.glob("journal.sqlite.damaged-*"))
+    assert sorted(path.read_bytes()[:6] for path in asides) == [b"first ", b"second"]
+
+
+def test_journal_of_a_later_version(server, make, data):
+    """A journal that a later version wrote is left as it is, used or not."""
+    make(data, "before the upgrade")
+    path = data / "journal.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    generation, _ = make(data, "after the downgrade")
+    assert generation.image.path.is_file()
+    assert list(data.glob("journal.sqlite.damaged-*")) == []
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (99,)
+    connection.close()

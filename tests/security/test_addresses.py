@@ -1,0 +1,437 @@
+"""Addresses that a service names: what is fetched, what is refused, and who is shown the key."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from itertools import pairwise
+
+import httpcore
+import httpx
+import pytest
+from httpcore._backends.auto import AutoBackend
+
+from runapi_magic.client import Attempt, Client
+from runapi_magic.errors import APIError, DownloadError, RunAPIError, UnsafeURLError
+from tests.conftest import KEY
+from tests.security.conftest import PUBLIC, SERVICE, named
+
+GOOD = "https://files.example/a.png"
+LOCAL = "http://127.0.0.1:8000"
+
+
+@pytest.fixture
+def fetch(run, tmp_path):
+    """Download an address; return the kind of picture, or the error."""
+
+    def call(url, base_url=SERVICE, most=128):
+        async def body(transport):
+            return await Client(transport).download(url, tmp_path / "part", max_megabytes=most)
+
+        return run(body, base_url)
+
+    return call
+
+
+@pytest.fixture
+def served(network, picture):
+    """Every address answers with a picture, so that only a refusal keeps it from coming."""
+
+    class Everything(dict):
+        def get(self, _url, _default=None):
+            return httpx.Response(200, content=picture())
+
+    network.answers = Everything()
+    return network
+
+
+def test_a_good_address_is_fetched(served, fetch):
+    """A picture on a public host is fetched over https, without the key."""
+    assert fetch(GOOD) == "png"
+    assert served.with_key() == []
+
+
+REFUSED = {
+    "plain http": "http://files.example/a.png",
+    "plain http to this machine": "http://127.0.0.1/a.png",
+    "plain http to localhost": "http://localhost/a.png",
+    "ftp": "ftp://files.example/a.png",
+    "file": "file:///etc/passwd",
+    "data": "data:image/png;base64,AAAA",
+    "javascript": "javascript:alert(1)",
+    "gopher": "gopher://files.example/",
+    "no scheme": "//files.example/a.png",
+    "no host": "https:///a.png",
+    "relative": "/a.png",
+    "nothing": "",
+    "user": "https://user@files.example/a.png",
+    "user and password": "https://user:password@files.example/a.png",
+    "empty user": "https://:password@files.example/a.png",
+    "backslash": "https://files.example\\@127.0.0.1/a.png",
+    "bad port": "https://files.example:port/a.png",
+    "port out of range": "https://files.example:99999/a.png",
+    "bracket": "https://[::1/a.png",
+    "control character": "https://files.example/\x00",
+    "line feed": "https://files.example/\n",
+    "blank in the host": "https://files. example/",
+    "a label too long": f"https://{'a' * 64}.example/",
+    "an empty label": "https://files..example/",
+    "loopback": "https://127.0.0.1/a.png",
+    "loopback, another": "https://127.8.9.10/a.png",
+    "loopback, short": "https://127.1/a.png",
+    "loopback, decimal": "https://2130706433/a.png",
+    "loopback, hex": "https://0x7f000001/a.png",
+    "loopback, dotted hex": "https://0x7f.0.0.1/a.png",
+    "loopback, octal": "https://0177.0.0.1/a.png",
+    "loopback, long octal": "https://017700000001/a.png",
+    "loopback, wide digits": "https://\uff11\uff12\uff17.\uff10.\uff10.\uff11/a.png",
+    "loopback, trailing dot": "https://127.0.0.1./a.png",
+    "nowhere": "https://0.0.0.0/a.png",
+    "nowhere, short": "https://0/a.png",
+    "private 10": "https://10.0.0.1/a.png",
+    "private 172": "https://172.16.0.1/a.png",
+    "private 192": "https://192.168.1.1/a.png",
+    "carrier": "https://100.64.0.1/a.png",
+    "link-local": "https://169.254.10.10/a.png",
+    "metadata": "https://169.254.169.254/latest/meta-data/",
+    "metadata, decimal": "https://2852039166/",
+    "broadcast": "https://255.255.255.255/",
+    "multicast": "https://224.0.0.1/",
+    "reserved": "https://240.0.0.1/",
+    "documentation": "https://192.0.2.1/",
+    "IPv6 loopback": "https://[::1]/a.png",
+    "IPv6 nowhere": "https://[::]/a.png",
+    "IPv6 loopback, long": "https://[0:0:0:0:0:0:0:1]/a.png",
+    "IPv6 link-local": "https://[fe80::1]/a.png",
+    "IPv6 link-local with a zone": "https://[fe80::1%25lo]/a.png",
+    "IPv6 unique local": "https://[fd00::1]/a.png",
+    "IPv6 site local": "https://[fec0::1]/a.png",
+    "IPv6 multicast": "https://[ff02::1]/a.png",
+    "IPv6 metadata": "https://[fd00:ec2::254]/a.png",
+    "IPv4-mapped loopback": "https://[::ffff:127.0.0.1]/a.png",
+    "IPv4-mapped private": "https://[::ffff:10.0.0.1]/a.png",
+    "IPv4-mapped, hex": "https://[::ffff:7f00:1]/a.png",
+    "IPv4-compatible loopback": "https://[::127.0.0.1]/a.png",
+    "6to4 of a private one": "https://[2002:0a00:0001::1]/a.png",
+    "NAT64 of a private one": "https://[64:ff9b::10.0.0.1]/a.png",
+    "Teredo": "https://[2001:0:4136:e378:8000:63bf:3fff:fdd2]/a.png",
+}
+
+
+@pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED)
+def test_refused_where_the_service_is_public(served, fetch, url):
+    """A public service cannot make this machine fetch that: nothing leaves."""
+    error = fetch(url)
+    assert isinstance(error, UnsafeURLError | DownloadError), repr(error)
+    assert served.asked == []
+
+
+RESOLVED = {
+    "loopback": ["127.0.0.1"],
+    "private": ["10.1.2.3"],
+    "link-local": ["169.254.169.254"],
+    "IPv6 loopback": ["::1"],
+    "IPv6 unique local": ["fd12::1"],
+    "IPv4-mapped": ["::ffff:192.168.0.1"],
+    "public first, then private": [PUBLIC, "10.0.0.1"],
+    "private first, then public": ["10.0.0.1", PUBLIC],
+    "public, and IPv6 loopback": [PUBLIC, "::1"],
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("addresses", RESOLVED.values(), ids=RESOLVED)
+def test_names_that_lead_inside_are_refused(served, names, fetch, addresses):
+    """A name of which any address is private is refused, whatever the others are."""
+    names["evil.example"] = addresses
+    error = fetch("https://evil.example/a.png")
+    assert isinstance(error, UnsafeURLError | DownloadError), repr(error)
+    assert served.asked == []
+
+
+@pytest.mark.parametrize("address", [PUBLIC, "2606:2800:220:1::1", "64:ff9b::5db8:d822"])
+def test_names_that_lead_outside_are_fetched(served, names, fetch, address):
+    """A name of a public address is fetched: IPv4, IPv6, or IPv4 through an IPv6-only network."""
+    names["cdn.example"] = [address]
+    assert fetch("https://cdn.example/a.png") == "png"
+
+
+def test_an_unknown_name_says_so(served, fetch):
+    """A host that nobody knows is a download that failed, and the task stays."""
+    error = fetch("https://nobody.example/a.png")
+    assert isinstance(error, DownloadError)
+    assert "nobody.example" in error.what
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("127.0.0.1:8001", True),
+        ("localhost:9000", True),
+        ("[::1]:9000", True),
+        ("simulator.localhost", True),
+        ("10.0.0.1", False),
+        ("192.168.1.1:8000", False),
+        ("169.254.169.254", False),
+        ("files.example", False),
+        ("127.0.0.1.files.example", False),
+        ("localhost.files.example", False),
+        ("2130706433", False),
+    ],
+)
+def test_plain_http_stays_on_this_machine(served, fetch, host, allowed):
+    """A service on this machine may serve pictures over http from here, and from nowhere else."""
+    found = fetch(f"http://{host}/a.png", LOCAL)
+    assert (found == "png") is allowed
+    assert isinstance(found, str | UnsafeURLError)
+    assert len(served.asked) == int(allowed)
+
+
+# Redirects
+
+
+def _chain(network, picture, *urls):
+    """Let each address lead to the next, and the last one be the picture."""
+    for url, following in pairwise(urls):
+        network.answers[url] = httpx.Response(302, headers={"location": following})
+    network.answers[urls[-1]] = httpx.Response(200, content=picture())
+
+
+def _steps(count):
+    return [f"https://files.example/{number}" for number in range(count + 1)]
+
+
+@pytest.mark.parametrize(("redirects", "comes"), [(1, True), (2, True), (3, True), (4, False)])
+def test_three_redirects_are_followed(network, fetch, picture, redirects, comes):
+    """A picture's address may lead on three times and not four times."""
+    _chain(network, picture, *_steps(redirects))
+    found = fetch(_steps(0)[0])
+    assert (found == "png") is comes
+    assert isinstance(found, str | DownloadError)
+    assert len(network.asked) <= 4
+    assert network.with_key() == []
+
+
+def test_a_circle_ends(network, fetch, picture):
+    """An address that leads back to itself ends in an error after four requests."""
+    network.answers[GOOD] = httpx.Response(302, headers={"location": GOOD})
+    assert isinstance(fetch(GOOD), DownloadError)
+    assert len(network.asked) == 4
+
+
+@pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("at", [1, 3])
+def test_every_redirect_is_checked(network, fetch, picture, url, at):
+    """An address that would be refused is refused after a good one, too."""
+    urls = _steps(at)
+    _chain(network, picture, *urls[:-1], urls[at])
+    last = urls[at - 1]
+    network.answers[last] = httpx.Response(302, headers=[(b"location", url.encode())])
+    asked = {*urls}
+    found = fetch(urls[0])
+    assert isinstance(found, RunAPIError), repr(found)
+    outside = {str(named(request)) for request in network.asked} - asked
+    assert {httpx.URL(address).host for address in outside} <= {"files.example"}
+
+
+def test_a_redirect_to_a_relative_address(network, fetch, picture):
+    """A redirect may name a path alone: it is on the same host, over https."""
+    network.answers[GOOD] = httpx.Response(302, headers={"location": "../b.png"})
+    network.answers["https://files.example/b.png"] = httpx.Response(200, content=picture())
+    assert fetch(GOOD) == "png"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_without_an_address(network, fetch, status):
+    """A redirect to nowhere ends in an error of ours."""
+    network.answers[GOOD] = httpx.Response(status)
+    assert isinstance(fetch(GOOD), RunAPIError)
+    assert len(network.asked) <= 4
+
+
+# A name that changes its mind
+
+
+def test_a_name_is_resolved_once(run, tmp_path, monkeypatch):
+    """A name that is public when checked and private when connected to is not connected to."""
+    answers = [[PUBLIC], ["127.0.0.1"], ["127.0.0.1"], ["127.0.0.1"]]
+    real = socket.getaddrinfo
+    tried = []
+
+    async def getaddrinfo(_loop, host, port, **_):
+        name = host.decode() if isinstance(host, bytes) else host
+        if name == "rebind.example":
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+                for address in answers.pop(0)
+            ]
+        return real(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+
+    async def connect(_loop, _factory, host=None, port=None, **_):
+        tried.append(host)
+        raise OSError("no connection leaves this test")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)
+
+    async def body(transport):
+        return await Client(transport).download(
+            "https://rebind.example/a.png", tmp_path / "part", max_megabytes=1
+        )
+
+    assert isinstance(run(body), RunAPIError)
+    assert set(tried) <= {PUBLIC}
+
+
+class _Store(httpcore.AsyncMockStream):
+    """A connection to a host of pictures; notes for whom its certificate is checked."""
+
+    def __init__(self, content, checked):
+        head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(content)}\r\n\r\n"
+        super().__init__([head.encode() + content] * 3)
+        self._checked = checked
+
+    async def start_tls(self, **more):
+        self._checked.append(more["server_hostname"])
+        return self
+
+
+def test_certificates_are_checked_by_name(names, run, tmp_path, picture, monkeypatch):
+    """Each name gets a connection of its own to its checked address, and its own certificate."""
+    hosts = ["one.example", "two.example", "one.example"]
+    names.update({host: [PUBLIC] for host in hosts})
+    connected, checked = [], []
+
+    async def connect(_backend, host, port, **_):
+        connected.append((host, port))
+        return _Store(picture(), checked)
+
+    monkeypatch.setattr(AutoBackend, "connect_tcp", connect)
+
+    async def body(transport):
+        for host in hosts:
+            await Client(transport).download(
+                f"https://{host}/a.png", tmp_path / "part", max_megabytes=1
+            )
+
+    assert run(body) is None
+    assert {address for address, _ in connected} <= {PUBLIC}
+    assert set(checked) == set(hosts)
+
+
+# The key
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("target", ["https://evil.example/x", "/other", "http://runapi.ai/x"])
+def test_no_redirect_is_followed_with_the_key(network, run, status, method, target):
+    """A redirect of a request with the key is an error, wherever it leads."""
+    url = f"{SERVICE}/api/v1/x"
+    network.answers[url] = httpx.Response(status, headers={"location": target})
+    body = b"{}" if method == "POST" else None
+    error = run(lambda transport: transport.request(method, "/api/v1/x", body=body))
+    assert isinstance(error, APIError)
+    assert [str(named(request)) for request in network.asked] == [url]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://evil.example/x",
+        "http://runapi.ai/x",
+        "https://runapi.ai:8443/x",
+        "https://runapi.ai.evil.example/x",
+        "https://runapi.ai@evil.example/x",
+        "https://evil.example\\@runapi.ai/x",
+        "//evil.example/x",
+        "\\\\evil.example\\x",
+        "https:evil.example",
+        "https://runapi.ai\x00.evil.example/",
+        "https://[/x",
+        "ftp://runapi.ai/x",
+        "https://",
+        "https://runapi.ai:port/x",
+    ],
+)
+def test_the_key_goes_to_one_origin(network, run, address):
+    """Wherever an address leads, the key goes to the configured origin or nowhere."""
+    run(lambda transport: transport.request("GET", address))
+    elsewhere = [
+        request for request in network.asked
+        if (request.url.scheme, request.url.host, request.url.port) != ("https", "runapi.ai", None)
+    ]  # fmt: skip
+    assert elsewhere == []
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["https://evil.example/api/v1/tasks/t", "//evil.example/t", "http://runapi.ai/t", "https://["],
+)
+def test_a_foreign_location_is_not_asked(network, run, location):
+    """The Location of a create on another origin is left out; the usual paths are asked."""
+    paths = ("/api/v1/gpt_image_2/text_to_image/{id}",)
+    create = f"{SERVICE}/api/v1/gpt_image_2/text_to_image"
+    network.answers[create] = httpx.Response(202, json={"id": "t"}, headers={"location": location})
+
+    async def body(transport):
+        attempt = Attempt("k", "namespaced", "/api/v1/gpt_image_2/text_to_image", b"{}", paths)
+        return await Client(transport).post(attempt)
+
+    created = run(body)
+    assert created.status_paths == ("/api/v1/gpt_image_2/text_to_image/t",)
+
+
+@pytest.mark.parametrize("url", ["https://store.example/put", f"{SERVICE}/put"])
+def test_an_upload_goes_without_the_key(network, names, run, url):
+    """The PUT has exactly the headers that were given out, and not the key."""
+    names["store.example"] = [PUBLIC]
+    network.answers[url] = httpx.Response(204)
+    run(lambda transport: transport.put(url, {"X-Token": "t"}, b"bytes"))
+    (request,) = network.asked
+    assert request.headers["x-token"] == "t"
+    assert network.with_key() == []
+
+
+@pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED)
+def test_uploads_obey_the_same_rules(served, run, url):
+    """A public service cannot make this machine send a picture into a private network."""
+    error = run(lambda transport: transport.put(url, {}, b"bytes"))
+    assert isinstance(error, RunAPIError), repr(error)
+    assert served.asked == []
+
+
+def test_an_upload_is_not_redirected(network, run):
+    """A PUT that is answered with a redirect is an error; the bytes go nowhere else."""
+    network.answers[GOOD] = httpx.Response(307, headers={"location": "https://evil.example/"})
+    assert isinstance(run(lambda transport: transport.put(GOOD, {}, b"bytes")), RunAPIError)
+    assert len(network.asked) == 1
+
+
+def test_a_download_from_the_service_itself_goes_without_the_key(network, fetch, picture):
+    """A picture on the service's own origin is fetched without the key, too."""
+    network.answers[f"{SERVICE}/a.png"] = httpx.Response(200, content=picture())
+    assert fetch(f"{SERVICE}/a.png") == "png"
+    assert network.with_key() == []
+
+
+def test_the_key_in_any_answer_is_taken_out(network, run):
+    """A service that repeats the key in a header or a body: nobody sees it there."""
+    network.answers[f"{SERVICE}/x"] = httpx.Response(
+        200, text=f"the key is {KEY}", headers={"x-request-id": KEY, "location": f"/{KEY}"}
+    )
+    answer = run(lambda transport: transport.request("GET", "/x"))
+    assert KEY not in repr(answer)
+
+
+def test_a_cookie_is_not_kept(network, run):
+    """A service's cookie is not sent to the next request of another kind."""
+    network.answers[f"{SERVICE}/x"] = httpx.Response(200, headers={"set-cookie": "a=b"})
+    network.answers[GOOD] = httpx.Response(204)
+
+    async def body(transport):
+        await transport.request("GET", "/x")
+        await transport.put(GOOD, {}, b"")
+
+    run(body)
+    assert "cookie" not in network.asked[-1].headers

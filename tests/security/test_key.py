@@ -1,0 +1,205 @@
+"""The key, end to end: in one header to one origin, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import logging
+import pickle
+import pprint
+import traceback
+
+import httpx
+import pytest
+
+from runapi_magic.errors import RunAPIError
+from runapi_magic.journal import Journal
+from runapi_magic.service import remote_service
+from runapi_magic.session import Session
+from runapi_magic.settings import Access, Secret, Settings, resolve_access, save_key
+from tests.conftest import KEY
+from tests.security.conftest import SERVICE
+
+CREATE = f"{SERVICE}/api/v1/gpt_image_2/text_to_image"
+FILE = "https://files.example/a.png"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Short pauses."""
+    monkeypatch.setattr("runapi_magic.transport._FIRST_BACKOFF", 0.001)
+    monkeypatch.setattr("runapi_magic.shelf._FIRST_PAUSE", 0.001)
+    for name in ("_FIRST_LOOK", "_SHORTEST", "_LONGEST"):
+        monkeypatch.setattr(f"runapi_magic.polling.{name}", 0.0)
+
+
+@pytest.fixture
+def ask(network, quick, tmp_path):
+    """Ask for one picture with a key; return the session and the request, ended."""
+
+    def call():
+        async def main():
+            session = Session(Settings(api_key=KEY, timeout=5), Journal(tmp_path / "data"))
+            try:
+                generation = session.generate("a fox")
+                await generation.ended()
+                return session, generation
+            finally:
+                session.journal.close()
+                await session.service().client.transport.close()
+
+        return asyncio.run(main())
+
+    return call
+
+
+@pytest.fixture
+def answering(network, picture):
+    """A service that makes a picture."""
+    done = {"status": "completed", "images": [{"url": FILE}]}
+    network.answers[CREATE] = httpx.Response(200, json={"id": "t", "status": "pending"})
+    network.answers[f"{CREATE}/t"] = httpx.Response(200, json=done)
+    network.answers[FILE] = httpx.Response(200, content=picture())
+    return network
+
+
+def test_who_is_shown_the_key(answering, ask):
+    """Of a whole request, the create and the looks are shown the key, in one header each."""
+    _, generation = ask()
+    assert generation.image.path.is_file()
+    assert answering.with_key() == [CREATE, f"{CREATE}/t"]
+    for request in answering.asked[:2]:
+        holding = [name for name, value in request.headers.items() if KEY in value]
+        assert holding == ["authorization"]
+        assert KEY not in str(request.url) + request.content.decode()
+
+
+def test_the_log_has_no_key(answering, ask, caplog):
+    """At the level DEBUG of every library, the log has no key."""
+    with caplog.at_level(logging.DEBUG):
+        ask()
+    assert KEY not in caplog.text
+
+
+REFUSALS = {
+    "error": lambda request: httpx.Response(401, json={"error": _authorization(request)}),
+    "header": lambda request: httpx.Response(
+        401, headers={"x-request-id": _authorization(request)}
+    ),
+    "task id": lambda request: httpx.Response(200, json={"id": _authorization(request)}),
+    "location": lambda _: httpx.Response(302, headers={"location": f"/{KEY}"}),
+    "failure": lambda request: httpx.Response(
+        200, json={"id": "t", "status": "failed", "error": _authorization(request)}
+    ),
+    "no JSON": lambda request: httpx.Response(200, text=_authorization(request)),
+    "page": lambda request: httpx.Response(500, html=f"<title>{_authorization(request)}</title>"),
+    "lost": lambda request: (_ for _ in ()).throw(httpx.ReadError(_authorization(request))),
+    "nobody": lambda request: (_ for _ in ()).throw(httpx.ConnectError(_authorization(request))),
+}
+
+
+def _authorization(request):
+    return request.headers["authorization"]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_a_service_that_repeats_the_key(network, ask, tmp_path, caplog, refusal):
+    """Whatever a service does with the key, no error, no log and no file has it."""
+    network.answers[CREATE] = refusal
+    with caplog.at_level(logging.DEBUG, "runapi_magic"):
+        session, generation = ask()
+    assert generation.errors
+    shown = [*generation.errors, session, generation, *session.notices, session.settings]
+    shown += [part for error in generation.errors for part in error.parts]
+    shown += [vars(error) for error in generation.errors]
+    assert KEY not in pprint.pformat([shown, [str(one) for one in shown]])
+    assert KEY not in caplog.text
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and _has_key(path)] == []
+
+
+@pytest.mark.parametrize("refusal", [REFUSALS["error"], REFUSALS["lost"], REFUSALS["no JSON"]])
+def test_a_traceback_with_variables_has_no_key(network, ask, refusal):
+    """A traceback that shows the variables of every frame shows no key."""
+    network.answers[CREATE] = refusal
+    _, generation = ask()
+    (error,) = generation.errors
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    assert KEY not in "".join(shown.format())
+
+
+def _has_key(path):
+    return KEY.encode() in path.read_bytes()
+
+
+HOLDERS = {
+    "secret": lambda access: access.key,
+    "access": lambda access: access,
+    "settings": lambda access: Settings(api_key=access.key),
+    "service": remote_service,
+    "transport": lambda access: remote_service(access).client.transport,
+    "client": lambda access: remote_service(access).client,
+}
+
+
+@pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
+def test_nothing_that_holds_the_key_shows_it(make):
+    """No repr, no str, no format and no listing of variables shows the key."""
+    held = make(Access(SERVICE, Secret(KEY), "test", "test"))
+    shown = [repr(held), str(held), f"{held}", f"{held!r:>10}", pprint.pformat(held)]
+    shown += [repr(getattr(held, "__dict__", {})), repr(getattr(held, "_trait_values", {}))]
+    assert KEY not in "".join(shown)
+
+
+@pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
+@pytest.mark.parametrize("write", [pickle.dumps, json.dumps])
+def test_nothing_that_holds_the_key_is_written(make, write):
+    """Neither pickle nor JSON takes what holds the key."""
+    held = make(Access(SERVICE, Secret(KEY), "test", "test"))
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)) as caught:
+        write(held)
+    assert KEY not in str(caught.value)
+
+
+def test_a_key_is_not_compared_by_accident():
+    """A key is equal to the same key alone, not to its text, and has no length to be told."""
+    assert Secret(KEY) == Secret(KEY)
+    assert Secret(KEY) != KEY
+    with pytest.raises(TypeError):
+        len(Secret(KEY))
+    assert KEY not in repr(copy.copy([Secret(KEY)]))
+
+
+@pytest.mark.parametrize(
+    "key", ["short-key", "a\nb", "a b", "schlüssel", f"{KEY}\r\nX-Other: 1", "\0"]
+)
+def test_what_is_no_key_is_not_sent(network, run, key):
+    """A key with blanks, line ends or letters that no header takes is refused, and not repeated."""
+    access = resolve_access(Settings(api_key=key, base_url=SERVICE), {})
+
+    async def body(transport):
+        transport.access = access
+        return await transport.request("GET", "/x")
+
+    found = run(body)
+    assert isinstance(found, RunAPIError)
+    sent = [request.headers.get("authorization") for request in network.asked]
+    assert sent in ([], [f"Bearer {key}"])
+    assert key not in str(found)
+
+
+@pytest.mark.parametrize("url", [f"https://{KEY}@runapi.ai", f"https://runapi.ai/{KEY}", KEY])
+def test_a_key_in_the_base_url_is_not_repeated(url):
+    """A key pasted where the address belongs is not in the error."""
+    with pytest.raises(RunAPIError) as caught:
+        resolve_access(Settings(api_key="x", base_url=url), {})
+    assert KEY not in str(caught.value)
+
+
+def test_a_key_file_that_cannot_be_written_is_not_repeated(tmp_path):
+    """An error about the key's file names the file and not the key."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunAPIError) as caught:
+        save_key(KEY, {"RUNAPI_CONFIG_DIR": str(tmp_path / "file"), "HOME": str(tmp_path)})
+    assert KEY not in str(caught.value)
+    assert "file" in str(caught.value)

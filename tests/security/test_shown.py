@@ -1,0 +1,254 @@
+"""What is shown: whatever stands in a prompt or comes from a service, it is text."""
+
+from __future__ import annotations
+
+import ast
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runapi_magic import display, errors, widgets
+from runapi_magic.errors import RunAPIError, error_from_response
+from runapi_magic.generation import Generation, Part, Slot, Step
+from runapi_magic.images import GeneratedImage, Preview
+from runapi_magic.polling import Expectation
+from runapi_magic.requests import ImageRequest, Source
+from tests.conftest import KEY
+
+EVIL = "<img src=x onerror=alert(1)>"
+WAYS_OUT = [
+    EVIL,
+    "</div></div><script>alert(1)</script>",
+    '"><svg onload=alert(1)>',
+    "' onmouseover='alert(1)",
+    "<!--",
+    "--><b>",
+    "&lt;img src=x&gt;",
+    "<style>*{display:none}</style>",
+    "<iframe src=javascript:alert(1)>",
+    "</code><a href='javascript:alert(1)'>x</a>",
+    "<table><td background='javascript:alert(1)'>",
+    "\0<\0img src=x>",
+]
+OUR_TAGS = {"div", "br", "code", "strong"}
+OUR_ATTRIBUTES = {"style", "role", "title", "aria-label", "aria-live"}
+
+
+class _Elements(HTMLParser):
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.tags = []
+        self.attributes = []
+        self.styles = []
+        self.text = ""
+        self.open = 0
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
+        self.styles += [value for name, value in attrs if name == "style"]
+        self.open += tag != "br"
+
+    def handle_endtag(self, _):
+        self.open -= 1
+
+    def handle_data(self, data):
+        self.text += data
+
+    def handle_comment(self, _):
+        self.tags.append("comment")
+
+    def handle_decl(self, _):
+        self.tags.append("declaration")
+
+
+def _read(bundle):
+    elements = _Elements()
+    elements.feed(bundle.data["text/html"])
+    elements.close()
+    return elements
+
+
+def _request(evil):
+    source = Source(evil, "digest", url=f"https://files.example/{evil}")
+    fields = {"aspect_ratio": evil, "output_resolution": evil}
+    return ImageRequest(evil, evil, fields, sources=(source,))
+
+
+def _image(evil):
+    return GeneratedImage(
+        id="id",
+        path=Path("/folder") / evil.replace("/", "").replace("\0", ""),
+        request=_request(evil),
+        width=8,
+        height=6,
+        task_id=evil,
+        digest="digest",
+        cost=0.06,
+        seconds=1.0,
+        created=1.0,
+        _preview=Preview(b"", "image/jpeg", 8, 6),
+    )
+
+
+def _slot(evil):
+    request = _request(evil)
+    part = Part("id", request, 1, Expectation(12.0))
+    part.task_id = evil
+    return Generation(request, [part]), Slot(part, 0)
+
+
+def _error(evil):
+    return RunAPIError(evil, charged=evil, todo=evil, task_id=evil, request_id=evil)
+
+
+def _placeholder(evil):
+    generation, slot = _slot(evil)
+    return display.placeholder_bundle(generation, slot, 1.0, 768)
+
+
+SHOWN = {
+    "caption": lambda evil: display.caption_bundle(_image(evil), [evil], evil),
+    "caption of a reused picture": lambda evil: display.caption_bundle(_reused(evil), [evil]),
+    "error": lambda evil: display.error_bundle(_error(evil)),
+    "placeholder": _placeholder,
+    "waiting caption": lambda evil: display.waiting_caption(_slot(evil)[1]),
+}
+
+
+def _reused(evil):
+    image = _image(evil)
+    image.reused = True
+    return image
+
+
+@pytest.mark.parametrize("evil", WAYS_OUT)
+@pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN)
+def test_everything_is_escaped(show, evil):
+    """Prompt, model, ratio, file, task id, error, note: no element comes of them."""
+    elements = _read(show(evil))
+    assert set(elements.tags) <= OUR_TAGS
+    assert set(elements.attributes) <= OUR_ATTRIBUTES
+    assert elements.open == 0
+
+
+@pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN)
+def test_it_is_shown_as_it_was_written(show):
+    """What is escaped is still there to be read."""
+    assert EVIL in _read(show(EVIL)).text
+
+
+@settings(deadline=None, database=None, derandomize=True, max_examples=200)
+@given(st.text(alphabet=st.sampled_from("<>&\"'/=! imgscriptx\n`\\-\0"), min_size=1, max_size=40))
+def test_no_text_becomes_an_element(text):
+    """No text at all, as a prompt or as an error, makes an element of its own."""
+    for show in SHOWN.values():
+        elements = _read(show(text))
+        assert set(elements.tags) <= OUR_TAGS
+        assert set(elements.attributes) <= OUR_ATTRIBUTES
+        assert elements.open == 0
+
+
+@pytest.mark.parametrize("evil", WAYS_OUT)
+def test_no_style_comes_from_outside(evil):
+    """A style holds nothing of a request: an odd ratio gives the usual box."""
+    plain = _read(_placeholder("plain")).styles
+    assert _read(_placeholder(evil)).styles == plain
+
+
+@pytest.mark.parametrize(
+    "ratio", ["1:1", "1e308:1", "nan:1", "0:0", "-1:1", "1:0", "inf:inf", "9:x"]
+)
+def test_any_ratio_gives_a_box(ratio):
+    """A ratio that is none, or absurd, gives a box of whole pixels within the longest side."""
+    width, height = display._box(ratio, 768)
+    assert 1 <= width <= 768
+    assert 1 <= height <= 768
+
+
+def test_steps_are_plain():
+    """The words for what is being done hold no markup."""
+    assert [step.value for step in Step if "<" in step.value] == []
+
+
+SHAPES = {
+    "error": lambda evil: json.dumps({"error": evil}).encode(),
+    "message": lambda evil: json.dumps({"error": {"code": evil, "message": evil}}).encode(),
+    "fields": lambda evil: json.dumps({"errors": {evil: [evil]}}).encode(),
+    "text": lambda evil: evil.encode(),
+    "title": lambda evil: f"<html><title>{evil}</title>".encode(),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("evil", WAYS_OUT)
+def test_a_service_s_words_are_escaped(shape, evil):
+    """An error of the service, in whatever shape, is text."""
+    headers = {"x-runapi-task-id": evil, "x-request-id": evil}
+    bundle = display.error_bundle(error_from_response(422, headers, shape(evil)))
+    elements = _read(bundle)
+    assert set(elements.tags) <= OUR_TAGS
+    assert elements.open == 0
+
+
+TERMINAL = ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\b\b\b", "\r", "\x1b]8;;http://evil\x1b\\x"]
+
+
+@pytest.mark.parametrize("evil", TERMINAL)
+@pytest.mark.parametrize("shape", [SHAPES["error"], SHAPES["message"], SHAPES["text"]])
+def test_a_service_s_words_do_not_steer_a_terminal(shape, evil):
+    """Control characters of a service's error are not shown: a terminal would obey them."""
+    headers = {"x-runapi-task-id": f"t{evil}", "x-request-id": f"r{evil}"}
+    text = str(error_from_response(422, headers, shape(f"before{evil}after")))
+    assert [char for char in text if not char.isprintable() and char != "\n"] == []
+    assert "before" in text
+
+
+def test_an_error_is_bounded():
+    """A service's error of a megabyte is a few lines, in every part."""
+    huge = "x" * 1_000_000
+    headers = {"x-runapi-task-id": huge, "x-request-id": huge}
+    for shape in SHAPES.values():
+        assert len(str(error_from_response(500, headers, shape(huge)))) < 2000
+
+
+def test_reprs_hold_no_markup_for_a_page():
+    """A picture and a Generation show themselves as text and as a picture, never as HTML."""
+    image = _image(EVIL)
+    data, _ = image._repr_mimebundle_()
+    assert set(data) == {"image/jpeg", "text/plain"}
+    for value in (image, _slot(EVIL)[0], _error(EVIL)):
+        assert not any(hasattr(value, f"_repr_{kind}_") for kind in ("html", "javascript", "svg"))
+
+
+def test_no_class_has_an_html_repr():
+    """No error class brings an HTML form of its own."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert [kind for kind in kinds if hasattr(kind, "_repr_html_")] == []
+
+
+def test_the_widgets_hold_no_html():
+    """Labels, hints and messages of the widgets show text: none of them takes HTML."""
+    names = {"HTML", "HTMLMath", "description_allow_html"}
+    used = {
+        part
+        for path in Path(widgets.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for part in (getattr(node, "attr", ""), getattr(node, "id", ""), getattr(node, "arg", ""))
+    }
+    assert used & names == set()
+
+
+def test_the_key_is_in_no_bundle():
+    """An error that carries the settings' key shows only its end."""
+    from runapi_magic.settings import Access, Secret
+
+    access = Access("https://runapi.ai", Secret(KEY), "x", "y")
+    bundle = display.error_bundle(RunAPIError(f"{access}", charged=f"{access.key!r}", todo="x"))
+    assert KEY not in json.dumps(bundle.data)
+    assert SimpleNamespace(key=access.key).__repr__().count(KEY) == 0

@@ -2,7 +2,7 @@
 
 Durations are taken as log-normal. The next look is spaced by the hazard h, the rate at which a
 task that is not finished yet is finishing: sqrt(2 L / h), where L is the delay in seconds that
-one look is worth. See "Polling" in the documentation of the design for the figures.
+one look is worth.
 """
 
 from __future__ import annotations

@@ -46,12 +46,13 @@ def test_every_cell_runs(home, simulator_server, monkeypatch):
 
 def test_commands_are_the_known_ones():
     """Every command line of the README is one that a test below, or CI itself, runs."""
-    known = {f"make {target}" for target in ("demo", "lab", "test", "check")}
+    targets = ("demo", "lab", "test", "check", "kill-test N=200")
+    known = {f"make {target}" for target in targets}
     server = "python -m runapi_magic.simulator --port 0 --speed 20"
     assert set(COMMAND_LINES) == known | {"pip install .", server}
 
 
-@pytest.mark.parametrize("target", [*MAKE_TARGETS, "notebooks", "screenshots"])
+@pytest.mark.parametrize("target", [*MAKE_TARGETS, "notebooks", "screenshots", "bench"])
 def test_make_targets_exist(target):
     """Every make target that the README names exists and knows what it would do."""
     run = subprocess.run(
@@ -101,3 +102,13 @@ def test_commands_are_documented():
 def test_linked_files_exist(name):
     """Every file of the project that the README links to is there."""
     assert (ROOT / name).is_file()
+
+
+def test_modules_are_documented():
+    """The README's table of modules names each module of the package, and no other."""
+    table = README.split("| module | job |")[1].split("\n\n")[0]
+    cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("|")]
+    named = set(re.findall(r"`(\w+)`", " ".join(cells)))
+    package = ROOT / "runapi_magic"
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    assert named == modules | {"widgets", "simulator"}

@@ -113,6 +113,7 @@ class Client:
         source_urls: tuple[str, ...] = (),
         mask_url: str | None = None,
         budget: float = 120.0,
+        stopping: asyncio.Event | None = None,
     ) -> Created:
         """Create one task of a request.
 
@@ -123,6 +124,7 @@ class Client:
             source_urls: The sources' addresses.
             mask_url: The mask's address.
             budget: Seconds for one attempt with its repeats.
+            stopping: Once it is set, nothing more is sent.
 
         Raises:
             RunAPIError: The service refused, or no answer came.
@@ -136,19 +138,23 @@ class Client:
             attempt = _attempt(service, action, family, body)
             await before(attempt)
             try:
-                created = await self.post(attempt, budget=budget)
+                created = await self.post(attempt, budget=budget, stopping=stopping)
             except NotFoundError as error:
                 # Only "no such route" is certain to have created nothing.
                 if error.status_code not in _NO_SUCH_ROUTE or error.task_id or error.doubtful:
                     raise
                 refused = refused or error
+                if stopping is not None and stopping.is_set():
+                    break
                 continue
             self.families[service, action] = family
             return created
         assert refused is not None
         raise refused
 
-    async def post(self, attempt: Attempt, *, budget: float = 120.0) -> Created:
+    async def post(
+        self, attempt: Attempt, *, budget: float = 120.0, stopping: asyncio.Event | None = None
+    ) -> Created:
         """Send an attempt, or send it once more: the same task, never a second one.
 
         Raises:
@@ -161,6 +167,7 @@ class Client:
             idempotency_key=attempt.idempotency_key,
             paid=True,
             budget=budget,
+            stopping=stopping,
             read=_created_task,
         )
         task = _created_task(answer)

@@ -26,6 +26,7 @@ Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 class Step(Enum):
     """What is being done for a part, in the words that a user reads."""
 
+    PREPARING = "Preparing the request"
     SOURCE = "Waiting for the source picture"
     SENDING = "Sending the request"
     UPLOADING = "Uploading the source picture"
@@ -54,6 +55,7 @@ class Part:
         progress: 0 to 1, where the service says so.
         started: Monotonic time in seconds.
         step: What is being done, for the placeholder.
+        is_resumed: Whether it was sent before, by another kernel or cell.
     """
 
     id: str
@@ -67,7 +69,13 @@ class Part:
     cost: float | None = None
     progress: float | None = None
     started: float = field(default_factory=time.monotonic)
-    step: Step = Step.SENDING
+    step: Step = Step.PREPARING
+    is_resumed: bool = False
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds since it was asked for; None where that was in another kernel or cell."""
+        return None if self.is_resumed else time.monotonic() - self.started
 
     @property
     def is_done(self) -> bool:

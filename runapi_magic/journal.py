@@ -119,7 +119,7 @@ class Journal:
                 elif task.task_id or task.created > time.time() - KEY_LIFETIME:
                     taken.append(task)
                     left -= task.count
-            self._own(connection, taken)
+            self._own(connection, taken, generation)
             planned = [
                 self._insert(
                     connection, request, (new_id(), generation, origin, time.time()), count
@@ -251,11 +251,21 @@ class Journal:
         with self._transaction() as connection:
             return self._abandoned(connection)
 
-    def take(self, wanted: Callable[[StoredTask], bool]) -> list[StoredTask]:
-        """Make those of the unfinished tasks this kernel's that are wanted, and return them."""
+    def release(self, generation: str) -> None:
+        """Let go of what a request still owns; what was never sent is not wanted any more."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE tasks SET owner = NULL,"
+                " state = CASE state WHEN 'planned' THEN 'refused' ELSE state END"
+                " WHERE generation = ? AND owner = ?",
+                (generation, self.owners.me),
+            )
+
+    def take(self, wanted: Callable[[StoredTask], bool], generation: str) -> list[StoredTask]:
+        """Make those of the unfinished tasks a request's that are wanted, and return them."""
         with self._transaction() as connection:
             found = [task for task in self._abandoned(connection) if wanted(task)]
-            self._own(connection, found)
+            self._own(connection, found, generation)
             return found
 
     def _abandoned(self, connection: sqlite3.Connection) -> list[StoredTask]:
@@ -265,10 +275,12 @@ class Journal:
 
     # SQLite
 
-    def _own(self, connection: sqlite3.Connection, tasks: list[StoredTask]) -> None:
+    def _own(
+        self, connection: sqlite3.Connection, tasks: list[StoredTask], generation: str
+    ) -> None:
         connection.executemany(
-            "UPDATE tasks SET owner = ? WHERE id = ?",
-            [(self.owners.me, task.id) for task in tasks],
+            "UPDATE tasks SET owner = ?, generation = ? WHERE id = ?",
+            [(self.owners.me, generation, task.id) for task in tasks],
         )
 
     def _set(self, task: str, **columns: Any) -> None:

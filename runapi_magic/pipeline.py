@@ -131,22 +131,32 @@ class Pipeline:
                 if not part.is_done:
                     part.status, part.error = "failed", _in_words(error, part)
             generation.changed()
+        finally:
+            # Who asks for the same must not wait for what nobody works on.
+            await self._record(self._journal.release, generation.id)
 
     # Planning
 
     async def _plan(self, generation: Generation, service: Service, *, reuse: bool) -> list[Work]:
         """Meet a request from disk, from what is under way, and by new tasks, in this order."""
         request = generation.request = await self._settled(generation)
-        reserved = await self._record(
-            self._journal.reserve,
-            generation.id,
-            request,
-            service.access.base_url,
-            split=lambda count: replace(request, count=count).task_counts,
-            new_id=new_part_id,
-            usable=is_intact,
-            reuse=reuse,
+        reserving = asyncio.ensure_future(
+            self._record(
+                self._journal.reserve,
+                generation.id,
+                request,
+                service.access.base_url,
+                split=lambda count: replace(request, count=count).task_counts,
+                new_id=new_part_id,
+                usable=is_intact,
+                reuse=reuse,
+            )
         )
+        try:
+            reserved = await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            await reserving  # what it has written is let go of, not left behind
+            raise
         if reserved is None:
             reserved = Reservation([], [], [], _unrecorded(generation, service))
         works = []
@@ -168,6 +178,7 @@ class Pipeline:
         """Return the work that a row of the journal stands for."""
         part = Part(stored.id, request, stored.count, expectation_for(request, service))
         part.task_id = stored.task_id
+        part.is_resumed = stored.attempt is not None
         return Work(part, stored, how)
 
     async def _settled(self, generation: Generation) -> ImageRequest:
@@ -210,6 +221,10 @@ class Pipeline:
     async def _join(self, generation: Generation, work: Work) -> bool:
         """Wait for what another cell or kernel is at; False if it died and this one is to go on."""
         part = work.part
+
+        def wanted(task: StoredTask) -> bool:
+            return task.id == work.stored.id
+
         part.step, part.status = Step.JOINED, "processing"
         generation.changed()
         while True:
@@ -231,7 +246,7 @@ class Pipeline:
             if await asyncio.to_thread(self._journal.owners.is_alive, stored.owner):
                 await asyncio.sleep(_JOIN_PAUSE)
                 continue
-            if await self._record(self._journal.take, lambda task: task.id == work.stored.id):
+            if await self._record(self._journal.take, wanted, generation.id):
                 return False
 
     async def _make(self, generation: Generation, work: Work, service: Service) -> None:
@@ -251,9 +266,7 @@ class Pipeline:
             service.client, created, plan, progress=progress, notice=self._notice
         )
         part.cost = task.cost
-        is_fresh = work.stored.attempt is None  # else nobody knows how long it took
-        seconds = time.monotonic() - part.started if is_fresh else None
-        await self._record(self._journal.completed, part.id, task.cost, seconds)
+        await self._record(self._journal.completed, part.id, task.cost, part.seconds)
         if not task.image_urls:
             raise TaskFailedError(
                 "The task was completed without a picture.",
@@ -271,12 +284,17 @@ class Pipeline:
             return None
         if stored.task_id is None:
             try:
-                post = service.client.post(stored.attempt, budget=self._settings().timeout)
-                return await self._sent(part, post, [stored.attempt])
+                stopping = asyncio.Event()
+                post = service.client.post(
+                    stored.attempt, budget=self._settings().timeout, stopping=stopping
+                )
+                return await self._sent(part, post, [stored.attempt], stopping)
             except (NotFoundError, ValidationError) as error:
                 if error.doubtful or error.task_id:
                     raise
-                return None  # it was never taken, and now its sources may have expired
+                # A repeat of what was taken gives its task: so it never was, and may be asked
+                # afresh. Its uploaded sources may have expired meanwhile.
+                return None
         task = Task(stored.task_id, TaskStatus.PROCESSING)
         created = Created(task, stored.attempt.status_paths, 0.0)
         if service.is_simulated:  # it may be another one than the one that was asked
@@ -298,6 +316,7 @@ class Pipeline:
         generation.changed()
 
         attempts: list[Attempt] = []
+        stopping = asyncio.Event()
 
         async def before(attempt: Attempt) -> None:
             attempts.append(attempt)
@@ -311,12 +330,17 @@ class Pipeline:
                 source_urls=tuple(urls),
                 mask_url=mask,
                 budget=self._settings().timeout,
+                stopping=stopping,
             )
 
-        return await self._sent(part, create(), attempts)
+        return await self._sent(part, create(), attempts, stopping)
 
     async def _sent(
-        self, part: Part, create: Awaitable[Created], attempts: list[Attempt]
+        self,
+        part: Part,
+        create: Awaitable[Created],
+        attempts: list[Attempt],
+        stopping: asyncio.Event,
     ) -> Created:
         """Await the answer to a POST; whatever becomes of the waiting, it reaches the journal.
 
@@ -324,6 +348,7 @@ class Pipeline:
             part: The part that is asked for.
             create: Sends it.
             attempts: What was sent, the last one last; may be filled by sending.
+            stopping: Set to let sending end with the answer that is on its way.
         """
 
         async def answered() -> Created:
@@ -337,7 +362,16 @@ class Pipeline:
             await self._know(part, created.task.id, created.status_paths)
             return created
 
-        return await asyncio.shield(asyncio.ensure_future(answered()))
+        answering = asyncio.ensure_future(answered())
+        try:
+            return await asyncio.shield(answering)
+        except asyncio.CancelledError:
+            # What is on its way cannot be called back: take its answer, and send nothing more.
+            stopping.set()
+            await asyncio.wait([answering])
+            if error := answering.exception():
+                raise error from None
+            raise
 
     async def _know(self, part: Part, task_id: str, status_paths: tuple[str, ...]) -> None:
         part.task_id = task_id
@@ -359,7 +393,7 @@ class Pipeline:
     async def _stop(self, part: Part) -> None:
         """Let go of a part that nobody waits for any more."""
         part.status = "cancelled"
-        not_sent = part.step in {Step.SOURCE, Step.UPLOADING}
+        not_sent = part.step in {Step.PREPARING, Step.SOURCE, Step.UPLOADING}
         if not_sent:
             part.error = RunAPIError("Stopped before anything was sent.")
             await self._record(self._journal.failed, part.id, "stopped", refused=True)

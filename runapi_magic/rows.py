@@ -94,7 +94,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     connection.execute(
         """CREATE TABLE tasks (
             id TEXT PRIMARY KEY,
-            generation TEXT NOT NULL,
+            generation TEXT NOT NULL,  -- the request that works on it, or did last
             origin TEXT NOT NULL,
             created REAL NOT NULL,
             model TEXT NOT NULL,
@@ -135,6 +135,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
         "WHERE state IN ('planned', 'sent', 'running', 'completed')"
     )
     connection.execute("CREATE INDEX tasks_by_task_id ON tasks (task_id)")
+    connection.execute("CREATE INDEX tasks_by_generation ON tasks (generation)")
     connection.execute("CREATE INDEX images_by_task ON images (task)")
 
 

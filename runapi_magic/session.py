@@ -271,14 +271,14 @@ class Session:
                 return task_id in {task.task_id, task.id}
             return not is_stale(task, now)
 
-        found = self.journal.take(wanted)
+        nothing = ImageRequest("", self.settings.model)
+        generation = Generation(nothing, [], simulated=service.is_simulated)
+        found = self.journal.take(wanted, generation.id)
         if task_id is not None and not found:
             raise InvalidRequestError(
                 f"No unfinished task of {service.access.base_url} has the id {task_id}.",
                 todo="%runapi resume without an id goes on with all there are.",
             )
-        nothing = ImageRequest("", self.settings.model)
-        generation = Generation(nothing, [], simulated=service.is_simulated)
         works = [
             self._pipeline.work(task, replace(nothing, prompt=task.prompt), service)
             for task in found

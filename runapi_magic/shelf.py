@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import time
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from runapi_magic.errors import CHARGED, DownloadError, RunAPIError, resume_advice
 from runapi_magic.images import (
@@ -51,13 +50,11 @@ class Shelf:
         self._record = record
         self._editor = editor
         self._half: set[Path] = set()  # files that are being downloaded
-        atexit.register(self._leave_nothing_half)
-        self._images: WeakValueDictionary[str, GeneratedImage] = WeakValueDictionary()
+        weakref.finalize(self, _remove, self._half)  # also when the kernel is shut down
+        self._images: weakref.WeakValueDictionary[str, GeneratedImage] = (
+            weakref.WeakValueDictionary()
+        )
         self._decoding: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
-
-    def _leave_nothing_half(self) -> None:
-        for path in self._half:
-            path.unlink(missing_ok=True)
 
     async def fetch(
         self,
@@ -126,7 +123,7 @@ class Shelf:
             url=url,
             origin=service.access.base_url,
             cost=None if task.cost is None else task.cost / len(task.image_urls),
-            seconds=time.monotonic() - part.started,
+            seconds=part.seconds,
             simulated=service.is_simulated,
             created=time.time(),
             editor=self._editor,
@@ -202,3 +199,8 @@ class Shelf:
         if stored is None or not await asyncio.to_thread(stored.path.exists):
             return None
         return await self.load(stored, reused=False)
+
+
+def _remove(half: set[Path]) -> None:
+    for path in half:
+        path.unlink(missing_ok=True)

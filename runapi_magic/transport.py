@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     import httpx
+    from tenacity import AsyncRetrying
 
 USER_AGENT = "runapi-magic"
 
@@ -135,6 +136,7 @@ class Transport:
         idempotency_key: str | None = None,
         paid: bool = False,
         budget: float = 60.0,
+        stopping: asyncio.Event | None = None,
         read: Callable[[Answer], Any] | None = None,
     ) -> Answer:
         """Send a request with the key, again where that is harmless, and return its answer.
@@ -148,6 +150,7 @@ class Transport:
             idempotency_key: Makes a POST repeatable.
             paid: Whether it creates a task, so that a lost answer may have been charged.
             budget: Seconds for all attempts together; a longer ``Retry-After`` ends them.
+            stopping: Once it is set, no attempt follows the one that is on its way.
             read: Called with an answer of success; a ConnectionFailedError from it counts as no
                 answer.
 
@@ -157,8 +160,6 @@ class Transport:
             UnsafeURLError: The path leads to another origin.
             MissingKeyError: There is no key.
         """
-        from tenacity import AsyncRetrying, retry_if_exception
-
         url = self.same_origin(path)
         self.access.require_key()
         headers = {}
@@ -168,21 +169,20 @@ class Transport:
             headers["Idempotency-Key"] = idempotency_key
         repeatable = method == "GET" or idempotency_key is not None
         doubtful = False
-        attempts = AsyncRetrying(
-            retry=retry_if_exception(lambda error: repeatable and _is_passing(error)),
-            wait=_pause,
-            stop=lambda state: _stop(state, budget),
-            sleep=asyncio.sleep,
-            reraise=True,
-        )
+        last: RunAPIError | None = None
+
+        attempts = _retrying(repeatable=repeatable, budget=budget, stopping=stopping)
         try:
             async for attempt in attempts:
                 with attempt:
+                    if last is not None and _is_set(stopping):
+                        raise last
                     try:
                         answer = await self._once(method, url, headers, body)
                         if read is not None:
                             read(answer)
                     except RunAPIError as error:
+                        last = error
                         doubtful = doubtful or _may_have_arrived(error)
                         raise
         except RunAPIError as error:
@@ -391,6 +391,33 @@ def _mark_doubtful(error: RunAPIError) -> None:
     error.todo = (
         "%runapi resume asks again under the same idempotency key: it finds the picture,"
         " and nothing is paid twice."
+    )
+
+
+def _is_set(stopping: asyncio.Event | None) -> bool:
+    return stopping is not None and stopping.is_set()
+
+
+def _retrying(*, repeatable: bool, budget: float, stopping: asyncio.Event | None) -> AsyncRetrying:
+    from tenacity import AsyncRetrying, retry_if_exception
+
+    async def sleep(seconds: float) -> None:
+        """Sleep, but not on when the user wants no more."""
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(asyncio.sleep(seconds))]
+        if stopping is not None:
+            waits.append(asyncio.ensure_future(stopping.wait()))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    return AsyncRetrying(
+        retry=retry_if_exception(lambda error: repeatable and _is_passing(error)),
+        wait=_pause,
+        stop=lambda state: _is_set(stopping) or _stop(state, budget),
+        sleep=sleep,
+        reraise=True,
     )
 
 

@@ -259,9 +259,9 @@ def test_letting_go(journal, open_journal):
     journal.let_go(task, "stopped")
     other = open_journal()
     assert [(row.id, row.error) for row in other.unfinished()] == [(task, "stopped")]
-    assert [row.id for row in other.take(lambda _: True)] == [task]
+    assert [row.id for row in other.take(lambda _: True, "heir")] == [task]
     assert journal.unfinished() == []
-    assert journal.take(lambda _: True) == []
+    assert journal.take(lambda _: True, "heir") == []
 
 
 def test_taking_only_what_is_wanted(journal, open_journal):
@@ -269,7 +269,7 @@ def test_taking_only_what_is_wanted(journal, open_journal):
     tasks = [_plan(journal, ImageRequest(f"fox {number}", "gpt-image-2")) for number in range(3)]
     journal.close()
     heir = open_journal()
-    taken = heir.take(lambda row: row.prompt != "fox 1")
+    taken = heir.take(lambda row: row.prompt != "fox 1", "heir")
     assert [row.id for row in taken] == [tasks[0], tasks[2]]
     assert [row.id for row in heir.unfinished()] == [tasks[1]]
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
+from runapi_magic.errors import NOT_CHARGED
 from runapi_magic.session import Session
 from runapi_magic.settings import Settings
 from tests.conftest import KEY
+
+
+async def closing(session, work):
+    """Await some work, then close the connections that it opened."""
+    try:
+        return await work
+    finally:
+        await session.service().client.transport.close()
+
 
 MOMENTS = range(0, 60, 4)  # turns of the loop until the request is stopped
 
@@ -27,7 +37,7 @@ def test_a_stopped_request_can_be_asked_again(home, simulator_server):
     async def main():
         return await asyncio.gather(*(stop_and_ask_again(turns) for turns in MOMENTS))
 
-    generations = asyncio.run(main())
+    generations = asyncio.run(closing(session, main()))
     assert [len(generation.images) for generation in generations] == [1] * len(MOMENTS)
     assert simulator_server.state()["tasks_created"] == len(MOMENTS)
     assert session.journal.unfinished() == []
@@ -47,10 +57,32 @@ def test_resume_in_the_same_kernel(home, simulator_server):
         resumed = await session.resume(stopped.task_ids[0])
         return stopped, resumed
 
-    stopped, resumed = asyncio.run(main())
+    stopped, resumed = asyncio.run(closing(session, main()))
     assert stopped.status == "cancelled"
     assert "knows no cancel" in stopped.errors[0].what
     assert resumed.task_ids == stopped.task_ids
     assert resumed.image.prompt == "a late fox"
     assert resumed.image.seconds is None
     assert simulator_server.state()["tasks_created"] == 1
+
+
+def test_nothing_is_sent_after_a_stop(home, simulator_server):
+    """A request that is stopped while it waits to repeat its create is never sent again."""
+    simulator_server.fault("create=429,retry_after=600")
+    session = Session(Settings(base_url=simulator_server.url, api_key=KEY))
+
+    async def main():
+        stopped = session.generate("a patient fox")
+        async with asyncio.timeout(30):
+            while not simulator_server.state()["requests"]:  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(0.01)
+            stopped.cancel()
+            await stopped.ended()
+        return stopped
+
+    stopped = asyncio.run(closing(session, main()))
+    state = simulator_server.state()
+    assert state["tasks_created"] == 0
+    assert len(state["requests"]) == 1
+    assert stopped.errors[0].charged == NOT_CHARGED
+    assert session.journal.unfinished() == []

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 
+from runapi_magic.generation import Step
 from runapi_magic.loop import Audience, current_cell, running_loop
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from runapi_magic.errors import RunAPIError
     from runapi_magic.generation import Generation, Slot
     from runapi_magic.images import GeneratedImage
+    from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
 
 _TICK = 1.0  # seconds between two updates of the progress
@@ -78,17 +80,22 @@ _ASKED = ("aspect_ratio", "output_resolution")
 def saved(image: GeneratedImage) -> str:
     """Return the badge of a picture that was served from disk."""
     made = datetime.fromtimestamp(image.created).astimezone().strftime("%Y-%m-%d %H:%M")
-    worth = money(image.cost, simulated=image.simulated)
-    return f"from disk, made {made}, no cost (it was {worth}); --new asks afresh"
+    worth = "" if image.cost is None else f", saved {dollars(image.cost)}"
+    simulated = " (simulated)" if image.simulated else ""
+    return f"from disk, made {made}, no cost{worth}{simulated}; --new asks afresh"
 
 
 def money(usd: float | None, *, simulated: bool) -> str:
     """Return a cost in words; a simulated one says so."""
     if usd is None:
         return "cost not stated"
-    digits = f"{usd:.4f}".rstrip("0")
-    whole, _, cents = digits.partition(".")
-    return f"${whole}.{cents:0<2}" + (" (simulated, not charged)" if simulated else "")
+    return dollars(usd) + (" (simulated, not charged)" if simulated else "")
+
+
+def dollars(usd: float) -> str:
+    """Return US dollars with two digits, or up to four where the cost has them."""
+    whole, _, cents = f"{usd:.4f}".rstrip("0").partition(".")
+    return f"${whole}.{cents:0<2}"
 
 
 def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") -> Bundle:
@@ -129,8 +136,10 @@ def placeholder_bundle(
     """Return what stands in a picture's place until it comes, of about its size."""
     part = slot.part
     expected = part.expectation
-    share = part.progress if part.progress is not None else min(elapsed / expected.high, _FULL)
-    width, height = _box(part.request.aspect_ratio, longest_side)
+    share = 0.0
+    if part.step in {Step.DRAWING, Step.FETCHING, Step.JOINED}:
+        share = part.progress if part.progress is not None else min(elapsed / expected.high, _FULL)
+    width, height = _box(_ratio(part.request), longest_side)
     step = part.step.value
     timing = (
         f"{elapsed:.0f} s · about {_seconds(expected.median)}, usually"
@@ -179,8 +188,18 @@ def waiting_caption(slot: Slot) -> Bundle:
 _NOTHING = Bundle({"text/html": "", "text/plain": ""}, {})
 
 
+def _ratio(request: ImageRequest) -> str | None:
+    """Return the ratio that a picture will have: the one asked for, or its source's."""
+    if request.aspect_ratio not in {None, "auto"} or not request.sources:
+        return request.aspect_ratio
+    source = request.sources[0]
+    if source.image is not None:
+        return f"{source.image.width}:{source.image.height}"
+    return _ratio(source.pending.request) if source.pending is not None else None
+
+
 def _box(ratio: str | None, longest_side: int) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", ratio or "")
+    match = re.fullmatch(r"(\d{1,6}):(\d{1,6})", ratio or "")
     width, height = (int(side) for side in match.groups()) if match else _SQUARE
     if not width or not height:
         width, height = _SQUARE

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ from weakref import WeakKeyDictionary
 
 from runapi_magic.addresses import check_url, resolve_public
 from runapi_magic.errors import (
-    MAYBE_CHARGED,
-    APIError,
     ConnectionFailedError,
     DownloadError,
     RunAPIError,
@@ -30,6 +27,7 @@ from runapi_magic.errors import (
     decode_json,
     error_from_response,
 )
+from runapi_magic.retrying import is_set, mark_doubtful, may_have_arrived, retrying
 from runapi_magic.settings import Access, is_loopback_host
 
 if TYPE_CHECKING:
@@ -37,14 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     import httpx
-    from tenacity import AsyncRetrying
 
 USER_AGENT = "runapi-magic"
 
-_RETRIED = {408, 429, 500, 502, 503, 504}
-_RETRIED_CODES = {"source_task_not_ready"}
-_ATTEMPTS = 5  # for failures without a Retry-After; with one, the deadline decides
-_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.5, 8.0  # seconds, doubling
 _MOST_REDIRECTS = 3
 _CONNECT_TIMEOUT, _ANSWER_TIMEOUT = 15.0, 60.0  # seconds
 _KEEP_ALIVE = 90.0  # seconds; looks at a task are seconds apart, and a new TLS connection is dear
@@ -171,11 +164,11 @@ class Transport:
         doubtful = False
         last: RunAPIError | None = None
 
-        attempts = _retrying(repeatable=repeatable, budget=budget, stopping=stopping)
+        attempts = retrying(repeatable=repeatable, budget=budget, stopping=stopping)
         try:
             async for attempt in attempts:
                 with attempt:
-                    if last is not None and _is_set(stopping):
+                    if last is not None and is_set(stopping):
                         raise last
                     try:
                         answer = await self._once(method, url, headers, body)
@@ -183,11 +176,11 @@ class Transport:
                             read(answer)
                     except RunAPIError as error:
                         last = error
-                        doubtful = doubtful or _may_have_arrived(error)
+                        doubtful = doubtful or may_have_arrived(error)
                         raise
         except RunAPIError as error:
             if doubtful and paid:
-                _mark_doubtful(error)
+                mark_doubtful(error)
             raise
         return answer
 
@@ -369,77 +362,6 @@ def _raise_for_download(response: httpx.Response) -> None:
             expired=response.status_code in {403, 404, 410},
             retry_after=parse_retry_after(response.headers.get("retry-after"), time.time()),
         )
-
-
-def _is_passing(error: BaseException) -> bool:
-    """Whether the same request may well succeed in a moment."""
-    if isinstance(error, APIError):
-        return error.status_code in _RETRIED or error.code in _RETRIED_CODES
-    return isinstance(error, ConnectionFailedError)
-
-
-def _may_have_arrived(error: RunAPIError) -> bool:
-    """Whether the service may have done what was asked although no good answer came."""
-    if isinstance(error, APIError):
-        return error.task_id is not None or error.status_code in {408, *range(500, 600)}
-    return isinstance(error, ConnectionFailedError) and error.arrived
-
-
-def _mark_doubtful(error: RunAPIError) -> None:
-    error.doubtful = True
-    error.charged = MAYBE_CHARGED
-    error.todo = (
-        "%runapi resume asks again under the same idempotency key: it finds the picture,"
-        " and nothing is paid twice."
-    )
-
-
-def _is_set(stopping: asyncio.Event | None) -> bool:
-    return stopping is not None and stopping.is_set()
-
-
-def _retrying(*, repeatable: bool, budget: float, stopping: asyncio.Event | None) -> AsyncRetrying:
-    from tenacity import AsyncRetrying, retry_if_exception
-
-    async def sleep(seconds: float) -> None:
-        """Sleep, but not on when the user wants no more."""
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(asyncio.sleep(seconds))]
-        if stopping is not None:
-            waits.append(asyncio.ensure_future(stopping.wait()))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-
-    return AsyncRetrying(
-        retry=retry_if_exception(lambda error: repeatable and _is_passing(error)),
-        wait=_pause,
-        stop=lambda state: _is_set(stopping) or _stop(state, budget),
-        sleep=sleep,
-        reraise=True,
-    )
-
-
-def _pause(state: Any) -> float:
-    """Return the seconds before the next attempt: as told, or doubling with jitter."""
-    told = _told(state)
-    if told is not None and told >= _FIRST_BACKOFF:
-        return told
-    doubled: float = _FIRST_BACKOFF * 2.0 ** (state.attempt_number - 1)
-    return min(doubled, _LONGEST_BACKOFF) * random.uniform(1.0, 1.5)  # noqa: S311 (jitter)
-
-
-def _stop(state: Any, budget: float) -> bool:
-    if _told(state) is None and state.attempt_number >= _ATTEMPTS:
-        return True
-    return bool(state.seconds_since_start + state.upcoming_sleep > budget)
-
-
-def _told(state: Any) -> float | None:
-    """Return the seconds that the service asked to wait, if it did."""
-    seconds: float | None = getattr(state.outcome.exception(), "retry_after", None)
-    return seconds
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

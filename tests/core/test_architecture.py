@@ -16,8 +16,8 @@ PACKAGE = Path(runapi_magic.__file__).parent
 
 # A module imports at run time only from rooms above it.
 ROOMS = [
-    "errors", "steps", "models", "requests", "tasks", "settings", "addresses", "transport",
-    "client", "polling",
+    "errors", "steps", "models", "requests", "tasks", "settings", "addresses", "retrying",
+    "transport", "client", "polling",
     "owners", "rows", "journal", "recording", "encoding", "images", "generation", "namespace",
     "sources", "service", "following", "shelf", "pipeline", "session", "loop", "display",
     "widgets", "widgets.toolbar", "widgets.panel", "widgets.compare", "api", "waiting",

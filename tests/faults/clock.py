@@ -7,7 +7,7 @@ import time
 
 import tenacity
 
-from runapi_magic import following, shelf, transport
+from runapi_magic import following, retrying, shelf, transport
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
         self.naps = []
         for module in (tenacity, transport, following, shelf):
             monkeypatch.setattr(module, "time", _Instead(time, monotonic=lambda: self.now))
-        for module in (transport, following, shelf):
+        for module in (retrying, following, shelf):
             monkeypatch.setattr(module, "asyncio", _Instead(asyncio, sleep=self.sleep))
 
     def reset(self):

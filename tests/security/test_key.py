@@ -28,7 +28,7 @@ FILE = "https://files.example/a.png"
 @pytest.fixture
 def quick(monkeypatch):
     """Short pauses."""
-    monkeypatch.setattr("runapi_magic.transport._FIRST_BACKOFF", 0.001)
+    monkeypatch.setattr("runapi_magic.retrying._FIRST_BACKOFF", 0.001)
     monkeypatch.setattr("runapi_magic.shelf._FIRST_PAUSE", 0.001)
     for name in ("_FIRST_LOOK", "_SHORTEST", "_LONGEST"):
         monkeypatch.setattr(f"runapi_magic.polling.{name}", 0.0)

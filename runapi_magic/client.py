@@ -112,6 +112,7 @@ class Client:
         count: int = 1,
         source_urls: tuple[str, ...] = (),
         mask_url: str | None = None,
+        key: str | None = None,
         budget: float = 120.0,
         stopping: asyncio.Event | None = None,
     ) -> Created:
@@ -123,6 +124,7 @@ class Client:
             count: Number of pictures of this task.
             source_urls: The sources' addresses.
             mask_url: The mask's address.
+            key: The idempotency key to use first; by default a new one.
             budget: Seconds for one attempt with its repeats.
             stopping: Once it is set, nothing more is sent.
 
@@ -135,7 +137,8 @@ class Client:
         refused: NotFoundError | None = None
         for family in (first, other):
             body = request.body(family, count=count, source_urls=source_urls, mask_url=mask_url)
-            attempt = _attempt(service, action, family, body)
+            attempt = _attempt(service, action, family, body, key or new_idempotency_key())
+            key = None  # another body wants another key
             await before(attempt)
             try:
                 created = await self.post(attempt, budget=budget, stopping=stopping)
@@ -282,14 +285,16 @@ class Client:
         return Balance(*cents)
 
 
-def _attempt(service: str, action: str, family: Family, body: Mapping[str, Any]) -> Attempt:
+def _attempt(
+    service: str, action: str, family: Family, body: Mapping[str, Any], key: str
+) -> Attempt:
     namespaced, flat = f"/api/v1/{service}/{action}", f"/v1/{action}"
     status: tuple[str, ...] = (f"{namespaced}/{{id}}", "/api/v1/tasks/{id}")
     if family == "flat":
         # The guide does not publish its status path: ask where one would look.
         status = (f"{flat}/{{id}}", "/v1/tasks/{id}", *status)
     return Attempt(
-        new_idempotency_key(),
+        key,
         family,
         flat if family == "flat" else namespaced,
         _encode(body),

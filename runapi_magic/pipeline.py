@@ -15,6 +15,7 @@ from runapi_magic.errors import (
     MAYBE_CHARGED,
     NOT_CHARGED,
     STILL_THERE,
+    ConflictError,
     NotFoundError,
     RunAPIError,
     TaskFailedError,
@@ -28,6 +29,7 @@ from runapi_magic.images import (
 )
 from runapi_magic.polling import Expectation, PollingPlan, expect
 from runapi_magic.recording import Recorder
+from runapi_magic.retrying import mark_doubtful
 from runapi_magic.rows import Reservation, StoredTask
 from runapi_magic.shelf import Shelf
 from runapi_magic.sources import as_source
@@ -253,7 +255,11 @@ class Pipeline:
         part = work.part
         created = await self._pick_up(work, service)
         if created is None:
-            created = await self._ask(generation, part, service)
+            # Under the old key, where there is one: if there is a task after all, that is a
+            # conflict and not a second task.
+            old = work.stored.attempt
+            key = old.idempotency_key if old else None
+            created = await self._ask(generation, part, service, key)
         part.step, part.status = Step.DRAWING, "processing"
         generation.changed()
 
@@ -292,9 +298,7 @@ class Pipeline:
             except (NotFoundError, ValidationError) as error:
                 if error.doubtful or error.task_id:
                     raise
-                # A repeat of what was taken gives its task: so it never was, and may be asked
-                # afresh. Its uploaded sources may have expired meanwhile.
-                return None
+                return None  # not taken as it was: its uploaded sources may have expired
         task = Task(stored.task_id, TaskStatus.PROCESSING)
         created = Created(task, stored.attempt.status_paths, 0.0)
         if service.is_simulated:  # it may be another one than the one that was asked
@@ -305,7 +309,9 @@ class Pipeline:
                 return None
         return created
 
-    async def _ask(self, generation: Generation, part: Part, service: Service) -> Created:
+    async def _ask(
+        self, generation: Generation, part: Part, service: Service, key: str | None
+    ) -> Created:
         request = part.request
         if request.sources:
             part.step = Step.UPLOADING
@@ -322,18 +328,17 @@ class Pipeline:
             attempts.append(attempt)
             await self._record(self._journal.sending, part.id, attempt)
 
-        async def create() -> Created:
-            return await service.client.create(
-                request,
-                before=before,
-                count=part.count,
-                source_urls=tuple(urls),
-                mask_url=mask,
-                budget=self._settings().timeout,
-                stopping=stopping,
-            )
-
-        return await self._sent(part, create(), attempts, stopping)
+        create = service.client.create(
+            request,
+            before=before,
+            count=part.count,
+            source_urls=tuple(urls),
+            mask_url=mask,
+            key=key,
+            budget=self._settings().timeout,
+            stopping=stopping,
+        )
+        return await self._sent(part, create, attempts, stopping)
 
     async def _sent(
         self,
@@ -355,6 +360,9 @@ class Pipeline:
             try:
                 created = await create
             except RunAPIError as error:
+                if isinstance(error, ConflictError) and part.is_resumed:
+                    mark_doubtful(error)  # there is a task under this key, and no way to its id
+                    error.todo = "Look for it at runapi.ai. To pay for another: --new."
                 if error.task_id and attempts:  # refused, and yet there is a task
                     paths = attempts[-1].paths_of(error.task_id)
                     await self._know(part, error.task_id, paths)

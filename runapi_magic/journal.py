@@ -25,9 +25,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.glance import IS_UNFINISHED
 from runapi_magic.owners import Owners
 from runapi_magic.rows import (
-    IS_UNFINISHED,
     MIGRATIONS,
     TASK_COLUMNS,
     Reservation,

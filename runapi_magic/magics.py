@@ -23,11 +23,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from runapi_magic import loop
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.loop import Audience
-from runapi_magic.namespace import interpolate
-from runapi_magic.requests import ImageRequest, Source, parse_param, validate
 from runapi_magic.settings import Settings, data_home
-from runapi_magic.steps import parse_step
-from runapi_magic.waiting import await_magics
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +33,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from runapi_magic.generation import Generation
+    from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
 
 _TOKEN = re.compile(r"""(?:[^\s"']|(?<=[^\s=])["'])*(?:"[^"]*"|'[^']*')(?=\s|$)|\S+""")
@@ -150,6 +147,7 @@ class RunAPIMagics(Magics, Settings):
 
     def _run(self, options: argparse.Namespace, text: str, sources: list[str]) -> Generation:
         from runapi_magic.api import show
+        from runapi_magic.namespace import interpolate
         from runapi_magic.sources import find_source
 
         names = self.shell.user_ns
@@ -175,7 +173,10 @@ class RunAPIMagics(Magics, Settings):
 
     def _start_chain(self, request: ImageRequest, options: argparse.Namespace) -> list[Generation]:
         """Start a request and the steps after it; each step waits for the picture before it."""
+        from runapi_magic.namespace import interpolate
+        from runapi_magic.requests import Source, validate
         from runapi_magic.sources import as_source
+        from runapi_magic.steps import parse_step
 
         steps = [parse_step(interpolate(step, self.shell.user_ns)) for step in options.then]
         if steps and request.count > 1:
@@ -195,6 +196,9 @@ class RunAPIMagics(Magics, Settings):
         return chain
 
     def _fields(self, options: argparse.Namespace) -> dict[str, Any]:
+        from runapi_magic.namespace import interpolate
+        from runapi_magic.requests import parse_param
+
         def known(text: str | None) -> str | None:
             return text if text is None else interpolate(text, self.shell.user_ns)
 
@@ -249,7 +253,12 @@ class RunAPIMagics(Magics, Settings):
         """Put ``await`` where a cell is to wait; IPython calls this with every cell."""
         if getattr(self.shell, "kernel", None) is None or not self.shell.autoawait:
             return lines
-        return await_magics("".join(lines), self.waits).splitlines(keepends=True)
+        code = "".join(lines)
+        if "_magic('" not in code:  # the usual cell, untouched and at no cost
+            return lines
+        from runapi_magic.waiting import await_magics
+
+        return await_magics(code, self.waits).splitlines(keepends=True)
 
 
 class _Report:
@@ -311,7 +320,9 @@ def load(shell: InteractiveShell) -> None:
 def _mention_unfinished() -> None:
     """Print one line if an earlier kernel left something; what cannot be read is no matter here."""
     folder = data_home()
-    if not (folder / "journal.sqlite").exists():
+    from runapi_magic.glance import is_anything_unfinished
+
+    if not is_anything_unfinished(folder):
         return
     from runapi_magic.journal import peek
 

@@ -147,7 +147,6 @@ TASK_COLUMNS = (
     " idempotency_key, family, tasks.path, body, status_paths, task_id, state, error, cost, owner"
 )
 TASK_WIDTH = TASK_COLUMNS.count(",") + 1
-IS_UNFINISHED = "state IN ('planned', 'sent', 'running', 'completed')"
 
 
 def stored_task(row: tuple[Any, ...]) -> StoredTask:

@@ -18,7 +18,8 @@ PACKAGE = Path(runapi_magic.__file__).parent
 ROOMS = [
     "errors", "steps", "models", "requests", "tasks", "settings", "addresses", "retrying",
     "transport", "client", "polling",
-    "owners", "rows", "journal", "recording", "encoding", "images", "generation", "namespace",
+    "glance", "owners", "rows", "journal", "recording", "encoding", "images", "generation",
+    "namespace",
     "sources", "service", "following", "shelf", "pipeline", "session", "loop", "display",
     "widgets", "widgets.toolbar", "widgets.panel", "widgets.compare", "api", "waiting",
     "commands", "magics",

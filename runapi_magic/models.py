@@ -28,7 +28,7 @@ _GUIDE_TEXT: Final = "gpt-image-2-text-to-image"
 _GUIDE_EDIT: Final = "gpt-image-2-image-to-image"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parameter:
     """One field of a model's JSON body.
 
@@ -49,7 +49,7 @@ class Parameter:
     help: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Action:
     """What a model does, with the fields that it takes for it.
 
@@ -76,7 +76,7 @@ class Action:
         return next((known for known in self.parameters if known.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Price:
     """Indicative prices of one task, USD, mid 2026. The truth is a quote or ``usage.cost``.
 
@@ -91,7 +91,7 @@ class Price:
     default: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """A model as RunAPI offers it.
 

@@ -128,7 +128,7 @@ class Settings(Configurable):
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Access:
     """Where requests go and with which key.
 
@@ -161,7 +161,7 @@ class Access:
         return self.key
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Found:
     key: str
     source: str

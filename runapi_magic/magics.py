@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(r"""(?:[^\s"']|(?<=[^\s=])["'])*(?:"[^"]*"|'[^']*')(?=\s|$)|\S+""")
 _QUOTED = re.compile(r"""^([^"']*)(["'])(.*)\2$""", re.DOTALL)
-_OPTION = re.compile(r"--?[A-Za-z]")
 
 _OPTIONS = (
     argument("-m", "--model", help="RunAPI's name of the model; %%runapi models lists them"),
@@ -140,9 +139,15 @@ class RunAPIMagics(Magics, Settings):
                 f"%{magic.__name__}? lists the options."
             ) from None
         if options.wait and options.detach:
-            raise UsageError("--wait and --detach exclude each other.\nNothing was sent.")
+            raise UsageError(
+                "--wait and --detach exclude each other.\nNothing was sent, nothing was charged.\n"
+                "Leave out one of them."
+            )
         if options.output is not None and not options.output.isidentifier():
-            raise UsageError(f"-o {options.output} is no name of a variable.\nNothing was sent.")
+            raise UsageError(
+                f"-o {options.output} is no name of a variable.\nNothing was sent, nothing was"
+                " charged.\nWrite for example -o cat."
+            )
         return options
 
     def _run(self, options: argparse.Namespace, text: str, sources: list[str]) -> Generation:
@@ -185,7 +190,7 @@ class RunAPIMagics(Magics, Settings):
                 todo="Leave out -n, or edit the pictures one by one.",
             )
         # All steps are checked before the first is sent.
-        source = Source("the picture before", "", pending=None)
+        source = Source("the picture before", "")
         for step in steps:
             validate(self.session.request(step.instruction, sources=[source], **step.fields))
         chain = [self.session.launch(request, new=options.new)]

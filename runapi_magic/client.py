@@ -16,6 +16,7 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.errors import (
@@ -76,6 +77,19 @@ class Look:
     task: Task
     path: str
     retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A picture that was uploaded.
+
+    Attributes:
+        url: Its address.
+        lifetime: Seconds that the service keeps it; None where it did not say.
+    """
+
+    url: str
+    lifetime: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +219,17 @@ class Client:
         assert unknown is not None, "a task has at least one path"
         raise unknown
 
-    async def upload(self, content: bytes, filename: str) -> str:
+    async def upload(
+        self, content: bytes, filename: str, sent: Callable[[float], None] | None = None
+    ) -> Uploaded:
         """Upload a picture and return its address, good for about an hour.
 
         Three steps as published: prepare, PUT to the store without the key, confirm.
+
+        Args:
+            content: The encoded picture.
+            filename: Its name.
+            sent: Told the share that has left, 0 to 1.
 
         Raises:
             RunAPIError: The service or the store refused, or no answer came.
@@ -225,11 +246,12 @@ class Client:
             if isinstance(headers, Mapping)
             else {},
             content,
+            sent,
         )
         confirmed = await self._post_json(
             "/api/v1/files/confirm", {"signed_id": _text(prepared, "signed_id")}
         )
-        return _text(confirmed, "url")
+        return Uploaded(_text(confirmed, "url"), _lifetime(confirmed))
 
     async def _post_json(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         # Uploads cost nothing, so a key that makes the repeat harmless may be made up here.
@@ -270,6 +292,31 @@ class Client:
         if kind is None:
             raise DownloadError("The picture's address answered with nothing.")
         return kind
+
+    async def quote(self, request: ImageRequest, count: int = 1) -> float:
+        """Return what one task of a request would cost, in USD. Nothing is reserved.
+
+        Sources are left out: a price does not depend on where they are.
+
+        Args:
+            request: A validated request.
+            count: Number of pictures of the task.
+
+        Raises:
+            RunAPIError: The service refused, or no answer came.
+        """
+        body = request.body("namespaced", count=count)
+        asked = {
+            "service": request.catalogue.service,
+            "action": request.action.name,
+            "model": body.pop("model"),
+            "params": body,
+        }
+        quote = (await self._post_json("/api/v1/price_quotes", asked)).get("price_quote")
+        cents = quote.get("reservation_amount_cents") if isinstance(quote, Mapping) else None
+        if not isinstance(cents, int | float) or isinstance(cents, bool):
+            raise ConnectionFailedError("RunAPI's answer has no price in it.")
+        return cents / 100
 
     async def balance(self) -> Balance:
         """Return the account's balance.
@@ -323,6 +370,17 @@ def _created_task(answer: Answer) -> Task:
             request_id=answer.headers.get("x-request-id"),
         )
     return task.with_id(task_id)
+
+
+def _lifetime(confirmed: Mapping[str, Any]) -> float | None:
+    """Return the seconds between two times of the service; its clock may differ from ours."""
+    try:
+        until, since = (
+            datetime.fromisoformat(_text(confirmed, name)) for name in ("expires_at", "created_at")
+        )
+        return (until - since).total_seconds()
+    except (ConnectionFailedError, ValueError, TypeError):
+        return None
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:

@@ -12,12 +12,12 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 
+from runapi_magic.filing import short_path
 from runapi_magic.generation import Step
 from runapi_magic.loop import Audience, current_cell, running_loop
 
@@ -141,6 +141,8 @@ def placeholder_bundle(
         share = part.progress if part.progress is not None else min(elapsed / expected.high, _FULL)
     width, height = _box(_ratio(part.request), longest_side)
     step = part.step.value
+    if part.step is Step.UPLOADING and part.uploaded is not None:
+        share, step = part.uploaded, f"{step}, {part.uploaded:.0%}"
     timing = (
         f"{elapsed:.0f} s · about {_seconds(expected.median)}, usually"
         f" {_seconds(expected.low)} to {_seconds(expected.high)}"
@@ -214,14 +216,6 @@ def _seconds(value: float) -> str:
 def _shorten(prompt: str) -> str:
     text = " ".join(prompt.split())
     return text if len(text) <= _LONGEST_PROMPT else text[: _LONGEST_PROMPT - 1] + "…"
-
-
-def short_path(path: Path) -> str:
-    """Return a path as seen from the working directory, where it lies below it."""
-    try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except (ValueError, OSError):
-        return str(path)
 
 
 class _Output:

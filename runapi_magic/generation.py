@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runapi_magic.images import GeneratedImage
     from runapi_magic.polling import Expectation
     from runapi_magic.requests import ImageRequest
+    from runapi_magic.tree import Tree
 
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 
@@ -56,6 +57,8 @@ class Part:
         started: Monotonic time in seconds.
         step: What is being done, for the placeholder.
         is_resumed: Whether it was sent before, by another kernel or cell.
+        asked: When it was asked for, Unix time in seconds.
+        uploaded: Share of the sources' bytes that is uploaded, 0 to 1.
     """
 
     id: str
@@ -71,6 +74,8 @@ class Part:
     started: float = field(default_factory=time.monotonic)
     step: Step = Step.PREPARING
     is_resumed: bool = False
+    asked: float = field(default_factory=time.time)
+    uploaded: float | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -92,12 +97,14 @@ class Slot:
         position: Which of the task's pictures.
         versions: Oldest first.
         index: Which version is shown.
+        tree: How the versions came from each other, where somebody asked for that.
     """
 
     part: Part
     position: int
     versions: list[GeneratedImage] = field(default_factory=list)
     index: int = 0
+    tree: Tree | None = None
 
     @property
     def shown(self) -> GeneratedImage | None:
@@ -190,6 +197,19 @@ class Generation:
             charged="The task goes on.",
             todo="Wait for it: await the Generation, or look again in a moment.",
         )
+
+    def tree(self) -> Tree:
+        """Return the tree of edits that its pictures stand in; ``print`` it, or show it.
+
+        Raises:
+            InvalidRequestError: There is no picture yet.
+            RunAPIError: There will be none, and why.
+            JournalError: The journal cannot be read.
+        """
+        editor = self.image.editor
+        if editor is None:
+            return self.image.tree()  # which says what is wrong
+        return editor.tree(self.images)
 
     @property
     def errors(self) -> list[RunAPIError]:
@@ -287,8 +307,10 @@ class Generation:
             except Exception:  # noqa: BLE001 (whatever it is)
                 _log.exception("a listener of %r failed", self.id)
 
-    def add_version(self, slot: Slot, image: GeneratedImage) -> None:
-        """Append a version to a place and show it."""
-        slot.versions.append(image)
-        slot.index = len(slot.versions) - 1
+    def show_version(self, slot: Slot, image: GeneratedImage) -> None:
+        """Show a picture in a place; one that is new there becomes its last version."""
+        known = [version.id for version in slot.versions]
+        if image.id not in known:
+            slot.versions.append(image)
+        slot.index = known.index(image.id) if image.id in known else len(known)
         self.changed()

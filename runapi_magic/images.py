@@ -1,74 +1,42 @@
-"""A picture on disk: where it came from, how it is shown, and how it gets there safely."""
+"""A finished picture: where it came from, and what can be done with it."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runapi_magic.client import picture_kind
-from runapi_magic.errors import DownloadError, InvalidRequestError
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.previews import DEFAULT_LIMITS, has_alpha, make_preview
+from runapi_magic.previews import open_picture as _open_picture  # noqa: F401
 from runapi_magic.steps import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
     from PIL.Image import Image
-    from PIL.ImageFile import ImageFile
 
     from runapi_magic.generation import Generation
+    from runapi_magic.previews import Preview
     from runapi_magic.requests import ImageRequest
-
-_LARGEST_PREVIEW = 110_000  # bytes; as base64 in the notebook about 150 kB
-_SMALLEST_SIDE, _LOWEST_QUALITY = 8, 60  # pixels and JPEG quality that a preview does not go below
-_LONGEST_SLUG = 48  # characters of the prompt in a file name
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a picture may be, and how its preview is made.
-
-    Attributes:
-        megapixels: Largest picture to decode, millions of pixels.
-        preview_size: Longest side of the preview, pixels.
-        preview_quality: JPEG quality of the preview.
-    """
-
-    megapixels: float
-    preview_size: int
-    preview_quality: int
-
-
-DEFAULT_LIMITS = Limits(megapixels=89, preview_size=768, preview_quality=85)
+    from runapi_magic.tree import Tree
 
 
 class Editor(Protocol):
-    """What a picture needs to be edited: the session that it came from."""
+    """What a picture needs for what can be done with it: the session that it came from."""
 
     def edit(self, source: Any, instruction: str, /, **fields: Any) -> Generation:
         """Start an edit."""
 
+    def from_original(self, image: GeneratedImage) -> Generation:
+        """Start one edit of a line's first picture by all its instructions."""
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """The small picture that goes into the notebook.
+    def tree(self, images: Sequence[GeneratedImage]) -> Tree:
+        """Return the tree of edits that pictures stand in."""
 
-    Attributes:
-        data: The encoded picture.
-        mime: ``image/jpeg``, or ``image/png`` where there is transparency.
-        width: Pixels.
-        height: Pixels.
-    """
-
-    data: bytes = field(repr=False)
-    mime: str
-    width: int
-    height: int
+    def cell(self, image: GeneratedImage) -> str:
+        """Return the cell that makes a picture again."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True, weakref_slot=True)
@@ -138,9 +106,27 @@ class GeneratedImage:
         return self.width, self.height
 
     @property
+    def line(self) -> list[GeneratedImage]:
+        """The pictures that led to this one, from the first to itself."""
+        line = [self]
+        while (parent := line[-1].parent) is not None and parent not in line:
+            line.append(parent)
+        return line[::-1]
+
+    @property
     def version(self) -> int:
         """1 for a picture from a prompt, one more for every edit since."""
-        return 1 if self.parent is None else self.parent.version + 1
+        return len(self.line)
+
+    @property
+    def instructions(self) -> list[str]:
+        """What its line was edited by since the first picture; enlarging and the like not."""
+        return [step.prompt for step in self.line[1:] if step.prompt]
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether its file is still there."""
+        return self.path.is_file()
 
     def pil(self) -> Image:
         """Return the original as a new, loaded Pillow image."""
@@ -181,6 +167,28 @@ class GeneratedImage:
         """Start Recraft's removal of the background; the result has transparency."""
         return self.edit("", model=BACKGROUND_MODEL)
 
+    def from_original(self) -> Generation:
+        """Start one edit of the line's first picture by all instructions since.
+
+        Repeated passes can add noise or degrade shading; one pass with everything does not.
+
+        Raises:
+            InvalidRequestError: There are fewer than two instructions; nothing was sent.
+        """
+        return self._need_editor().from_original(self)
+
+    def tree(self) -> Tree:
+        """Return the tree of edits that this picture stands in.
+
+        Raises:
+            JournalError: The journal cannot be read.
+        """
+        return self._need_editor().tree([self])
+
+    def cell(self) -> str:
+        """Return the cell that makes this picture again, or finds it on disk at no cost."""
+        return self._need_editor().cell(self)
+
     def _need_editor(self) -> Editor:
         if self.editor is None:
             raise InvalidRequestError(
@@ -201,204 +209,3 @@ class GeneratedImage:
             {preview.mime: preview.data, "text/plain": repr(self)},
             {preview.mime: {"width": preview.width, "height": preview.height}},
         )
-
-
-def has_alpha(image: Image) -> bool:
-    """Whether any pixel lets through what is behind it."""
-    if "A" not in image.getbands() and "transparency" not in image.info:
-        return False
-    extrema = image.convert("RGBA").getchannel("A").getextrema()
-    return bool(extrema[0] != 255)  # noqa: PLR2004 (opaque)
-
-
-def make_preview(path: Path, limits: Limits) -> Preview:
-    """Make the small picture for the notebook, at most about 110 kB.
-
-    Raises:
-        DownloadError: The file is no good picture.
-    """
-    return _look_at(path, limits)[2]
-
-
-def _reduce(original: ImageFile, longest_side: int, quality: int) -> Preview:
-    """Decode a picture completely, at a smaller scale where its format can, and make it small."""
-    from PIL import ImageOps
-
-    original.draft("RGB", (longest_side, longest_side))
-    original.load()
-    image = ImageOps.exif_transpose(original)
-    image.thumbnail((longest_side, longest_side), reducing_gap=2.0)
-    transparent = has_alpha(image)
-    image = image.convert("RGBA" if transparent else "RGB")
-    width, height = image.size
-    while True:
-        data = _encode(image, quality, transparent=transparent)
-        if len(data) <= _LARGEST_PREVIEW or min(image.size) < _SMALLEST_SIDE:
-            # Shown at this size even where fewer pixels had to do.
-            return Preview(data, "image/png" if transparent else "image/jpeg", width, height)
-        if not transparent and quality > _LOWEST_QUALITY:
-            quality -= 10
-        else:
-            image = image.resize((image.width * 4 // 5, image.height * 4 // 5))
-
-
-def _encode(image: Image, quality: int, *, transparent: bool) -> bytes:
-    from PIL import Image as PillowImage
-
-    buffer = io.BytesIO()
-    if transparent:
-        palette = image.quantize(256, method=PillowImage.Quantize.FASTOCTREE)
-        palette.save(buffer, "PNG", optimize=True)
-    else:
-        image.save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A picture that is safely on disk, and its preview."""
-
-    path: Path
-    width: int
-    height: int
-    digest: str
-    preview: Preview
-
-
-def _look_at(path: Path, limits: Limits) -> tuple[int, int, Preview]:
-    """Decode a picture completely; return its size in pixels and its preview.
-
-    One with more pixels than allowed is not decoded: a grey preview stands for it.
-
-    Raises:
-        DownloadError: It is cut off, damaged or of another format.
-    """
-    try:
-        with _open_picture(path) as image:
-            if image.width * image.height > limits.megapixels * 1e6:
-                return *image.size, _stand_in(image.size, limits)
-            return *image.size, _reduce(image, limits.preview_size, limits.preview_quality)
-    except Exception as error:  # noqa: BLE001 (damaged files make Pillow's decoders raise anything)
-        raise DownloadError(
-            f"The picture is damaged or cut off ({type(error).__name__})."
-        ) from None
-
-
-def _open_picture(path: Path) -> ImageFile:
-    """Open a picture by its bytes. ``Image.open`` would apply its own limit before ours."""
-    from PIL import GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
-
-    plugins: dict[str | None, Callable[[Path], ImageFile]] = {
-        "png": PngImagePlugin.PngImageFile,
-        "jpg": JpegImagePlugin.JpegImageFile,
-        "webp": WebPImagePlugin.WebPImageFile,
-        "gif": GifImagePlugin.GifImageFile,
-    }
-    with path.open("rb") as file:
-        kind = picture_kind(file.read(16))
-    return plugins[kind](path)
-
-
-def _stand_in(size: tuple[int, int], limits: Limits) -> Preview:
-    from PIL import Image, ImageDraw
-
-    scale = limits.preview_size / max(size)
-    small = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-    image = Image.new("RGB", small, "#9e9e9e")
-    millions = size[0] * size[1] / 1e6
-    ImageDraw.Draw(image).text(
-        (12, 12), f"{millions:.0f} million pixels: too many to show here", fill="white"
-    )
-    return Preview(_encode(image, limits.preview_quality, transparent=False), "image/jpeg", *small)
-
-
-def open_part(folder: Path, unique: str) -> Path:
-    """Make the folder and an empty file in it to download to, hidden until it has its name.
-
-    Args:
-        folder: Where pictures go.
-        unique: The picture's id, so that what a dead kernel left is written over.
-
-    Raises:
-        DownloadError: The folder cannot be written to.
-    """
-    part = folder / f".{unique}.part"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except OSError as error:
-        raise DownloadError(
-            f"The folder {folder} cannot be written to ({error.strerror}).",
-            todo="Make it writable or set %config RunAPIMagics.image_dir, then %runapi resume.",
-        ) from None
-    return part
-
-
-def is_intact(path: Path, digest: str) -> bool:
-    """Whether a picture's file is still there, unchanged."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
-    except OSError:
-        return False
-
-
-def settle(part: Path, stem: str, kind: str, limits: Limits) -> Saved:
-    """Check a downloaded file, flush it to the disk and give it its name, in one step.
-
-    Args:
-        part: The downloaded file; it is gone afterwards, whatever happens.
-        stem: The name without its ending; made unique where another picture has it.
-        kind: ``png``, ``jpg``, ``webp`` or ``gif``.
-        limits: Largest picture to decode, and the preview's measures.
-
-    Raises:
-        DownloadError: It is no good picture, or the disk does not take it.
-    """
-    try:
-        width, height, preview = _look_at(part, limits)
-        with part.open("rb+") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-        return Saved(_give_name(part, stem, kind, digest), width, height, digest, preview)
-    except OSError as error:
-        raise DownloadError(
-            f"The picture cannot be written ({error.strerror}).",
-            todo="Make room or set %config RunAPIMagics.image_dir, then %runapi resume.",
-        ) from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _give_name(part: Path, stem: str, kind: str, digest: str) -> Path:
-    number = 1
-    while True:
-        path = part.parent / (f"{stem}.{kind}" if number == 1 else f"{stem}-{number}.{kind}")
-        try:
-            os.link(part, path)  # unlike a rename, never on top of another file
-        except FileExistsError:
-            if is_intact(path, digest):
-                return path
-            number += 1
-        except OSError:  # a file system without hard links
-            try:
-                path.touch(0o600, exist_ok=False)
-            except FileExistsError:
-                number += 1
-                continue
-            return part.replace(path)
-        else:
-            return path
-
-
-def file_stem(prompt: str, unique: str) -> str:
-    """Return a readable file name for a picture, without folder and ending.
-
-    Args:
-        prompt: Its letters and digits make the readable part.
-        unique: What tells this picture from all others; only its hash goes into the name.
-    """
-    words = re.sub(r"[^\w]+", "-", prompt.lower(), flags=re.ASCII).strip("-_")
-    slug = words[:_LONGEST_SLUG].rstrip("-_") or "image"
-    return f"{slug}-{hashlib.sha256(unique.encode()).hexdigest()[:8]}"

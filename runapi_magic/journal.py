@@ -29,12 +29,11 @@ from runapi_magic.glance import IS_UNFINISHED
 from runapi_magic.owners import Owners
 from runapi_magic.rows import (
     MIGRATIONS,
-    TASK_COLUMNS,
     Reservation,
     StoredImage,
     StoredTask,
-    stored_image,
-    stored_task,
+    select_images,
+    select_tasks,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class Journal:
         joined: list[StoredTask] = []
         taken: list[StoredTask] = []
         left = request.count
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             same = self._identical(connection, request.fingerprint, origin) if reuse else []
             for task in same:
                 if left <= 0:
@@ -106,7 +105,9 @@ class Journal:
                 if task.state == "saved":
                     found = [
                         image
-                        for image in self._images(connection, "task = ?", task.id)
+                        for image in select_images(
+                            connection, "task = ? ORDER BY position", task.id
+                        )
                         if usable(image.path, image.digest)
                     ][:left]
                     finished += found
@@ -132,7 +133,7 @@ class Journal:
         self, connection: sqlite3.Connection, fingerprint: str, origin: str
     ) -> list[StoredTask]:
         """Tasks with pictures first, then those under way; oldest first."""
-        return self._tasks(
+        return select_tasks(
             connection,
             f"fingerprint = ? AND origin = ? AND (state = 'saved' OR {IS_UNFINISHED})"
             " ORDER BY state <> 'saved', created, tasks.rowid",
@@ -173,7 +174,7 @@ class Journal:
                 self.owners.me,
             ),
         )
-        return self._tasks(connection, "tasks.id = ?", head[0])[0]
+        return select_tasks(connection, "tasks.id = ?", head[0])[0]
 
     # A task
 
@@ -207,9 +208,11 @@ class Journal:
 
     def saved(self, task: str, images: list[GeneratedImage]) -> None:
         """Write down the pictures of a task, once their files are in place."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO images"
+                " (id, task, position, path, digest, width, height, parent, saved)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         image.id,
@@ -233,27 +236,22 @@ class Journal:
 
     def task(self, task: str) -> StoredTask | None:
         """Return a task's row."""
-        with self._transaction() as connection:
-            return next(iter(self._tasks(connection, "tasks.id = ?", task)), None)
+        with self.transaction() as connection:
+            return next(iter(select_tasks(connection, "tasks.id = ?", task)), None)
 
     def images(self, task: str) -> list[StoredImage]:
         """Return a task's pictures."""
-        with self._transaction() as connection:
-            return self._images(connection, "task = ?", task)
-
-    def image(self, image: str) -> StoredImage | None:
-        """Return a picture's row."""
-        with self._transaction() as connection:
-            return next(iter(self._images(connection, "images.id = ?", image)), None)
+        with self.transaction() as connection:
+            return select_images(connection, "task = ? ORDER BY position", task)
 
     def unfinished(self) -> list[StoredTask]:
         """Return the tasks that nobody works on and that have no pictures yet, oldest first."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return self._abandoned(connection)
 
     def release(self, generation: str) -> None:
         """Let go of what a request still owns; what was never sent is not wanted any more."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "UPDATE tasks SET owner = NULL,"
                 " state = CASE state WHEN 'planned' THEN 'refused' ELSE state END"
@@ -263,13 +261,13 @@ class Journal:
 
     def take(self, wanted: Callable[[StoredTask], bool], generation: str) -> list[StoredTask]:
         """Make those of the unfinished tasks a request's that are wanted, and return them."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             found = [task for task in self._abandoned(connection) if wanted(task)]
             self._own(connection, found, generation)
             return found
 
     def _abandoned(self, connection: sqlite3.Connection) -> list[StoredTask]:
-        rows = self._tasks(connection, f"{IS_UNFINISHED} ORDER BY created, tasks.rowid")
+        rows = select_tasks(connection, f"{IS_UNFINISHED} ORDER BY created, tasks.rowid")
         alive = {owner: self.owners.is_alive(owner) for owner in {task.owner for task in rows}}
         return [task for task in rows if not alive[task.owner]]
 
@@ -285,32 +283,14 @@ class Journal:
 
     def _set(self, task: str, **columns: Any) -> None:
         names = ", ".join(f"{name} = ?" for name in columns)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 f"UPDATE tasks SET {names} WHERE id = ?",  # noqa: S608 (names are ours)
                 (*columns.values(), task),
             )
 
-    @staticmethod
-    def _tasks(connection: sqlite3.Connection, where: str, *values: Any) -> list[StoredTask]:
-        rows = connection.execute(
-            f"SELECT {TASK_COLUMNS} FROM tasks WHERE {where}",  # noqa: S608 (ours)
-            values,
-        )
-        return [stored_task(row) for row in rows]
-
-    @staticmethod
-    def _images(connection: sqlite3.Connection, where: str, *values: Any) -> list[StoredImage]:
-        rows = connection.execute(
-            f"SELECT {TASK_COLUMNS}, images.id, position, images.path, digest, width, height,"  # noqa: S608 (ours)
-            f" saved, seconds FROM images JOIN tasks ON tasks.id = images.task WHERE {where}"
-            " ORDER BY position",
-            values,
-        )
-        return [stored_image(row) for row in rows]
-
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the connection for one committed transaction.
 
         Raises:

@@ -58,6 +58,7 @@ class Action:
         parameters: The fields beside prompt and sources.
         prompt: Whether the prompt is ``required``, ``optional`` or ``unused``.
         source_field: The field that takes the sources' addresses; None where there are none.
+        flat_source_field: That field on the guide's routes, where it has another name there.
         sources: Fewest and most sources.
         mask_field: The field that takes a mask's address, where there is one.
         count_field: The field that asks for several pictures in one task, where there is one.
@@ -67,6 +68,7 @@ class Action:
     parameters: tuple[Parameter, ...] = ()
     prompt: Literal["required", "optional", "unused"] = "required"
     source_field: str | None = None
+    flat_source_field: str | None = None
     sources: tuple[int, int] = (0, 0)
     mask_field: str | None = None
     count_field: str | None = None
@@ -74,6 +76,11 @@ class Action:
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of this name, or None."""
         return next((known for known in self.parameters if known.name == name), None)
+
+    def source_field_in(self, family: Family) -> str | None:
+        """Return the field that takes the sources' addresses in a route family, or None."""
+        other = self.flat_source_field if family == "flat" else None
+        return other or self.source_field
 
 
 @dataclass(frozen=True)
@@ -140,9 +147,17 @@ class Model:
         return self.price.usd.get(value)
 
 
-_RATIO = Parameter("aspect_ratio", choices=RATIOS, default="auto", help="shape of the picture")
+_RATIO = Parameter(
+    "aspect_ratio",
+    choices=RATIOS,
+    default="auto",
+    help="output aspect ratio; auto lets the model decide",
+)
 _RESOLUTION = Parameter(
-    "output_resolution", choices=RESOLUTIONS, default=_DEFAULT_RESOLUTION, help="size; costs more"
+    "output_resolution",
+    choices=RESOLUTIONS,
+    default=_DEFAULT_RESOLUTION,
+    help="output resolution tier; a higher one costs more",
 )
 _GPT_TEXT = Action(TEXT_TO_IMAGE, (_RATIO, _RESOLUTION))
 _GPT_EDIT = Action(
@@ -151,45 +166,69 @@ _GPT_EDIT = Action(
 _GPT_PRICE = Price({"1k": 0.06, "2k": 0.10, "4k": 0.16}, "output_resolution", _DEFAULT_RESOLUTION)
 
 _OLD_RATIO = Parameter(
-    "aspect_ratio", choices=("1:1", "2:3", "3:2"), required=True, help="shape of the picture"
+    "aspect_ratio", choices=("1:1", "2:3", "3:2"), required=True, help="output aspect ratio"
 )
 _QUALITY = Parameter(
-    "quality", choices=("medium", "high"), required=True, help="detail; high costs more"
+    "quality", choices=("medium", "high"), required=True, help="quality preset; high costs more"
 )
 
-_EXPANSION = Parameter(
-    "enable_prompt_expansion", bool, help="let the service rewrite the prompt in more detail"
-)
 COUNTS_IN_ONE_TASK: Final = (1, 2, 4)  # gpt-4o-image's output_count
+_4O_PARAMETERS = (
+    _OLD_RATIO,
+    Parameter(
+        "enable_prompt_expansion",
+        bool,
+        help="let the model expand short prompts with additional detail",
+    ),
+)
 
 _FLUX_PARAMETERS = (
     Parameter(
         "aspect_ratio",
         choices=("21:9", "16:9", "4:3", "1:1", "3:4", "9:16"),
         default="16:9",
-        help="shape of the picture",
+        help="output aspect ratio",
     ),
-    Parameter("output_format", choices=("jpeg", "png"), help="file format"),
-    Parameter("enable_translation", bool, help="translate the prompt to English first"),
-    _EXPANSION,
-    Parameter("watermark", help="text to draw on the picture"),
+    Parameter(
+        "output_format", choices=("jpeg", "png"), default="jpeg", help="image encoding format"
+    ),
+    Parameter(
+        "enable_translation",
+        bool,
+        default=True,
+        help="translate a prompt that is not in English first",
+    ),
+    Parameter(
+        "enable_prompt_expansion",
+        bool,
+        default=False,
+        help="expand the prompt with additional detail for richer output",
+    ),
+    Parameter("watermark", help="watermark identifier to embed in the output"),
 )
 
 
 def _flux(name: str, title: str, usd: float) -> Model:
-    safety = "how much is let through, 0 is strictest"
+    def tolerance(most: int) -> Parameter:
+        return Parameter(
+            "safety_tolerance",
+            int,
+            tuple(range(most + 1)),
+            default=2,
+            help="content filter tolerance; 0 is the strictest",
+        )
+
     return Model(
         name,
         title,
         "flux_kontext",
-        text=Action(
-            TEXT_TO_IMAGE,
-            (*_FLUX_PARAMETERS, Parameter("safety_tolerance", int, tuple(range(7)), help=safety)),
-        ),
+        text=Action(TEXT_TO_IMAGE, (*_FLUX_PARAMETERS, tolerance(6))),
         edit=Action(
             TEXT_TO_IMAGE,  # a source makes it an edit
-            (*_FLUX_PARAMETERS, Parameter("safety_tolerance", int, (0, 1, 2), help=safety)),
+            (*_FLUX_PARAMETERS, tolerance(2)),
             source_field="source_image_url",
+            # Inferred: the model's guide page shows this name where the SDK has the other.
+            flat_source_field="image_url",
             sources=(1, 1),
         ),
         price=Price({"": usd}),
@@ -248,10 +287,10 @@ CATALOGUE: Final[tuple[Model, ...]] = (
         "gpt-4o-image",
         "GPT-4o Image",
         "gpt_4o_image",
-        text=Action(TEXT_TO_IMAGE, (_OLD_RATIO, _EXPANSION), count_field="output_count"),
+        text=Action(TEXT_TO_IMAGE, _4O_PARAMETERS, count_field="output_count"),
         edit=Action(
             TEXT_TO_IMAGE,  # sources make it an edit
-            (_OLD_RATIO, _EXPANSION),
+            _4O_PARAMETERS,
             prompt="optional",
             source_field="source_image_urls",
             sources=(1, 5),
@@ -268,7 +307,9 @@ CATALOGUE: Final[tuple[Model, ...]] = (
         "topaz",
         edit=_one_source(
             "upscale_image",
-            Parameter("upscale_factor", int, (1, 2, 4), required=True, help="times larger"),
+            Parameter(
+                "upscale_factor", int, (1, 2, 4), required=True, help="how many times larger"
+            ),
         ),
         price=Price({"1": 0.10, "2": 0.10, "4": 0.20}, "upscale_factor"),
     ),

@@ -22,11 +22,10 @@ from runapi_magic.errors import (
     ValidationError,
     resume_advice,
 )
+from runapi_magic.filing import is_intact
 from runapi_magic.following import follow
 from runapi_magic.generation import Part, Step
-from runapi_magic.images import (
-    is_intact,
-)
+from runapi_magic.history import History
 from runapi_magic.polling import Expectation, PollingPlan, expect
 from runapi_magic.recording import Recorder
 from runapi_magic.retrying import mark_doubtful
@@ -96,7 +95,7 @@ class Pipeline:
         self._journal = journal
         self._notice = notice
         self._record = Recorder(journal, notice)
-        self.shelf = Shelf(settings, self._record, editor)
+        self.shelf = Shelf(settings, self._record, History(journal), editor)
 
     async def run(
         self,
@@ -181,6 +180,7 @@ class Pipeline:
         part = Part(stored.id, request, stored.count, expectation_for(request, service))
         part.task_id = stored.task_id
         part.is_resumed = stored.attempt is not None
+        part.asked = stored.created
         return Work(part, stored, how)
 
     async def _settled(self, generation: Generation) -> ImageRequest:
@@ -203,8 +203,12 @@ class Pipeline:
                 ) from None
             return await asyncio.to_thread(as_source, source.pending, label=source.label)
 
-        sources = [await settle_one(source) for source in request.sources]
-        mask = await settle_one(request.mask) if request.mask else None
+        async def recognize(source: Source) -> Source:
+            settled = await settle_one(source)
+            return await asyncio.to_thread(self.shelf.recognized, settled)
+
+        sources = [await recognize(source) for source in request.sources]
+        mask = await recognize(request.mask) if request.mask else None
         return replace(request, sources=tuple(sources), mask=mask)
 
     # One part
@@ -316,8 +320,15 @@ class Pipeline:
         if request.sources:
             part.step = Step.UPLOADING
             generation.changed()
-        urls = [await service.address(source) for source in request.sources]
-        mask = await service.address(request.mask) if request.mask else None
+        wanted = [*request.sources, *([request.mask] if request.mask else [])]
+        urls = []
+        for number, source in enumerate(wanted):
+
+            def uploaded(share: float, number: int = number) -> None:
+                part.uploaded = (number + share) / len(wanted)
+
+            urls.append(await service.address(source, uploaded))
+        mask = urls.pop() if request.mask else None
         part.step = Step.SENDING
         generation.changed()
 

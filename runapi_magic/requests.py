@@ -173,6 +173,8 @@ class ImageRequest:
     ) -> dict[str, Any]:
         """Return the JSON body of one task: the fields that were asked for and no others.
 
+        A blank text counts as not given, as in RunAPI's SDK.
+
         Args:
             family: The route family that the body goes to, for the model's name there.
             count: Number of pictures of this task.
@@ -181,17 +183,22 @@ class ImageRequest:
         """
         action = self.action
         body: dict[str, Any] = {"model": self.catalogue.name_in(family, action.name)}
-        if self.prompt and action.prompt != "unused":
+        if action.prompt != "unused":
             body["prompt"] = self.prompt
         body.update(self.fields)
-        if action.source_field and source_urls:
-            one = action.source_field.endswith("url")
-            body[action.source_field] = source_urls[0] if one else list(source_urls)
+        source_field = action.source_field_in(family)
+        if source_field and source_urls:
+            one = source_field.endswith("url")
+            body[source_field] = source_urls[0] if one else list(source_urls)
         if action.mask_field and mask_url:
             body[action.mask_field] = mask_url
         if action.count_field and count > 1:
             body[action.count_field] = count
-        return body
+        return {name: value for name, value in body.items() if not _is_blank(value)}
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,22 @@ class StoredTask:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """A picture's row, with its task."""
+    """A picture's row, with its task.
+
+    Attributes:
+        id: Unique and stable across kernels.
+        task: The task that made it.
+        position: Which of the task's pictures, from 0.
+        path: The original on disk, where it was when it was saved.
+        digest: Hex SHA-256 of the file.
+        width: Pixels.
+        height: Pixels.
+        saved: Unix time in seconds.
+        seconds: From the request until the service was done.
+        parent: The id of the picture that it is an edit of.
+        sharpness: As measured; None where it was not yet.
+        noise: As measured; None where it was not yet.
+    """
 
     id: str
     task: StoredTask
@@ -71,6 +86,9 @@ class StoredImage:
     height: int
     saved: float
     seconds: float | None
+    parent: str | None
+    sharpness: float | None
+    noise: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +157,52 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX images_by_task ON images (task)")
 
 
-# A new version of the tables is a new function at the end; none is ever changed.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables,)
+def _look_back(connection: sqlite3.Connection) -> None:
+    """Let history, trees and files be found, and keep what was measured."""
+    connection.execute("ALTER TABLE images ADD COLUMN sharpness REAL")
+    connection.execute("ALTER TABLE images ADD COLUMN noise REAL")
+    for column in ("parent", "digest", "saved"):
+        connection.execute(f"CREATE INDEX images_by_{column} ON images ({column})")
 
-TASK_COLUMNS = (
+
+# A new version of the tables is a new function at the end; none is ever changed.
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables, _look_back)
+
+_TASK_COLUMNS = (
     "tasks.id, generation, origin, created, model, prompt, fields, sources, count,"
     " idempotency_key, family, tasks.path, body, status_paths, task_id, state, error, cost, owner"
 )
-TASK_WIDTH = TASK_COLUMNS.count(",") + 1
+_TASK_WIDTH = _TASK_COLUMNS.count(",") + 1
+_IMAGE_COLUMNS = (
+    "images.id, position, images.path, digest, width, height, saved, seconds, parent, sharpness,"
+    " noise"
+)
 
 
-def stored_task(row: tuple[Any, ...]) -> StoredTask:
-    """Return a row that begins with ``TASK_COLUMNS`` as a task."""
+def select_tasks(connection: sqlite3.Connection, where: str, *values: Any) -> list[StoredTask]:
+    """Return the tasks that a condition finds; it may end in an order and a limit."""
+    rows = connection.execute(
+        f"SELECT {_TASK_COLUMNS} FROM tasks WHERE {where}",  # noqa: S608 (ours)
+        values,
+    )
+    return [_stored_task(row) for row in rows]
+
+
+def select_images(connection: sqlite3.Connection, where: str, *values: Any) -> list[StoredImage]:
+    """Return the pictures that a condition finds; it may end in an order and a limit."""
+    rows = connection.execute(
+        f"SELECT {_TASK_COLUMNS}, {_IMAGE_COLUMNS} FROM images"  # noqa: S608 (ours)
+        f" JOIN tasks ON tasks.id = images.task WHERE {where}",
+        values,
+    )
+    return [_stored_image(row) for row in rows]
+
+
+def _stored_task(row: tuple[Any, ...]) -> StoredTask:
     (
         task, generation, origin, created, model, prompt, fields, sources, count,
         key, family, path, body, status_paths, task_id, state, error, cost, owner,
-    ) = row[:TASK_WIDTH]  # fmt: skip
+    ) = row[:_TASK_WIDTH]  # fmt: skip
     attempt = None
     if key is not None:
         attempt = Attempt(key, family, path, body, tuple(json.loads(status_paths)))
@@ -164,9 +212,6 @@ def stored_task(row: tuple[Any, ...]) -> StoredTask:
     )  # fmt: skip
 
 
-def stored_image(row: tuple[Any, ...]) -> StoredImage:
-    """Return a row of a task's columns and a picture's as a picture."""
-    image, position, path, digest, width, height, saved, seconds = row[TASK_WIDTH:]
-    return StoredImage(
-        image, stored_task(row), position, Path(path), digest, width, height, saved, seconds
-    )
+def _stored_image(row: tuple[Any, ...]) -> StoredImage:
+    image, position, path, *rest = row[_TASK_WIDTH:]
+    return StoredImage(image, _stored_task(row), position, Path(path), *rest)

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.client import Client, picture_kind
-from runapi_magic.errors import InvalidRequestError
+from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.settings import Access, Secret
 from runapi_magic.transport import Transport
 
 if TYPE_CHECKING:
-    from runapi_magic.requests import Source
+    from collections.abc import Callable
+
+    from runapi_magic.requests import ImageRequest, Source
 
 SIMULATOR_URL = "http://simulator.localhost"
-_UPLOAD_LIFETIME = 50 * 60  # seconds; the service keeps an upload for an hour
+_UPLOAD_LIFETIME = 3600.0  # seconds, where the service does not say how long it keeps an upload
+_TRUSTED = 0.9  # of that time
+_QUOTE_LIFETIME = 300.0  # seconds
 _OUTPUT_LIFETIME = 20 * 3600  # seconds; some models' outputs are kept for 24 hours
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a request costs.
+
+    Attributes:
+        usd: US dollars of all its tasks.
+        is_quote: Whether the service said so; else it is the catalogue's figure, an estimate.
+    """
+
+    usd: float
+    is_quote: bool
 
 
 @dataclass(slots=True)
@@ -35,6 +54,7 @@ class Service:
     speed: float = 0.0
     _known: dict[str, tuple[str, float]] = field(default_factory=dict)
     _uploading: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _quotes: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def is_simulated(self) -> bool:
@@ -45,8 +65,35 @@ class Service:
         """Note that the service has a picture at an address of its own."""
         self._known[digest] = url, time.monotonic() + _OUTPUT_LIFETIME
 
-    async def address(self, source: Source) -> str:
+    async def price(self, request: ImageRequest) -> Price | None:
+        """Return what a request costs: by a quote, kept for minutes, or by the catalogue.
+
+        None where neither knows. Nothing is sent but the question, and that only with a key.
+        """
+        if self.access.key:
+            with contextlib.suppress(RunAPIError):
+                counts = request.task_counts
+                each = {count: await self._quote(request, count) for count in set(counts)}
+                return Price(sum(each[count] for count in counts), is_quote=True)
+        usd = request.estimate
+        return None if usd is None else Price(usd, is_quote=False)
+
+    async def _quote(self, request: ImageRequest, count: int) -> float:
+        name = json.dumps(
+            [request.model, request.action.name, dict(request.fields), count], sort_keys=True
+        )
+        usd, good_until = self._quotes.get(name, (0.0, 0.0))
+        if time.monotonic() >= good_until:
+            usd = await self.client.quote(request, count)
+            self._quotes[name] = usd, time.monotonic() + _QUOTE_LIFETIME
+        return usd
+
+    async def address(self, source: Source, uploaded: Callable[[float], None] | None = None) -> str:
         """Return an address under which the service finds a source, uploading it if need be.
+
+        Args:
+            source: The source.
+            uploaded: Told the share that is uploaded, 0 to 1.
 
         Raises:
             InvalidRequestError: The source's file is gone or changed.
@@ -59,8 +106,10 @@ class Service:
             if time.monotonic() >= good_until:
                 content = await asyncio.to_thread(_read, source)
                 name = source.path.name if source.path else f"picture.{picture_kind(content)}"
-                url = await self.client.upload(content, name)
-                self._known[source.digest] = url, time.monotonic() + _UPLOAD_LIFETIME
+                made = await self.client.upload(content, name, uploaded)
+                lifetime = _UPLOAD_LIFETIME if made.lifetime is None else made.lifetime
+                url = made.url
+                self._known[source.digest] = url, time.monotonic() + lifetime * _TRUSTED
             return url
 
 

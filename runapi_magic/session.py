@@ -7,8 +7,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.archive import Archive
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.generation import Generation, Part
+from runapi_magic.history import History
 from runapi_magic.journal import KEY_LIFETIME, Journal
 from runapi_magic.models import DEFAULT_MODEL, find_model
 from runapi_magic.pipeline import Pipeline, expectation_for, new_part_id
@@ -16,12 +18,14 @@ from runapi_magic.requests import ImageRequest, Source, validate
 from runapi_magic.service import Service, remote_service, simulated_service
 from runapi_magic.settings import Settings, data_home, resolve_access
 from runapi_magic.sources import as_source
+from runapi_magic.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from runapi_magic.images import GeneratedImage
     from runapi_magic.rows import StoredTask
+    from runapi_magic.tree import Tree
 
 
 class Session:
@@ -30,6 +34,7 @@ class Session:
     Attributes:
         settings: The user's settings.
         journal: Where requests are written down; by default in the data folder.
+        archive: What was made before.
         notices: What the user should know, to be shown with the next picture.
         launch: How a request is started from wherever the user is; the kernel's side replaces it.
     """
@@ -43,6 +48,13 @@ class Session:
         self._simulator: Service | None = None
         self._active: dict[str, Generation] = {}
         self._pipeline = Pipeline(lambda: self.settings, self.journal, self.notice, self)
+        self.archive = Archive(
+            History(self.journal),
+            self._pipeline.shelf,
+            Thumbnails(self.journal.path.parent / "thumbnails"),
+            self,
+            lambda: self.settings.max_megapixels,
+        )
 
     # What answers
 
@@ -200,9 +212,24 @@ class Session:
         many = source if isinstance(source, list | tuple) else [source]
         return self.generate(instruction, sources=[as_source(one) for one in many], **fields)
 
-    def revise(self, image: GeneratedImage, instruction: str) -> Generation:
-        """Start an edit of a picture with its own model, ratio and resolution where they apply."""
-        model = find_model(image.model).edits_with or self._default_model(editing=True)
+    def revise(
+        self, image: GeneratedImage, instruction: str, model: str | None = None
+    ) -> Generation:
+        """Start an edit of a picture with its own model, ratio and resolution where they apply.
+
+        Args:
+            image: The picture.
+            instruction: What to change.
+            model: RunAPI's name of the model; by default the picture's own where it edits.
+        """
+        request = self.revision(image, instruction, model)
+        return self.launch(request)
+
+    def revision(
+        self, image: GeneratedImage, instruction: str, model: str | None = None
+    ) -> ImageRequest:
+        """Return what ``revise`` asks for."""
+        model = model or self._model_for(image)
         action = find_model(model).edit
         fields = {
             name: value
@@ -211,7 +238,40 @@ class Session:
             and (known := action.parameter(name))
             and (not known.choices or value in known.choices)
         }
-        return self.edit(image, instruction, model=model, **fields)
+        return self.request(instruction, sources=[as_source(image)], model=model, **fields)
+
+    def _model_for(self, image: GeneratedImage) -> str:
+        """Return the model that goes on with a picture: its own, or the one that began its line."""
+        for one in reversed(image.line):
+            model = find_model(one.model)
+            if model.edit is not None and model.edit.prompt == "unused":
+                continue  # enlarging and the like take no instruction
+            if model.edits_with:
+                return model.edits_with
+        return self._default_model(editing=True)
+
+    def from_original(self, image: GeneratedImage) -> Generation:
+        """Start one edit of a line's first picture by all its instructions.
+
+        Raises:
+            InvalidRequestError: There are fewer than two instructions; nothing was sent.
+        """
+        told = image.instructions
+        if len(told) < 2:  # noqa: PLR2004 (one is an edit of the first already)
+            raise InvalidRequestError(
+                "The picture is less than two instructions away from the first one.",
+                todo="Edit the first one: image.line[0].edit(...).",
+            )
+        steps = "\n".join(f"{number}. {text}" for number, text in enumerate(told, 1))
+        return self.revise(image.line[0], f"Make all of these changes:\n{steps}")
+
+    def tree(self, images: Sequence[GeneratedImage]) -> Tree:
+        """Return the tree of edits that pictures stand in; see ``Archive.tree``."""
+        return self.archive.tree(images)
+
+    def cell(self, image: GeneratedImage) -> str:
+        """Return the cell that makes a picture again; see ``Archive.cell``."""
+        return self.archive.cell(image)
 
     def repeat(self, image: GeneratedImage) -> Generation:
         """Ask once more, afresh, for what a picture was asked for."""
@@ -287,7 +347,9 @@ class Session:
 
         async def run() -> None:
             for work in works:
-                work.part.request = await self._pipeline.shelf.request_of(work.stored)
+                work.part.request = await asyncio.to_thread(
+                    self._pipeline.shelf.request_of, work.stored
+                )
             await self._pipeline.run(generation, service, works=works)
 
         self._begin(generation, run(), loop)

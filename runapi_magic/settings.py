@@ -119,6 +119,9 @@ class Settings(Configurable):
     reuse = Bool(
         True, help="Serve a request that was made before from disk, at no cost; --new asks afresh."
     ).tag(config=True)
+    provenance = Bool(
+        True, help="Write into each picture's file how it was made: prompt, model, fields, line."
+    ).tag(config=True)
     toolbar = Bool(True, help="Show buttons under pictures.").tag(config=True)
     api_key = SecretTrait(
         help="API key. Set it in ipython_config.py if anywhere; in a cell it would be saved."

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import runapi_magic
 from runapi_magic.errors import CHARGED, DownloadError, RunAPIError, resume_advice
-from runapi_magic.images import (
-    GeneratedImage,
-    Limits,
-    file_stem,
-    make_preview,
-    open_part,
-    settle,
-)
+from runapi_magic.filing import file_stem, open_part, settle
+from runapi_magic.images import GeneratedImage
+from runapi_magic.journal import JournalError
+from runapi_magic.previews import Limits, make_preview
+from runapi_magic.provenance import Note
+from runapi_magic.records import record_of
 from runapi_magic.requests import ImageRequest, Source
 from runapi_magic.service import SIMULATOR_URL
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runapi_magic.generation import Generation, Part
+    from runapi_magic.history import History
     from runapi_magic.images import Editor
     from runapi_magic.recording import Recorder
     from runapi_magic.rows import StoredImage, StoredTask
@@ -42,11 +44,19 @@ class Shelf:
     Args:
         settings: Returns the settings that count now.
         record: Writes to the journal.
+        history: Finds the pictures that were made before.
         editor: What pictures are edited with.
     """
 
-    def __init__(self, settings: Callable[[], Settings], record: Recorder, editor: Editor) -> None:
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        record: Recorder,
+        history: History,
+        editor: Editor,
+    ) -> None:
         self._settings = settings
+        self._history = history
         self._record = record
         self._editor = editor
         self._half: set[Path] = set()  # files that are being downloaded
@@ -105,9 +115,13 @@ class Shelf:
         url = task.image_urls[position]
         try:
             kind = await service.client.download(url, into, max_megabytes=settings.max_download_mb)
+            cost = None if task.cost is None else task.cost / len(task.image_urls)
             stem = file_stem(part.request.title, f"{service.access.base_url} {image_id}")
             async with self._decoder():
-                saved = await asyncio.to_thread(settle, into, stem, kind, self._limits())
+                note = None
+                if settings.provenance:
+                    note = await asyncio.to_thread(_note, part, service, task.id, position, cost)
+                saved = await asyncio.to_thread(settle, into, stem, kind, self._limits(), note)
         finally:
             into.unlink(missing_ok=True)
             self._half.discard(into)
@@ -122,7 +136,7 @@ class Shelf:
             digest=saved.digest,
             url=url,
             origin=service.access.base_url,
-            cost=None if task.cost is None else task.cost / len(task.image_urls),
+            cost=cost,
             seconds=part.seconds,
             simulated=service.is_simulated,
             created=time.time(),
@@ -139,7 +153,7 @@ class Shelf:
         part.images.append(image)
         for slot in generation.slots:
             if slot.part is part and slot.position == position:
-                generation.add_version(slot, image)
+                generation.show_version(slot, image)
 
     def _limits(self) -> Limits:
         settings = self._settings()
@@ -149,12 +163,31 @@ class Shelf:
         return self._decoding.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_ONCE))
 
     async def load(self, stored: StoredImage, *, reused: bool) -> GeneratedImage:
-        """Return a picture that is on disk, with the line of pictures that it came from."""
-        preview = await asyncio.to_thread(make_preview, stored.path, self._limits())
+        """Return a picture that is on disk, to be shown.
+
+        Raises:
+            DownloadError: Its file is gone or damaged.
+        """
+        image = await asyncio.to_thread(self.restore, stored)
+        async with self._decoder():
+            preview = await asyncio.to_thread(make_preview, image.path, self._limits())
+        # Reused or not is a matter of this cell, not of the picture.
+        shown = replace(image, reused=reused, _preview=preview)
+        self._images[stored.id] = shown
+        return shown
+
+    def restore(self, stored: StoredImage) -> GeneratedImage:
+        """Return a picture of the journal with the line that it came from. Blocking.
+
+        Its file is not looked at, and may be gone.
+        """
+        known = self._images.get(stored.id)
+        if known is not None:
+            return known
         image = GeneratedImage(
             id=stored.id,
             path=stored.path,
-            request=await self.request_of(stored.task),
+            request=self.request_of(stored.task),
             width=stored.width,
             height=stored.height,
             task_id=stored.task.task_id or "",
@@ -165,14 +198,11 @@ class Shelf:
             simulated=stored.task.origin == SIMULATOR_URL,
             created=stored.saved,
             editor=self._editor,
-            reused=reused,
-            _preview=preview,
         )
-        self._images[stored.id] = image
-        return image
+        return self._images.setdefault(stored.id, image)
 
-    async def request_of(self, stored: StoredTask) -> ImageRequest:
-        """Return the request that a row of the journal was written for."""
+    def request_of(self, stored: StoredTask) -> ImageRequest:
+        """Return the request that a row of the journal was written for. Blocking."""
         sources, mask = [], None
         for row in stored.sources:
             source = Source(
@@ -180,7 +210,7 @@ class Shelf:
                 row["digest"],
                 url=row["url"],
                 path=Path(row["path"]) if row["path"] else None,
-                image=await self._image(row["image"]),
+                image=self._image(row["image"]),
             )
             if row["mask"]:
                 mask = source
@@ -190,15 +220,42 @@ class Shelf:
             stored.prompt, stored.model, stored.fields, stored.count, tuple(sources), mask
         )
 
-    async def _image(self, image_id: str | None) -> GeneratedImage | None:
-        if image_id is None:
+    def _image(self, image_id: str | None) -> GeneratedImage | None:
+        if image_id is None or image_id in self._images:
+            return self._images.get(image_id or "")
+        try:
+            stored = self._history.image(image_id)
+        except JournalError:
             return None
-        if image_id in self._images:
-            return self._images[image_id]
-        stored = await self._record(self._record.journal.image, image_id)
-        if stored is None or not await asyncio.to_thread(stored.path.exists):
-            return None
-        return await self.load(stored, reused=False)
+        return None if stored is None else self.restore(stored)
+
+    def recognized(self, source: Source) -> Source:
+        """Return a source as the picture that was made here, where its file is one. Blocking."""
+        if source.image is not None or not source.digest:
+            return source
+        try:
+            stored = self._history.of_file(source.digest)
+        except JournalError:
+            return source
+        return source if stored is None else replace(source, image=self.restore(stored))
+
+
+def _note(part: Part, service: Service, task_id: str, position: int, cost: float | None) -> Note:
+    """Return what is written into a picture's file; the same whenever it is fetched."""
+    record = record_of(
+        part.request,
+        image=f"{part.id}-{position}",
+        task_id=task_id,
+        position=position,
+        origin=service.access.base_url,
+        simulated=service.is_simulated,
+        created=part.asked,
+        cost=cost,
+    )
+    key = service.access.key.reveal()
+    clean = json.loads(json.dumps(record).replace(json.dumps(key)[1:-1], "***"))
+    description = part.request.title.replace(key, "***")
+    return Note(clean, description, f"runapi_magic {runapi_magic.__version__}", part.asked)
 
 
 def _remove(half: set[Path]) -> None:

@@ -42,6 +42,7 @@ _MOST_REDIRECTS = 3
 _CONNECT_TIMEOUT, _ANSWER_TIMEOUT = 15.0, 60.0  # seconds
 _KEEP_ALIVE = 90.0  # seconds; looks at a task are seconds apart, and a new TLS connection is dear
 _ERROR, _REDIRECT = 400, range(300, 400)
+_PIECE = 64 * 1024  # bytes of an upload between two reports of its progress
 _LARGEST_ANSWER = 8 * 1024 * 1024  # bytes of JSON
 
 
@@ -269,8 +270,20 @@ class Transport:
                 raise DownloadError(f"The download broke off ({_name(error)}).") from None
         raise DownloadError(f"The picture's address leads on more than {_MOST_REDIRECTS} times.")
 
-    async def put(self, url: str, headers: Mapping[str, str], content: bytes) -> None:
+    async def put(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes,
+        sent: Callable[[float], None] | None = None,
+    ) -> None:
         """Upload bytes without the key, once, with exactly these headers.
+
+        Args:
+            url: The store's address.
+            headers: The headers.
+            content: The bytes.
+            sent: Told the share that has left, 0 to 1.
 
         Raises:
             UnsafeURLError: The address is refused.
@@ -282,7 +295,10 @@ class Transport:
         await self.check_url(url)
         _, client = await self._open()
         try:
-            response = await client.put(url, headers=dict(headers), content=content)
+            # The length is named, so that the body is not sent as chunks: stores refuse those.
+            length = {"Content-Length": str(len(content))}
+            body = _in_pieces(content, sent)
+            response = await client.put(url, headers=length | dict(headers), content=body)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise ConnectionFailedError(
                 f"The source picture could not be uploaded ({_name(error)})."
@@ -313,6 +329,13 @@ class Transport:
         """Close the running loop's connections."""
         for client in self._clients.pop(asyncio.get_running_loop(), ()):
             await client.aclose()
+
+
+async def _in_pieces(content: bytes, sent: Callable[[float], None] | None) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), _PIECE):
+        yield content[start : start + _PIECE]
+        if sent is not None:
+            sent(min(1.0, (start + _PIECE) / len(content)))
 
 
 def _client_factory(is_public: bool, app: Any) -> Callable[..., httpx.AsyncClient]:

@@ -20,7 +20,7 @@ class _Image:
     """Stands for a picture."""
 
     def __init__(self, name):
-        self.path = name
+        self.path = self.id = name
 
 
 def _part(status="pending", *images, error=None, count=1, cost=None, task_id=None):
@@ -64,7 +64,7 @@ def test_pictures_in_order():
     a, b, c = map(_Image, "abc")
     generation = _generation(_part("completed", a, b, count=2), _part("completed", c))
     later = _Image("later")
-    generation.add_version(generation.slots[0], later)
+    generation.show_version(generation.slots[0], later)
     assert generation.images == [a, b, c, later]
     assert generation.image is later
     generation.slots[0].index = 0
@@ -125,7 +125,7 @@ def test_listeners_hear_of_changes():
     generation, heard = _generation(_part("completed", _Image("a"))), []
     stop = generation.subscribe(lambda: heard.append("change"))
     generation.changed()
-    generation.add_version(generation.slots[0], _Image("b"))
+    generation.show_version(generation.slots[0], _Image("b"))
     stop()
     stop()
     generation.changed()

@@ -20,15 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from runapi_magic.errors import DownloadError, InvalidRequestError
-from runapi_magic.images import (
-    GeneratedImage,
-    Limits,
-    file_stem,
-    has_alpha,
-    make_preview,
-    open_part,
-    settle,
-)
+from runapi_magic.filing import file_stem, open_part, settle
+from runapi_magic.images import GeneratedImage
+from runapi_magic.previews import Limits, has_alpha, make_preview
 from runapi_magic.requests import ImageRequest, Source
 
 from .properties import PROPERTY

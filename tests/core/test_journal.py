@@ -15,6 +15,7 @@ import pytest
 import runapi_magic
 from runapi_magic import journal as journal_module
 from runapi_magic.client import Attempt
+from runapi_magic.history import History
 from runapi_magic.images import GeneratedImage
 from runapi_magic.journal import KEY_LIFETIME, MIGRATIONS, Journal, JournalError
 from runapi_magic.requests import ImageRequest, Source
@@ -132,8 +133,9 @@ def test_pictures_are_found(journal):
     assert (first.path, first.position, second.position) == (Path(f"/pictures/{task}-0.png"), 0, 1)
     assert (first.width, first.height, first.digest) == (8, 6, "0" * 64)
     assert (first.task.id, first.seconds, first.saved) == (task, 12.5, 5.0)
-    assert journal.image(second.id) == second
-    assert journal.image("nobody") is None
+    history = History(journal)
+    assert history.image(second.id) == second
+    assert history.image("nobody") is None
     assert journal.task("nobody") is None
 
 

@@ -98,7 +98,7 @@ def test_a_pillow_image(mode):
 def test_a_generated_image(generated):
     """A picture of ours keeps its line: the source knows the image and its file."""
     source = as_source(generated)
-    assert (source.image, source.path, source.label) == (generated, generated.path, "cat.png")
+    assert (source.image, source.path, source.label) == (generated, generated.path, "a cat")
 
 
 def test_a_finished_generation(generated):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runapi_magic.errors import InvalidRequestError, RunAPIError, ServerError
-from runapi_magic.images import has_alpha
+from runapi_magic.previews import has_alpha
 from runapi_magic.sources import as_source
 
 EDIT = "/api/v1/gpt_image_2/edit_image"

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from runapi_magic import polling
 from runapi_magic.client import new_idempotency_key
 from runapi_magic.errors import DownloadError
-from runapi_magic.images import DEFAULT_LIMITS, file_stem, open_part, settle
+from runapi_magic.filing import file_stem, open_part, settle
 from runapi_magic.journal import Journal
+from runapi_magic.previews import DEFAULT_LIMITS
 from runapi_magic.session import Session
 from runapi_magic.settings import Settings, save_key
 from tests.conftest import KEY

@@ -11,7 +11,8 @@ from PIL import Image
 
 from runapi_magic.client import Client, picture_kind
 from runapi_magic.errors import DownloadError
-from runapi_magic.images import Limits, make_preview, open_part, settle
+from runapi_magic.filing import open_part, settle
+from runapi_magic.previews import Limits, make_preview
 from runapi_magic.sources import as_source
 
 URL = "https://files.example/a.png"
@@ -133,7 +134,7 @@ def test_a_picture_of_too_many_pixels_is_not_decoded(fetch, monkeypatch, kind):
         raise AssertionError("decoded")
 
     content = _bomb(4000, kind=kind)
-    monkeypatch.setattr("runapi_magic.images._reduce", fail)
+    monkeypatch.setattr("runapi_magic.previews._reduce", fail)
     saved = fetch(content)
     assert (saved.width, saved.height) == (4000, 4000)
     assert saved.path.read_bytes() == content

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from runapi_magic import display, errors, widgets
 from runapi_magic.errors import RunAPIError, error_from_response
 from runapi_magic.generation import Generation, Part, Slot, Step
-from runapi_magic.images import GeneratedImage, Preview
+from runapi_magic.images import GeneratedImage
 from runapi_magic.polling import Expectation
+from runapi_magic.previews import Preview
 from runapi_magic.requests import ImageRequest, Source
 from tests.conftest import KEY
 

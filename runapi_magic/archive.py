@@ -1,0 +1,174 @@
+"""What was made before: trees of edits, the cells that make a picture again, pictures by file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from runapi_magic.cells import cell_text
+from runapi_magic.errors import DownloadError, InvalidRequestError
+from runapi_magic.filing import is_intact, short_path
+from runapi_magic.previews import open_picture
+from runapi_magic.provenance import extract
+from runapi_magic.quality import Quality, measure
+from runapi_magic.records import restore
+from runapi_magic.tree import plant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from runapi_magic.history import History
+    from runapi_magic.images import Editor, GeneratedImage
+    from runapi_magic.rows import StoredImage
+    from runapi_magic.shelf import Shelf
+    from runapi_magic.thumbnails import Thumbnails
+    from runapi_magic.tree import Tree
+
+
+class Archive:
+    """The pictures that were made before. Methods are blocking and may be called from any thread.
+
+    All raise JournalError where the journal cannot be read.
+
+    Args:
+        history: Finds pictures in the journal.
+        shelf: Makes pictures of rows.
+        thumbnails: Small pictures.
+        editor: What pictures are edited with.
+        megapixels: Returns the largest picture to decode, in millions of pixels.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        shelf: Shelf,
+        thumbnails: Thumbnails,
+        editor: Editor,
+        megapixels: Callable[[], float],
+    ) -> None:
+        self._history = history
+        self._shelf = shelf
+        self._thumbnails = thumbnails
+        self._editor = editor
+        self._megapixels = megapixels
+
+    def find(self, image_id: str) -> GeneratedImage | None:
+        """Return the picture with this id."""
+        stored = self._history.image(image_id)
+        return None if stored is None else self._shelf.restore(stored)
+
+    def page(
+        self, search: str = "", *, limit: int, offset: int = 0
+    ) -> tuple[list[GeneratedImage], int]:
+        """Return a page of pictures, newest first, and how many there are on all pages.
+
+        Args:
+            search: Words that must all be in prompt or model.
+            limit: Most pictures of a page.
+            offset: Pictures to leave out first.
+        """
+        found = self._history.pictures(search, limit=limit, offset=offset)
+        return [self._shelf.restore(row) for row in found], self._history.count(search)
+
+    def thumbnail(self, image: GeneratedImage) -> bytes:
+        """Return a small JPEG of a picture; a grey one where its file is gone."""
+        return self._thumbnails.get(image.path, image.digest)
+
+    def tree(self, images: Sequence[GeneratedImage]) -> Tree:
+        """Return the trees of edits that pictures stand in as one, with what is measured."""
+        rows = self._history.family([image.id for image in images])
+        return self._plant(rows, images, self._measured)
+
+    def forest(self, search: str = "", *, limit: int) -> Tree:
+        """Return the trees of the newest pictures, each counting its versions from 1.
+
+        Args:
+            search: Words that must all be in prompt or model.
+            limit: Most pictures to start from; their trees may hold more.
+        """
+        newest = self._history.pictures(search, limit=limit)
+        rows = self._history.family([row.id for row in newest])
+        # What was not measured yet is left so: a list is to come at once.
+        return self._plant(rows, (), lambda row: _known(row) if row else None, apart=True)
+
+    def _plant(
+        self,
+        rows: Sequence[StoredImage],
+        images: Sequence[GeneratedImage],
+        quality: Callable[[StoredImage | None], Quality | None],
+        *,
+        apart: bool = False,
+    ) -> Tree:
+        by_id = {row.id: row for row in rows}
+        # Lines that the journal does not know, such as that of a file from elsewhere, count too.
+        all_images = {one.id: one for image in images for one in image.line}
+        all_images |= {row.id: self._shelf.restore(row) for row in rows}
+        alone = len(all_images) == 1
+        return plant(
+            list(all_images.values()),
+            self.thumbnail,
+            lambda image: None if alone else quality(by_id.get(image.id)),
+            apart=apart,
+        )
+
+    def _measured(self, row: StoredImage | None) -> Quality | None:
+        if row is None:
+            return None
+        known = _known(row)
+        if known is not None:
+            return known
+        try:
+            found = measure(row.path, megapixels=self._megapixels())
+        except DownloadError:
+            return None
+        self._history.measured(row.id, found)
+        return found
+
+    def cell(self, image: GeneratedImage) -> str:
+        """Return the cell that makes a picture again, or finds it on disk at no cost."""
+        return cell_text(image, self._take, short_path)
+
+    def _take(self, image: GeneratedImage) -> int:
+        same = [row for row in self._history.identical(image.id) if is_intact(row.path, row.digest)]
+        return next((number for number, row in enumerate(same) if row.id == image.id), 0)
+
+    def open(self, path: Path) -> GeneratedImage:
+        """Return the picture in a file, with its line: as the journal knows it, or as it says.
+
+        Raises:
+            InvalidRequestError: There is no such file, or it does not say how it was made.
+        """
+        path = path.expanduser().absolute()
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except (OSError, ValueError) as error:
+            raise InvalidRequestError(
+                f"The file {path} cannot be read ({error}).",
+                todo="Check the path; it starts at the notebook's folder.",
+            ) from None
+        stored = self._history.of_file(digest)
+        if stored is not None:
+            image = self._shelf.restore(stored)
+            return image if image.path == path else replace(image, path=path)
+        record = extract(path)
+        if record is None:
+            raise InvalidRequestError(
+                f"The file {path} does not say how it was made.",
+                todo="It is a picture all the same: %%gpt_edit takes its path.",
+            )
+        try:
+            with open_picture(path) as picture:
+                size = picture.size
+        except Exception as error:  # noqa: BLE001 (damaged files make Pillow raise anything)
+            raise InvalidRequestError(
+                f"The file {path} is damaged ({type(error).__name__}).", todo="Use another copy."
+            ) from None
+        return restore(record, path, digest, size, self._editor)
+
+
+def _known(row: StoredImage) -> Quality | None:
+    if row.sharpness is None or row.noise is None:
+        return None
+    return Quality(row.sharpness, row.noise)

@@ -1,0 +1,131 @@
+"""The cell that makes a picture again: its request as the text of a magic. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import keyword
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runapi_magic.images import GeneratedImage
+    from runapi_magic.requests import Source
+
+_WORDS_IN_A_NAME = 3
+_OPTIONS = {"aspect_ratio": "-a", "output_resolution": "-r"}
+
+
+def variable_name(image: GeneratedImage) -> str:
+    """Return the variable that a picture's cell binds: readable, and the same every time."""
+    words = re.findall(r"[a-z0-9]+", image.request.title.lower())[:_WORDS_IN_A_NAME]
+    name = "_".join([*words, hashlib.sha256(image.id.encode()).hexdigest()[:4]])
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"picture_{name}"
+
+
+def reference(image: GeneratedImage, take: int) -> str:
+    """Return how other cells name a picture.
+
+    Args:
+        image: The picture.
+        take: Which of the pictures of identical requests it is, from 0.
+    """
+    name = variable_name(image)
+    return f"{name}.images[{take}]" if take else name
+
+
+def cell_text(
+    image: GeneratedImage, take: Callable[[GeneratedImage], int], show_path: Callable[[Any], str]
+) -> str:
+    """Return the cell that makes a picture again, or finds it on the disk at no cost.
+
+    It binds ``variable_name(image)``, and names a source that was made here in the same way. What
+    a magic's line cannot hold as it is, such as ``{braces}``, becomes a call of ``generate``.
+
+    Args:
+        image: The picture.
+        take: Says which of the pictures of identical requests one is, from 0.
+        show_path: Returns a path as a user writes it.
+    """
+
+    def name_of(source: Source) -> str:
+        if source.image is not None:
+            return reference(source.image, take(source.image))
+        return source.url or (show_path(source.path) if source.path else source.label)
+
+    request, count = image.request, take(image) + 1
+    if any("{" in str(text) for text in (request.prompt, *request.fields.values())):
+        return _call(image, name_of, count)
+    try:
+        return _magic(image, name_of, count)
+    except ValueError:
+        return _call(image, name_of, count)
+
+
+def _magic(image: GeneratedImage, name_of: Callable[[Source], str], count: int) -> str:
+    request = image.request
+    words = [_quoted(name_of(source)) for source in request.sources[:1]]
+    for source in request.sources[1:]:
+        words += ["-i", _quoted(name_of(source))]
+    words += ["-m", _quoted(request.model)]
+    for name, value in request.fields.items():
+        option = _OPTIONS.get(name)
+        words += [option, _quoted(str(value))] if option else ["-p", _param(name, value)]
+    if request.mask is not None:
+        words += ["--mask", _quoted(name_of(request.mask))]
+    if count > 1:
+        words += ["-n", str(count)]
+    words += ["-o", variable_name(image)]
+    magic = "gpt_edit" if request.sources else "gpt_image"
+    line = f"{magic} {' '.join(words)}"
+    return f"%%{line}\n{request.prompt}" if request.prompt else f"%{line}"
+
+
+def _param(name: str, value: Any) -> str:
+    """Return KEY=VALUE so that it is read as this value and no other."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return _quoted(f"{name}={value}")
+    return _quoted(f"{name}={json.dumps(value)}")
+
+
+def _quoted(word: str) -> str:
+    """Return a word as a magic's line takes it.
+
+    Raises:
+        ValueError: It holds both kinds of quotes, or more than one line.
+    """
+    if word and not re.search(r"""[\s"'\\]""", word) and not word.startswith("-"):
+        return word
+    quote = next((mark for mark in "\"'" if mark not in word), None)
+    if quote is None or not word.isprintable() or word.startswith("-"):
+        raise ValueError(word)
+    return f"{quote}{word}{quote}"
+
+
+def _call(image: GeneratedImage, name_of: Callable[[Source], str], count: int) -> str:
+    request = image.request
+    arguments = [repr(request.prompt), f"model={request.model!r}"]
+    if request.sources:
+        arguments.append(f"sources=[{', '.join(map(_expression(name_of), request.sources))}]")
+    if request.mask is not None:
+        arguments.append(f"mask={_expression(name_of)(request.mask)}")
+    if count > 1:
+        arguments.append(f"count={count}")
+    arguments += [f"{name}={value!r}" for name, value in request.fields.items()]
+    name = variable_name(image)
+    call = ",\n    ".join(arguments)
+    return f"from runapi_magic import generate\n\n{name} = generate(\n    {call},\n)\n{name}"
+
+
+def _expression(name_of: Callable[[Source], str]) -> Callable[[Source], str]:
+    def expression(source: Source) -> str:
+        name = name_of(source)
+        is_variable = source.url is None and source.path is None
+        return name if is_variable or source.image is not None else repr(name)
+
+    return expression

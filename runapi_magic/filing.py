@@ -1,0 +1,140 @@
+"""A downloaded file, checked, flushed to the disk and given its name."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runapi_magic.errors import DownloadError
+from runapi_magic.previews import look_at
+from runapi_magic.provenance import embed
+
+if TYPE_CHECKING:
+    from runapi_magic.previews import Limits, Preview
+    from runapi_magic.provenance import Note
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_SLUG = 48  # characters of the prompt in a file name
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A picture that is safely on disk, and its preview."""
+
+    path: Path
+    width: int
+    height: int
+    digest: str
+    preview: Preview
+
+
+def open_part(folder: Path, unique: str) -> Path:
+    """Make the folder and an empty file in it to download to, hidden until it has its name.
+
+    Args:
+        folder: Where pictures go.
+        unique: The picture's id, so that what a dead kernel left is written over.
+
+    Raises:
+        DownloadError: The folder cannot be written to.
+    """
+    part = folder / f".{unique}.part"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise DownloadError(
+            f"The folder {folder} cannot be written to ({error.strerror}).",
+            todo="Make it writable or set %config RunAPIMagics.image_dir, then %runapi resume.",
+        ) from None
+    return part
+
+
+def is_intact(path: Path, digest: str) -> bool:
+    """Whether a picture's file is still there, unchanged."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except OSError:
+        return False
+
+
+def settle(part: Path, stem: str, kind: str, limits: Limits, note: Note | None = None) -> Saved:
+    """Check a downloaded file, flush it to the disk and give it its name, in one step.
+
+    Args:
+        part: The downloaded file; it is gone afterwards, whatever happens.
+        stem: The name without its ending; made unique where another picture has it.
+        kind: ``png``, ``jpg``, ``webp`` or ``gif``.
+        limits: Largest picture to decode, and the preview's measures.
+        note: What is written into the file, beside its pixels.
+
+    Raises:
+        DownloadError: It is no good picture, or the disk does not take it.
+    """
+    try:
+        width, height, preview = look_at(part, limits)
+        if note is not None:
+            try:
+                embed(part, kind, note)
+            except ValueError as error:  # paid for, so kept as it is
+                _log.warning("nothing was written into %s: %s", stem, error)
+        with part.open("rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        return Saved(_give_name(part, stem, kind, digest), width, height, digest, preview)
+    except OSError as error:
+        raise DownloadError(
+            f"The picture cannot be written ({error.strerror}).",
+            todo="Make room or set %config RunAPIMagics.image_dir, then %runapi resume.",
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _give_name(part: Path, stem: str, kind: str, digest: str) -> Path:
+    number = 1
+    while True:
+        path = part.parent / (f"{stem}.{kind}" if number == 1 else f"{stem}-{number}.{kind}")
+        try:
+            os.link(part, path)  # unlike a rename, never on top of another file
+        except FileExistsError:
+            if is_intact(path, digest):
+                return path
+            number += 1
+        except OSError:  # a file system without hard links
+            try:
+                path.touch(0o600, exist_ok=False)
+            except FileExistsError:
+                number += 1
+                continue
+            return part.replace(path)
+        else:
+            return path
+
+
+def file_stem(prompt: str, unique: str) -> str:
+    """Return a readable file name for a picture, without folder and ending.
+
+    Args:
+        prompt: Its letters and digits make the readable part.
+        unique: What tells this picture from all others; only its hash goes into the name.
+    """
+    words = re.sub(r"[^\w]+", "-", prompt.lower(), flags=re.ASCII).strip("-_")
+    slug = words[:_LONGEST_SLUG].rstrip("-_") or "image"
+    return f"{slug}-{hashlib.sha256(unique.encode()).hexdigest()[:8]}"
+
+
+def short_path(path: Path) -> str:
+    """Return a path as seen from the working directory, where it lies below it."""
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except (ValueError, OSError):
+        return str(path)

@@ -1,0 +1,186 @@
+"""What a picture's file says of how it was made, with the whole line that led to it.
+
+A record holds no key and no local folder: a file's path is cut to its name, and an address to what
+comes before its question mark, where signatures and tokens stand.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.images import GeneratedImage
+from runapi_magic.requests import ImageRequest, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runapi_magic.images import Editor
+
+_SCHEMA = 1
+_LONGEST_LINE = 200  # pictures of a line that a file tells of
+
+
+def record_of(
+    request: ImageRequest,
+    *,
+    image: str,
+    task_id: str,
+    position: int,
+    origin: str,
+    simulated: bool,
+    created: float,
+    cost: float | None,
+) -> dict[str, Any]:
+    """Return what a picture's file says.
+
+    Args:
+        request: What was asked for.
+        image: The picture's id.
+        task_id: The service's id of the task.
+        position: Which of the task's pictures, from 0.
+        origin: The service's base URL.
+        simulated: Whether a simulator drew it.
+        created: When it was asked for, Unix time in seconds.
+        cost: USD of this picture, None where the service did not say.
+    """
+    parent = request.sources[0].image if request.sources else None
+    ancestors = parent.line[-_LONGEST_LINE:] if parent else []
+    return {
+        "schema": _SCHEMA,
+        "image": image,
+        "position": position,
+        "origin": origin,
+        "simulated": simulated,
+        "parent": parent.id if parent else None,
+        **_step(request, task_id, created, cost),
+        "line": [
+            {
+                "image": one.id,
+                "file": one.path.name,
+                "digest": one.digest,
+                "width": one.width,
+                "height": one.height,
+                **_step(one.request, one.task_id, one.created, one.cost),
+            }
+            for one in ancestors
+        ],
+    }
+
+
+def _step(
+    request: ImageRequest, task_id: str, created: float, cost: float | None
+) -> dict[str, Any]:
+    return {
+        "task": task_id,
+        "created": datetime.fromtimestamp(created, UTC).isoformat(timespec="seconds"),
+        "cost_usd": cost,
+        "prompt": request.prompt,
+        "model": request.model,
+        "fields": {
+            name: _without_secrets(value) if name.endswith("url") else value
+            for name, value in request.fields.items()
+        },
+        "sources": [_source(source) for source in request.sources],
+        "mask": _source(request.mask) if request.mask else None,
+    }
+
+
+def _source(source: Source) -> dict[str, Any]:
+    label = source.path.name if source.path else source.label
+    if source.image:
+        label = source.image.request.title
+    return {
+        "label": _without_secrets(source.url) if source.url else label,
+        "digest": source.digest,
+        "url": _without_secrets(source.url) if source.url else None,
+        "image": source.image.id if source.image else None,
+    }
+
+
+def _without_secrets(url: object) -> str:
+    try:
+        parts = urlsplit(str(url))
+        return parts._replace(
+            netloc=parts.netloc.rpartition("@")[2], query="", fragment=""
+        ).geturl()
+    except ValueError:
+        return ""
+
+
+def restore(
+    record: Mapping[str, Any], path: Path, digest: str, size: tuple[int, int], editor: Editor
+) -> GeneratedImage:
+    """Return the picture that a record tells of, with the line that led to it.
+
+    Pictures of the line are looked for beside the file, under their names.
+
+    Args:
+        record: As ``record_of`` made it, or whatever else stands in a file.
+        path: The picture's file.
+        digest: Hex SHA-256 of the file.
+        size: Width and height in pixels.
+        editor: What it is edited with.
+
+    Raises:
+        InvalidRequestError: It is no record of ours.
+    """
+    try:
+        known: dict[str, GeneratedImage] = {}
+        for step in record["line"][-_LONGEST_LINE:]:
+            # Only a name, so that a file from elsewhere cannot point outside of its folder.
+            beside = path.parent / Path(str(step["file"])).name
+            _add(known, step, record, beside, editor)
+        own = {"digest": digest, "width": size[0], "height": size[1]}
+        return _add(known, {**record, **own}, record, path, editor)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise InvalidRequestError(
+            f"What the file {path.name} says of its making cannot be read.",
+            todo="It is a picture all the same: %%gpt_edit takes its path.",
+        ) from None
+
+
+def _add(
+    known: dict[str, GeneratedImage],
+    step: Mapping[str, Any],
+    whole: Mapping[str, Any],
+    path: Path,
+    editor: Editor,
+) -> GeneratedImage:
+    def source(given: Mapping[str, Any]) -> Source:
+        image = known.get(str(given["image"]))
+        url = given["url"]
+        return Source(
+            str(given["label"]),
+            str(given["digest"]),
+            url=None if url is None else str(url),
+            path=image.path if image else None,
+            image=image,
+        )
+
+    cost = step["cost_usd"]
+    image = GeneratedImage(
+        id=str(step["image"]),
+        path=path,
+        request=ImageRequest(
+            str(step["prompt"]),
+            str(step["model"]),
+            {str(name): value for name, value in step["fields"].items()},
+            sources=tuple(source(one) for one in step["sources"]),
+            mask=source(step["mask"]) if step["mask"] else None,
+        ),
+        width=int(step["width"]),
+        height=int(step["height"]),
+        task_id=str(step["task"]),
+        digest=str(step["digest"]),
+        origin=str(whole["origin"]),
+        cost=None if cost is None else float(cost),
+        simulated=bool(whole["simulated"]),
+        created=datetime.fromisoformat(str(step["created"])).timestamp(),
+        editor=editor,
+    )
+    known[image.id] = image
+    return image

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from runapi_magic.api import edit, generate, remove_background, resume, upscale
+    from runapi_magic.api import (
+        compare,
+        edit,
+        generate,
+        open_image,
+        remove_background,
+        resume,
+        upscale,
+    )
     from runapi_magic.errors import RunAPIError
     from runapi_magic.generation import Generation
     from runapi_magic.images import GeneratedImage
@@ -22,9 +30,11 @@ __all__ = [
     "GeneratedImage",
     "Generation",
     "RunAPIError",
+    "compare",
     "edit",
     "generate",
     "load_ipython_extension",
+    "open_image",
     "remove_background",
     "resume",
     "unload_ipython_extension",
@@ -35,8 +45,10 @@ _HOMES = {
     "GeneratedImage": "images",
     "Generation": "generation",
     "RunAPIError": "errors",
+    "compare": "api",
     "edit": "api",
     "generate": "api",
+    "open_image": "api",
     "remove_background": "api",
     "resume": "api",
     "upscale": "api",

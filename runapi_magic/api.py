@@ -6,17 +6,22 @@ Each function returns a Generation at once (in a script or in terminal IPython: 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
 
 from runapi_magic.loop import Audience, audience, current_cell, launch
 from runapi_magic.session import Session, current_session
-from runapi_magic.sources import as_source
+from runapi_magic.sources import as_source, open_source
 from runapi_magic.steps import BACKGROUND_MODEL, UPSCALE_MODEL
 
 if TYPE_CHECKING:
+    import os
+
+    from runapi_magic.comparison import Comparison
     from runapi_magic.generation import Generation
+    from runapi_magic.images import GeneratedImage
     from runapi_magic.settings import Settings
 
 
@@ -46,11 +51,19 @@ def _teach_display(session: Session) -> None:
     if getattr(shell, "kernel", None) is None:
         return
     from runapi_magic.generation import Generation
+    from runapi_magic.tree import Tree
 
     def show_itself(generation: Generation) -> None:
         show(generation, session)
 
-    shell.display_formatter.ipython_display_formatter.for_type(Generation, show_itself)
+    def show_tree(tree: Tree) -> None:
+        from runapi_magic.display import show_tree
+
+        show_tree(tree)
+
+    formatter = shell.display_formatter.ipython_display_formatter
+    formatter.for_type(Generation, show_itself)
+    formatter.for_type(Tree, show_tree)
 
 
 def show(generation: Generation, session: Session) -> None:
@@ -152,6 +165,46 @@ def remove_background(source: Any, **fields: Any) -> Generation:
     """
     fields.setdefault("model", BACKGROUND_MODEL)
     return edit(source, "", **fields)
+
+
+def open_image(path: str | os.PathLike[str]) -> GeneratedImage:
+    """Return the picture in a file that was made here, or by somebody else with this package.
+
+    It knows its prompt, model, fields and the line of edits that led to it: from the journal, or
+    from what is written in the file.
+
+    Args:
+        path: A picture's file; its name and place do not matter.
+
+    Raises:
+        RunAPIError: There is no such file, or it does not say how it was made.
+        JournalError: The journal cannot be read.
+    """
+    return open_session().archive.open(Path(path))
+
+
+def compare(before: Any, after: Any) -> Comparison:
+    """Compare two pictures: side by side, with their difference and figures.
+
+    Args:
+        before: A picture in any of the forms that ``generate`` takes, but a URL.
+        after: The other one.
+
+    Returns:
+        A Comparison that shows itself as a plain picture; ``side_by_side``, ``difference``,
+        ``changed`` and ``mean_difference`` are its parts.
+
+    Raises:
+        RunAPIError: One of them is no picture, is still under way, or is a URL.
+    """
+    from runapi_magic.comparison import compare_pictures
+
+    sources = [as_source(one) for one in (before, after)]
+    pictures = [open_source(source) for source in sources]
+    names = [source.label for source in sources]
+    if names[0] == names[1]:
+        names = ["before", "after"]
+    return compare_pictures(*pictures, names=(names[0], names[1]))
 
 
 def resume(task_id: str | None = None) -> Generation:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runapi_magic.cells import cell_text
 from runapi_magic.errors import DownloadError, InvalidRequestError
 from runapi_magic.filing import is_intact, short_path
 from runapi_magic.previews import open_picture
-from runapi_magic.provenance import extract
+from runapi_magic.provenance import Note, embed, extract
 from runapi_magic.quality import Quality, measure
-from runapi_magic.records import restore
+from runapi_magic.records import SOFTWARE, restore
+from runapi_magic.thumbnails import flatten
 from runapi_magic.tree import plant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from runapi_magic.history import History
     from runapi_magic.images import Editor, GeneratedImage
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from runapi_magic.shelf import Shelf
     from runapi_magic.thumbnails import Thumbnails
     from runapi_magic.tree import Tree
+
+_KINDS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".gif": "gif"}
 
 
 class Archive:
@@ -58,6 +62,14 @@ class Archive:
         """Return the picture with this id."""
         stored = self._history.image(image_id)
         return None if stored is None else self._shelf.restore(stored)
+
+    def prepare(self, image: GeneratedImage) -> None:
+        """See to it that a picture can be shown at once.
+
+        Raises:
+            DownloadError: Its file is gone or damaged.
+        """
+        image.prepare(self._shelf.limits())
 
     def page(
         self, search: str = "", *, limit: int, offset: int = 0
@@ -134,6 +146,38 @@ class Archive:
         same = [row for row in self._history.identical(image.id) if is_intact(row.path, row.digest)]
         return next((number for number, row in enumerate(same) if row.id == image.id), 0)
 
+    @staticmethod
+    def save_copy(image: GeneratedImage, target: str) -> Path:
+        """Copy a picture's original, in the format that the new name asks for; return the path.
+
+        The copy says how it was made where the original does.
+
+        Raises:
+            InvalidRequestError: There is such a file already, or it cannot be written.
+        """
+        if not target:
+            raise InvalidRequestError("There is no name to save to.", todo="Type a path.")
+        path = Path(target).expanduser().absolute()
+        if path.is_dir():
+            path /= image.path.name
+        if not path.suffix:
+            path = path.with_suffix(image.path.suffix)
+        if path.exists():
+            raise InvalidRequestError(f"There is a file {path} already.", todo="Type another name.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix.lower() == image.path.suffix.lower():
+                shutil.copyfile(image.path, path)
+            else:
+                _convert(image, path)
+        except (OSError, ValueError) as error:
+            path.unlink(missing_ok=True)
+            raise InvalidRequestError(
+                f"The picture cannot be saved as {path} ({error}).",
+                todo="Type another name ending in .png, .jpg or .webp.",
+            ) from None
+        return path
+
     def open(self, path: Path) -> GeneratedImage:
         """Return the picture in a file, with its line: as the journal knows it, or as it says.
 
@@ -166,6 +210,18 @@ class Archive:
                 f"The file {path} is damaged ({type(error).__name__}).", todo="Use another copy."
             ) from None
         return restore(record, path, digest, size, self._editor)
+
+
+def _convert(image: GeneratedImage, path: Path) -> None:
+    """Save a picture in the format that a path's ending names, with what its file says."""
+    picture = image.pil()
+    kind = _KINDS.get(path.suffix.lower())
+    if kind == "jpg":
+        picture = flatten(picture, "white").convert("RGB")
+    picture.save(path)
+    record = extract(image.path)
+    if record is not None and kind is not None:
+        embed(path, kind, Note(record, image.request.title, SOFTWARE, image.created))
 
 
 def _known(row: StoredImage) -> Quality | None:

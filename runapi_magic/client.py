@@ -112,7 +112,7 @@ class Client:
 
     Attributes:
         transport: The HTTP clients.
-        families: The family that answered, by service and action.
+        families: The family that answered where the other has no such route, by service and action.
     """
 
     transport: Transport
@@ -164,7 +164,8 @@ class Client:
                 if stopping is not None and stopping.is_set():
                     break
                 continue
-            self.families[service, action] = family
+            if refused is not None:
+                self.families[service, action] = family
             return created
         assert refused is not None
         raise refused

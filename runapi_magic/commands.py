@@ -5,9 +5,13 @@ from __future__ import annotations
 import getpass
 import shlex
 import time
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runapi_magic.display import money
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.filing import short_path
 from runapi_magic.models import CATALOGUE, Action
 from runapi_magic.service import SIMULATOR_URL
 from runapi_magic.session import is_stale
@@ -18,8 +22,11 @@ if TYPE_CHECKING:
 
     from runapi_magic.generation import Generation
     from runapi_magic.session import Session
+    from runapi_magic.tree import Tree
 
-    Command = Callable[[Session, list[str]], "str | Awaitable[str] | Generation"]
+    Command = Callable[[Session, list[str]], "str | Tree | Awaitable[str] | Generation"]
+
+_SHORT_HISTORY = 10  # pictures
 
 
 def find(line: str) -> tuple[Command, list[str]]:
@@ -153,6 +160,50 @@ def login(_session: Session, _arguments: list[str]) -> str:
     return f"The key is in {path}, readable by you alone. %runapi status shows what is used."
 
 
+def history(session: Session, arguments: list[str]) -> Tree:
+    """Show the newest pictures with their trees of edits: ``history [WORDS] [--limit N]``."""
+    words, limit = _limit(arguments)
+    return session.archive.forest(" ".join(words), limit=limit)
+
+
+def _limit(arguments: list[str]) -> tuple[list[str], int]:
+    """Split off ``--limit N``."""
+    if "--limit" not in arguments:
+        return arguments, _SHORT_HISTORY
+    place = arguments.index("--limit")
+    number = "".join(arguments[place + 1 : place + 2])
+    if not number.isdecimal() or not int(number):
+        raise InvalidRequestError(
+            f"--limit {number} is no number of pictures.", todo="%runapi history --limit 20"
+        )
+    return arguments[:place] + arguments[place + 2 :], int(number)
+
+
+def show(session: Session, arguments: list[str]) -> str:
+    """Say how a picture's file was made, and print the cells that make it again."""
+    if len(arguments) != 1:
+        raise InvalidRequestError(
+            "%runapi show takes the path of one picture.", todo="%runapi show gpt-images/cat.png"
+        )
+    image = session.archive.open(Path(arguments[0]))
+    made = datetime.fromtimestamp(image.created).astimezone().strftime("%Y-%m-%d %H:%M")
+    line = [f"{number}. {one.request.title}" for number, one in enumerate(image.line, 1)]
+    fields = ", ".join(f"{name}={value}" for name, value in image.fields.items())
+    return "\n".join(
+        [
+            f"File     {short_path(image.path)}, {image.width} x {image.height} px",
+            f"Prompt   {image.request.title}",
+            f"Model    {image.model}{fields and f' ({fields})'}",
+            f"Made     {made}, {money(image.cost, simulated=image.simulated)}",
+            f"Task     {image.task_id} of {image.origin}",
+            f"Line     {chr(10).join(line).replace(chr(10), chr(10) + ' ' * 9)}",
+            "",
+            "To make it again, or to find it on disk at no cost:",
+            *(f"\n{session.cell(one)}" for one in image.line),
+        ]
+    )
+
+
 def resume(session: Session, arguments: list[str]) -> str | Generation:
     """Go on with what is unfinished (``resume``), or with one task (``resume ID``)."""
     from runapi_magic.api import resume as go_on
@@ -214,6 +265,8 @@ COMMANDS: dict[str, Command] = {
     "status": status,
     "models": models,
     "balance": balance,
+    "history": history,
+    "show": show,
     "simulator": simulator,
     "login": login,
     "resume": resume,

@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from runapi_magic.images import GeneratedImage
     from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
+    from runapi_magic.tree import Tree
 
 _TICK = 1.0  # seconds between two updates of the progress
 _FULL = 0.95  # of the progress bar, where only the time is known
 _SQUARE = (1, 1)
 _LONGEST_PROMPT = 300  # characters in a caption
-_MUTED = "color:var(--jp-ui-font-color2,#616161)"
-_FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
+MUTED = "color:var(--jp-ui-font-color2,#616161)"
+FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
 _BAR = "var(--jp-brand-color1,#1976d2)"
 _LINE = "var(--jp-border-color2,#bdbdbd)"
 _FAULT = "var(--jp-error-color1,#b71c1c)"
@@ -104,10 +105,10 @@ def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") 
     line = " · ".join([*([position] if position else []), *facts(image)])
     path = short_path(image.path)
     rows = [
-        f'<div style="{_FONT}">',
+        f'<div style="{FONT}">',
         f"<div>{escape(prompt)}</div>" if prompt else "",
-        f'<div style="{_MUTED}">{escape(line)}<br><code>{escape(path)}</code></div>',
-        *(f'<div style="{_MUTED}">Note: {escape(note)}</div>' for note in notes),
+        f'<div style="{MUTED}">{escape(line)}<br><code>{escape(path)}</code></div>',
+        *(f'<div style="{MUTED}">Note: {escape(note)}</div>' for note in notes),
         "</div>",
     ]
     text = "\n".join([*([prompt] if prompt else []), line, path, *(f"Note: {n}" for n in notes)])
@@ -121,7 +122,7 @@ def error_bundle(error: RunAPIError) -> Bundle:
     return Bundle(
         {
             "text/html": (
-                f'<div role="alert" style="{_FONT};border-left:3px solid {_FAULT};'
+                f'<div role="alert" style="{FONT};border-left:3px solid {_FAULT};'
                 f'padding:4px 10px;white-space:normal"><strong>{escape(what)}</strong>{html}</div>'
             ),
             "text/plain": str(error),
@@ -152,14 +153,14 @@ def placeholder_bundle(
     return Bundle(
         {
             "text/html": (
-                f'<div role="status" style="{_FONT};box-sizing:border-box;max-width:100%;'
+                f'<div role="status" style="{FONT};box-sizing:border-box;max-width:100%;'
                 f"width:{width}px;aspect-ratio:{width}/{height};border:1px solid {_LINE};"
                 "border-radius:4px;display:flex;flex-direction:column;justify-content:center;"
                 'gap:8px;padding:24px;overflow:hidden">'
                 f'<div style="overflow:hidden">{escape(prompt)}</div>'
                 f'<div style="height:6px;border-radius:3px;background:{_LINE};overflow:hidden">'
                 f'<div style="height:6px;width:{share * 100:.0f}%;background:{_BAR}"></div></div>'
-                f'<div style="{_MUTED}">{escape(simulated)}{escape(step)} · {escape(timing)}</div>'
+                f'<div style="{MUTED}">{escape(simulated)}{escape(step)} · {escape(timing)}</div>'
                 "</div>"
             ),
             "text/plain": f"{step}: {prompt} ({timing})",
@@ -178,7 +179,7 @@ def waiting_caption(slot: Slot) -> Bundle:
     return Bundle(
         {
             "text/html": (
-                f'<div style="{_FONT}"><div>{escape(prompt)}</div><div style="{_MUTED}">'
+                f'<div style="{FONT}"><div>{escape(prompt)}</div><div style="{MUTED}">'
                 f"{escape(line)}<br><code>{escape(task)}</code></div></div>"
             ),
             "text/plain": f"{prompt}\n{line}\n{task}",
@@ -216,6 +217,14 @@ def _seconds(value: float) -> str:
 def _shorten(prompt: str) -> str:
     text = " ".join(prompt.split())
     return text if len(text) <= _LONGEST_PROMPT else text[: _LONGEST_PROMPT - 1] + "…"
+
+
+def _path(slot: Slot) -> str:
+    """Return the way to the version that is shown, as ``v1 > v3``; empty where it is the only."""
+    here = slot.tree.find(slot.shown) if slot.tree and slot.shown else None
+    if slot.tree is None or here is None or len(slot.tree) == 1:
+        return ""
+    return " > ".join(node.name for node in slot.tree.path(here))
 
 
 class _Output:
@@ -285,11 +294,11 @@ class View:
     def _content(self, slot: Slot) -> tuple[Bundle, Bundle]:
         if slot.shown is not None:
             self._notes += self._session.take_notices()
-            count = len(slot.versions)
-            version = f"version {slot.index + 1} of {count}" if count > 1 else ""
-            return picture_bundle(slot.shown), caption_bundle(slot.shown, self._notes, version)
+            return picture_bundle(slot.shown), caption_bundle(slot.shown, self._notes, _path(slot))
         if slot.part.error is not None:
             return error_bundle(slot.part.error), _NOTHING
+        if slot.part.is_done:  # a place that pictures are put into
+            return _NOTHING, _NOTHING
         elapsed = time.monotonic() - self._begun
         return (
             placeholder_bundle(self._generation, slot, elapsed, self._side),
@@ -322,6 +331,13 @@ def show_unwatched_errors(generation: Generation) -> None:
         for error in generation.errors:
             bundle = error_bundle(error)
             display(bundle.data, metadata=bundle.metadata, raw=True)
+
+
+def show_tree(tree: Tree) -> None:
+    """Show a tree of edits as a picture and as text; as text alone in a terminal."""
+    if len(tree) and getattr(get_ipython(), "kernel", None) is not None:
+        display(tree._repr_mimebundle_(), raw=True)
+    print(tree)  # noqa: T201 (the text belongs to the picture)
 
 
 def show_in_terminal(generation: Generation) -> None:

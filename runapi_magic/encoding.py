@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _GREY, _GREY_ALPHA, _RGB, _RGBA = 1, 2, 3, 4
+_SMALLEST = 8  # pixels; a smaller array is hardly meant as a picture
 _FULL = 255
 _FULL_16 = 257  # from 16 to 8 bits: 65535 becomes 255
 
@@ -46,6 +47,20 @@ def encode_picture(value: Any) -> bytes | None:
         value.savefig(buffer, format="png", metadata={"Software": None})
         return buffer.getvalue()
     return None
+
+
+def is_picture_like(value: Any) -> bool:
+    """Whether a value is a Pillow image, a numpy array of a picture's shape, or a figure."""
+    pillow, numpy, figure = map(sys.modules.get, ("PIL.Image", "numpy", "matplotlib.figure"))
+    if pillow is not None and isinstance(value, pillow.Image):
+        return True
+    if figure is not None and isinstance(value, figure.FigureBase):
+        return True
+    if numpy is None or not isinstance(value, numpy.ndarray):
+        return False
+    is_flat = value.ndim == 2  # noqa: PLR2004 (height and width)
+    has_channels = value.ndim == _RGB and value.shape[2] in range(1, _RGBA + 1)
+    return (is_flat or has_channels) and min(value.shape[:2]) >= _SMALLEST
 
 
 def _read(file: Any) -> bytes:

@@ -307,6 +307,11 @@ class Generation:
             except Exception:  # noqa: BLE001 (whatever it is)
                 _log.exception("a listener of %r failed", self.id)
 
+    def put(self, slot: Slot, image: GeneratedImage) -> None:
+        """Show a picture in a place, in the stead of all versions that were there."""
+        slot.versions, slot.index, slot.tree = [image], 0, None
+        self.changed()
+
     def show_version(self, slot: Slot, image: GeneratedImage) -> None:
         """Show a picture in a place; one that is new there becomes its last version."""
         known = [version.id for version in slot.versions]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from runapi_magic.generation import Generation
-    from runapi_magic.previews import Preview
+    from runapi_magic.previews import Limits, Preview
     from runapi_magic.requests import ImageRequest
     from runapi_magic.tree import Tree
 
@@ -199,9 +199,18 @@ class GeneratedImage:
     @property
     def preview(self) -> Preview:
         """The small picture for the notebook. Made on first use where it is not there yet."""
-        if self._preview is None:
-            self._preview = make_preview(self.path, DEFAULT_LIMITS)
+        self.prepare(DEFAULT_LIMITS)
+        assert self._preview is not None
         return self._preview
+
+    def prepare(self, limits: Limits) -> None:
+        """Make the small picture where it is not there yet. Blocking: not for the loop.
+
+        Raises:
+            DownloadError: The file is gone or damaged.
+        """
+        if self._preview is None:
+            self._preview = make_preview(self.path, limits)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         preview = self.preview

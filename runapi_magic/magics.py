@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from runapi_magic.generation import Generation
     from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
+    from runapi_magic.tree import Tree
 
 _TOKEN = re.compile(r"""(?:[^\s"']|(?<=[^\s=])["'])*(?:"[^"]*"|'[^']*')(?=\s|$)|\S+""")
 _QUOTED = re.compile(r"""^([^"']*)(["'])(.*)\2$""", re.DOTALL)
@@ -214,10 +215,28 @@ class RunAPIMagics(Magics, Settings):
                 fields[name] = value
         return fields
 
+    @line_magic
+    def gpt_panel(self, line: str) -> None:
+        """Show the panel: a form, what is under way, and the pictures that were made before."""
+        if line.strip():
+            raise UsageError(
+                f"%gpt_panel takes no {line.strip()!r}.\nNothing was sent, nothing was charged.\n"
+                "Everything is chosen in the panel."
+            )
+        if loop.audience() is not Audience.LIVE:
+            print(  # noqa: T201 (a line for the user)
+                "The panel needs a notebook with somebody in front of it;"
+                " %%gpt_image does the same from a cell."
+            )
+            return
+        from runapi_magic.widgets.panel import Panel
+
+        Panel(self.session).show()
+
     @no_var_expand
     @line_magic
     def runapi(self, line: str) -> _Report | Generation:
-        """Look after RunAPI: status, models, balance, simulator, login, resume, cancel."""
+        """Look after RunAPI: status, models, balance, history, show, and more; README."""
         from runapi_magic import commands
         from runapi_magic.api import show
         from runapi_magic.generation import Generation
@@ -269,11 +288,16 @@ class RunAPIMagics(Magics, Settings):
 class _Report:
     """A command's answer: printed, or shown as soon as the service has given it."""
 
-    def __init__(self, answer: str | Awaitable[str]) -> None:
+    def __init__(self, answer: str | Tree | Awaitable[str]) -> None:
+        from runapi_magic.display import show_tree
+        from runapi_magic.tree import Tree
+
         self._task: asyncio.Task[None] | None = None
         home = loop.running_loop()
         if isinstance(answer, str):
             print(answer)  # noqa: T201 (a command's answer)
+        elif isinstance(answer, Tree):
+            show_tree(answer)
         elif home is None:
             from IPython.core.async_helpers import get_asyncio_loop
 
@@ -347,5 +371,5 @@ def unload(shell: InteractiveShell) -> None:
     shell.configurables.remove(magics)  # type: ignore[arg-type]
     shell.input_transformers_post.remove(transform)
     for kind in ("line", "cell"):
-        for name in ("gpt_image", "gpt_edit", "runapi"):
+        for name in ("gpt_image", "gpt_edit", "gpt_panel", "runapi"):
             shell.magics_manager.magics[kind].pop(name, None)

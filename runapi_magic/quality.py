@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-# Pixels. An enlarged copy of a picture of 1024 pixels measures within 15 % of it when both are
-# reduced to 512, and at 1024, where only the copy is reduced, as half as noisy.
+# Pixels. Copies of three pictures of 1024 pixels, enlarged 1.5, 2 and 4 times by each of Pillow's
+# methods, measure 0.75 to 1.18 of the noise and 0.66 to 1.30 of the sharpness when both are
+# reduced to 512; at 1024, where only the copy is reduced, 0.27 to 0.76 and 0.14 to 0.78.
 _LONGEST_SIDE = 512
 _LAPLACIAN = (0, 1, 0, 1, -4, 1, 0, 1, 0)
 _IMMERKAER = (1, -2, 1, -2, 4, -2, 1, -2, 1)

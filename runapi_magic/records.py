@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import runapi_magic
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.images import GeneratedImage
 from runapi_magic.requests import ImageRequest, Source
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.images import Editor
 
+SOFTWARE = f"runapi_magic {runapi_magic.__version__}"
 _SCHEMA = 1
 _LONGEST_LINE = 200  # pictures of a line that a file tells of
 

@@ -15,7 +15,7 @@ from runapi_magic.journal import KEY_LIFETIME, Journal
 from runapi_magic.models import DEFAULT_MODEL, find_model
 from runapi_magic.pipeline import Pipeline, expectation_for, new_part_id
 from runapi_magic.requests import ImageRequest, Source, validate
-from runapi_magic.service import Service, remote_service, simulated_service
+from runapi_magic.service import Price, Service, remote_service, simulated_service
 from runapi_magic.settings import Settings, data_home, resolve_access
 from runapi_magic.sources import as_source
 from runapi_magic.thumbnails import Thumbnails
@@ -222,23 +222,25 @@ class Session:
             instruction: What to change.
             model: RunAPI's name of the model; by default the picture's own where it edits.
         """
-        request = self.revision(image, instruction, model)
-        return self.launch(request)
-
-    def revision(
-        self, image: GeneratedImage, instruction: str, model: str | None = None
-    ) -> ImageRequest:
-        """Return what ``revise`` asks for."""
         model = model or self._model_for(image)
-        action = find_model(model).edit
-        fields = {
-            name: value
-            for name, value in image.fields.items()
-            if action is not None
-            and (known := action.parameter(name))
-            and (not known.choices or value in known.choices)
-        }
-        return self.request(instruction, sources=[as_source(image)], model=model, **fields)
+        return self.edit(image, instruction, model=model, **_fields_for(image, model))
+
+    async def edit_price(
+        self, image: GeneratedImage, model: str | None = None, **fields: Any
+    ) -> Price | None:
+        """Return what an edit of a picture as ``revise`` makes it would cost, if that is known.
+
+        Args:
+            image: The picture.
+            model: RunAPI's name of the model; by default the picture's own where it edits.
+            fields: More of the model's fields.
+        """
+        model = model or self._model_for(image)
+        source = Source(image.request.title, image.digest)
+        fields = _fields_for(image, model) | fields
+        return await self.service().price(
+            self.request("an edit", sources=[source], model=model, **fields)
+        )
 
     def _model_for(self, image: GeneratedImage) -> str:
         """Return the model that goes on with a picture: its own, or the one that began its line."""
@@ -354,6 +356,18 @@ class Session:
 
         self._begin(generation, run(), loop)
         return generation
+
+
+def _fields_for(image: GeneratedImage, model: str) -> dict[str, Any]:
+    """Return those of a picture's fields that an edit by a model takes as well."""
+    action = find_model(model).edit
+    return {
+        name: value
+        for name, value in image.fields.items()
+        if action is not None
+        and (known := action.parameter(name))
+        and (not known.choices or value in known.choices)
+    }
 
 
 def _as_text(request: ImageRequest, name: str, value: Any) -> Any:

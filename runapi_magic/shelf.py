@@ -10,14 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import runapi_magic
 from runapi_magic.errors import CHARGED, DownloadError, RunAPIError, resume_advice
 from runapi_magic.filing import file_stem, open_part, settle
 from runapi_magic.images import GeneratedImage
 from runapi_magic.journal import JournalError
 from runapi_magic.previews import Limits, make_preview
 from runapi_magic.provenance import Note
-from runapi_magic.records import record_of
+from runapi_magic.records import SOFTWARE, record_of
 from runapi_magic.requests import ImageRequest, Source
 from runapi_magic.service import SIMULATOR_URL
 
@@ -121,7 +120,7 @@ class Shelf:
                 note = None
                 if settings.provenance:
                     note = await asyncio.to_thread(_note, part, service, task.id, position, cost)
-                saved = await asyncio.to_thread(settle, into, stem, kind, self._limits(), note)
+                saved = await asyncio.to_thread(settle, into, stem, kind, self.limits(), note)
         finally:
             into.unlink(missing_ok=True)
             self._half.discard(into)
@@ -155,7 +154,8 @@ class Shelf:
             if slot.part is part and slot.position == position:
                 generation.show_version(slot, image)
 
-    def _limits(self) -> Limits:
+    def limits(self) -> Limits:
+        """Return what a picture may be, and how its preview is made."""
         settings = self._settings()
         return Limits(settings.max_megapixels, settings.preview_size, settings.preview_quality)
 
@@ -170,7 +170,7 @@ class Shelf:
         """
         image = await asyncio.to_thread(self.restore, stored)
         async with self._decoder():
-            preview = await asyncio.to_thread(make_preview, image.path, self._limits())
+            preview = await asyncio.to_thread(make_preview, image.path, self.limits())
         # Reused or not is a matter of this cell, not of the picture.
         shown = replace(image, reused=reused, _preview=preview)
         self._images[stored.id] = shown
@@ -255,7 +255,7 @@ def _note(part: Part, service: Service, task_id: str, position: int, cost: float
     key = service.access.key.reveal()
     clean = json.loads(json.dumps(record).replace(json.dumps(key)[1:-1], "***"))
     description = part.request.title.replace(key, "***")
-    return Note(clean, description, f"runapi_magic {runapi_magic.__version__}", part.asked)
+    return Note(clean, description, SOFTWARE, part.asked)
 
 
 def _remove(half: set[Path]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from runapi_magic.encoding import encode_picture
+from runapi_magic.encoding import encode_picture, is_picture_like
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.generation import Generation
 from runapi_magic.images import GeneratedImage
@@ -18,6 +18,8 @@ from runapi_magic.requests import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from PIL.Image import Image
 
 _LONGEST_LABEL = 60
 _KINDS = (
@@ -48,6 +50,16 @@ def find_source(text: str, namespace: Mapping[str, Any]) -> Source:
     return as_source(text)
 
 
+def picture_variables(namespace: Mapping[str, Any]) -> list[str]:
+    """Return the names of a user's variables that hold pictures, the newest last."""
+    return [
+        name
+        for name, value in namespace.items()
+        if not name.startswith("_")
+        and (isinstance(value, Generation | GeneratedImage) or is_picture_like(value))
+    ]
+
+
 def as_source(value: Any, *, label: str | None = None) -> Source:
     """Return a source for a value; local pictures are read and checked.
 
@@ -65,6 +77,29 @@ def as_source(value: Any, *, label: str | None = None) -> Source:
             todo=f"Use {_KINDS}.",
         )
     return source
+
+
+def open_source(source: Source) -> Image:
+    """Return a source as a loaded Pillow image.
+
+    Raises:
+        InvalidRequestError: It is a URL, still under way, or its file is gone.
+    """
+    from PIL import Image
+
+    if source.url is not None:
+        raise InvalidRequestError(
+            f"{source.label} is an address, and is not fetched for this.",
+            todo="Save the picture, and name its file.",
+        )
+    if source.pending is not None:
+        raise InvalidRequestError(
+            f"There is no picture of {source.label} yet.", todo="Wait for it: await it first."
+        )
+    opened = source.content if source.content is not None else _read(source.path)
+    with Image.open(io.BytesIO(opened)) as image:
+        image.load()
+        return image.copy()
 
 
 def _from_ours(value: Any, label: str | None) -> Source | None:
@@ -116,9 +151,16 @@ def _is_file(text: str) -> bool:
 
 
 def _from_file(path: Path, label: str, image: GeneratedImage | None = None) -> Source:
+    content = _read(path)
+    _check(content, str(path))
+    digest = hashlib.sha256(content).hexdigest()
+    return Source(_shorten(label), digest, path=path.expanduser(), image=image)
+
+
+def _read(path: Path | None) -> bytes:
+    assert path is not None, "a source is a file where it is nothing else"
     try:
-        path = path.expanduser()
-        content = path.read_bytes()
+        return path.expanduser().read_bytes()
     except FileNotFoundError:
         raise InvalidRequestError(
             f"There is no file {path}.", todo="Check the path; it starts at the notebook's folder."
@@ -127,9 +169,6 @@ def _from_file(path: Path, label: str, image: GeneratedImage | None = None) -> S
         raise InvalidRequestError(
             f"The file {_shorten(str(path))} cannot be read ({error}).", todo="Check the path."
         ) from None
-    _check(content, str(path))
-    digest = hashlib.sha256(content).hexdigest()
-    return Source(_shorten(label), digest, path=path, image=image)
 
 
 def _from_bytes(content: bytes, label: str) -> Source:

@@ -105,12 +105,21 @@ class Contract:
     clashes: Mapping[str, tuple[str, ...]] | None = None
     """Resolution -> aspect ratios it cannot be combined with."""
 
-    def problems(self, body: Mapping[str, Any], *, strict: bool = False) -> dict[str, list[str]]:
+    def source_fields(self, *, flat: bool = False) -> tuple[str, ...]:
+        """The fields that may name source pictures; on the guide's routes there is one more."""
+        fields = tuple(name for name in _SOURCE_FIELDS if name in self.rules)
+        # image_url is the guide page's name for flux-kontext's source.
+        return (*fields, "image_url") if flat and self.service == "flux_kontext" else fields
+
+    def problems(
+        self, body: Mapping[str, Any], *, strict: bool = False, flat: bool = False
+    ) -> dict[str, list[str]]:
         """Field -> complaints, as the service words them; empty when the request is fine.
 
         Args:
             body: The request. Fields that are not in the contract are ignored, as is null.
             strict: Refuse gpt-image-2's doubtful combinations of resolution and ratio too.
+            flat: Whether it came by the guide's routes.
         """
         given = {name: value for name, value in body.items() if value is not None}
         found = {name: ["is required"] for name in self.required if name not in given}
@@ -121,7 +130,7 @@ class Contract:
                 found[name] = [problem]
         if (
             self.service == "flux_kontext"
-            and "source_image_url" in given
+            and given.keys() & {*self.source_fields(flat=flat)}
             and integer(3, 6)(given.get("safety_tolerance")) is None
         ):
             found["safety_tolerance"] = ["must be in 0..2 for an edit"]
@@ -132,6 +141,7 @@ class Contract:
         return found
 
 
+_SOURCE_FIELDS: Final = ("source_image_urls", "source_image_url")
 _DOUBTFUL: Final = {"2k": ("auto",), "4k": ("auto", "1:1")}
 _COMMON: Final[dict[str, Rule]] = {"callback_url": url}
 _GPT_IMAGE: Final[dict[str, Rule]] = {

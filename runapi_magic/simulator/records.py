@@ -75,7 +75,8 @@ class Task:
     @property
     def suffix(self) -> str:
         """File name extension of its pictures."""
-        return "jpg" if self.body.get("output_format") == "jpeg" else "png"
+        default = "jpeg" if self.contract.service == "flux_kontext" else "png"
+        return "jpg" if (self.body.get("output_format") or default) == "jpeg" else "png"
 
     def status(self, now: float) -> Status:
         """Where it stands at this moment."""

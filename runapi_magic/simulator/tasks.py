@@ -77,7 +77,7 @@ def _make(call: Call, action: str, service: str | None, fault: Fault | None) -> 
         complaint = "is not included in the list" if model else "is required"
         raise invalid({"model": [complaint]})
     strict = fault is not None and fault.effect == "strict_resolution"
-    if problems := contract.problems(body, strict=strict):
+    if problems := contract.problems(body, strict=strict, flat=service is None):
         raise invalid(problems)
     key = call.request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= _MAX_KEY:
@@ -88,7 +88,7 @@ def _make(call: Call, action: str, service: str | None, fault: Fault | None) -> 
     except KeyConflictError:
         message = "This Idempotency-Key was used with a different request"
         raise refusal(409, "request_conflict", message) from None
-    sources, mask = _sources(call, contract, body)
+    sources, mask = _sources(call, contract, body, flat=service is None)
     cents = catalogue.price_cents(contract, body)
     if call.key.startswith("broke") or not simulator.affords(cents):
         message = f"Insufficient credits: this task needs ${cents / 100:.2f}"
@@ -97,20 +97,17 @@ def _make(call: Call, action: str, service: str | None, fault: Fault | None) -> 
 
 
 def _sources(
-    call: Call, contract: Contract, body: dict[str, Any]
+    call: Call, contract: Contract, body: dict[str, Any], *, flat: bool
 ) -> tuple[tuple[Source, ...], Source | None]:
     """The source pictures, each checked to exist if it is one of ours."""
     sources: list[Source] = []
-    for name in ("source_image_urls", "source_image_url", "image_url"):
-        # image_url is the guide page's name for flux-kontext's source.
-        if name == "image_url" and contract.service != "flux_kontext":
-            continue
+    for name in contract.source_fields(flat=flat):
         value = body.get(name)
         urls = value if isinstance(value, list) else [value]
         sources += [resolve(call, url, name) for url in urls if url is not None]
     if call.path.endswith("/edit_image") and not sources:
         raise invalid({"source_image_urls": ["is required"]})
-    mask_url = body.get("mask_url")
+    mask_url = body.get("mask_url") if "mask_url" in contract.rules else None
     return tuple(sources), resolve(call, mask_url, "mask_url") if mask_url else None
 
 

@@ -1,35 +1,64 @@
-"""The buttons under a picture: Edit, Again, Save as, and the way through its versions."""
+"""The buttons under a picture: what can be done with it, and the way through its versions."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
+import logging
 import time
-from pathlib import Path
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 from IPython.display import display
 
-from runapi_magic.display import short_path
-from runapi_magic.errors import InvalidRequestError, RunAPIError
+from runapi_magic.display import FONT, dollars
+from runapi_magic.errors import RunAPIError
+from runapi_magic.filing import short_path
+from runapi_magic.journal import JournalError
 from runapi_magic.loop import hand_over, running_loop
+from runapi_magic.steps import REFINE_MODEL, UPSCALE_MODEL
+from runapi_magic.widgets.bridge import Bridge
+from runapi_magic.widgets.drawers import (
+    BUTTON,
+    CellDrawer,
+    ChoiceDrawer,
+    CompareDrawer,
+    EntryDrawer,
+    button,
+    display_when,
+    row,
+)
+from runapi_magic.widgets.strip import Versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from runapi_magic.generation import Generation, Slot
     from runapi_magic.images import GeneratedImage
+    from runapi_magic.service import Price
     from runapi_magic.session import Session
 
+_log = logging.getLogger(__name__)
+
 _TICK = 1.0  # seconds between two updates of the progress
-_BUTTON = {"width": "auto", "height": "28px"}
+_MANY_PASSES = 2  # instructions on one line, after which the next one is the third
+_CLASS = "runapi-toolbar"
+_PRESETS = (
+    ("Presets", ""),
+    ("Remove the background", "Remove the background"),
+    ("Add …", "Add sunglasses"),
+    ("Change the text to …", "Change the text to HELLO"),
+)  # the guide's examples
+_FACTORS = (2, 4)
 
 
 class Toolbar:
     """The buttons of one place. They appear when its picture does.
 
     Every callback hands over to the kernel's loop: it may run on another thread.
+
+    Attributes:
+        widget: All of it.
     """
 
     def __init__(self, generation: Generation, slot: Slot, session: Session) -> None:
@@ -40,159 +69,325 @@ class Toolbar:
         self._slot = slot
         self._session = session
         self._working: set[asyncio.Task[None]] = set()
+        self._jobs: list[Generation] = []
+        self._mode: Callable[[str], None] = self._edit
+        self._opener: Any = None
+        self._warned: tuple[Any, Any] | None = None
 
-        self.edit = self._button("Edit", "Change this picture by an instruction", self._open_edit)
-        self.again = self._button("Again", "Make a new picture from the same request", self._again)
-        self.save = self._button("Save as", "Save a copy of the original", self._open_save)
-        self.back = self._button("◀", "Previous version", lambda: self._turn(-1))
-        self.forward = self._button("▶", "Next version", lambda: self._turn(1))
-        self.cancel = self._button("Cancel", "Stop waiting for this picture", generation.cancel)
-        self.version = widgets.Label()
-        self.entry = widgets.Text(layout=widgets.Layout(width="min(480px, 60%)"))
-        self.go = self._button("Go", "Send", self._submit)
-        self.close = self._button("Close", "Close this field", self._close)
-        self.status = widgets.Label()
-        self.entry.on_msg(self._on_entry_message)
-        self._entry_row = widgets.HBox([self.entry, self.go, self.close])
-        self._versions = widgets.HBox([self.back, self.version, self.forward])
+        self._make_buttons()
+        self._bridge = Bridge(self._on_action, _CLASS)
+        run, close = self._run, self._close
+        self.entry = EntryDrawer(run, self._submit, close)
+        self.choice = ChoiceDrawer(run, close)
+        self.comparison = CompareDrawer(run, lambda: self._work(self._draw_comparison()), close)
+        self.cell = CellDrawer(run, self._bridge.copy, close)
+        self._drawers = (self.entry, self.choice, self.comparison, self.cell)
+        self.versions = Versions(generation, slot, session, run, self._work)
+        self.status = widgets.HTML()
         self.widget = widgets.VBox(
             [
-                widgets.HBox([self.cancel, self.edit, self.again, self.save, self._versions]),
-                self._entry_row,
-                self.status,
+                row(self.cancel, *self._actions, self.versions.turning),
+                *(drawer.widget for drawer in self._drawers),
+                self.versions.strip,
+                row(self.status, self.stop, self.original, self.refine_instead),
+                self._bridge,
+                self._bridge.missing,
             ]
         )
-        self._mode = ""
+        self.widget.add_class(_CLASS)
         self._close()
+        self._count()
         self._refresh()
         generation.subscribe(self._refresh)
 
-    def _button(self, text: str, hint: str, act: Callable[[], None]) -> Any:
-        button = widgets.Button(description=text, tooltip=hint, layout=widgets.Layout(**_BUTTON))
-        button.on_click(lambda _: hand_over(self._loop, act))
-        return button
+    def _make_buttons(self) -> None:
+        def make(text: str, hint: str, act: Callable[[], object]) -> widgets.Button:
+            return button(text, hint, self._run, act)
 
-    def _on_entry_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        if isinstance(content, dict) and content.get("event") == "submit":  # the Enter key
-            hand_over(self._loop, self._submit)
+        self.cancel = make("Cancel", "Stop waiting for this picture", self._generation.cancel)
+        self.edit = make("Edit", "Change this picture by an instruction", self._open_edit)
+        self.presets = widgets.Dropdown(
+            options=_PRESETS,
+            layout=widgets.Layout(width="150px", height=BUTTON["height"]),
+            tooltip="Instructions to begin with",
+        )
+        self.presets.observe(self._on_preset, "value")
+        self.again = make("Again", "Make a new picture from the same request", self._again)
+        self.upscale = make("Upscale", "Enlarge this picture with Topaz", self._open_upscale)
+        self.refine = make("Refine", "Change details with Flux Kontext", self._open_refine)
+        self.compare = make("Compare", "See two versions side by side", self._open_compare)
+        self.save = make("Save as", "Save a copy of the original", self._open_save)
+        self.copy = make("Copy as cell", "The cell that makes this picture again", self._open_cell)
+        self.stop = make("Stop waiting", "Stop waiting for the new version", self._stop)
+        self.original = make(
+            "From the original",
+            "Ask for all the changes at once, from the first version",
+            lambda: self._add(self._session.from_original, "Starting over"),
+        )
+        self.refine_instead = make(
+            "Refine with Flux Kontext",
+            "Flux Kontext keeps more of a picture over several passes",
+            self._open_refine,
+        )
+        self._actions = (
+            self.edit, self.presets, self.again, self.upscale, self.refine, self.compare,
+            self.save, self.copy,
+        )  # fmt: skip
 
-    def _refresh(self) -> None:
-        shown, count = self._slot.shown, len(self._slot.versions)
-        failed = shown is None and self._slot.part.is_done
-        self.widget.layout.display = "none" if failed else ""
-        # The row of buttons is as high before the picture comes as after: nothing moves.
-        self.cancel.layout.display = "none" if shown else ""
-        for button in (self.edit, self.again, self.save):
-            button.layout.display = "" if shown else "none"
-        self._versions.layout.display = "" if count > 1 else "none"
-        self.version.value = f"{self._slot.index + 1} of {count}"
-        self.back.disabled = self._slot.index == 0
-        self.forward.disabled = self._slot.index >= count - 1
-
-    # What the buttons do, on the kernel's loop
-
-    def _turn(self, step: int) -> None:
-        self._slot.index = min(max(self._slot.index + step, 0), len(self._slot.versions) - 1)
-        self._generation.changed()
-
-    def _open_edit(self) -> None:
-        self._open("edit", "What to change, for example: make it night", "")
-
-    def _open_save(self) -> None:
-        if self._slot.shown is not None:
-            self._open("save", "Path of the copy", f"copy-of-{self._slot.shown.path.name}")
-
-    def _open(self, mode: str, hint: str, value: str) -> None:
-        self._mode = mode
-        self.entry.placeholder, self.entry.value = hint, value
-        self._entry_row.layout.display = ""
-        self.entry.focus()
-
-    def _close(self) -> None:
-        self._mode = ""
-        self._entry_row.layout.display = "none"
-
-    def _submit(self) -> None:
-        text, image = self.entry.value.strip(), self._slot.shown
-        if image is None:
-            return
-        if self._mode == "save":
-            self._work(self._save(image, text))
-        elif self._mode == "edit" and not text:
-            self.status.value = "Write what to change. Nothing was sent."
-        elif self._mode == "edit":
-            self._work(self._add(lambda: self._session.revise(image, text), "Editing"))
-
-    def _again(self) -> None:
-        image = self._slot.shown
-        if image is not None:
-            self._work(self._add(lambda: self._session.repeat(image), "Making another"))
+    def _run(self, act: Callable[[], object]) -> None:
+        hand_over(self._loop, act)
 
     def _work(self, job: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(job)
+        task = self._loop.create_task(self._guarded(job))
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
-    async def _add(self, start: Callable[[], Generation], doing: str) -> None:
-        """Start a request and show its picture as this place's next version."""
+    async def _guarded(self, job: Coroutine[Any, Any, None]) -> None:
         try:
-            child = start()
-            self._close()
-            begun, end = time.monotonic(), asyncio.ensure_future(child.ended())
-            while not end.done():
-                part = child.parts[0]
-                elapsed = time.monotonic() - begun
-                about = part.expectation.median
-                self.status.value = f"{doing} … {elapsed:.0f} s, usually about {about:.0f} s"
-                await asyncio.wait([end], timeout=_TICK)
-            await child.wait()
+            await job
         except RunAPIError as error:
-            self.status.value = " ".join(error.parts)
-            return
-        self.status.value = ""
-        self._generation.add_version(self._slot, child.image)
+            self._say(" ".join(error.parts))
+        except JournalError as error:
+            self._say(f"The journal cannot be read ({error}). Nothing was sent.")
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is told here)
+            _log.exception("a button of %r failed", self._generation.id)
+            self._say(f"Something unexpected happened ({type(error).__name__}: {error}).")
 
-    async def _save(self, image: GeneratedImage, text: str) -> None:
-        try:
-            path = await asyncio.to_thread(save_copy, image, text)
-        except RunAPIError as error:
-            self.status.value = " ".join(error.parts)
+    def _say(self, text: str) -> None:
+        self.status.value = f'<div role="status" style="{FONT}">{escape(text)}</div>'
+
+    # What is seen
+
+    def _refresh(self) -> None:
+        shown = self._slot.shown
+        failed = shown is None and self._slot.part.is_done
+        self.widget.layout.display = "none" if failed else ""
+        # The row of buttons is as high before the picture comes as after: nothing moves.
+        display_when(self.cancel, when=shown is None)
+        for action in self._actions:
+            display_when(action, when=shown is not None)
+        self.versions.refresh()
+        self._warn()
+
+    def _warn(self) -> None:
+        """Say so where one more edit would be the third pass on a line."""
+        shown = self._slot.shown
+        now = (shown, self._slot.tree)
+        if now == self._warned:
             return
+        self._warned = now
+        passes = len(shown.instructions) if shown else 0
+        too_many = passes >= _MANY_PASSES
+        display_when(self.original, when=too_many)
+        display_when(self.refine_instead, when=too_many)
+        if too_many and shown is not None:
+            tree, here = self._slot.tree, self.versions.here
+            worth = tree.worth(here) if tree and here else ""
+            measured = f" Measured: {worth}." if worth else ""
+            self._say(
+                f"The next edit would be pass {passes + 1} on this line; repeated passes can add"
+                f" noise or degrade shading.{measured}"
+            )
+        elif not self._jobs:
+            self.status.value = ""
+
+    def _on_action(self, action: str, value: str) -> None:
+        """Act on what happened in the page; it is not trusted."""
+        match action:
+            case "show":
+                self._run(lambda: self._work(self.versions.show(value)))
+            case "escape":
+                self._run(self._close)
+            case "copied":
+                done = "Copied; paste it into a new cell."
+                help_ = "Select the text and copy it with Ctrl+C."
+                self._run(lambda: self._say(done if value == "yes" else help_))
+
+    # What opens below the buttons
+
+    def _open(self, drawer: Any, opener: Any) -> None:
+        self._opener = None  # the focus goes on to the new drawer
         self._close()
-        self.status.value = f"Saved: {short_path(path)}"
+        self._opener = opener
+        display_when(drawer.widget, when=True)
 
+    def _close(self) -> None:
+        for drawer in self._drawers:
+            display_when(drawer.widget, when=False)
+        if self._opener is not None:
+            self._opener.focus()
+            self._opener = None
 
-def save_copy(image: GeneratedImage, target: str) -> Path:
-    """Copy a picture's original, in the format that the new name asks for; return the path.
+    def _open_entry(self, opener: Any, mode: Callable[[str], None], *texts: str) -> None:
+        self._open(self.entry, opener)
+        self._mode = mode
+        self.entry.open(*texts)
 
-    Raises:
-        InvalidRequestError: There is such a file already, or it cannot be written.
-    """
-    if not target:
-        raise InvalidRequestError("There is no name to save to.", todo="Type a path.")
-    path = Path(target).expanduser().absolute()
-    if path.is_dir():
-        path /= image.path.name
-    if not path.suffix:
-        path = path.with_suffix(image.path.suffix)
-    if path.exists():
-        raise InvalidRequestError(f"There is a file {path} already.", todo="Type another name.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() == image.path.suffix.lower():
-            shutil.copyfile(image.path, path)
+    def _submit(self, text: str) -> None:
+        self._mode(text)
+
+    def _open_edit(self, text: str = "") -> None:
+        self._open_entry(
+            self.edit, self._edit, "Edit", "What to change, for example: make it night", text, "Go"
+        )
+        self._work(self._quote(None))
+
+    def _on_preset(self, change: Any) -> None:
+        text = change["new"]
+        if text:
+            self.presets.value = ""
+            self._run(lambda: self._open_edit(text))
+
+    def _open_refine(self) -> None:
+        hint = "What to refine, for example: softer light"
+        self._open_entry(self.refine, self._refine, "Refine with Flux Kontext", hint, "", "Go")
+        self._work(self._quote(REFINE_MODEL))
+
+    def _open_save(self) -> None:
+        if self._slot.shown is not None:
+            name = f"copy-of-{self._slot.shown.path.name}"
+            self._open_entry(self.save, self._save, "Save as", "Path of the copy", name, "Save")
+
+    def _open_upscale(self) -> None:
+        image = self._slot.shown
+        if image is None:
+            return
+
+        def enlarge(factor: int) -> Callable[[], None]:
+            return lambda: self._add(lambda image: image.upscale(factor), "Enlarging")
+
+        self._open(self.choice, self.upscale)
+        words = "{0} times: {1} x {2} px"
+        self.choice.open(
+            "Upscale with Topaz",
+            [
+                (
+                    words.format(factor, image.width * factor, image.height * factor),
+                    "Send",
+                    enlarge(factor),
+                )
+                for factor in _FACTORS
+            ],
+        )
+        self._work(self._quote_upscales(image))
+
+    async def _quote(self, model: str | None) -> None:
+        """Put the price on the button, once it is known."""
+        image = self._slot.shown
+        if image is not None:
+            self.entry.go.description = f"Go{_worth(await self._session.edit_price(image, model))}"
+
+    async def _quote_upscales(self, image: GeneratedImage) -> None:
+        for factor, chosen in zip(_FACTORS, self.choice.widget.children[1:-1], strict=False):
+            price = await self._session.edit_price(image, UPSCALE_MODEL, upscale_factor=factor)
+            chosen.description += _worth(price)
+
+    def _open_compare(self) -> None:
+        tree, here = self._slot.tree, self.versions.here
+        if tree is None or here is None or len(tree) < 2:  # noqa: PLR2004 (two are compared)
+            self._say("There is one version only: nothing to compare it with yet.")
+            return
+        others = [node for node in tree if node is not here]
+        before = tree.nodes[here.parent] if here.parent is not None else others[0]
+        self._open(self.comparison, self.compare)
+        self.comparison.open(others, before)
+        self._work(self._draw_comparison())
+
+    async def _draw_comparison(self) -> None:
+        wanted, here = self.comparison.other.value, self.versions.here
+        other = next((node for node in self._slot.tree or () if node.image.id == wanted), None)
+        if here is None or other is None:
+            return
+
+        def draw() -> str:
+            for node in (other, here):
+                self._session.archive.prepare(node.image)
+            return self.comparison.draw(other.image, here.image, (other.name, here.name))
+
+        self.comparison.picture.value = await asyncio.to_thread(draw)
+
+    def _open_cell(self) -> None:
+        if self._slot.shown is not None:
+            self._open(self.cell, self.copy)
+            self._work(self._write_cell(self._slot.shown))
+
+    async def _write_cell(self, image: GeneratedImage) -> None:
+        cells = await asyncio.to_thread(lambda: [self._session.cell(one) for one in image.line])
+        self.cell.open(cells[-1], "\n\n".join(cells))
+
+    # What asks the service
+
+    def _edit(self, text: str) -> None:
+        if text:
+            self._add(lambda image: self._session.revise(image, text), "Editing")
         else:
-            picture = image.pil()
-            if path.suffix.lower() in {".jpg", ".jpeg"}:
-                picture = picture.convert("RGB")
-            picture.save(path)
-    except (OSError, ValueError) as error:
-        path.unlink(missing_ok=True)
-        raise InvalidRequestError(
-            f"The picture cannot be saved as {path} ({error}).",
-            todo="Type another name ending in .png, .jpg or .webp.",
-        ) from None
-    return path
+            self._say("Write what to change. Nothing was sent.")
+
+    def _refine(self, text: str) -> None:
+        if text:
+            self._add(lambda image: self._session.revise(image, text, REFINE_MODEL), "Refining")
+        else:
+            self._say("Write what to refine. Nothing was sent.")
+
+    def _again(self) -> None:
+        self._add(self._session.repeat, "Making another")
+
+    def _add(self, start: Callable[[GeneratedImage], Generation], doing: str) -> None:
+        image = self._slot.shown
+        if image is not None:
+            self._work(self._bring(lambda: start(image), doing))
+
+    def _stop(self) -> None:
+        for child in self._jobs:
+            child.cancel()
+
+    async def _bring(self, start: Callable[[], Generation], doing: str) -> None:
+        """Start a request and show its picture as this place's next version."""
+        child = start()
+        self._close()
+        self._jobs.append(child)
+        self._count()
+        try:
+            if self._slot.tree is None:
+                await self.versions.grow()
+            await self.versions.draw()
+            await self._watch(child, doing)
+            await child.wait()
+        finally:
+            self._jobs.remove(child)
+            self._count()
+            await self.versions.draw()
+        self.status.value = ""
+        await asyncio.to_thread(self._session.archive.prepare, child.image)
+        self._generation.show_version(self._slot, child.image)
+
+    def _count(self) -> None:
+        self.versions.coming = len(self._jobs)
+        display_when(self.stop, when=bool(self._jobs))
+
+    async def _watch(self, child: Generation, doing: str) -> None:
+        begun, end = time.monotonic(), asyncio.ensure_future(child.ended())
+        while not end.done():
+            elapsed = time.monotonic() - begun
+            about = child.parts[0].expectation.median
+            more = f" ({len(self._jobs)} under way)" if len(self._jobs) > 1 else ""
+            self._say(f"{doing} … {elapsed:.0f} s, usually about {about:.0f} s{more}")
+            await asyncio.wait([end], timeout=_TICK)
+
+    def _save(self, text: str) -> None:
+        if self._slot.shown is not None:
+            self._work(self._save_copy(self._slot.shown, text))
+
+    async def _save_copy(self, image: GeneratedImage, text: str) -> None:
+        path = await asyncio.to_thread(self._session.archive.save_copy, image, text)
+        self._close()
+        self._say(f"Saved: {short_path(path)}")
+
+
+def _worth(price: Price | None) -> str:
+    if price is None:
+        return ""
+    return f" ({'' if price.is_quote else 'about '}{dollars(price.usd)})"
 
 
 def show_toolbar(generation: Generation, slot: Slot, session: Session) -> None:

@@ -24,8 +24,9 @@ ROOMS = [
     "namespace",
     "sources", "service", "following", "shelf", "pipeline", "archive", "session", "loop",
     "display",
-    "widgets", "widgets.bridge", "widgets.slider", "widgets.form", "widgets.strip",
-    "widgets.toolbar", "widgets.gallery", "widgets.queue", "widgets.panel", "api", "waiting",
+    "widgets", "widgets.bridge", "widgets.slider", "widgets.form", "widgets.drawers",
+    "widgets.strip",
+    "widgets.toolbar", "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.panel", "api", "waiting",
     "commands", "magics",
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"
@@ -177,8 +178,8 @@ def test_importing_the_package_loads_nothing(home):
 def test_public_names():
     """The public names are these and no others, and each is there."""
     assert runapi_magic.__all__ == [
-        "GeneratedImage", "Generation", "RunAPIError", "edit", "generate",
-        "load_ipython_extension", "remove_background", "resume", "unload_ipython_extension",
+        "GeneratedImage", "Generation", "RunAPIError", "compare", "edit", "generate",
+        "load_ipython_extension", "open_image", "remove_background", "resume", "unload_ipython_extension",
         "upscale",
     ]  # fmt: skip
     assert all(getattr(runapi_magic, name) for name in runapi_magic.__all__)

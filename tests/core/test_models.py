@@ -102,10 +102,42 @@ def test_what_a_model_does_not_do(name):
 
 def test_defaults_are_the_services():
     """The defaults that are shown are the published ones."""
-    gpt, flux = find_model("gpt-image-2").text, find_model("flux-kontext-pro").text
-    assert gpt.parameter("aspect_ratio").default == "auto"
-    assert gpt.parameter("output_resolution").default == "1k"
-    assert flux.parameter("aspect_ratio").default == "16:9"
+    gpt, flux = find_model("gpt-image-2").text, find_model("flux-kontext-pro").edit
+    assert {known.name: known.default for known in gpt.parameters} == {
+        "aspect_ratio": "auto",
+        "output_resolution": "1k",
+    }
+    assert {known.name: known.default for known in flux.parameters} == {
+        "aspect_ratio": "16:9",
+        "output_format": "jpeg",
+        "enable_translation": True,
+        "enable_prompt_expansion": False,
+        "safety_tolerance": 2,
+        "watermark": None,
+    }
+
+
+def test_every_parameter_says_what_it_does():
+    """Help, menus and documentation have a line for every field of every model."""
+    actions = [action for model in CATALOGUE for action in (model.text, model.edit) if action]
+    known = [parameter for action in actions for parameter in action.parameters]
+    assert [parameter.name for parameter in known if not 5 < len(parameter.help) < 80] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "flat", "namespaced"),
+    [
+        ("gpt-image-2", "source_image_urls", "source_image_urls"),
+        ("flux-kontext-pro", "image_url", "source_image_url"),
+        ("flux-kontext-max", "image_url", "source_image_url"),
+        ("topaz-upscale-image", "source_image_url", "source_image_url"),
+    ],
+)
+def test_source_fields_in_both_families(name, flat, namespaced):
+    """Each route family gets the name that it knows a source's field by."""
+    edit = find_model(name).edit
+    assert edit.source_field_in("flat") == flat
+    assert edit.source_field_in("namespaced") == namespaced
 
 
 def test_only_gpt_4o_counts_and_masks():

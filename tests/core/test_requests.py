@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runapi_magic.errors import NOT_SENT, InvalidRequestError
-from runapi_magic.models import find_model
+from runapi_magic.models import CATALOGUE
 from runapi_magic.requests import ImageRequest, Source, parse_param, validate
 
 from .properties import PROPERTY
@@ -253,6 +253,27 @@ BODIES = {
         {"source_urls": URLS[:1]},
         {"model": "flux-kontext-pro", "prompt": "brighter", "source_image_url": "https://x/1.png"},
     ),
+    "one source on the guide's routes": (
+        _request("brighter", "flux-kontext-pro", 1),
+        "flat",
+        {"source_urls": URLS[:1]},
+        {"model": "flux-kontext-pro", "prompt": "brighter", "image_url": "https://x/1.png"},
+    ),
+    "nothing that is blank": (
+        _request("  ", "gpt-4o-image", 1, fields={"aspect_ratio": "1:1", "x": None, "y": "\n"}),
+        "namespaced",
+        {"source_urls": URLS[:1]},
+        {"model": "gpt-4o-image", "aspect_ratio": "1:1", "source_image_urls": ["https://x/1.png"]},
+    ),
+    "what is false or zero": (
+        _request(
+            model="flux-kontext-max", fields={"enable_translation": False, "safety_tolerance": 0}
+        ),
+        "namespaced",
+        {},
+        {"model": "flux-kontext-max", "prompt": "a fox", "enable_translation": False,
+         "safety_tolerance": 0},
+    ),
     "no prompt where none is used": (
         _request("ignored", "topaz-upscale-image", 1, fields={"upscale_factor": 4}),
         "namespaced",
@@ -466,10 +487,8 @@ def test_every_catalogued_model_can_be_asked():
                 },
             )
         )
-        for model in map(find_model, ("gpt-image-2", "gpt-image-1.5", "gpt-4o-image",
-                                      "flux-kontext-pro", "topaz-upscale-image",
-                                      "recraft-remove-background", "recraft-crisp-upscale"))
+        for model in CATALOGUE
         for action in (model.text, model.edit)
         if action is not None
-    ]  # fmt: skip
-    assert asked == [[]] * 11
+    ]
+    assert asked == [[]] * 19

@@ -1,0 +1,131 @@
+// What core ipywidgets cannot tell or do, for the container that this view stands in.
+
+const CHOSEN = "[data-action]";
+const SLIDE = "input[type=range][data-slide]";
+const KEYED = "[data-key]";
+const BRIDGED = "data-bridged"; // on a container whose bridge works
+// JupyterLab looks for shortcuts from the key's target upwards and stops at this attribute.
+const NO_SHORTCUTS = "data-lm-suppress-shortcuts";
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copyByCommand(text); // a page without https has no clipboard
+  }
+}
+
+function copyByCommand(text) {
+  const before = document.activeElement;
+  const field = document.createElement("textarea");
+  field.value = text;
+  field.style.cssText = "position:fixed;top:0;opacity:0";
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  before?.focus({ preventScroll: true });
+  return done;
+}
+
+// A view is rendered before its parent takes it in, and its cell may be out of sight.
+function whenInside(el, selector, signal, then) {
+  if (signal.aborted) return;
+  const container = el.closest(selector);
+  if (container) then(container);
+  else requestAnimationFrame(() => whenInside(el, selector, signal, then));
+}
+
+function listen(container, tell, signal) {
+  container.setAttribute(BRIDGED, "");
+  signal.addEventListener("abort", () => container.removeAttribute(BRIDGED));
+  const on = (target, type, act, capture = false) =>
+    target.addEventListener(type, act, { signal, capture });
+
+  on(container, "click", (event) => {
+    const chosen = event.target.closest(CHOSEN);
+    if (chosen && container.contains(chosen)) {
+      tell(chosen.dataset.action, chosen.dataset.value ?? "");
+    }
+  });
+
+  on(container, "input", (event) => {
+    if (event.target.matches(SLIDE)) {
+      const slider = event.target.closest("[data-slider]");
+      slider?.style.setProperty("--at", `${event.target.value}%`);
+    }
+  });
+
+  // JupyterLab listens to keys at the document, on the way down: only the window comes before.
+  on(
+    window,
+    "keydown",
+    (event) => {
+      if (!container.contains(event.target)) return;
+      const shortcut = (event.ctrlKey || event.metaKey || event.altKey) && event.key !== "Enter";
+      event.target.toggleAttribute(NO_SHORTCUTS, !shortcut);
+      if (event.key === "Escape" && !event.isComposing) {
+        event.stopImmediatePropagation();
+        tell("escape", "");
+      }
+    },
+    true,
+  );
+
+  keepFocus(container, on, signal);
+}
+
+// New HTML in the place of the old takes the focus away: give it to the new element of that key.
+function keepFocus(container, on, signal) {
+  let last = null;
+  on(container, "focusin", (event) => {
+    last = event.target.closest(KEYED);
+  });
+  on(container, "focusout", () => {
+    const left = last;
+    // An element that is still there afterwards was left on purpose.
+    queueMicrotask(() => {
+      if (left === last && left?.isConnected && !left.contains(document.activeElement)) last = null;
+    });
+  });
+  const observer = new MutationObserver(() => {
+    const nowhere = !document.activeElement || document.activeElement === document.body;
+    if (last && !last.isConnected && nowhere) {
+      const key = CSS.escape(last.dataset.key);
+      container.querySelector(`[data-key="${key}"]`)?.focus({ preventScroll: true });
+    }
+  });
+  observer.observe(container, { childList: true, subtree: true });
+  signal.addEventListener("abort", () => observer.disconnect());
+}
+
+function initialize({ model }) {
+  const onMessage = async (message) => {
+    if (typeof message.copy === "string") {
+      const done = await copy(message.copy);
+      model.send({ action: "copied", value: done ? "yes" : "no" });
+    }
+  };
+  model.on("msg:custom", onMessage);
+  return () => model.off("msg:custom", onMessage);
+}
+
+function render({ model, el }) {
+  const ended = new AbortController();
+  const selector = `.${CSS.escape(model.get("container_class"))}`;
+  const tell = (action, value) => model.send({ action, value });
+  const onMessage = (message) => {
+    if (typeof message.focus === "string") {
+      el.closest(selector)?.querySelector(message.focus)?.focus();
+    }
+  };
+  model.on("msg:custom", onMessage);
+  whenInside(el, selector, ended.signal, (container) => listen(container, tell, ended.signal));
+  return () => {
+    ended.abort();
+    model.off("msg:custom", onMessage);
+  };
+}
+
+export default { initialize, render };

@@ -1,0 +1,76 @@
+"""The bridge: what core ipywidgets cannot tell or do in the page, for one container of widgets.
+
+Everything visible stays core ipywidgets and ``widgets.HTML``. The bridge stands among a container's
+children, is not seen itself, and works through attributes of the HTML around it:
+
+* ``<button data-action="..." data-value="...">`` is told when it is clicked;
+* ``<input type="range" data-slide>`` moves the CSS variable ``--at`` of its ``[data-slider]``;
+* an element with ``data-key`` that has the focus gets it again when its HTML is replaced.
+
+Escape anywhere in the container is told too, and keys pressed there are no shortcuts of
+JupyterLab's, except with Ctrl, Alt or Cmd.
+
+The page gets the bridge from anywidget's part in JupyterLab's environment. Where the kernel has
+another one and only the kernel's has anywidget, nothing of this works, and a note says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+from ipywidgets import HTML, Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PATIENCE = 5  # seconds until a bridge counts as missing: a slow line takes its time
+_MISSING = f"""<style>
+.runapi-missing {{max-height:0; margin:0; overflow:hidden; visibility:hidden;
+  animation:runapi-missing 0s {_PATIENCE}s forwards}}
+[data-bridged] > .runapi-missing {{display:none}}
+@keyframes runapi-missing {{to {{max-height:none; margin:4px 2px; visibility:visible}}}}
+</style>
+<div style="font-size:13px;line-height:1.5;color:var(--jp-ui-font-color2,#616161)">Some of these
+buttons do not work: the environment that JupyterLab runs in lacks the package anywidget. Install it
+there (<code>pip install anywidget</code>) and restart JupyterLab. Cells work without it.</div>"""
+
+
+class Bridge(anywidget.AnyWidget):
+    """Tells what happens in the page, and does two things there.
+
+    Args:
+        on_action: Called with an action and a value, perhaps on another thread than the kernel's:
+            a button's own two, ``("escape", "")``, or ``("copied", "yes" or "no")`` after
+            :meth:`copy`. The page is not trusted: the two are strings, and may be any.
+        container_class: The CSS class of the ipywidgets container that the bridge stands in.
+
+    Attributes:
+        missing: A note to be placed directly in the same container. It takes no room and is seen
+            only where the page has no bridge.
+    """
+
+    _esm = Path(__file__).with_name("bridge.js").read_text("utf-8")
+    container_class = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, on_action: Callable[[str, str], None], container_class: str) -> None:
+        super().__init__(container_class=container_class, layout=Layout(display="none"))
+        self._on_action = on_action
+        self.missing = HTML(_MISSING)
+        self.missing.add_class("runapi-missing")
+        self.on_msg(self._on_message)
+
+    def copy(self, text: str) -> None:
+        """Put a text on the clipboard of whoever looks at this; the outcome is told."""
+        self.send({"copy": text})
+
+    def focus(self, selector: str) -> None:
+        """Focus the container's first element that a CSS selector finds."""
+        self.send({"focus": selector})
+
+    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        match content:
+            case {"action": str(action), "value": str(value)}:
+                self._on_action(action, value)

@@ -1,0 +1,230 @@
+"""What opens below a picture's buttons: a field to write in, a choice, a comparison, a cell.
+
+One is open at a time. None of them asks the service for anything: they call back.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from runapi_magic.comparison import compare_pictures
+from runapi_magic.display import FONT, MUTED
+from runapi_magic.widgets.slider import slider_html
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from PIL.Image import Image
+
+    from runapi_magic.images import GeneratedImage
+    from runapi_magic.tree import Node
+
+    Run = Callable[[Callable[[], object]], None]  # calls a function on the kernel's loop
+
+BUTTON = {"width": "auto", "height": "28px"}
+_ROW = {"flex_flow": "row wrap", "align_items": "center", "display": "flex"}
+_QUALITY = 85  # of a JPEG
+SLIDER, SIDES, DIFFERENCE = "Slider", "Side by side", "Difference"
+
+
+def button(text: str, hint: str, run: Run, act: Callable[[], object]) -> widgets.Button:
+    """Return a button that acts on the kernel's loop, whatever thread its click comes on."""
+    made = widgets.Button(description=text, tooltip=hint, layout=widgets.Layout(**BUTTON))
+    made.on_click(lambda _: run(act))
+    return made
+
+
+def row(*children: widgets.Widget) -> widgets.Box:
+    """Return widgets beside each other, on several lines where they need them."""
+    return widgets.Box(children, layout=widgets.Layout(**_ROW))
+
+
+def display_when(widget: widgets.Widget, *, when: bool) -> None:
+    """Show a widget or not."""
+    widget.layout.display = None if when else "none"
+
+
+class EntryDrawer:
+    """A field for one line of text. Enter and its button submit.
+
+    Args:
+        run: Calls a function on the kernel's loop.
+        submit: Called with the text.
+        close: Closes the drawer.
+    """
+
+    def __init__(self, run: Run, submit: Callable[[str], None], close: Callable[[], None]) -> None:
+        self._submit = submit
+        self.text = widgets.Text(
+            layout=widgets.Layout(width="min(480px, 100%)"),
+            style={"description_width": "initial"},
+        )
+        self.go = button("Go", "Send", run, self._go)
+        self.text.on_msg(lambda _, content, __: run(self._go) if _is_enter(content) else None)
+        self.widget = row(
+            self.text, self.go, button("Close", "Close this field (Escape)", run, close)
+        )
+
+    def open(self, label: str, hint: str, text: str, go: str) -> None:
+        """Show the field.
+
+        Args:
+            label: What the field is for.
+            hint: An example, in the empty field.
+            text: What stands in it.
+            go: The button's words.
+        """
+        self.text.description, self.text.placeholder, self.text.value = label, hint, text
+        self.go.description = go
+        self.text.focus()
+
+    def _go(self) -> None:
+        self._submit(self.text.value.strip())
+
+
+def _is_enter(content: Any) -> bool:
+    return isinstance(content, dict) and content.get("event") == "submit"
+
+
+class ChoiceDrawer:
+    """A few things to choose from.
+
+    Args:
+        run: Calls a function on the kernel's loop.
+        close: Closes the drawer.
+    """
+
+    def __init__(self, run: Run, close: Callable[[], None]) -> None:
+        self._run = run
+        self._close = button("Close", "Close this choice (Escape)", run, close)
+        self.widget = row()
+
+    def open(self, label: str, choices: Sequence[tuple[str, str, Callable[[], None]]]) -> None:
+        """Show the choices.
+
+        Args:
+            label: What is chosen.
+            choices: Words, hint and what is done, for each.
+        """
+        made = [button(text, hint, self._run, act) for text, hint, act in choices]
+        self.widget.children = (widgets.Label(label), *made, self._close)
+        made[0].focus()
+
+
+class CompareDrawer:
+    """The picture that is shown beside another version.
+
+    Args:
+        run: Calls a function on the kernel's loop.
+        redraw: Called when another version or way is chosen; it calls ``draw`` off the loop.
+        close: Closes the drawer.
+    """
+
+    def __init__(self, run: Run, redraw: Callable[[], None], close: Callable[[], None]) -> None:
+        self.other = widgets.Dropdown(
+            description="Compare with", style={"description_width": "initial"}
+        )
+        self.way = widgets.Dropdown(
+            description="as",
+            options=[SLIDER, SIDES, DIFFERENCE],
+            layout=widgets.Layout(width="180px"),
+            style={"description_width": "initial"},
+        )
+        self.picture = widgets.HTML()
+        self.widget = widgets.VBox(
+            [row(self.other, self.way, button("Close", "Close (Escape)", run, close)), self.picture]
+        )
+        self._is_filling = False
+        for choice in (self.other, self.way):
+            choice.observe(lambda _: None if self._is_filling else run(redraw), "value")
+
+    def open(self, others: Sequence[Node], chosen: Node) -> None:
+        """Offer versions to compare with."""
+        self._is_filling = True
+        self.other.options = [(_worded(node), node.image.id) for node in others]
+        self.other.value = chosen.image.id
+        self._is_filling = False
+        self.other.focus()
+
+    def draw(self, before: GeneratedImage, after: GeneratedImage, names: tuple[str, str]) -> str:
+        """Return the comparison as HTML. Blocking; both pictures' previews are there."""
+        preview = after.preview
+        if self.way.value == SLIDER:
+            return slider_html(
+                before.preview.data,
+                preview.data,
+                names=names,
+                width=preview.width,
+                height=preview.height,
+            )
+        compared = compare_pictures(before.pil(), after.pil(), names=names)
+        plain = compared.side_by_side if self.way.value == SIDES else compared.difference
+        return _plain_html(plain, f"{self.way.value}. {compared}")
+
+
+def _plain_html(picture: Image, words: str) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_QUALITY)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f'<img src="data:image/jpeg;base64,{data}" alt="{escape(words)}" style="max-width:100%">'
+        f'<div style="{FONT};{MUTED}">{escape(words)}</div>'
+    )
+
+
+def _worded(node: Node) -> str:
+    title = " ".join(node.image.request.title.split())
+    return f"{node.name}: {title[:40]}"
+
+
+class CellDrawer:
+    """The cell of a picture, to be copied.
+
+    Args:
+        run: Calls a function on the kernel's loop.
+        copy: Called with the text to be copied.
+        close: Closes the drawer.
+    """
+
+    def __init__(self, run: Run, copy: Callable[[str], None], close: Callable[[], None]) -> None:
+        self._copy = copy
+        self._step = self._line = ""
+        self.text = widgets.Textarea(
+            layout=widgets.Layout(width="min(640px, 100%)", height="96px"),
+            description="Cell",
+            style={"description_width": "initial"},
+        )
+        self.widget = widgets.VBox(
+            [
+                self.text,
+                row(
+                    button("Copy", "Copy this step's cell", run, lambda: self._choose(self._step)),
+                    button(
+                        "Copy whole line",
+                        "Copy the cells from the first version to this one",
+                        run,
+                        lambda: self._choose(self._line),
+                    ),
+                    button("Close", "Close (Escape)", run, close),
+                ),
+            ]
+        )
+
+    def open(self, step: str, line: str) -> None:
+        """Show a cell, and copy it.
+
+        Args:
+            step: The cell of this picture.
+            line: The cells from the first version to it.
+        """
+        self._step, self._line = step, line
+        self._choose(step)
+
+    def _choose(self, text: str) -> None:
+        self.text.value = text
+        self._copy(text)

@@ -1,0 +1,313 @@
+"""The panel: a form, what is under way, and the pictures that were made before."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+from IPython.core.getipython import get_ipython
+from IPython.display import display
+
+from runapi_magic.display import FONT, View, dollars
+from runapi_magic.errors import InvalidRequestError, RunAPIError
+from runapi_magic.generation import Generation, Part
+from runapi_magic.journal import JournalError
+from runapi_magic.loop import Audience, hand_over, running_loop
+from runapi_magic.models import CATALOGUE, find_model
+from runapi_magic.polling import expect
+from runapi_magic.requests import ImageRequest, Source, validate
+from runapi_magic.widgets.bridge import Bridge
+from runapi_magic.widgets.drawers import button, display_when, row
+from runapi_magic.widgets.form import FieldsForm
+from runapi_magic.widgets.gallery import Gallery
+from runapi_magic.widgets.picker import Picker
+from runapi_magic.widgets.queue import Queue
+from runapi_magic.widgets.toolbar import show_toolbar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from runapi_magic.images import GeneratedImage
+    from runapi_magic.models import Action
+    from runapi_magic.session import Session
+
+_log = logging.getLogger(__name__)
+
+_CLASS = "runapi-panel"
+_PAUSE = 0.3  # seconds after the last change until the price is asked for
+_MOST = 16  # pictures of one request; more than that is a sweep's or a batch's work
+_RECENT = 12  # pictures that are offered as sources
+
+
+class Panel:
+    """The panel of the cell that runs now. Several may be open; the history is one.
+
+    The chosen picture is shown below it as plain output, which survives saving, with the buttons
+    that every picture has.
+
+    Args:
+        session: What everything is asked of.
+
+    Attributes:
+        widget: The panel itself.
+    """
+
+    def __init__(self, session: Session) -> None:
+        loop = running_loop()
+        assert loop is not None, "a panel needs a kernel"
+        self._loop: asyncio.AbstractEventLoop = loop
+        self._session = session
+        self._working: set[asyncio.Task[None]] = set()
+        self._pricing = 0
+        nothing = ImageRequest("", session.settings.model)
+        part = Part("stage", nothing, 1, expect(None), status="completed")
+        self._stage = Generation(nothing, [part])
+        self._seen: str | None = None
+
+        shell = get_ipython()
+        self._make_form(shell.user_ns if shell else {})
+        self.queue = Queue(self._run)
+        self.gallery = Gallery(session.archive, self._run, self._work)
+        self._bridge = Bridge(self._on_action, _CLASS)
+        self.reuse = button("Reuse prompt", "Fill in the form again", self._run, self._reuse)
+        self.start_from = button(
+            "Use as source", "Start the next picture from this one", self._run, self._use
+        )
+        self._chosen = row(self.reuse, self.start_from)
+        columns = row(self._form, self.gallery.widget)
+        columns.layout.align_items = "flex-start"
+        self.widget = widgets.VBox(
+            [columns, self.queue.widget, self._chosen, self._bridge, self._bridge.missing]
+        )
+        self.widget.add_class(_CLASS)
+        display_when(self._chosen, when=False)
+
+    def _make_form(self, namespace: dict[str, Any]) -> None:
+        wide = {"layout": widgets.Layout(width="auto"), "style": {"description_width": "initial"}}
+        self.prompt = widgets.Textarea(
+            placeholder="What to see, or with a source what to change",
+            layout=widgets.Layout(width="auto", height="88px"),
+        )
+        label = widgets.Label("Prompt")
+        self.model = widgets.Dropdown(
+            options=[(f"{model.title} ({model.name})", model.name) for model in CATALOGUE],
+            description="Model",
+            **wide,
+        )
+        known = {model.name for model in CATALOGUE}
+        if self._session.settings.model in known:
+            self.model.value = self._session.settings.model
+        self.fields = FieldsForm()
+        self.count = widgets.BoundedIntText(
+            value=1,
+            min=1,
+            max=_MOST,
+            description="Pictures",
+            layout=widgets.Layout(width="130px"),
+            style={"description_width": "initial"},
+        )
+        self.picker = Picker(namespace, self._run, self._sources_changed, self._show_error)
+        self.go = button("Generate", "Send this request", self._run, self._generate)
+        self.go.button_style = "primary"
+        self.price = widgets.HTML()
+        self.problem = widgets.HTML()
+        self._form = widgets.VBox(
+            [
+                label, self.prompt, self.model, self.picker.widget, self.fields.widget,
+                self.count, row(self.go, self.price), self.problem,
+            ],
+            layout=widgets.Layout(flex="1 1 340px", min_width="0", padding="0 8px 0 0"),
+        )  # fmt: skip
+        self._fit()
+        self.model.observe(lambda _: self._run(self._model_changed), "value")
+        for control in (self.prompt, self.count):
+            control.observe(lambda _: self._run(self._ask_price), "value")
+        self.fields.on_change(lambda: self._run(self._ask_price))
+
+    def show(self) -> None:
+        """Display the panel, and below it the place of the chosen picture."""
+        display(self.widget)
+        View(self._stage, self._session, Audience.LIVE, show_toolbar)
+        self._stage.subscribe(self._stage_changed)
+        shell = get_ipython()
+        if shell is not None:
+            shell.events.register("post_run_cell", self._cell_ran)
+        self._work(self._begin())
+
+    async def _begin(self) -> None:
+        await self._reload()
+        self._ask_price()
+        waiting = await asyncio.to_thread(self._session.journal.unfinished)
+        if waiting:
+            count = sum(task.count for task in waiting)
+            words = "1 picture is" if count == 1 else f"{count} pictures are"
+            resume = button("Resume", "Finish what is unfinished", self._run, lambda: None)
+            line = self.queue.offer(f"{words} unfinished.", resume)
+            resume.on_click(lambda _: self._run(lambda: self._resume(line)))
+
+    # Helpers
+
+    def _run(self, act: Callable[[], object]) -> None:
+        hand_over(self._loop, act)
+
+    def _work(self, job: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(self._guarded(job))
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    async def _guarded(self, job: Coroutine[Any, Any, None]) -> None:
+        try:
+            await job
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is told here)
+            self._show_error(error)
+
+    def _show_error(self, error: Exception) -> None:
+        if isinstance(error, RunAPIError):
+            parts = list(error.parts)
+        elif isinstance(error, JournalError):
+            parts = [f"The journal cannot be read ({error})."]
+        else:
+            _log.error("the panel failed", exc_info=error)
+            parts = [f"Something unexpected happened ({type(error).__name__}: {error})."]
+        lines = "".join(f"<div>{escape(part)}</div>" for part in parts)
+        self.problem.value = f'<div role="alert" style="{FONT}">{lines}</div>'
+
+    def _cell_ran(self, *_: Any) -> None:
+        """Offer what the cell has made, too."""
+        if self.widget.comm is not None:
+            self._run(lambda: self._work(self._reload()))
+
+    async def _reload(self) -> None:
+        await self.gallery.load()
+        recent, _ = await asyncio.to_thread(self._session.archive.page, limit=_RECENT)
+        self.picker.offer(recent)
+
+    def _on_action(self, action: str, value: str) -> None:
+        """Act on what happened in the page; it is not trusted."""
+        if action == "pick":
+            self._run(lambda: self._work(self._pick(value)))
+        else:
+            self._run(lambda: self.fields.act(action, value))
+
+    # The form
+
+    def _action(self) -> Action:
+        model = find_model(self.model.value)
+        wanted = model.action(with_sources=len(self.picker) > 0)
+        action = wanted or model.text or model.edit
+        assert action is not None, "every model does something"
+        return action
+
+    def _fit(self) -> None:
+        """Show the fields that the model takes for what is asked of it."""
+        action = self._action()
+        self.fields.show(action)
+        self.prompt.disabled = action.prompt == "unused"
+
+    def _model_changed(self) -> None:
+        self._fit()
+        self._ask_price()
+
+    def _sources_changed(self) -> None:
+        self._fit()
+        self._ask_price()
+
+    def _request(self, prompt: str, sources: list[Source]) -> ImageRequest:
+        action = self._action()
+        return self._session.request(
+            "" if action.prompt == "unused" else prompt,
+            sources=sources,
+            model=self.model.value,
+            count=self.count.value,
+            **self.fields.values,
+        )
+
+    def _ask_price(self) -> None:
+        self._pricing += 1
+        self._work(self._show_price(self._pricing))
+
+    async def _show_price(self, mine: int) -> None:
+        await asyncio.sleep(_PAUSE)
+        if mine != self._pricing:
+            return
+        self.problem.value = ""
+        stand_ins = [Source("source", "")] * len(self.picker)
+        words = ""
+        try:
+            request = self._request(self.prompt.value or "a prompt", stand_ins)
+            validate(request)
+            service = self._session.service()
+            price = await service.price(request)
+            if price is not None:
+                kind = "quoted" if price.is_quote else "estimate"
+                words = f"{dollars(price.usd)} ({'simulated' if service.is_simulated else kind})"
+        except InvalidRequestError as error:
+            words = error.what
+        if mine == self._pricing:
+            self.price.value = f'<span style="{FONT}">{escape(words)}</span>'
+
+    def _generate(self) -> None:
+        self.problem.value = ""
+        try:
+            request = self._request(self.prompt.value, self.picker.sources)
+            generation = self._session.launch(request)
+        except RunAPIError as error:
+            self._show_error(error)
+            return
+        self._work(self._bring(generation, request.title))
+
+    def _resume(self, line: widgets.Box) -> None:
+        self.queue.remove(line)
+        generation = self._session.resume(loop=self._loop)
+        if generation.parts:
+            self._work(self._bring(generation, "What was unfinished"))
+
+    async def _bring(self, generation: Generation, title: str) -> None:
+        """Follow a request to its end, and show its first picture."""
+        await self.queue.follow(generation, title)
+        if generation.images:
+            self._put(generation.images[0])
+        await self._reload()
+
+    # The chosen picture
+
+    def _put(self, image: GeneratedImage) -> None:
+        self._stage.put(self._stage.slots[0], image)
+
+    async def _pick(self, image_id: str) -> None:
+        image = await asyncio.to_thread(self._session.archive.find, image_id)
+        if image is not None:
+            await asyncio.to_thread(self._session.archive.prepare, image)
+            self._put(replace(image, reused=False))
+
+    def _stage_changed(self) -> None:
+        shown = self._stage.slots[0].shown
+        display_when(self._chosen, when=shown is not None)
+        if shown is not None and shown.id != self._seen:
+            self._seen = shown.id
+            self.gallery.mark(shown.id)
+
+    def _reuse(self) -> None:
+        """Fill in the form with what the chosen picture was asked for."""
+        shown = self._stage.slots[0].shown
+        if shown is None:
+            return
+        request = shown.request
+        self.prompt.value = request.prompt
+        if request.model in dict(self.model.options).values():
+            self.model.value = request.model
+        self.picker.clear()
+        for source in request.sources:
+            self.picker.add(source.label, source.image or source)
+        self._fit()
+        self.fields.set(dict(request.fields))
+        self._ask_price()
+
+    def _use(self) -> None:
+        shown = self._stage.slots[0].shown
+        if shown is not None:
+            self.picker.add(shown.request.title, shown)

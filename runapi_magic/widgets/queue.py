@@ -1,0 +1,96 @@
+"""What the panel has asked for and waits for: a line each, with progress and Cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from html import escape
+from typing import TYPE_CHECKING
+
+import ipywidgets as widgets
+
+from runapi_magic.display import FONT
+from runapi_magic.widgets.drawers import button, row
+
+if TYPE_CHECKING:
+    from runapi_magic.generation import Generation
+    from runapi_magic.widgets.drawers import Run
+
+_TICK = 1.0  # seconds between two updates of the progress
+_FULL = 0.95  # of the bar, where only the time is known
+_LONGEST_TITLE = 80  # characters
+
+
+class Queue:
+    """The generations that are under way, and what became of those without a picture.
+
+    Args:
+        run: Calls a function on the kernel's loop.
+
+    Attributes:
+        widget: The lines.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.widget = widgets.VBox()
+
+    async def follow(self, generation: Generation, title: str) -> None:
+        """Show a generation until its end; an error stays until it is dismissed.
+
+        Args:
+            generation: What is under way.
+            title: What it is called.
+        """
+        short = title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…"
+        bar = widgets.FloatProgress(
+            min=0, max=1, layout=widgets.Layout(width="160px"), tooltip="Progress"
+        )
+        words = widgets.HTML()
+        cancel = button("Cancel", "Stop waiting for this", self._run, generation.cancel)
+        line = row(words, bar, cancel)
+        self.widget.children = (*self.widget.children, line)
+        begun, end = time.monotonic(), asyncio.ensure_future(generation.ended())
+        while not end.done():
+            elapsed = time.monotonic() - begun
+            bar.value, state = _state(generation, elapsed)
+            words.value = f'<div style="{FONT}">{escape(short)} · {escape(state)}</div>'
+            await asyncio.wait([end], timeout=_TICK)
+        self.remove(line)
+        for error in generation.errors:
+            self.tell(f"{short}: {' '.join(error.parts)}")
+
+    def tell(self, text: str) -> None:
+        """Show a message until it is dismissed."""
+        words = widgets.HTML(f'<div role="alert" style="{FONT}">{escape(text)}</div>')
+        line = row(words)
+        dismiss = button("Dismiss", "Take this message away", self._run, lambda: self.remove(line))
+        line.children = (words, dismiss)
+        self.widget.children = (*self.widget.children, line)
+
+    def offer(self, text: str, *buttons: widgets.Button) -> widgets.Box:
+        """Show a message with buttons; ``remove`` takes it away."""
+        line = row(widgets.HTML(f'<div style="{FONT}">{escape(text)}</div>'), *buttons)
+        self.widget.children = (*self.widget.children, line)
+        return line
+
+    def remove(self, line: widgets.Widget) -> None:
+        """Take a line away."""
+        self.widget.children = tuple(one for one in self.widget.children if one is not line)
+
+
+def _state(generation: Generation, elapsed: float) -> tuple[float, str]:
+    """Return how far a generation is, 0 to 1, and in words."""
+    parts = generation.parts
+    shares = [
+        1.0 if part.is_done
+        else part.progress if part.progress is not None
+        else min(elapsed / part.expectation.high, _FULL)
+        for part in parts
+    ]  # fmt: skip
+    waiting = next((part for part in parts if not part.is_done), parts[0])
+    done = sum(part.is_done for part in parts)
+    counted = f"{done} of {len(parts)}, " if len(parts) > 1 else ""
+    about = waiting.expectation.median
+    words = f"{waiting.step.value} · {counted}{elapsed:.0f} s, usually about {about:.0f} s"
+    return sum(shares) / len(shares), words

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runapi_magic.cells import cell_text
-from runapi_magic.errors import DownloadError, InvalidRequestError
+from runapi_magic.errors import InvalidRequestError
 from runapi_magic.filing import is_intact, short_path
 from runapi_magic.previews import open_picture
 from runapi_magic.provenance import Note, embed, extract
 from runapi_magic.quality import Quality, measure
-from runapi_magic.records import SOFTWARE, restore
+from runapi_magic.records import SOFTWARE, public_title, restore
 from runapi_magic.thumbnails import flatten
 from runapi_magic.tree import plant
 
@@ -133,7 +134,7 @@ class Archive:
             return known
         try:
             found = measure(row.path, megapixels=self._megapixels())
-        except DownloadError:
+        except InvalidRequestError:
             return None
         self._history.measured(row.id, found)
         return found
@@ -157,7 +158,7 @@ class Archive:
         """
         if not target:
             raise InvalidRequestError("There is no name to save to.", todo="Type a path.")
-        path = Path(target).expanduser().absolute()
+        path = _absolute(Path(target))
         if path.is_dir():
             path /= image.path.name
         if not path.suffix:
@@ -166,12 +167,13 @@ class Archive:
             raise InvalidRequestError(f"There is a file {path} already.", todo="Type another name.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix.lower() == image.path.suffix.lower():
+            if _KINDS.get(path.suffix.lower()) == _KINDS.get(image.path.suffix.lower()):
                 shutil.copyfile(image.path, path)
             else:
                 _convert(image, path)
         except (OSError, ValueError) as error:
-            path.unlink(missing_ok=True)
+            with suppress(OSError, ValueError):
+                path.unlink()
             raise InvalidRequestError(
                 f"The picture cannot be saved as {path} ({error}).",
                 todo="Type another name ending in .png, .jpg or .webp.",
@@ -184,9 +186,10 @@ class Archive:
         Raises:
             InvalidRequestError: There is no such file, or it does not say how it was made.
         """
-        path = path.expanduser().absolute()
+        path = _absolute(path)
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, ValueError) as error:
             raise InvalidRequestError(
                 f"The file {path} cannot be read ({error}).",
@@ -196,20 +199,30 @@ class Archive:
         if stored is not None:
             image = self._shelf.restore(stored)
             return image if image.path == path else replace(image, path=path)
+        try:
+            with open_picture(path) as picture:
+                size = picture.size
+        except Exception as error:  # noqa: BLE001 (damaged files make Pillow raise anything)
+            raise InvalidRequestError(
+                f"The file {path} is damaged, or no picture ({type(error).__name__}).",
+                todo="Use a picture that this package saved, or another copy of it.",
+            ) from None
         record = extract(path)
         if record is None:
             raise InvalidRequestError(
                 f"The file {path} does not say how it was made.",
                 todo="It is a picture all the same: %%gpt_edit takes its path.",
             )
-        try:
-            with open_picture(path) as picture:
-                size = picture.size
-        except Exception as error:  # noqa: BLE001 (damaged files make Pillow raise anything)
-            raise InvalidRequestError(
-                f"The file {path} is damaged ({type(error).__name__}).", todo="Use another copy."
-            ) from None
         return restore(record, path, digest, size, self._editor)
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:  # no such user
+        raise InvalidRequestError(
+            f"There is no folder {path.parts[0]} ({error}).", todo="Check the path."
+        ) from None
 
 
 def _convert(image: GeneratedImage, path: Path) -> None:
@@ -221,7 +234,7 @@ def _convert(image: GeneratedImage, path: Path) -> None:
     picture.save(path)
     record = extract(image.path)
     if record is not None and kind is not None:
-        embed(path, kind, Note(record, image.request.title, SOFTWARE, image.created))
+        embed(path, kind, Note(record, public_title(image.request), SOFTWARE, image.created))
 
 
 def _known(row: StoredImage) -> Quality | None:

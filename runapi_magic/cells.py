@@ -8,6 +8,10 @@ import keyword
 import re
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.namespace import is_reference
+from runapi_magic.requests import parse_param
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
     from runapi_magic.requests import Source
 
 _WORDS_IN_A_NAME = 3
+# What IPython takes for a pasted session, and takes away; also blanks in an empty line.
+_PASTED = re.compile(r"^ *(?:>>>|\.\.\.|In \[)|^ +$", re.MULTILINE)
 _OPTIONS = {"aspect_ratio": "-a", "output_resolution": "-r"}
 
 
@@ -42,7 +48,9 @@ def cell_text(
     """Return the cell that makes a picture again, or finds it on the disk at no cost.
 
     It binds ``variable_name(image)``, and names a source that was made here in the same way. What
-    a magic's line cannot hold as it is, such as ``{braces}``, becomes a call of ``generate``.
+    a magic cannot hold as it is, such as ``{braces}``, becomes a call of ``generate``. The picture
+    may be from elsewhere: whatever its record says, running the cell asks for a picture and does
+    nothing else.
 
     Args:
         image: The picture.
@@ -53,15 +61,24 @@ def cell_text(
     def name_of(source: Source) -> str:
         if source.image is not None:
             return reference(source.image, take(source.image))
-        return source.url or (show_path(source.path) if source.path else source.label)
+        shown = show_path(source.path) if source.path else source.label
+        # A file without an ending may have the name of a variable.
+        is_doubtful = source.path is not None and shown.isidentifier()
+        return source.url or (f"./{shown}" if is_doubtful else shown)
 
     request, count = image.request, take(image) + 1
-    if any("{" in str(text) for text in (request.prompt, *request.fields.values())):
+    as_typed = (request.prompt, request.model, *request.fields.values())
+    if any("{" in str(text) for text in as_typed) or not _is_plain(request.prompt):
         return _call(image, name_of, count)
     try:
         return _magic(image, name_of, count)
-    except ValueError:
+    except (ValueError, InvalidRequestError):
         return _call(image, name_of, count)
+
+
+def _is_plain(prompt: str) -> bool:
+    """Whether a cell can show a prompt as it is, and IPython leaves it so."""
+    return prompt.replace("\n", "").isprintable() and not _PASTED.search(prompt)
 
 
 def _magic(image: GeneratedImage, name_of: Callable[[Source], str], count: int) -> str:
@@ -71,8 +88,8 @@ def _magic(image: GeneratedImage, name_of: Callable[[Source], str], count: int) 
         words += ["-i", _quoted(name_of(source))]
     words += ["-m", _quoted(request.model)]
     for name, value in request.fields.items():
-        option = _OPTIONS.get(name)
-        words += [option, _quoted(str(value))] if option else ["-p", _param(name, value)]
+        option = _OPTIONS.get(name) if isinstance(value, str) else None
+        words += [option, _quoted(value)] if option else ["-p", _param(name, value)]
     if request.mask is not None:
         words += ["--mask", _quoted(name_of(request.mask))]
     if count > 1:
@@ -84,13 +101,16 @@ def _magic(image: GeneratedImage, name_of: Callable[[Source], str], count: int) 
 
 
 def _param(name: str, value: Any) -> str:
-    """Return KEY=VALUE so that it is read as this value and no other."""
-    if isinstance(value, str):
-        try:
-            json.loads(value)
-        except ValueError:
-            return _quoted(f"{name}={value}")
-    return _quoted(f"{name}={json.dumps(value)}")
+    """Return KEY=VALUE so that it is read as this value and no other.
+
+    Raises:
+        ValueError: There is no such text.
+        InvalidRequestError: ``-p`` does not set this field.
+    """
+    for text in (f"{name}={value}", f"{name}={json.dumps(value)}"):
+        if parse_param(text) == (name, value):
+            return _quoted(text)
+    raise ValueError(name)
 
 
 def _quoted(word: str) -> str:
@@ -116,7 +136,9 @@ def _call(image: GeneratedImage, name_of: Callable[[Source], str], count: int) -
         arguments.append(f"mask={_expression(name_of)(request.mask)}")
     if count > 1:
         arguments.append(f"count={count}")
-    arguments += [f"{name}={value!r}" for name, value in request.fields.items()]
+    for field, value in request.fields.items():
+        is_name = field.isidentifier() and not keyword.iskeyword(field)
+        arguments.append(f"{field}={value!r}" if is_name else f"**{ {field: value}!r}")
     name = variable_name(image)
     call = ",\n    ".join(arguments)
     return f"from runapi_magic import generate\n\n{name} = generate(\n    {call},\n)\n{name}"
@@ -125,7 +147,7 @@ def _call(image: GeneratedImage, name_of: Callable[[Source], str], count: int) -
 def _expression(name_of: Callable[[Source], str]) -> Callable[[Source], str]:
     def expression(source: Source) -> str:
         name = name_of(source)
-        is_variable = source.url is None and source.path is None
+        is_variable = source.url is None and source.path is None and is_reference(name)
         return name if is_variable or source.image is not None else repr(name)
 
     return expression

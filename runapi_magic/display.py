@@ -336,7 +336,8 @@ def show_unwatched_errors(generation: Generation) -> None:
 def show_tree(tree: Tree) -> None:
     """Show a tree of edits as a picture and as text; as text alone in a terminal."""
     if len(tree) and getattr(get_ipython(), "kernel", None) is not None:
-        display(tree._repr_mimebundle_(), raw=True)
+        data, metadata = tree._repr_mimebundle_()
+        display(data, metadata=metadata, raw=True)
     print(tree)  # noqa: T201 (the text belongs to the picture)
 
 

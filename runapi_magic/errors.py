@@ -126,6 +126,12 @@ class MissingKeyError(ConfigurationError):
     )
 
 
+class BudgetError(RunAPIError):
+    """It would cost more than is allowed, or than is asked for unasked; nothing was sent."""
+
+    default_charged = NOT_SENT
+
+
 class APIError(RunAPIError):
     """The service answered with an error status.
 

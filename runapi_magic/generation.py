@@ -126,6 +126,7 @@ class Generation:
         warnings: What the catalogue does not know of the request.
         shown_in: The cell that shows it, by its message's id.
         is_watched: Whether anybody would notice an error: a view, or somebody who waits.
+        hold: Names the money that is set aside for it, where there is a budget.
     """
 
     def __init__(
@@ -145,6 +146,7 @@ class Generation:
         self.warnings = warnings
         self.shown_in: str | None = None
         self.is_watched = False
+        self.hold = self.id
         self.on_wait: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False

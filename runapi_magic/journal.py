@@ -32,8 +32,10 @@ from runapi_magic.rows import (
     Reservation,
     StoredImage,
     StoredTask,
+    Terms,
     select_images,
     select_tasks,
+    source_rows,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +82,8 @@ class Journal:
         split: Callable[[int], tuple[int, ...]],
         new_id: Callable[[], str],
         usable: Callable[[Path, str], bool],
-        reuse: bool,
+        since: float | None = 0.0,
+        terms: Terms | None = None,
     ) -> Reservation:
         """Decide how a request is met, and write down what is new, in one transaction.
 
@@ -91,15 +94,58 @@ class Journal:
             split: Splits a number of pictures into tasks.
             new_id: Makes a task's own id.
             usable: Whether a picture's file is still there with this digest.
-            reuse: Whether identical requests count.
+            since: Unix time in seconds; what was asked for before does not count. None: nothing.
+            terms: What new tasks are to cost, and who pays.
         """
+        with self.transaction() as connection:
+            finished, joined, taken, left = self._match(connection, request, origin, usable, since)
+            self._own(connection, taken, generation)
+            planned = [
+                self._insert(
+                    connection,
+                    request,
+                    (new_id(), generation, origin, time.time()),
+                    count,
+                    terms or Terms(),
+                )
+                for count in (split(left) if left > 0 else ())
+            ]
+        return Reservation(finished, joined, taken, planned)
+
+    def missing(
+        self,
+        request: ImageRequest,
+        origin: str,
+        *,
+        usable: Callable[[Path, str], bool],
+        since: float = 0.0,
+    ) -> int:
+        """Return how many pictures of a request are neither on disk nor under way.
+
+        Args:
+            request: What is asked for, its sources known by content.
+            origin: The service's base URL.
+            usable: Whether a picture's file is still there with this digest.
+            since: Unix time in seconds; what was asked for before does not count.
+        """
+        with self.transaction() as connection:
+            return max(0, self._match(connection, request, origin, usable, since)[-1])
+
+    def _match(
+        self,
+        connection: sqlite3.Connection,
+        request: ImageRequest,
+        origin: str,
+        usable: Callable[[Path, str], bool],
+        since: float | None,
+    ) -> tuple[list[StoredImage], list[StoredTask], list[StoredTask], int]:
+        """Return what identical requests have: on disk, joined, to be taken; and what is left."""
         finished: list[StoredImage] = []
         joined: list[StoredTask] = []
         taken: list[StoredTask] = []
         left = request.count
-        with self.transaction() as connection:
-            same = self._identical(connection, request.fingerprint, origin) if reuse else []
-            for task in same:
+        if since is not None:
+            for task in self._identical(connection, request.fingerprint, origin, since):
                 if left <= 0:
                     break
                 if task.state == "saved":
@@ -120,25 +166,20 @@ class Journal:
                 elif task.task_id or task.created > time.time() - KEY_LIFETIME:
                     taken.append(task)
                     left -= task.count
-            self._own(connection, taken, generation)
-            planned = [
-                self._insert(
-                    connection, request, (new_id(), generation, origin, time.time()), count
-                )
-                for count in (split(left) if left > 0 else ())
-            ]
-        return Reservation(finished, joined, taken, planned)
+        return finished, joined, taken, left
 
     def _identical(
-        self, connection: sqlite3.Connection, fingerprint: str, origin: str
+        self, connection: sqlite3.Connection, fingerprint: str, origin: str, since: float
     ) -> list[StoredTask]:
         """Tasks with pictures first, then those under way; oldest first."""
         return select_tasks(
             connection,
-            f"fingerprint = ? AND origin = ? AND (state = 'saved' OR {IS_UNFINISHED})"
+            f"fingerprint = ? AND origin = ? AND created >= ?"
+            f" AND (state = 'saved' OR {IS_UNFINISHED})"
             " ORDER BY state <> 'saved', created, tasks.rowid",
             fingerprint,
             origin,
+            since,
         )
 
     def _insert(
@@ -147,31 +188,25 @@ class Journal:
         request: ImageRequest,
         head: tuple[str, str, str, float],
         count: int,
+        terms: Terms,
     ) -> StoredTask:
-        sources = [
-            {
-                "label": source.label,
-                "digest": source.digest,
-                "url": source.url,
-                "path": None if source.path is None else str(source.path.absolute()),
-                "image": source.image.id if source.image else None,
-                "mask": source is request.mask,
-            }
-            for source in (*request.sources, *([request.mask] if request.mask else []))
-        ]
         connection.execute(
             "INSERT INTO tasks (id, generation, origin, created, model, prompt, fields, sources,"
-            " fingerprint, count, state, owner)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned', ?)",
+            " fingerprint, count, state, owner, kernel, price, hold, notebook)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned', ?, ?, ?, ?, ?)",
             (
                 *head,
                 request.model,
                 request.prompt,
                 json.dumps(dict(request.fields)),
-                json.dumps(sources),
+                json.dumps(source_rows(request)),
                 request.fingerprint,
                 count,
                 self.owners.me,
+                self.owners.me,
+                terms.price(count),
+                terms.hold,
+                terms.notebook,
             ),
         )
         return select_tasks(connection, "tasks.id = ?", head[0])[0]

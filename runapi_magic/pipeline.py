@@ -26,10 +26,13 @@ from runapi_magic.filing import is_intact
 from runapi_magic.following import follow
 from runapi_magic.generation import Part, Step
 from runapi_magic.history import History
+from runapi_magic.ledger import Ledger
 from runapi_magic.polling import Expectation, PollingPlan, expect
+from runapi_magic.purse import Purse
 from runapi_magic.recording import Recorder
 from runapi_magic.retrying import mark_doubtful
-from runapi_magic.rows import Reservation, StoredTask
+from runapi_magic.rows import Reservation, StoredTask, Terms
+from runapi_magic.settings import notebook_name
 from runapi_magic.shelf import Shelf
 from runapi_magic.sources import as_source
 from runapi_magic.tasks import Task, TaskStatus
@@ -96,13 +99,15 @@ class Pipeline:
         self._notice = notice
         self._record = Recorder(journal, notice)
         self.shelf = Shelf(settings, self._record, History(journal), editor)
+        self.ledger = Ledger(journal)
+        self.purse = Purse(journal, self.ledger, self._record)
 
     async def run(
         self,
         generation: Generation,
         service: Service,
         *,
-        reuse: bool = True,
+        since: float | None = 0.0,
         works: list[Work] | None = None,
     ) -> None:
         """Bring a request to its end. What went wrong is in its parts; this never raises.
@@ -110,12 +115,12 @@ class Pipeline:
         Args:
             generation: The handle to fill.
             service: What answers.
-            reuse: Whether pictures of identical requests count.
+            since: Unix time in seconds; what was asked for before does not count. None: nothing.
             works: The parts, where they are known already.
         """
         try:
             if works is None:
-                works = await self._plan(generation, service, reuse=reuse)
+                works = await self._plan(generation, service, since)
                 generation.plan([work.part for work in works])
                 generation.changed()
             async with asyncio.TaskGroup() as tasks:
@@ -135,12 +140,22 @@ class Pipeline:
         finally:
             # Who asks for the same must not wait for what nobody works on.
             await self._record(self._journal.release, generation.id)
+            await self.purse.release(generation.id)
 
     # Planning
 
-    async def _plan(self, generation: Generation, service: Service, *, reuse: bool) -> list[Work]:
+    async def _plan(
+        self, generation: Generation, service: Service, since: float | None
+    ) -> list[Work]:
         """Meet a request from disk, from what is under way, and by new tasks, in this order."""
         request = generation.request = await self._settled(generation)
+        if generation.hold == generation.id:  # else its batch has seen to it
+            await self.purse.set_aside(generation.hold, [request], service, since=since)
+        terms = Terms(
+            lambda count: service.expected_price(request, count),
+            generation.hold,
+            notebook_name(),
+        )
         reserving = asyncio.ensure_future(
             self._record(
                 self._journal.reserve,
@@ -150,7 +165,8 @@ class Pipeline:
                 split=lambda count: replace(request, count=count).task_counts,
                 new_id=new_part_id,
                 usable=is_intact,
-                reuse=reuse,
+                since=since,
+                terms=terms,
             )
         )
         try:

@@ -6,6 +6,7 @@ comes before its question mark, where signatures and tokens stand.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import runapi_magic
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.filing import is_intact
 from runapi_magic.images import GeneratedImage
 from runapi_magic.requests import ImageRequest, Source
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 SOFTWARE = f"runapi_magic {runapi_magic.__version__}"
 _SCHEMA = 1
 _LONGEST_LINE = 200  # pictures of a line that a file tells of
+_LONGEST_NAME = 255  # bytes of a file's name that usual file systems take
 
 
 def record_of(
@@ -91,12 +94,23 @@ def _step(
     }
 
 
-def _source(source: Source) -> dict[str, Any]:
-    label = source.path.name if source.path else source.label
+def public_title(request: ImageRequest) -> str:
+    """Return a request's title for others to read: no local folder, no query of an address."""
+    sources = tuple(replace(source, label=_public_label(source)) for source in request.sources)
+    return replace(request, sources=sources).title
+
+
+def _public_label(source: Source) -> str:
     if source.image:
-        label = source.image.request.title
+        return source.image.prompt or source.image.path.name
+    if source.url:
+        return _without_secrets(source.url)
+    return source.path.name if source.path else source.label
+
+
+def _source(source: Source) -> dict[str, Any]:
     return {
-        "label": _without_secrets(source.url) if source.url else label,
+        "label": _public_label(source),
         "digest": source.digest,
         "url": _without_secrets(source.url) if source.url else None,
         "image": source.image.id if source.image else None,
@@ -133,16 +147,26 @@ def restore(
     try:
         known: dict[str, GeneratedImage] = {}
         for step in record["line"][-_LONGEST_LINE:]:
-            # Only a name, so that a file from elsewhere cannot point outside of its folder.
-            beside = path.parent / Path(str(step["file"])).name
-            _add(known, step, record, beside, editor)
+            _add(known, step, record, _beside(path, step), editor)
         own = {"digest": digest, "width": size[0], "height": size[1]}
         return _add(known, {**record, **own}, record, path, editor)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         raise InvalidRequestError(
             f"What the file {path.name} says of its making cannot be read.",
             todo="It is a picture all the same: %%gpt_edit takes its path.",
         ) from None
+
+
+def _beside(path: Path, step: Mapping[str, Any]) -> Path:
+    """Return where a picture of the line may be, and no other file of the user's."""
+    # Only a name, so that a file from elsewhere cannot point outside of its folder.
+    name = Path(str(step["file"])).name
+    if len(name.encode()) > _LONGEST_NAME or "\0" in name or name == "..":
+        raise ValueError(name)
+    beside = path.with_name(name)
+    if beside.exists() and not is_intact(beside, str(step["digest"])):
+        return path.parent / "elsewhere" / name  # it is another picture's name here
+    return beside
 
 
 def _add(

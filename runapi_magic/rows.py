@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+    from runapi_magic.requests import ImageRequest
+
 
 @dataclass(frozen=True, slots=True)
 class StoredTask:
@@ -89,6 +91,25 @@ class StoredImage:
     parent: str | None
     sharpness: float | None
     noise: float | None
+
+
+def _unknown_price(_count: int) -> float | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What new tasks are to cost, and who pays.
+
+    Attributes:
+        price: Returns the expected price of a task of so many pictures in USD, or None.
+        hold: The money that is set aside for it.
+        notebook: The notebook that asks; empty where its name is not known.
+    """
+
+    price: Callable[[int], float | None] = _unknown_price
+    hold: str | None = None
+    notebook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +186,48 @@ def _look_back(connection: sqlite3.Connection) -> None:
         connection.execute(f"CREATE INDEX images_by_{column} ON images ({column})")
 
 
+def _count_money(connection: sqlite3.Connection) -> None:
+    """Know what is spent, by whom, and what is set aside; batches and rates."""
+    connection.execute("ALTER TABLE tasks ADD COLUMN price REAL")  # USD, expected
+    connection.execute("ALTER TABLE tasks ADD COLUMN hold TEXT")  # the money set aside for it
+    connection.execute("ALTER TABLE tasks ADD COLUMN kernel TEXT")  # that asked for it
+    connection.execute("ALTER TABLE tasks ADD COLUMN notebook TEXT")
+    connection.execute("CREATE TABLE budgets (origin TEXT PRIMARY KEY, usd REAL NOT NULL) STRICT")
+    connection.execute(
+        """CREATE TABLE holds (
+            id TEXT PRIMARY KEY,
+            owner TEXT NOT NULL,       -- the kernel that took it
+            origin TEXT NOT NULL,
+            usd REAL NOT NULL
+        ) STRICT"""
+    )
+    connection.execute(
+        """CREATE TABLE batches (
+            id TEXT PRIMARY KEY,
+            created REAL NOT NULL,     -- Unix time, seconds
+            title TEXT NOT NULL,
+            since REAL NOT NULL,       -- pictures older than this do not count
+            items TEXT NOT NULL        -- JSON
+        ) STRICT"""
+    )
+    connection.execute(
+        """CREATE TABLE rates (
+            account TEXT PRIMARY KEY,  -- a hash of address and key
+            paused_until REAL NOT NULL, -- Unix time, seconds
+            spacing REAL NOT NULL,     -- seconds between two requests
+            next REAL NOT NULL         -- Unix time, seconds: the next free turn
+        ) STRICT"""
+    )
+    for column in ("created", "kernel", "hold"):
+        connection.execute(f"CREATE INDEX tasks_by_{column} ON tasks ({column})")
+
+
 # A new version of the tables is a new function at the end; none is ever changed.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables, _look_back)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _create_tables,
+    _look_back,
+    _count_money,
+)
 
 _TASK_COLUMNS = (
     "tasks.id, generation, origin, created, model, prompt, fields, sources, count,"
@@ -196,6 +257,21 @@ def select_images(connection: sqlite3.Connection, where: str, *values: Any) -> l
         values,
     )
     return [_stored_image(row) for row in rows]
+
+
+def source_rows(request: ImageRequest) -> list[dict[str, Any]]:
+    """Return a request's sources, and its mask, as the journal keeps them."""
+    return [
+        {
+            "label": source.label,
+            "digest": source.digest,
+            "url": source.url,
+            "path": None if source.path is None else str(source.path.absolute()),
+            "image": source.image.id if source.image else None,
+            "mask": source is request.mask,
+        }
+        for source in (*request.sources, *([request.mask] if request.mask else []))
+    ]
 
 
 def _stored_task(row: tuple[Any, ...]) -> StoredTask:

@@ -78,10 +78,15 @@ class Service:
         usd = request.estimate
         return None if usd is None else Price(usd, is_quote=False)
 
+    def expected_price(self, request: ImageRequest, count: int) -> float | None:
+        """Return the price of one task of so many pictures, as far as it is known already."""
+        usd, good_until = self._quotes.get(_quote_name(request, count), (0.0, 0.0))
+        if good_until:
+            return usd
+        return request.catalogue.estimate({**request.fields, "output_count": count})
+
     async def _quote(self, request: ImageRequest, count: int) -> float:
-        name = json.dumps(
-            [request.model, request.action.name, dict(request.fields), count], sort_keys=True
-        )
+        name = _quote_name(request, count)
         usd, good_until = self._quotes.get(name, (0.0, 0.0))
         if time.monotonic() >= good_until:
             usd = await self.client.quote(request, count)
@@ -111,6 +116,11 @@ class Service:
                 url = made.url
                 self._known[source.digest] = url, time.monotonic() + lifetime * _TRUSTED
             return url
+
+
+def _quote_name(request: ImageRequest, count: int) -> str:
+    fields = dict(request.fields)
+    return json.dumps([request.model, request.action.name, fields, count], sort_keys=True)
 
 
 def _read(source: Source) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.archive import Archive
+from runapi_magic.batches import Batches
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.generation import Generation, Part
 from runapi_magic.history import History
@@ -15,6 +16,7 @@ from runapi_magic.journal import KEY_LIFETIME, Journal
 from runapi_magic.models import DEFAULT_MODEL, find_model
 from runapi_magic.pipeline import Pipeline, expectation_for, new_part_id
 from runapi_magic.requests import ImageRequest, Source, validate
+from runapi_magic.revisions import all_at_once, fields_for, model_for
 from runapi_magic.service import Price, Service, remote_service, simulated_service
 from runapi_magic.settings import Settings, data_home, resolve_access
 from runapi_magic.sources import as_source
@@ -23,7 +25,9 @@ from runapi_magic.thumbnails import Thumbnails
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from runapi_magic.batch import Batch
     from runapi_magic.images import GeneratedImage
+    from runapi_magic.purse import Cost
     from runapi_magic.rows import StoredTask
     from runapi_magic.tree import Tree
 
@@ -35,6 +39,9 @@ class Session:
         settings: The user's settings.
         journal: Where requests are written down; by default in the data folder.
         archive: What was made before.
+        purse: What requests cost.
+        ledger: What was spent, and what may be.
+        batches: The batches that were asked for.
         notices: What the user should know, to be shown with the next picture.
         launch: How a request is started from wherever the user is; the kernel's side replaces it.
     """
@@ -48,6 +55,9 @@ class Session:
         self._simulator: Service | None = None
         self._active: dict[str, Generation] = {}
         self._pipeline = Pipeline(lambda: self.settings, self.journal, self.notice, self)
+        self.purse = self._pipeline.purse
+        self.ledger = self._pipeline.ledger
+        self.batches = Batches(self.journal, self._pipeline.shelf)
         self.archive = Archive(
             History(self.journal),
             self._pipeline.shelf,
@@ -157,6 +167,8 @@ class Session:
         loop: asyncio.AbstractEventLoop | None = None,
         *,
         new: bool = False,
+        since: float = 0.0,
+        hold: str | None = None,
     ) -> Generation:
         """Start a request and return its handle at once.
 
@@ -164,6 +176,8 @@ class Session:
             request: What is asked for.
             loop: The loop that works on it, by default the running one; another thread's is fine.
             new: Ask afresh, also where the same was made before.
+            since: Unix time in seconds; what was asked for before does not count.
+            hold: Names the money that is set aside for it already.
 
         Raises:
             InvalidRequestError: The request cannot be right; nothing was sent.
@@ -180,8 +194,9 @@ class Session:
             simulated=service.is_simulated,
             warnings=tuple(warnings),
         )
-        reuse = self.settings.reuse and not new
-        self._begin(generation, self._pipeline.run(generation, service, reuse=reuse), loop)
+        generation.hold = hold or generation.hold
+        counts = since if self.settings.reuse and not new else None
+        self._begin(generation, self._pipeline.run(generation, service, since=counts), loop)
         return generation
 
     def _begin(
@@ -222,8 +237,8 @@ class Session:
             instruction: What to change.
             model: RunAPI's name of the model; by default the picture's own where it edits.
         """
-        model = model or self._model_for(image)
-        return self.edit(image, instruction, model=model, **_fields_for(image, model))
+        model = model or model_for(image, self._default_model(editing=True))
+        return self.edit(image, instruction, model=model, **fields_for(image, model))
 
     async def edit_price(
         self, image: GeneratedImage, model: str | None = None, **fields: Any
@@ -235,22 +250,12 @@ class Session:
             model: RunAPI's name of the model; by default the picture's own where it edits.
             fields: More of the model's fields.
         """
-        model = model or self._model_for(image)
+        model = model or model_for(image, self._default_model(editing=True))
         source = Source(image.request.title, image.digest)
-        fields = _fields_for(image, model) | fields
+        fields = fields_for(image, model) | fields
         return await self.service().price(
             self.request("an edit", sources=[source], model=model, **fields)
         )
-
-    def _model_for(self, image: GeneratedImage) -> str:
-        """Return the model that goes on with a picture: its own, or the one that began its line."""
-        for one in reversed(image.line):
-            model = find_model(one.model)
-            if model.edit is not None and model.edit.prompt == "unused":
-                continue  # enlarging and the like take no instruction
-            if model.edits_with:
-                return model.edits_with
-        return self._default_model(editing=True)
 
     def from_original(self, image: GeneratedImage) -> Generation:
         """Start one edit of a line's first picture by all its instructions.
@@ -258,14 +263,7 @@ class Session:
         Raises:
             InvalidRequestError: There are fewer than two instructions; nothing was sent.
         """
-        told = image.instructions
-        if len(told) < 2:  # noqa: PLR2004 (one is an edit of the first already)
-            raise InvalidRequestError(
-                "The picture is less than two instructions away from the first one.",
-                todo="Edit the first one: image.line[0].edit(...).",
-            )
-        steps = "\n".join(f"{number}. {text}" for number, text in enumerate(told, 1))
-        return self.revise(image.line[0], f"Make all of these changes:\n{steps}")
+        return self.revise(image.line[0], all_at_once(image))
 
     def tree(self, images: Sequence[GeneratedImage]) -> Tree:
         """Return the tree of edits that pictures stand in; see ``Archive.tree``."""
@@ -278,6 +276,41 @@ class Session:
     def repeat(self, image: GeneratedImage) -> Generation:
         """Ask once more, afresh, for what a picture was asked for."""
         return self.launch(replace(image.request, count=1), new=True)
+
+    # Many at once
+
+    def begin(self, batch: Batch, loop: asyncio.AbstractEventLoop | None = None) -> Batch:
+        """Start a batch and return it at once.
+
+        Args:
+            batch: What is asked for.
+            loop: The loop that works on it, by default the running one; another thread's is fine.
+
+        Raises:
+            InvalidRequestError: A request cannot be right; nothing was sent.
+            MissingKeyError: There is no key.
+            ConfigurationError: The base URL is unusable.
+        """
+        for item in batch.items:
+            validate(item.request)
+        service = self.service()
+        service.access.require_key()
+        requests = [item.request for item in batch.items]
+
+        async def before(batch: Batch) -> None:
+            await asyncio.to_thread(self.batches.save, batch)
+            await self.purse.set_aside(batch.hold, requests, service, since=batch.since)
+
+        async def after(batch: Batch) -> None:
+            await self.purse.release(batch.hold)
+
+        batch.begin(self.start, loop or asyncio.get_running_loop(), before, after)
+        return batch
+
+    async def cost(self, requests: Sequence[ImageRequest], *, since: float | None = 0.0) -> Cost:
+        """Return what requests would cost; nothing is sent but questions for prices."""
+        counts = since if self.settings.reuse else None
+        return await self.purse.cost(requests, self.service(), since=counts)
 
     # What is under way, and what was left
 
@@ -356,18 +389,6 @@ class Session:
 
         self._begin(generation, run(), loop)
         return generation
-
-
-def _fields_for(image: GeneratedImage, model: str) -> dict[str, Any]:
-    """Return those of a picture's fields that an edit by a model takes as well."""
-    action = find_model(model).edit
-    return {
-        name: value
-        for name, value in image.fields.items()
-        if action is not None
-        and (known := action.parameter(name))
-        and (not known.choices or value in known.choices)
-    }
 
 
 def _as_text(request: ImageRequest, name: str, value: Any) -> Any:

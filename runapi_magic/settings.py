@@ -116,6 +116,15 @@ class Settings(Configurable):
     max_megapixels = Int(
         89, min=1, help="Largest picture to decode, in millions of pixels; Pillow's own limit."
     ).tag(config=True)
+    concurrency = Int(
+        8, min=1, max=256, help="Requests of a sweep or batch that are under way at a time."
+    ).tag(config=True)
+    ask_above_count = Int(
+        10, min=1, help="New pictures in one request, beyond which --yes or a click is needed."
+    ).tag(config=True)
+    ask_above_usd = Float(
+        1.0, min=0.0, help="USD of one request, beyond which --yes or a click is needed."
+    ).tag(config=True)
     reuse = Bool(
         True, help="Serve a request that was made before from disk, at no cost; --new asks afresh."
     ).tag(config=True)
@@ -169,6 +178,11 @@ class _Found:
     key: str
     source: str
     base_url: str = ""
+
+
+def notebook_name(environ: Mapping[str, str] | None = None) -> str:
+    """Return the notebook that this kernel was started for, as Jupyter names it; else empty."""
+    return (os.environ if environ is None else environ).get("JPY_SESSION_NAME", "")
 
 
 def resolve_access(settings: Settings, environ: Mapping[str, str] | None = None) -> Access:

@@ -8,7 +8,7 @@ import time
 import weakref
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runapi_magic.errors import CHARGED, DownloadError, RunAPIError, resume_advice
 from runapi_magic.filing import file_stem, open_part, settle
@@ -203,8 +203,13 @@ class Shelf:
 
     def request_of(self, stored: StoredTask) -> ImageRequest:
         """Return the request that a row of the journal was written for. Blocking."""
+        sources, mask = self.sources_of(stored.sources)
+        return ImageRequest(stored.prompt, stored.model, stored.fields, stored.count, sources, mask)
+
+    def sources_of(self, rows: list[dict[str, Any]]) -> tuple[tuple[Source, ...], Source | None]:
+        """Return sources and mask as the journal keeps them. Blocking."""
         sources, mask = [], None
-        for row in stored.sources:
+        for row in rows:
             source = Source(
                 row["label"],
                 row["digest"],
@@ -216,9 +221,7 @@ class Shelf:
                 mask = source
             else:
                 sources.append(source)
-        return ImageRequest(
-            stored.prompt, stored.model, stored.fields, stored.count, tuple(sources), mask
-        )
+        return tuple(sources), mask
 
     def _image(self, image_id: str | None) -> GeneratedImage | None:
         if image_id is None or image_id in self._images:

@@ -129,14 +129,17 @@ class Tree:
             ]
         )
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         if not self.nodes:
-            return {"text/plain": str(self)}
+            return {"text/plain": str(self)}, {}
         import io
 
         buffer = io.BytesIO()
-        self.draw().save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-        return {"image/jpeg": buffer.getvalue(), "text/plain": str(self)}
+        drawn = self.draw()
+        drawn.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+        # It is drawn twice as large as it is shown, so that its text is sharp.
+        size = {"width": drawn.width // 2, "height": drawn.height // 2}
+        return {"image/jpeg": buffer.getvalue(), "text/plain": str(self)}, {"image/jpeg": size}
 
 
 def plant(

@@ -31,6 +31,14 @@ _ROW = {"flex_flow": "row wrap", "align_items": "center", "display": "flex"}
 _QUALITY = 85  # of a JPEG
 SLIDER, SIDES, DIFFERENCE = "Slider", "Side by side", "Difference"
 
+_STYLE = """<style>
+.runapi-unseen-label > .widget-label {position:absolute; width:1px; height:1px; margin:0;
+  overflow:hidden; clip-path:inset(50%)}
+.runapi-above {height:auto; flex-direction:column; align-items:stretch}
+.runapi-above > .widget-label {width:auto; text-align:left}
+.runapi-above > textarea {flex:none; box-sizing:border-box; width:100%}
+</style>"""
+
 
 def button(text: str, hint: str, run: Run, act: Callable[[], object]) -> widgets.Button:
     """Return a button that acts on the kernel's loop, whatever thread its click comes on."""
@@ -42,6 +50,14 @@ def button(text: str, hint: str, run: Run, act: Callable[[], object]) -> widgets
 def row(*children: widgets.Widget) -> widgets.Box:
     """Return widgets beside each other, on several lines where they need them."""
     return widgets.Box(children, layout=widgets.Layout(**_ROW))
+
+
+def style() -> widgets.HTML:
+    """Return what the rest needs beside it: a field's label above it, or for screen readers only.
+
+    These are the classes ``runapi-above`` and ``runapi-unseen-label``.
+    """
+    return widgets.HTML(_STYLE, layout=widgets.Layout(display="none"))
 
 
 def display_when(widget: widgets.Widget, *, when: bool) -> None:
@@ -127,7 +143,9 @@ class CompareDrawer:
 
     def __init__(self, run: Run, redraw: Callable[[], None], close: Callable[[], None]) -> None:
         self.other = widgets.Dropdown(
-            description="Compare with", style={"description_width": "initial"}
+            description="Compare with",
+            layout=widgets.Layout(width="min(400px, 100%)"),
+            style={"description_width": "initial"},
         )
         self.way = widgets.Dropdown(
             description="as",
@@ -195,10 +213,11 @@ class CellDrawer:
         self._copy = copy
         self._step = self._line = ""
         self.text = widgets.Textarea(
-            layout=widgets.Layout(width="min(640px, 100%)", height="96px"),
+            layout=widgets.Layout(width="min(640px, 100% - 4px)"),
+            rows=4,
             description="Cell",
-            style={"description_width": "initial"},
         )
+        self.text.add_class("runapi-above")
         self.widget = widgets.VBox(
             [
                 self.text,
@@ -224,6 +243,7 @@ class CellDrawer:
         """
         self._step, self._line = step, line
         self._choose(step)
+        self.text.focus()
 
     def _choose(self, text: str) -> None:
         self.text.value = text

@@ -21,10 +21,10 @@ from runapi_magic.models import CATALOGUE, find_model
 from runapi_magic.polling import expect
 from runapi_magic.requests import ImageRequest, Source, validate
 from runapi_magic.widgets.bridge import Bridge
-from runapi_magic.widgets.drawers import button, display_when, row
+from runapi_magic.widgets.drawers import button, display_when, row, style
 from runapi_magic.widgets.form import FieldsForm
 from runapi_magic.widgets.gallery import Gallery
-from runapi_magic.widgets.picker import Picker
+from runapi_magic.widgets.picker import LABELS, Picker
 from runapi_magic.widgets.queue import Queue
 from runapi_magic.widgets.toolbar import show_toolbar
 
@@ -81,22 +81,27 @@ class Panel:
         columns = row(self._form, self.gallery.widget)
         columns.layout.align_items = "flex-start"
         self.widget = widgets.VBox(
-            [columns, self.queue.widget, self._chosen, self._bridge, self._bridge.missing]
-        )
+            [
+                columns, self.queue.widget, self._chosen,
+                style(), self._bridge, self._bridge.missing,
+            ]
+        )  # fmt: skip
         self.widget.add_class(_CLASS)
         display_when(self._chosen, when=False)
 
     def _make_form(self, namespace: dict[str, Any]) -> None:
-        wide = {"layout": widgets.Layout(width="auto"), "style": {"description_width": "initial"}}
         self.prompt = widgets.Textarea(
+            description="Prompt",
             placeholder="What to see, or with a source what to change",
-            layout=widgets.Layout(width="auto", height="88px"),
+            rows=4,
+            layout=widgets.Layout(width="auto"),
         )
-        label = widgets.Label("Prompt")
+        self.prompt.add_class("runapi-above")
         self.model = widgets.Dropdown(
             options=[(f"{model.title} ({model.name})", model.name) for model in CATALOGUE],
             description="Model",
-            **wide,
+            layout=widgets.Layout(width="auto"),
+            style=LABELS,
         )
         known = {model.name for model in CATALOGUE}
         if self._session.settings.model in known:
@@ -107,8 +112,8 @@ class Panel:
             min=1,
             max=_MOST,
             description="Pictures",
-            layout=widgets.Layout(width="130px"),
-            style={"description_width": "initial"},
+            layout=widgets.Layout(width="140px"),
+            style=LABELS,
         )
         self.picker = Picker(namespace, self._run, self._sources_changed, self._show_error)
         self.go = button("Generate", "Send this request", self._run, self._generate)
@@ -117,7 +122,7 @@ class Panel:
         self.problem = widgets.HTML()
         self._form = widgets.VBox(
             [
-                label, self.prompt, self.model, self.picker.widget, self.fields.widget,
+                self.prompt, self.model, self.picker.widget, self.fields.widget,
                 self.count, row(self.go, self.price), self.problem,
             ],
             layout=widgets.Layout(flex="1 1 340px", min_width="0", padding="0 8px 0 0"),

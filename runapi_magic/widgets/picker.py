@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runapi_magic.requests import Source
     from runapi_magic.widgets.drawers import Run
 
+LABELS = {"description_width": "60px"}  # of the panel's fields, below each other
 _LONGEST_LABEL = 40  # characters
 _CHOOSE = ("recent pictures and variables", None)
 
@@ -54,15 +55,15 @@ class Picker:
         self._address = widgets.Text(
             placeholder="https://…, a path, or a variable",
             description="Source",
-            layout=widgets.Layout(width="min(300px, 100%)"),
-            style={"description_width": "initial"},
+            layout=widgets.Layout(width="auto", flex="1 1 200px"),
+            style=LABELS,
         )
         self._address.on_msg(self._on_address)
         self._list = widgets.Dropdown(
             options=[_CHOOSE],
-            description="or",
-            layout=widgets.Layout(width="min(300px, 100%)"),
-            style={"description_width": "initial"},
+            description="or pick",
+            layout=widgets.Layout(width="auto"),
+            style=LABELS,
         )
         self._is_filling = False
         self._list.observe(self._on_list, "value")

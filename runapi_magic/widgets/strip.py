@@ -154,7 +154,8 @@ class Versions:
 
     def _number(self) -> None:
         tree, here = self._slot.tree, self.here
-        display_when(self.turning, when=here is not None and tree is not None and len(tree) > 1)
+        many = tree is not None and len(tree) + self.coming > 1
+        display_when(self.turning, when=here is not None and many)
         if tree is not None and here is not None:
             place = tree.nodes.index(here)
             self._name.value = f"{here.name} of {len(tree)}"
@@ -170,6 +171,7 @@ class Versions:
     async def draw(self) -> None:
         """Draw the row of versions."""
         tree, shown, html = self._slot.tree, self._slot.shown, ""
+        self._number()
         self._drawing += 1
         mine = self._drawing
         if shown is not None and tree is not None and (len(tree) > 1 or self.coming):

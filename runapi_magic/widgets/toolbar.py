@@ -27,6 +27,7 @@ from runapi_magic.widgets.drawers import (
     button,
     display_when,
     row,
+    style,
 )
 from runapi_magic.widgets.strip import Versions
 
@@ -84,12 +85,15 @@ class Toolbar:
         self._drawers = (self.entry, self.choice, self.comparison, self.cell)
         self.versions = Versions(generation, slot, session, run, self._work)
         self.status = widgets.HTML()
+        told = row(self.status, self.stop, self.original, self.refine_instead)
+        told.layout.min_height = "32px"  # a line, also where there is nothing to say: nothing moves
         self.widget = widgets.VBox(
             [
                 row(self.cancel, *self._actions, self.versions.turning),
                 *(drawer.widget for drawer in self._drawers),
                 self.versions.strip,
-                row(self.status, self.stop, self.original, self.refine_instead),
+                told,
+                style(),
                 self._bridge,
                 self._bridge.missing,
             ]
@@ -108,9 +112,11 @@ class Toolbar:
         self.edit = make("Edit", "Change this picture by an instruction", self._open_edit)
         self.presets = widgets.Dropdown(
             options=_PRESETS,
+            description="Presets",
             layout=widgets.Layout(width="150px", height=BUTTON["height"]),
             tooltip="Instructions to begin with",
         )
+        self.presets.add_class("runapi-unseen-label")
         self.presets.observe(self._on_preset, "value")
         self.again = make("Again", "Make a new picture from the same request", self._again)
         self.upscale = make("Upscale", "Enlarge this picture with Topaz", self._open_upscale)
@@ -317,17 +323,14 @@ class Toolbar:
 
     # What asks the service
 
-    def _edit(self, text: str) -> None:
+    def _edit(self, text: str, model: str | None = None, doing: str = "Editing") -> None:
         if text:
-            self._add(lambda image: self._session.revise(image, text), "Editing")
+            self._add(lambda image: self._session.revise(image, text, model), doing)
         else:
             self._say("Write what to change. Nothing was sent.")
 
     def _refine(self, text: str) -> None:
-        if text:
-            self._add(lambda image: self._session.revise(image, text, REFINE_MODEL), "Refining")
-        else:
-            self._say("Write what to refine. Nothing was sent.")
+        self._edit(text, REFINE_MODEL, "Refining")
 
     def _again(self) -> None:
         self._add(self._session.repeat, "Making another")

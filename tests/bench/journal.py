@@ -81,7 +81,7 @@ def _reserve(journal: Journal, request: ImageRequest) -> None:
         split=lambda count: (1,) * count,
         new_id=new_part_id,
         usable=is_intact,
-        reuse=True,
+        since=0.0,
     )
 
 

@@ -54,7 +54,7 @@ _numbers = iter(range(10_000))
 def _reserve(journal, request=REQUEST, *, reuse=True, origin=ORIGIN, intact=True, generation="g1"):
     return journal.reserve(
         generation, request, origin, split=lambda count: (1,) * count,
-        new_id=lambda: f"part-{next(_numbers)}", usable=lambda *_: intact, reuse=reuse,
+        new_id=lambda: f"part-{next(_numbers)}", usable=lambda *_: intact, since=0.0 if reuse else None,
     )  # fmt: skip
 
 
@@ -238,7 +238,7 @@ def test_a_process_that_ends_lets_go(journal, tmp_path, end):
         "import sys, os, signal; from pathlib import Path\n"
         "from runapi_magic.journal import Journal; from runapi_magic.requests import ImageRequest\n"
         f"journal = Journal(Path({str(tmp_path / 'data')!r}))\n"
-        "journal.reserve('g', ImageRequest('a fox', 'gpt-image-2'), 'o', reuse=True,\n"
+        "journal.reserve('g', ImageRequest('a fox', 'gpt-image-2'), 'o', since=0.0,\n"
         "  split=lambda n: (1,) * n, new_id=lambda: 'other', usable=lambda path, digest: True)\n"
         "print('planned', flush=True); sys.stdin.readline()\n"
         f"{ {'exit': 'sys.exit()', 'kill': 'os.kill(os.getpid(), signal.SIGKILL)'}[end] }\n"

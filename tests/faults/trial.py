@@ -153,6 +153,7 @@ class Wire:
 
         async def keep(transport, request):
             target = request.headers.get("host", "")
+            await request.aread()
             self.sent.setdefault(request.url.port, []).append((target, request))
             return await real(transport, request)
 

@@ -1,0 +1,350 @@
+"""Many requests as one: so many at a time, results in order, failures beside successes.
+
+A batch is written down before anything is sent, and its pictures stay on disk: one that was
+killed goes on where it was when the same cell is run again, or by its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from runapi_magic.errors import InvalidRequestError, RunAPIError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Generator, Sequence
+
+    from runapi_magic.generation import Generation
+    from runapi_magic.images import GeneratedImage
+    from runapi_magic.requests import ImageRequest
+
+ItemStatus = Literal["waiting", "running", "completed", "failed", "cancelled"]
+
+_LONGEST_PROMPT = 40  # characters in a title
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """One request of a batch.
+
+    Attributes:
+        index: Its place, from 0.
+        request: What is asked for.
+        variables: What the user called its parts by: columns or sweep variables.
+        status: Where it is.
+        images: Its pictures, once on disk.
+        error: Why there is none, or not all.
+        cost: USD, 0 for pictures from disk; None where the service did not say.
+        saved: USD that pictures from disk did not cost again.
+    """
+
+    index: int
+    request: ImageRequest
+    variables: dict[str, Any] = field(default_factory=dict)
+    status: ItemStatus = "waiting"
+    images: list[GeneratedImage] = field(default_factory=list)
+    error: RunAPIError | None = None
+    cost: float | None = None
+    saved: float = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more will come."""
+        return self.status in {"completed", "failed", "cancelled"}
+
+
+class Batch:
+    """Many requests under way or done, returned at once.
+
+    ``await`` it for the end: it returns itself, or raises where there is no picture at all.
+    ``async for item in batch.as_completed()`` gives the items as they end.
+
+    Attributes:
+        id: Names it for ``resume_batch``.
+        title: What it is called.
+        items: Its requests, in order.
+        since: Unix time in seconds; pictures that were asked for before do not count.
+        concurrency: Requests under way at a time.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        *,
+        title: str = "",
+        concurrency: int = 8,
+        since: float = 0.0,
+        batch_id: str | None = None,
+    ) -> None:
+        if not items:
+            raise InvalidRequestError("There is nothing to make.", todo="Give one prompt or more.")
+        self.items = list(items)
+        self.title = title or items[0].request.title[:_LONGEST_PROMPT]
+        self.concurrency = concurrency
+        self.since = since
+        self.id = batch_id or self._make_id()
+        self.hold = secrets.token_hex(8)
+        self.error: RunAPIError | None = None
+        self._start: Callable[..., Generation] | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._under_way: set[Generation] = set()
+        self._changed: list[Callable[[], None]] = []
+        self._waiters: list[asyncio.Queue[Item | None]] = []
+        self._cancelled = self._is_over = False
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number)
+        money = "" if self.cost is None else f", ${self.cost:.2f}"
+        return f"<{type(self).__name__} {self.id} {self.title!r}: {counts}{money}>"
+
+    def _make_id(self) -> str:
+        """The same requests, asked for again, are the same batch."""
+        text = json.dumps([self.since, *(item.request.fingerprint for item in self.items)])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    # What there is
+
+    @property
+    def counts(self) -> dict[ItemStatus, int]:
+        """Number of items in each status."""
+        names: tuple[ItemStatus, ...] = ("completed", "failed", "cancelled", "running", "waiting")
+        return {name: sum(item.status == name for item in self.items) for name in names}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more will come."""
+        return all(item.is_done for item in self.items)
+
+    @property
+    def pictures(self) -> list[GeneratedImage]:
+        """All pictures, in the order of the requests."""
+        return [image for item in self.items for image in item.images]
+
+    @property
+    def failures(self) -> list[Item]:
+        """The requests without a picture that will not get one by themselves."""
+        return [item for item in self.items if item.status in {"failed", "cancelled"}]
+
+    @property
+    def cost(self) -> float | None:
+        """USD of all requests so far as the service said; None if it did not."""
+        costs = [item.cost for item in self.items if item.cost is not None]
+        return sum(costs) if costs else None
+
+    @property
+    def saved(self) -> float:
+        """USD that pictures from disk did not cost again."""
+        return sum(item.saved for item in self.items)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the table: one dict a request, with variables, status, cost, file and error."""
+        return [
+            {
+                **item.variables,
+                "prompt": item.request.prompt,
+                "model": item.request.model,
+                "status": item.status,
+                "cost": item.cost,
+                "path": str(item.images[0].path) if item.images else None,
+                "error": item.error.what if item.error else None,
+            }
+            for item in self.items
+        ]
+
+    def to_frame(self) -> Any:
+        """Return the table as a pandas DataFrame, one row a request, with the pictures.
+
+        Raises:
+            InvalidRequestError: pandas is not installed.
+        """
+        try:
+            import pandas as pd  # type: ignore[import-untyped]
+        except ImportError:
+            raise InvalidRequestError(
+                "to_frame needs pandas, which is not installed.", todo="pip install pandas"
+            ) from None
+        frame = pd.DataFrame(self.records())
+        frame["image"] = [item.images[0] if item.images else None for item in self.items]
+        return frame
+
+    # Running
+
+    def begin(
+        self, start: Callable[..., Generation], loop: asyncio.AbstractEventLoop,
+        before: Callable[[Batch], Any], after: Callable[[Batch], Any],
+    ) -> None:  # fmt: skip
+        """Start working, on a loop, and return at once.
+
+        Args:
+            start: Starts one request.
+            loop: The loop that works on it.
+            before: Awaited before the first is sent; what it raises ends the batch.
+            after: Awaited at the end, whatever it is.
+        """
+        self._start, self._loop, self._before, self._after = start, loop, before, after
+        self._cancelled, self._is_over, self.error = False, False, None
+
+        def go() -> None:
+            self._running = loop.create_task(self._run())
+
+        if loop is asyncio._get_running_loop():  # noqa: SLF001 (None instead of an exception)
+            go()
+        else:
+            loop.call_soon_threadsafe(go)
+
+    async def _run(self) -> None:
+        units = self._units()
+        try:
+            await self._before(self)
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(min(self.concurrency, len(units))):
+                    workers.create_task(self._work(units))
+        except asyncio.CancelledError:
+            self._cancelled = True
+        except RunAPIError as error:
+            self.error = error
+            for item in self.items:
+                if not item.is_done:
+                    item.status, item.error = "failed", error
+        finally:
+            for item in self.items:
+                if not item.is_done:
+                    item.status, item.error = "cancelled", RunAPIError("Stopped before its turn.")
+            await self._after(self)
+            self._is_over = True
+            self._tell(None)
+
+    def _units(self) -> list[list[Item]]:
+        """Return the items to be made, those with identical requests together, the first last.
+
+        Identical requests are so many pictures of one, each its own.
+        """
+        units: dict[str, list[Item]] = {}
+        for item in self.items:
+            if not item.is_done:
+                units.setdefault(item.request.fingerprint, []).append(item)
+        return list(units.values())[::-1]
+
+    async def _work(self, units: list[list[Item]]) -> None:
+        while units and not self._cancelled:
+            items = units.pop()
+            await self._make(items)
+
+    async def _make(self, items: list[Item]) -> None:
+        assert self._start is not None, "a batch is begun before it runs"
+        count = sum(item.request.count for item in items)
+        for item in items:
+            item.status = "running"
+        self._notify()
+        try:
+            request = replace(items[0].request, count=count)
+            generation = self._start(request, self._loop, since=self.since, hold=self.hold)
+        except RunAPIError as error:
+            for item in items:
+                item.status, item.error = "failed", error
+                self._tell(item)
+            return
+        self._under_way.add(generation)
+        try:
+            await generation.ended()
+        finally:
+            self._under_way.discard(generation)
+        self._share(generation, items)
+
+    def _share(self, generation: Generation, items: list[Item]) -> None:
+        """Give each item its pictures, or why there are none."""
+        slots = [slot.versions[0] if slot.versions else None for slot in generation.slots]
+        reused = [image for image in generation.images if image.reused]
+        errors = list(generation.errors)
+        for item in items:
+            mine, slots = slots[: item.request.count], slots[item.request.count :]
+            item.images = [image for image in mine if image is not None]
+            for image in item.images:
+                image.forget_preview()  # thousands of them would fill the memory
+            if not item.images:
+                item.error = errors.pop(0) if len(errors) > 1 else errors[0] if errors else None
+            item.status = "completed" if item.images else "failed"
+            if generation.status == "cancelled" and not item.images:
+                item.status = "cancelled"
+            paid = [image.cost for image in item.images if image not in reused]
+            known = [cost for cost in paid if cost is not None]
+            item.cost = sum(known) if known or not paid else None
+            item.saved = sum(image.cost or 0.0 for image in item.images if image in reused)
+            self._tell(item)
+
+    def cancel(self) -> None:
+        """Stop: nothing more is sent. What the service has begun may still be charged."""
+        self._cancelled = True
+        loop = self._loop
+        if loop is not None:
+            for generation in tuple(self._under_way):
+                generation.cancel()
+
+    def retry_failed(self) -> Batch:
+        """Ask again for what has no picture, and return at once; the rest stays as it is."""
+        if not self._is_over:
+            raise InvalidRequestError(
+                "The batch is still under way.",
+                charged="It goes on.",
+                todo="Wait for its end: await batch.",
+            )
+        for item in self.failures:
+            item.status, item.error = "waiting", None
+        assert self._start is not None, "a batch that is over was begun"
+        assert self._loop is not None, "a batch that is over was begun"
+        self.begin(self._start, self._loop, self._before, self._after)
+        return self
+
+    # Waiting and listening
+
+    def __await__(self) -> Generator[object, None, Batch]:
+        return self.wait().__await__()
+
+    async def wait(self) -> Batch:
+        """Wait for the end; an interrupted wait leaves the batch under way.
+
+        Raises:
+            RunAPIError: There is no picture at all.
+        """
+        async for _ in self.as_completed():
+            pass
+        if not self.pictures and self.failures:
+            raise self.error or self.failures[0].error or RunAPIError("There is no picture.")
+        return self
+
+    async def as_completed(self) -> AsyncIterator[Item]:
+        """Yield the items as they end, those that ended before first."""
+        queue: asyncio.Queue[Item | None] = asyncio.Queue()
+        done = [item for item in self.items if item.is_done]
+        if not self._is_over:
+            self._waiters.append(queue)
+        for item in done:
+            yield item
+        if self._is_over:
+            return
+        try:
+            while (ended := await queue.get()) is not None:
+                yield ended
+        finally:
+            self._waiters.remove(queue)
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call the listener on the loop whenever something changes."""
+        self._changed.append(listener)
+
+    def _tell(self, item: Item | None) -> None:
+        for waiter in self._waiters:
+            waiter.put_nowait(item)
+        self._notify()
+
+    def _notify(self) -> None:
+        for listener in tuple(self._changed):
+            listener()

@@ -1,0 +1,97 @@
+"""Batches in the journal: written down before the first request, found again by their id.
+
+Methods are blocking; all raise JournalError where the journal cannot be used.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from runapi_magic.batch import Batch, Item
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.requests import ImageRequest
+from runapi_magic.rows import source_rows
+
+if TYPE_CHECKING:
+    from runapi_magic.journal import Journal
+    from runapi_magic.shelf import Shelf
+
+
+class Batches:
+    """The batches of one journal.
+
+    Args:
+        journal: The journal.
+        shelf: Makes sources of rows.
+    """
+
+    def __init__(self, journal: Journal, shelf: Shelf) -> None:
+        self._journal = journal
+        self._shelf = shelf
+
+    def save(self, batch: Batch) -> None:
+        """Write a batch down; one that is there already stays as it is."""
+        items = [
+            {
+                "prompt": item.request.prompt,
+                "model": item.request.model,
+                "fields": dict(item.request.fields),
+                "count": item.request.count,
+                "sources": source_rows(item.request),
+                "variables": {name: _plain(value) for name, value in item.variables.items()},
+            }
+            for item in batch.items
+        ]
+        with self._journal.transaction() as connection:
+            connection.execute(
+                "INSERT INTO batches VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (batch.id, time.time(), batch.title, batch.since, json.dumps(items)),
+            )
+
+    def load(self, batch_id: str, concurrency: int) -> Batch:
+        """Return a batch as it was asked for, to be begun again.
+
+        Raises:
+            InvalidRequestError: There is no batch with this id.
+        """
+        with self._journal.transaction() as connection:
+            row = connection.execute(
+                "SELECT title, since, items FROM batches WHERE id = ?", (batch_id,)
+            ).fetchone()
+        if row is None:
+            raise InvalidRequestError(
+                f"There is no batch {batch_id}.", todo="%runapi batches lists them."
+            )
+        title, since, items = row
+        return Batch(
+            [self._item(index, item) for index, item in enumerate(json.loads(items))],
+            title=title,
+            concurrency=concurrency,
+            since=since,
+            batch_id=batch_id,
+        )
+
+    def _item(self, index: int, item: dict[str, Any]) -> Item:
+        sources, mask = self._shelf.sources_of(item["sources"])
+        request = ImageRequest(
+            item["prompt"], item["model"], item["fields"], item["count"], sources
+        )
+        return Item(index, replace(request, mask=mask), item["variables"])
+
+    def newest(self, limit: int) -> list[tuple[str, float, str, int]]:
+        """Return id, Unix time in seconds, title and size of the newest batches."""
+        with self._journal.transaction() as connection:
+            rows = connection.execute(
+                "SELECT id, created, title, json_array_length(items) FROM batches"
+                " ORDER BY created DESC LIMIT ?",
+                (limit,),
+            )
+            return list(rows)
+
+
+def _plain(value: Any) -> Any:
+    """Return a variable's value as JSON has it; what it has no word for as text."""
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

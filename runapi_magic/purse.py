@@ -1,0 +1,142 @@
+"""What requests cost before they are sent, and whether that may be spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from runapi_magic.errors import BudgetError
+from runapi_magic.filing import is_intact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runapi_magic.journal import Journal
+    from runapi_magic.ledger import Ledger
+    from runapi_magic.recording import Recorder
+    from runapi_magic.requests import ImageRequest
+    from runapi_magic.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What requests cost together.
+
+    Attributes:
+        pictures: Number of pictures that are asked for.
+        new: Those of them that are neither on disk nor under way, and are paid for.
+        usd: US dollars for the new ones; None where the price is not known.
+        is_quote: Whether the service said so; else the catalogue's figures, an estimate.
+    """
+
+    pictures: int
+    new: int
+    usd: float | None
+    is_quote: bool
+
+    def __str__(self) -> str:
+        free = self.pictures - self.new
+        counted = "1 picture" if self.pictures == 1 else f"{self.pictures} pictures"
+        parts = [counted + (f", {free} of them from disk or under way already" if free else "")]
+        if self.usd is None:
+            parts.append("price not known")
+        elif self.new:
+            parts.append(f"${self.usd:.2f} ({'quoted' if self.is_quote else 'estimate'})")
+        else:
+            parts.append("nothing to pay")
+        return ": ".join(parts)
+
+
+class Purse:
+    """Prices requests, and sets money aside for them where there is a budget.
+
+    Args:
+        journal: Knows what is on disk and under way.
+        ledger: Knows what was spent and may be.
+        record: Calls both off the loop.
+    """
+
+    def __init__(self, journal: Journal, ledger: Ledger, record: Recorder) -> None:
+        self._journal = journal
+        self._ledger = ledger
+        self._record = record
+
+    async def cost(
+        self, requests: Sequence[ImageRequest], service: Service, *, since: float | None = 0.0
+    ) -> Cost:
+        """Return what requests cost. Nothing is sent but questions for prices.
+
+        Args:
+            requests: What is asked for, its sources known by content.
+            service: What answers.
+            since: Unix time in seconds; what was asked for before is paid again. None: everything.
+        """
+        pictures = new = 0
+        usd: float | None = 0.0
+        is_quote = True
+        for request in _together(requests):
+            missing = request.count
+            if since is not None:
+                found = await self._record(
+                    self._journal.missing,
+                    request,
+                    service.access.base_url,
+                    usable=is_intact,
+                    since=since,
+                )
+                missing = request.count if found is None else found
+            pictures += request.count
+            new += missing
+            if missing:
+                price = await service.price(replace(request, count=missing))
+                usd = None if usd is None or price is None else usd + price.usd
+                is_quote = is_quote and price is not None and price.is_quote
+        return Cost(pictures, new, usd, is_quote)
+
+    async def set_aside(
+        self,
+        hold: str,
+        requests: Sequence[ImageRequest],
+        service: Service,
+        *,
+        since: float | None = 0.0,
+    ) -> None:
+        """Set aside what requests cost, where there is a budget.
+
+        Args:
+            hold: A name of its own, to let go of it again.
+            requests: What is asked for, its sources known by content.
+            service: What answers.
+            since: Unix time in seconds; what was asked for before is paid again. None: everything.
+
+        Raises:
+            BudgetError: It would cross a budget, or the price is not known.
+        """
+        origin = service.access.base_url
+        if not await self._record(self._ledger.budgets, origin):
+            return
+        cost = await self.cost(requests, service, since=since)
+        if not cost.new:
+            return
+        if cost.usd is None:
+            raise BudgetError(
+                "The price is not known, and there is a budget to be kept.",
+                todo="Use a model with a price (%runapi models), or take the budget away:"
+                " %runapi budget off.",
+            )
+        await self._record(self._ledger.hold, hold, origin, cost.usd)
+
+    async def release(self, hold: str) -> None:
+        """Let go of what was set aside, where something was."""
+        await self._record(self._ledger.release, hold)
+
+
+def _together(requests: Sequence[ImageRequest]) -> list[ImageRequest]:
+    """Return identical requests as one for so many pictures."""
+    by_fingerprint: dict[str, ImageRequest] = {}
+    for request in requests:
+        known = by_fingerprint.get(request.fingerprint)
+        by_fingerprint[request.fingerprint] = (
+            request if known is None else replace(known, count=known.count + request.count)
+        )
+    return list(by_fingerprint.values())

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
         compare,
         edit,
         generate,
+        generate_many,
         open_image,
         remove_background,
         resume,
+        resume_batch,
         upscale,
     )
     from runapi_magic.errors import RunAPIError
@@ -33,10 +35,12 @@ __all__ = [
     "compare",
     "edit",
     "generate",
+    "generate_many",
     "load_ipython_extension",
     "open_image",
     "remove_background",
     "resume",
+    "resume_batch",
     "unload_ipython_extension",
     "upscale",
 ]
@@ -48,9 +52,11 @@ _HOMES = {
     "compare": "api",
     "edit": "api",
     "generate": "api",
+    "generate_many": "api",
     "open_image": "api",
     "remove_background": "api",
     "resume": "api",
+    "resume_batch": "api",
     "upscale": "api",
 }
 

@@ -6,11 +6,15 @@ Each function returns a Generation at once (in a script or in terminal IPython: 
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
 
+from runapi_magic.asking import gate_for
+from runapi_magic.batch import Batch
+from runapi_magic.frames import batch_items, teach_pandas
 from runapi_magic.loop import Audience, audience, current_cell, launch
 from runapi_magic.session import Session, current_session
 from runapi_magic.sources import as_source, open_source
@@ -29,8 +33,8 @@ def open_session(settings: Settings | None = None) -> Session:
     """Return this process's session, fit for where it runs."""
     session = current_session(settings)
     if session.launch == session.start:
-        session.launch = lambda request, *, new=False: _watched(
-            launch(lambda loop: session.start(request, loop, new=new))
+        session.launch = lambda request, **options: _watched(
+            launch(lambda loop: session.start(request, loop, **options))
         )
         _teach_display(session)
     return session
@@ -130,6 +134,125 @@ def generate(
         new=new,
         **params,
     )
+
+
+def generate_many(
+    prompts: Any,
+    *,
+    prompt: str | None = None,
+    sources: list[Any] | None = None,
+    model: str | None = None,
+    aspect_ratio: str | None = None,
+    output_resolution: str | None = None,
+    concurrency: int | None = None,
+    title: str = "",
+    new: bool = False,
+    max_cost: float | None = None,
+    progress: bool = True,
+    client: Any = None,
+    **params: Any,
+) -> Batch:
+    """Make a picture of each prompt or row, so many at a time.
+
+    A batch that was interrupted goes on where it was when it is asked for again, or by
+    ``resume_batch``. Two identical prompts are two pictures.
+
+    Args:
+        prompts: Texts, dicts, or a pandas DataFrame.
+        prompt: With rows, the prompt with ``{column}`` in it; by default the column ``prompt``.
+        sources: Pictures to start from, the same for all; texts may hold ``{column}``.
+        model: RunAPI's name of the model; by default ``RunAPIMagics.model``.
+        aspect_ratio: For example ``16:9``, or with ``{column}``.
+        output_resolution: ``1k``, ``2k`` or ``4k``, or with ``{column}``.
+        concurrency: Requests under way at a time; by default ``RunAPIMagics.concurrency``.
+        title: What the batch is called.
+        new: Ask afresh, also where the same was made before.
+        max_cost: USD; nothing is sent where the price is higher or not known.
+        progress: Whether a bar is shown.
+        client: A ``dask.distributed`` Client: its workers make the pictures.
+        params: The model's other fields, by RunAPI's names; texts may hold ``{column}``.
+
+    Returns:
+        A Batch, at once (in a script: when it is done). ``await`` it, or
+        ``async for item in batch.as_completed()``.
+
+    Raises:
+        RunAPIError: A request cannot be right, or there is no key; nothing was sent.
+    """
+    session = open_session()
+
+    fields = {
+        "model": model,
+        "aspect_ratio": aspect_ratio,
+        "output_resolution": output_resolution,
+        **params,
+    }
+    items = batch_items(prompts, prompt, sources or (), fields, session.request)
+    batch = Batch(
+        items,
+        title=title,
+        concurrency=concurrency or session.settings.concurrency,
+        since=time.time() if new else 0.0,
+    )
+    return run_batch(batch, session, max_cost=max_cost, progress=progress, client=client)
+
+
+def teach_frames() -> None:
+    """Give pandas' data frames their ``gpt_image.generate``."""
+    teach_pandas(generate_many)
+
+
+def resume_batch(batch_id: str, *, progress: bool = True, client: Any = None) -> Batch:
+    """Go on with a batch that was interrupted; what is made already is not made again.
+
+    Args:
+        batch_id: As ``batch.id`` or ``%runapi batches`` says.
+        progress: Whether a bar is shown.
+        client: A ``dask.distributed`` Client: its workers make the pictures.
+
+    Raises:
+        RunAPIError: There is no such batch, or there is no key.
+        JournalError: The journal cannot be read.
+    """
+    session = open_session()
+    batch = session.batches.load(batch_id, session.settings.concurrency)
+    return run_batch(batch, session, progress=progress, client=client)
+
+
+def run_batch(
+    batch: Batch,
+    session: Session,
+    *,
+    max_cost: float | None = None,
+    progress: bool = True,
+    client: Any = None,
+) -> Batch:
+    """Begin a batch wherever the user is; with a bar, where somebody can see it."""
+    requests = [item.request for item in batch.items]
+    gate = gate_for(session, requests, max_cost=max_cost, asks=False, since=batch.since)
+    if progress and audience() is not Audience.UNATTENDED:
+        _show_progress(batch)
+    if client is not None:
+        from runapi_magic.cluster import run_on_cluster
+
+        return launch(lambda loop: run_on_cluster(batch, session, client, loop, gate=gate))
+    return launch(lambda loop: session.begin(batch, loop, gate=gate))
+
+
+def _show_progress(batch: Batch) -> None:
+    from tqdm.auto import tqdm
+
+    bar = tqdm(total=len(batch), desc=batch.title, unit="picture")
+
+    def update() -> None:
+        counts = batch.counts
+        bar.n = len(batch) - counts["waiting"] - counts["running"]
+        bar.set_postfix(failed=counts["failed"], refresh=False)
+        bar.refresh()
+        if batch.is_done:
+            bar.close()
+
+    batch.subscribe(update)
 
 
 def edit(source: Any, instruction: str, **fields: Any) -> Generation:

@@ -134,6 +134,13 @@ class Batch:
         return [item for item in self.items if item.status in {"failed", "cancelled"}]
 
     @property
+    def errors(self) -> list[RunAPIError]:
+        """Why pictures are missing."""
+        if self.error is not None:
+            return [self.error]
+        return [item.error for item in self.items if item.error is not None]
+
+    @property
     def cost(self) -> float | None:
         """USD of all requests so far as the service said; None if it did not."""
         costs = [item.cost for item in self.items if item.cost is not None]
@@ -166,7 +173,7 @@ class Batch:
             InvalidRequestError: pandas is not installed.
         """
         try:
-            import pandas as pd  # type: ignore[import-untyped]
+            import pandas as pd
         except ImportError:
             raise InvalidRequestError(
                 "to_frame needs pandas, which is not installed.", todo="pip install pandas"
@@ -314,11 +321,15 @@ class Batch:
         Raises:
             RunAPIError: There is no picture at all.
         """
-        async for _ in self.as_completed():
-            pass
+        await self.ended()
         if not self.pictures and self.failures:
             raise self.error or self.failures[0].error or RunAPIError("There is no picture.")
         return self
+
+    async def ended(self) -> None:
+        """Wait for the end, whatever it is."""
+        async for _ in self.as_completed():
+            pass
 
     async def as_completed(self) -> AsyncIterator[Item]:
         """Yield the items as they end, those that ended before first."""

@@ -141,7 +141,8 @@ def _call(image: GeneratedImage, name_of: Callable[[Source], str], count: int) -
         arguments.append(f"{field}={value!r}" if is_name else f"**{ {field: value}!r}")
     name = variable_name(image)
     call = ",\n    ".join(arguments)
-    return f"from runapi_magic import generate\n\n{name} = generate(\n    {call},\n)\n{name}"
+    # Awaited, so that a notebook that is run with nobody there holds the picture.
+    return f"from runapi_magic import generate\n\n{name} = await generate(\n    {call},\n)\n{name}"
 
 
 def _expression(name_of: Callable[[Source], str]) -> Callable[[Source], str]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from runapi_magic.transport import Answer, Transport
 
 LOOK_BUDGET = 60.0  # seconds for one look with its retries; the polling goes on after it
+_QUOTE_BUDGET = 5.0  # seconds, also with its retries: somebody waits, and there is an estimate
 _NO_SUCH_ROUTE = {404, 405}
 _CHUNK = 64 * 1024  # bytes
 _MEGABYTE = 1_000_000
@@ -254,10 +255,12 @@ class Client:
         )
         return Uploaded(_text(confirmed, "url"), _lifetime(confirmed))
 
-    async def _post_json(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _post_json(
+        self, path: str, body: Mapping[str, Any], *, budget: float = 60.0
+    ) -> Mapping[str, Any]:
         # Uploads cost nothing, so a key that makes the repeat harmless may be made up here.
         answer = await self.transport.request(
-            "POST", path, body=_encode(body), idempotency_key=new_idempotency_key()
+            "POST", path, body=_encode(body), idempotency_key=new_idempotency_key(), budget=budget
         )
         return _object(answer)
 
@@ -313,7 +316,8 @@ class Client:
             "model": body.pop("model"),
             "params": body,
         }
-        quote = (await self._post_json("/api/v1/price_quotes", asked)).get("price_quote")
+        answer = await self._post_json("/api/v1/price_quotes", asked, budget=_QUOTE_BUDGET)
+        quote = answer.get("price_quote")
         cents = quote.get("reservation_amount_cents") if isinstance(quote, Mapping) else None
         if not isinstance(cents, int | float) or isinstance(cents, bool):
             raise ConnectionFailedError("RunAPI's answer has no price in it.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
+import math
 import shlex
 import time
 from datetime import datetime
@@ -15,12 +17,13 @@ from runapi_magic.filing import short_path
 from runapi_magic.models import CATALOGUE, Action
 from runapi_magic.service import SIMULATOR_URL
 from runapi_magic.session import is_stale
-from runapi_magic.settings import resolve_access, save_key
+from runapi_magic.settings import notebook_name, resolve_access, save_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from runapi_magic.generation import Generation
+    from runapi_magic.ledger import Scope
     from runapi_magic.session import Session
     from runapi_magic.tree import Tree
 
@@ -110,15 +113,80 @@ def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
     service.access.require_key()
 
     async def ask() -> str:
+        spent = await asyncio.to_thread(_spending, session)
         found = await service.client.balance()
         simulated = "  (simulated)" if service.speed else ""
         return (
             f"Balance ${found.balance_cents / 100:.2f}{simulated}\n"
-            f"Spent today ${found.spent_cents_today / 100:.2f},"
-            f" in total ${found.spent_cents_total / 100:.2f}"
+            f"Spent by the account today ${found.spent_cents_today / 100:.2f},"
+            f" in total ${found.spent_cents_total / 100:.2f}\n"
+            f"{spent}"
         )
 
     return ask()
+
+
+def budget(session: Session, arguments: list[str]) -> str:
+    """Say what may be spent, or set it: ``budget [USD [--session|--day] | off]``."""
+    origin = session.service().access.base_url
+    match arguments:
+        case []:
+            return _budgets(session)
+        case ["off"]:
+            for scope in _SCOPES.values():
+                session.ledger.set_budget(origin, scope, None)
+            return "There is no budget any more."
+        case [amount] | [amount, "--session" | "--day"] | ["--session" | "--day", amount]:
+            scope = _SCOPES[next((word for word in arguments if word in _SCOPES), "--session")]
+            amount = next(word for word in arguments if word not in _SCOPES)
+            session.ledger.set_budget(origin, scope, _usd(amount))
+            return _budgets(session)
+    raise InvalidRequestError(
+        "%runapi budget takes an amount of USD, and whether it is for the session or the day.",
+        todo="%runapi budget 5 [--session|--day], or %runapi budget off",
+    )
+
+
+_SCOPES: dict[str, Scope] = {"--session": "session", "--day": "day"}
+
+
+def _usd(amount: str) -> float:
+    try:
+        usd = float(amount.removeprefix("$"))
+    except ValueError:
+        usd = math.nan
+    if not 0 <= usd < math.inf:
+        raise InvalidRequestError(f"{amount} is no amount of USD.", todo="%runapi budget 5")
+    return usd
+
+
+def _budgets(session: Session) -> str:
+    origin = session.service().access.base_url
+    budgets, spent = session.ledger.budgets(origin), _spending(session)
+    lines = [f"Budget of the {scope}  ${usd:.2f}" for scope, usd in budgets.items()]
+    return "\n".join([*(lines or ["There is no budget. Set one: %runapi budget 5 [--day]"]), spent])
+
+
+def _spending(session: Session) -> str:
+    """Say what the journal knows of costs."""
+    found = session.ledger.spending(session.service().access.base_url, notebook_name())
+    notebook = "" if found.notebook is None else f", this notebook ${found.notebook:.2f}"
+    waiting = f"\nSet aside for what is under way ${found.under_way:.2f}" if found.under_way else ""
+    return (
+        f"From here: this session ${found.session:.2f}{notebook}, today ${found.today:.2f},"
+        f" in total ${found.total:.2f}{waiting}"
+    )
+
+
+def batches(session: Session, _arguments: list[str]) -> str:
+    """List the newest batches and sweeps, for ``resume_batch``."""
+    found = session.batches.newest(_SHORT_HISTORY)
+    lines = [
+        f"{batch}  {datetime.fromtimestamp(created).astimezone():%Y-%m-%d %H:%M}"
+        f"  {size:5d} requests  {title}"
+        for batch, created, title, size in found
+    ]
+    return "\n".join(lines) or "There are no batches yet."
 
 
 def simulator(session: Session, arguments: list[str]) -> str:
@@ -160,10 +228,23 @@ def login(_session: Session, _arguments: list[str]) -> str:
     return f"The key is in {path}, readable by you alone. %runapi status shows what is used."
 
 
-def history(session: Session, arguments: list[str]) -> Tree:
-    """Show the newest pictures with their trees of edits: ``history [WORDS] [--limit N]``."""
-    words, limit = _limit(arguments)
-    return session.archive.forest(" ".join(words), limit=limit)
+def history(session: Session, arguments: list[str]) -> Tree | str:
+    """Show the newest pictures with their trees of edits: ``history [WORDS] [--limit N]``.
+
+    With ``--cost`` a list of what they cost instead.
+    """
+    words, limit = _limit([word for word in arguments if word != "--cost"])
+    if "--cost" not in arguments:
+        return session.archive.forest(" ".join(words), limit=limit)
+    images, count = session.archive.page(" ".join(words), limit=limit)
+    lines = [
+        f"{datetime.fromtimestamp(image.created).astimezone():%Y-%m-%d %H:%M}"
+        f"  {money(image.cost, simulated=image.simulated):<12}  {image.model}"
+        f"  {image.request.title[:60]}"
+        for image in images
+    ]
+    more = [f"{count - len(images)} older ones: --limit {count}"] if count > len(images) else []
+    return "\n".join([*(lines or ["There are no pictures."]), *more, "", _spending(session)])
 
 
 def _limit(arguments: list[str]) -> tuple[list[str], int]:
@@ -265,6 +346,8 @@ COMMANDS: dict[str, Command] = {
     "status": status,
     "models": models,
     "balance": balance,
+    "budget": budget,
+    "batches": batches,
     "history": history,
     "show": show,
     "simulator": simulator,

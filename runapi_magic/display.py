@@ -296,7 +296,9 @@ class View:
             self._notes += self._session.take_notices()
             return picture_bundle(slot.shown), caption_bundle(slot.shown, self._notes, _path(slot))
         if slot.part.error is not None:
-            return error_bundle(slot.part.error), _NOTHING
+            # What went wrong for all of them is said once.
+            first = next(one for one in self._generation.slots if one.part.error is slot.part.error)
+            return error_bundle(slot.part.error) if first is slot else _NOTHING, _NOTHING
         if slot.part.is_done:  # a place that pictures are put into
             return _NOTHING, _NOTHING
         elapsed = time.monotonic() - self._begun

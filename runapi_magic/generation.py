@@ -28,6 +28,7 @@ class Step(Enum):
     """What is being done for a part, in the words that a user reads."""
 
     PREPARING = "Preparing the request"
+    PRICING = "Asking for the price; nothing is sent before"
     SOURCE = "Waiting for the source picture"
     SENDING = "Sending the request"
     UPLOADING = "Uploading the source picture"

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from IPython.core.getipython import get_ipython
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runapi_magic.generation import Generation
+    from runapi_magic.errors import RunAPIError
 
 
 class Audience(Enum):
@@ -79,7 +79,24 @@ def hand_over(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -
     loop.call_soon_threadsafe(function)
 
 
-def launch(start: Callable[[asyncio.AbstractEventLoop], Generation]) -> Generation:
+class Work(Protocol):
+    """What is under way: a generation, or a batch of them."""
+
+    async def ended(self) -> None:
+        """Wait for the end, whatever it is."""
+
+    def cancel(self) -> None:
+        """Stop waiting."""
+
+    @property
+    def errors(self) -> list[RunAPIError]:
+        """Why pictures are missing."""
+
+
+Started = TypeVar("Started", bound=Work)
+
+
+def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
     """Start something from a cell, a callback or a script, and return its handle.
 
     In a kernel, and inside any coroutine, it returns at once. Where no loop is running (terminal
@@ -95,14 +112,14 @@ def launch(start: Callable[[asyncio.AbstractEventLoop], Generation]) -> Generati
     from IPython.core.async_helpers import get_asyncio_loop
 
     own = get_asyncio_loop()
-    generation = start(own)
+    work = start(own)
     try:
-        own.run_until_complete(generation.ended())
+        own.run_until_complete(work.ended())
     except KeyboardInterrupt as interrupt:
         # Nothing goes on here without a running loop: let go, so that it can be resumed.
-        generation.cancel()
-        own.run_until_complete(generation.ended())
-        lines = [str(error) for error in generation.errors]
+        work.cancel()
+        own.run_until_complete(work.ended())
+        lines = [str(error) for error in work.errors]
         interrupt._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
         raise
-    return generation
+    return work

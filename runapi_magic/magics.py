@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import re
 import time
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import StdinNotImplementedError, UsageError
@@ -23,53 +21,20 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from runapi_magic import loop
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.loop import Audience
+from runapi_magic.options import picture_options, split_line
 from runapi_magic.settings import Settings, data_home
 
 if TYPE_CHECKING:
     import argparse
-    import asyncio
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from runapi_magic.generation import Generation
+    from runapi_magic.reporting import Report
     from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
-    from runapi_magic.tree import Tree
-
-_TOKEN = re.compile(r"""(?:[^\s"']|(?<=[^\s=])["'])*(?:"[^"]*"|'[^']*')(?=\s|$)|\S+""")
-_QUOTED = re.compile(r"""^([^"']*)(["'])(.*)\2$""", re.DOTALL)
-
-_OPTIONS = (
-    argument("-m", "--model", help="RunAPI's name of the model; %%runapi models lists them"),
-    argument("-a", "--aspect-ratio", metavar="RATIO", help="shape, for example 16:9"),
-    argument("-r", "--output-resolution", metavar="SIZE", help="1k, 2k or 4k; costs more"),
-    argument("-n", "--count", type=int, default=1, help="number of pictures; each is paid for"),
-    argument(
-        "-i", "--source", action="append", default=[], metavar="SOURCE",
-        help="a picture to start from: URL, path or variable; may be repeated",
-    ),
-    argument("--mask", metavar="SOURCE", help="the part to change, for models that take a mask"),
-    argument(
-        "-p", "--param", action="append", default=[], metavar="KEY=VALUE",
-        help="another field of the model; may be repeated",
-    ),
-    argument(
-        "--then", action="append", default=[], metavar="STEP",
-        help='what to do with the picture next: "upscale 4", "remove background",'
-        ' "refine: INSTRUCTION" or an instruction; may be repeated',
-    ),
-    argument("-o", "--output", metavar="VAR", help="variable that gets the Generation, at once"),
-    argument("--wait", action="store_true", help="let the cell wait for the pictures"),
-    argument("--detach", action="store_true", help="let the cell return at once"),
-    argument("--new", action="store_true", help="ask afresh, also where the same was made before"),
-    argument("-q", "--quiet", action="store_true", help="show nothing"),
-)  # fmt: skip
-
-
-def _options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that all picture magics have, in the order in which help lists them."""
-    return reduce(lambda made, option: option(made), reversed(_OPTIONS), function)
+    from runapi_magic.steps import StepRequest
 
 
 @magics_class
@@ -94,9 +59,9 @@ class RunAPIMagics(Magics, Settings):
     @no_var_expand
     @line_cell_magic
     @magic_arguments()
-    @_options
+    @picture_options
     @argument("prompt", nargs="*", help="the prompt; in a %%%%gpt_image cell it stands below")
-    def gpt_image(self, line: str, cell: str | None = None) -> Generation:
+    def gpt_image(self, line: str, cell: str | None = None) -> Generation | Report:
         """Make pictures from a prompt. {name} stands for a variable of yours."""
         options = self._parse(self.gpt_image, line)
         words = " ".join(options.prompt)
@@ -110,14 +75,14 @@ class RunAPIMagics(Magics, Settings):
     @no_var_expand
     @line_cell_magic
     @magic_arguments()
-    @_options
+    @picture_options
     @argument(
         "sources",
         nargs="*",
         metavar="SOURCE",
         help="what to edit: variable, URL or path; %%gpt_edit takes one, then the instruction",
     )
-    def gpt_edit(self, line: str, cell: str | None = None) -> Generation:
+    def gpt_edit(self, line: str, cell: str | None = None) -> Generation | Report:
         """Edit pictures by an instruction. {name} stands for a variable of yours."""
         options = self._parse(self.gpt_edit, line)
         named = options.sources if cell is not None else options.sources[:1]
@@ -132,8 +97,7 @@ class RunAPIMagics(Magics, Settings):
 
     def _parse(self, magic: Any, line: str) -> argparse.Namespace:
         try:
-            tokens = [_unquote(token) for token in _TOKEN.findall(line)]
-            options: argparse.Namespace = magic.parser.parse_intermixed_args(tokens)
+            options: argparse.Namespace = magic.parser.parse_intermixed_args(split_line(line))
         except UsageError as error:
             raise UsageError(
                 f"{error}\nNothing was sent, nothing was charged.\n"
@@ -144,6 +108,11 @@ class RunAPIMagics(Magics, Settings):
                 "--wait and --detach exclude each other.\nNothing was sent, nothing was charged.\n"
                 "Leave out one of them."
             )
+        if options.max_cost is not None and not options.max_cost >= 0:
+            raise UsageError(
+                f"--max-cost {options.max_cost:g} is no amount of USD.\nNothing was sent, nothing"
+                " was charged.\nWrite for example --max-cost 0.50."
+            )
         if options.output is not None and not options.output.isidentifier():
             raise UsageError(
                 f"-o {options.output} is no name of a variable.\nNothing was sent, nothing was"
@@ -151,7 +120,14 @@ class RunAPIMagics(Magics, Settings):
             )
         return options
 
-    def _run(self, options: argparse.Namespace, text: str, sources: list[str]) -> Generation:
+    async def _price(self, requests: list[ImageRequest], since: float | None) -> str:
+        cost = await self.session.cost(requests, since=since)
+        simulated = " Simulated: nothing is charged." if self.session.simulator else ""
+        return f"{cost}. Nothing was sent.{simulated}"
+
+    def _run(
+        self, options: argparse.Namespace, text: str, sources: list[str]
+    ) -> Generation | Report:
         from runapi_magic.api import show
         from runapi_magic.namespace import interpolate
         from runapi_magic.sources import find_source
@@ -165,7 +141,13 @@ class RunAPIMagics(Magics, Settings):
                 count=options.count,
                 **self._fields(options),
             )
-            chain = self._start_chain(request, options)
+            requests, steps = self._chain(request, options)
+            if options.dry_run:
+                since = None if options.new else 0.0
+                from runapi_magic.reporting import Report
+
+                return Report(self._price(requests, since))
+            chain = self._start_chain(requests, steps, options)
         except RunAPIError as error:
             raise UsageError(str(error)) from None
         if options.output:
@@ -177,11 +159,12 @@ class RunAPIMagics(Magics, Settings):
                 show(generation, self.session)
         return chain[-1]
 
-    def _start_chain(self, request: ImageRequest, options: argparse.Namespace) -> list[Generation]:
-        """Start a request and the steps after it; each step waits for the picture before it."""
+    def _chain(
+        self, request: ImageRequest, options: argparse.Namespace
+    ) -> tuple[list[ImageRequest], list[StepRequest]]:
+        """Return all requests of a chain, checked, and its steps after the first."""
         from runapi_magic.namespace import interpolate
         from runapi_magic.requests import Source, validate
-        from runapi_magic.sources import as_source
         from runapi_magic.steps import parse_step
 
         steps = [parse_step(interpolate(step, self.shell.user_ns)) for step in options.then]
@@ -192,9 +175,30 @@ class RunAPIMagics(Magics, Settings):
             )
         # All steps are checked before the first is sent.
         source = Source("the picture before", "")
-        for step in steps:
-            validate(self.session.request(step.instruction, sources=[source], **step.fields))
-        chain = [self.session.launch(request, new=options.new)]
+        after = (
+            self.session.request(step.instruction, sources=[source], **step.fields)
+            for step in steps
+        )
+        requests = [request, *after]
+        for one in requests:
+            validate(one)
+        return requests, steps
+
+    def _start_chain(
+        self, requests: list[ImageRequest], steps: list[StepRequest], options: argparse.Namespace
+    ) -> list[Generation]:
+        """Start a request and the steps after it; each step waits for the picture before it."""
+        from runapi_magic.asking import gate_for
+        from runapi_magic.sources import as_source
+
+        gate = gate_for(
+            self.session,
+            requests,
+            max_cost=options.max_cost,
+            asks=not options.yes,
+            since=None if options.new else 0.0,
+        )
+        chain = [self.session.launch(requests[0], new=options.new, gate=gate)]
         for step in steps:
             before = as_source(chain[-1])
             after = self.session.request(step.instruction, sources=[before], **step.fields)
@@ -235,12 +239,13 @@ class RunAPIMagics(Magics, Settings):
 
     @no_var_expand
     @line_magic
-    def runapi(self, line: str) -> _Report | Generation:
+    def runapi(self, line: str) -> Report | Generation:
         """Look after RunAPI: status, models, balance, history, show, and more; README."""
         from runapi_magic import commands
         from runapi_magic.api import show
         from runapi_magic.generation import Generation
         from runapi_magic.journal import JournalError
+        from runapi_magic.reporting import Report
 
         try:
             command, arguments = commands.find(line)
@@ -260,7 +265,7 @@ class RunAPIMagics(Magics, Settings):
         if isinstance(answer, Generation):
             show(answer, self.session)
             return answer
-        return _Report(answer)
+        return Report(answer)
 
     def waits(self, name: str, line: str) -> bool:
         """Whether a call of a magic in the cell that runs now is to be waited for."""
@@ -275,61 +280,18 @@ class RunAPIMagics(Magics, Settings):
 
     def transform(self, lines: list[str]) -> list[str]:
         """Put ``await`` where a cell is to wait; IPython calls this with every cell."""
+        code = "".join(lines)
+        if ".gpt_image" in code:  # a data frame's
+            from runapi_magic.api import teach_frames
+
+            teach_frames()
         if getattr(self.shell, "kernel", None) is None or not self.shell.autoawait:
             return lines
-        code = "".join(lines)
         if "_magic('" not in code:  # the usual cell, untouched and at no cost
             return lines
         from runapi_magic.waiting import await_magics
 
         return await_magics(code, self.waits).splitlines(keepends=True)
-
-
-class _Report:
-    """A command's answer: printed, or shown as soon as the service has given it."""
-
-    def __init__(self, answer: str | Tree | Awaitable[str]) -> None:
-        from runapi_magic.display import show_tree
-        from runapi_magic.tree import Tree
-
-        self._task: asyncio.Task[None] | None = None
-        home = loop.running_loop()
-        if isinstance(answer, str):
-            print(answer)  # noqa: T201 (a command's answer)
-        elif isinstance(answer, Tree):
-            show_tree(answer)
-        elif home is None:
-            from IPython.core.async_helpers import get_asyncio_loop
-
-            print(get_asyncio_loop().run_until_complete(_worded(answer)))  # noqa: T201 (an answer)
-        else:
-            from IPython.display import DisplayHandle
-
-            self._handle = DisplayHandle()
-            self._handle.display({"text/plain": "asking RunAPI …"}, raw=True)
-            self._task = home.create_task(self._show(answer))
-
-    async def _show(self, answer: Awaitable[str]) -> None:
-        self._handle.update({"text/plain": await _worded(answer)}, raw=True)
-
-    def __await__(self) -> Generator[Any, None, None]:
-        if self._task is not None:
-            yield from self._task
-
-    def _ipython_display_(self) -> None:
-        """It has its place in the cell already."""
-
-
-async def _worded(answer: Awaitable[str]) -> str:
-    try:
-        return await answer
-    except RunAPIError as error:
-        return str(error)
-
-
-def _unquote(token: str) -> str:
-    match = _QUOTED.match(token)
-    return match.group(1) + match.group(3) if match else token
 
 
 _loaded: dict[int, tuple[RunAPIMagics, Callable[[list[str]], list[str]]]] = {}

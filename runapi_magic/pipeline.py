@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from runapi_magic.service import Service
     from runapi_magic.settings import Settings
 
+    Gate = Callable[[], Awaitable[None]]
+
 _log = logging.getLogger(__name__)
 
 _JOIN_PAUSE = 0.3  # seconds between two looks at another kernel's row
@@ -108,6 +110,7 @@ class Pipeline:
         service: Service,
         *,
         since: float | None = 0.0,
+        gate: Gate | None = None,
         works: list[Work] | None = None,
     ) -> None:
         """Bring a request to its end. What went wrong is in its parts; this never raises.
@@ -116,10 +119,12 @@ class Pipeline:
             generation: The handle to fill.
             service: What answers.
             since: Unix time in seconds; what was asked for before does not count. None: nothing.
+            gate: Awaited before anything is planned; what it raises is the request's end.
             works: The parts, where they are known already.
         """
         try:
             if works is None:
+                await self._pass(generation, gate)
                 works = await self._plan(generation, service, since)
                 generation.plan([work.part for work in works])
                 generation.changed()
@@ -143,6 +148,15 @@ class Pipeline:
             await self.purse.release(generation.id)
 
     # Planning
+
+    @staticmethod
+    async def _pass(generation: Generation, gate: Gate | None) -> None:
+        """Wait until a request may be made."""
+        if gate is not None:
+            for part in generation.parts:
+                part.step = Step.PRICING
+            generation.changed()
+            await gate()
 
     async def _plan(
         self, generation: Generation, service: Service, since: float | None
@@ -428,7 +442,7 @@ class Pipeline:
     async def _stop(self, part: Part) -> None:
         """Let go of a part that nobody waits for any more."""
         part.status = "cancelled"
-        not_sent = part.step in {Step.PREPARING, Step.SOURCE, Step.UPLOADING}
+        not_sent = part.step in {Step.PREPARING, Step.PRICING, Step.SOURCE, Step.UPLOADING}
         if not_sent:
             part.error = RunAPIError("Stopped before anything was sent.")
             await self._record(self._journal.failed, part.id, "stopped", refused=True)

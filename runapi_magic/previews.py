@@ -79,6 +79,8 @@ def _reduce(original: ImageFile, longest_side: int, quality: int) -> Preview:
     original.draft("RGB", (longest_side, longest_side))
     original.load()
     image = ImageOps.exif_transpose(original)
+    if image.mode in {"1", "P"}:  # Pillow takes the nearest pixel in these, whatever is asked
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     image.thumbnail((longest_side, longest_side), reducing_gap=2.0)
     transparent = has_alpha(image)
     image = image.convert("RGBA" if transparent else "RGB")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.batch import Batch
     from runapi_magic.images import GeneratedImage
+    from runapi_magic.pipeline import Gate
     from runapi_magic.purse import Cost
     from runapi_magic.rows import StoredTask
     from runapi_magic.tree import Tree
@@ -169,6 +170,7 @@ class Session:
         new: bool = False,
         since: float = 0.0,
         hold: str | None = None,
+        gate: Gate | None = None,
     ) -> Generation:
         """Start a request and return its handle at once.
 
@@ -178,6 +180,7 @@ class Session:
             new: Ask afresh, also where the same was made before.
             since: Unix time in seconds; what was asked for before does not count.
             hold: Names the money that is set aside for it already.
+            gate: Awaited before anything is planned; what it raises is the request's end.
 
         Raises:
             InvalidRequestError: The request cannot be right; nothing was sent.
@@ -196,7 +199,8 @@ class Session:
         )
         generation.hold = hold or generation.hold
         counts = since if self.settings.reuse and not new else None
-        self._begin(generation, self._pipeline.run(generation, service, since=counts), loop)
+        work = self._pipeline.run(generation, service, since=counts, gate=gate)
+        self._begin(generation, work, loop)
         return generation
 
     def _begin(
@@ -279,12 +283,19 @@ class Session:
 
     # Many at once
 
-    def begin(self, batch: Batch, loop: asyncio.AbstractEventLoop | None = None) -> Batch:
+    def begin(
+        self,
+        batch: Batch,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        gate: Gate | None = None,
+    ) -> Batch:
         """Start a batch and return it at once.
 
         Args:
             batch: What is asked for.
             loop: The loop that works on it, by default the running one; another thread's is fine.
+            gate: Awaited before anything is sent; what it raises is the batch's end.
 
         Raises:
             InvalidRequestError: A request cannot be right; nothing was sent.
@@ -298,6 +309,8 @@ class Session:
         requests = [item.request for item in batch.items]
 
         async def before(batch: Batch) -> None:
+            if gate is not None:
+                await gate()
             await asyncio.to_thread(self.batches.save, batch)
             await self.purse.set_aside(batch.hold, requests, service, since=batch.since)
 

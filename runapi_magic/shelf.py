@@ -16,7 +16,7 @@ from runapi_magic.images import GeneratedImage
 from runapi_magic.journal import JournalError
 from runapi_magic.previews import Limits, make_preview
 from runapi_magic.provenance import Note
-from runapi_magic.records import SOFTWARE, record_of
+from runapi_magic.records import SOFTWARE, public_title, record_of
 from runapi_magic.requests import ImageRequest, Source
 from runapi_magic.service import SIMULATOR_URL
 
@@ -115,7 +115,8 @@ class Shelf:
         try:
             kind = await service.client.download(url, into, max_megabytes=settings.max_download_mb)
             cost = None if task.cost is None else task.cost / len(task.image_urls)
-            stem = file_stem(part.request.title, f"{service.access.base_url} {image_id}")
+            title = public_title(part.request)
+            stem = file_stem(title, f"{service.access.base_url} {image_id}")
             async with self._decoder():
                 note = None
                 if settings.provenance:
@@ -184,6 +185,17 @@ class Shelf:
         known = self._images.get(stored.id)
         if known is not None:
             return known
+        # From its first on, one by one: a line may be longer than Python calls deep.
+        line = [stored]
+        while (parent := line[-1].parent) is not None and parent not in self._images:
+            row = self._row(parent)
+            if row is None or row.id in {one.id for one in line}:
+                break
+            line.append(row)
+        made = [self._restore(row) for row in reversed(line)]
+        return made[-1]
+
+    def _restore(self, stored: StoredImage) -> GeneratedImage:
         image = GeneratedImage(
             id=stored.id,
             path=stored.path,
@@ -226,11 +238,14 @@ class Shelf:
     def _image(self, image_id: str | None) -> GeneratedImage | None:
         if image_id is None or image_id in self._images:
             return self._images.get(image_id or "")
+        stored = self._row(image_id)
+        return None if stored is None else self.restore(stored)
+
+    def _row(self, image_id: str) -> StoredImage | None:
         try:
-            stored = self._history.image(image_id)
+            return self._history.image(image_id)
         except JournalError:
             return None
-        return None if stored is None else self.restore(stored)
 
     def recognized(self, source: Source) -> Source:
         """Return a source as the picture that was made here, where its file is one. Blocking."""
@@ -257,7 +272,7 @@ def _note(part: Part, service: Service, task_id: str, position: int, cost: float
     )
     key = service.access.key.reveal()
     clean = json.loads(json.dumps(record).replace(json.dumps(key)[1:-1], "***"))
-    description = part.request.title.replace(key, "***")
+    description = public_title(part.request).replace(key, "***")
     return Note(clean, description, SOFTWARE, part.asked)
 
 

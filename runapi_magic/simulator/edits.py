@@ -306,7 +306,7 @@ STEPS: Final[tuple[tuple[str, Step], ...]] = (
     ("crop|zoom|close-?up|closer", _zoom),
     ("flip|mirror", _colours(ImageOps.mirror)),
     ("upside down", _colours(ImageOps.flip)),
-    (r"rotate|turn (it|the \w+)(?! into)", _rotated),
+    (r"rotate|turn (it|the \w+)\b(?! into)", _rotated),
     ("invert|negative", _colours(ImageOps.invert)),
     (
         "gr[ea]yscale|black and white|black-and-white|monochrome|desaturate",

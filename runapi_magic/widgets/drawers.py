@@ -34,8 +34,9 @@ SLIDER, SIDES, DIFFERENCE = "Slider", "Side by side", "Difference"
 _STYLE = """<style>
 .runapi-unseen-label > .widget-label {position:absolute; width:1px; height:1px; margin:0;
   overflow:hidden; clip-path:inset(50%)}
+.runapi-panel .widget-label {text-align:left}
 .runapi-above {height:auto; flex-direction:column; align-items:stretch}
-.runapi-above > .widget-label {width:auto; text-align:left}
+.runapi-above > .widget-label {width:auto !important; text-align:left}
 .runapi-above > textarea {flex:none; box-sizing:border-box; width:100%}
 </style>"""
 

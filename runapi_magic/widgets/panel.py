@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from runapi_magic.images import GeneratedImage
-    from runapi_magic.models import Action
+    from runapi_magic.models import Action, Parameter
     from runapi_magic.session import Session
 
 _log = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ class Panel:
         if self._session.settings.model in known:
             self.model.value = self._session.settings.model
         self.fields = FieldsForm()
+        self._fitted: tuple[Parameter, ...] | None = None
         self.count = widgets.BoundedIntText(
             value=1,
             min=1,
@@ -210,7 +211,9 @@ class Panel:
     def _fit(self) -> None:
         """Show the fields that the model takes for what is asked of it."""
         action = self._action()
-        self.fields.show(action)
+        if action.parameters != self._fitted:  # new controls would take the focus away
+            self._fitted = action.parameters
+            self.fields.show(action)
         self.prompt.disabled = action.prompt == "unused"
 
     def _model_changed(self) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 LABELS = {"description_width": "60px"}  # of the panel's fields, below each other
 _LONGEST_LABEL = 40  # characters
-_CHOOSE = ("recent pictures and variables", None)
+_NOTHING = ""  # None would be a menu without any choice
+_CHOOSE = ("recent pictures and variables", _NOTHING)
 
 
 class Picker:
@@ -160,9 +161,9 @@ class Picker:
 
     def _on_list(self, change: Any) -> None:
         value = change["new"]
-        if value is None or self._is_filling:
+        if value in {None, _NOTHING} or self._is_filling:
             return
-        self._list.value = None
+        self._list.value = _NOTHING
         image = next((image for image in self._recent if image.id == value), None)
         if image is None:
             self._run(lambda: self.add(value, value))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _TICK = 1.0  # seconds between two updates of the progress
 _FULL = 0.95  # of the bar, where only the time is known
 _LONGEST_TITLE = 80  # characters
+_LINE, _BAR = "var(--jp-border-color2,#bdbdbd)", "var(--jp-brand-color1,#1976d2)"
 
 
 class Queue:
@@ -43,18 +44,15 @@ class Queue:
             title: What it is called.
         """
         short = title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…"
-        bar = widgets.FloatProgress(
-            min=0, max=1, layout=widgets.Layout(width="160px"), tooltip="Progress"
-        )
-        words = widgets.HTML()
+        bar, words = widgets.HTML(), _words("")
         cancel = button("Cancel", "Stop waiting for this", self._run, generation.cancel)
-        line = row(words, bar, cancel)
-        self.widget.children = (*self.widget.children, line)
+        line = self._add(bar, cancel, words)
         begun, end = time.monotonic(), asyncio.ensure_future(generation.ended())
         while not end.done():
             elapsed = time.monotonic() - begun
-            bar.value, state = _state(generation, elapsed)
-            words.value = f'<div style="{FONT}">{escape(short)} · {escape(state)}</div>'
+            share, state = _state(generation, elapsed)
+            bar.value = _bar(share, short)
+            words.value = _html(f"{short} · {state}")
             await asyncio.wait([end], timeout=_TICK)
         self.remove(line)
         for error in generation.errors:
@@ -62,21 +60,38 @@ class Queue:
 
     def tell(self, text: str) -> None:
         """Show a message until it is dismissed."""
-        words = widgets.HTML(f'<div role="alert" style="{FONT}">{escape(text)}</div>')
-        line = row(words)
         dismiss = button("Dismiss", "Take this message away", self._run, lambda: self.remove(line))
-        line.children = (words, dismiss)
-        self.widget.children = (*self.widget.children, line)
+        line = self._add(dismiss, _words(text, "alert"))
 
     def offer(self, text: str, *buttons: widgets.Button) -> widgets.Box:
         """Show a message with buttons; ``remove`` takes it away."""
-        line = row(widgets.HTML(f'<div style="{FONT}">{escape(text)}</div>'), *buttons)
+        return self._add(*buttons, _words(text))
+
+    def _add(self, *children: widgets.Widget) -> widgets.Box:
+        line = row(*children)
+        line.layout.flex_flow = "row nowrap"  # the words take the room that is left
         self.widget.children = (*self.widget.children, line)
         return line
 
     def remove(self, line: widgets.Widget) -> None:
         """Take a line away."""
         self.widget.children = tuple(one for one in self.widget.children if one is not line)
+
+
+def _words(text: str, role: str = "none") -> widgets.HTML:
+    return widgets.HTML(_html(text, role), layout=widgets.Layout(flex="1 1 0", min_width="0"))
+
+
+def _html(text: str, role: str = "none") -> str:
+    return f'<div role="{role}" style="{FONT};overflow-wrap:anywhere">{escape(text)}</div>'
+
+
+def _bar(share: float, title: str) -> str:
+    return (
+        f'<div role="progressbar" aria-label="{escape(title)}" aria-valuenow="{share * 100:.0f}"'
+        f' style="width:100px;height:6px;margin:11px 0;border-radius:3px;background:{_LINE}">'
+        f'<div style="width:{share:.0%};height:6px;border-radius:3px;background:{_BAR}"></div></div>'
+    )
 
 
 def _state(generation: Generation, elapsed: float) -> tuple[float, str]:

@@ -21,16 +21,16 @@ ROOMS = [
     "glance", "owners", "rows", "journal", "recording", "history", "ledger",
     "encoding", "exif", "provenance", "previews", "filing", "thumbnails", "quality", "drawing",
     "comparison", "images", "generation", "namespace", "cells", "records", "revisions", "tree",
-    "sources", "service", "purse", "following", "shelf", "pipeline", "archive", "batch", "batches", "session", "loop",
+    "sources", "service", "purse", "following", "shelf", "pipeline", "archive", "batch", "frames", "batches", "session", "loop",
     "display",
     "widgets", "widgets.bridge", "widgets.slider", "widgets.form", "widgets.drawers",
     "widgets.strip",
-    "widgets.toolbar", "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.panel", "api", "waiting",
-    "commands", "magics",
+    "widgets.toolbar", "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.panel", "widgets.confirm",
+    "asking", "cluster", "api", "waiting", "commands", "reporting", "options", "magics",
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"
 STARTS_THE_SIMULATOR = {"service"}
-SHOWS = {"display", "magics", "loop", "api"}  # fmt: skip
+SHOWS = {"display", "magics", "options", "reporting", "loop", "api"}  # fmt: skip
 FRONT_ENDS = {"IPython", "ipywidgets", "anywidget"}
 HEAVY = {"httpx", "PIL", "ipywidgets", "anywidget", "starlette", "uvicorn", "tenacity", "numpy", "yaml",
          "dotenv", "filelock"}  # fmt: skip
@@ -178,8 +178,8 @@ def test_public_names():
     """The public names are these and no others, and each is there."""
     assert runapi_magic.__all__ == [
         "GeneratedImage", "Generation", "RunAPIError", "compare", "edit", "generate",
-        "load_ipython_extension", "open_image", "remove_background", "resume", "unload_ipython_extension",
-        "upscale",
+        "generate_many", "load_ipython_extension", "open_image", "remove_background", "resume",
+        "resume_batch", "unload_ipython_extension", "upscale",
     ]  # fmt: skip
     assert all(getattr(runapi_magic, name) for name in runapi_magic.__all__)
     assert set(runapi_magic.__all__) <= set(dir(runapi_magic))

@@ -1,0 +1,71 @@
+"""Before money is spent: the price, the limit of a cell, and the word of whoever is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runapi_magic.errors import BudgetError
+from runapi_magic.loop import Audience, audience
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runapi_magic.pipeline import Gate
+    from runapi_magic.purse import Cost
+    from runapi_magic.requests import ImageRequest
+    from runapi_magic.session import Session
+
+
+def gate_for(
+    session: Session,
+    requests: Sequence[ImageRequest],
+    *,
+    max_cost: float | None = None,
+    asks: bool = True,
+    since: float | None = 0.0,
+) -> Gate | None:
+    """Return what is to be awaited before requests are made; None where nothing is.
+
+    Args:
+        session: Knows prices and settings.
+        requests: What is asked for.
+        max_cost: USD that may not be crossed.
+        asks: Whether many or dear pictures need a click, or --yes where nobody can click.
+        since: Unix time in seconds; what was asked for before is paid again. None: everything.
+    """
+    settings = session.settings
+    count = sum(request.count for request in requests)
+    estimates = [request.estimate for request in requests]
+    usd = None if None in estimates else sum(one for one in estimates if one is not None)
+    is_small = count <= settings.ask_above_count and (usd or 0.0) <= settings.ask_above_usd
+    if max_cost is None and (is_small or not asks):
+        return None
+    confirm = None
+    if asks and not is_small and audience() is Audience.LIVE:
+        from runapi_magic.widgets.confirm import Confirm
+
+        confirm = Confirm()
+
+    async def gate() -> None:
+        cost = await session.cost(requests, since=since)
+        if max_cost is not None and (cost.usd is None or cost.usd > max_cost):
+            raise BudgetError(
+                f"{cost}, and --max-cost is ${max_cost:.2f}.",
+                todo="Ask for less, or allow more with --max-cost.",
+            )
+        if not asks or not _is_much(cost, session):
+            return
+        if confirm is None:
+            raise BudgetError(
+                f"{cost}. That is more than is asked for unasked.",
+                todo="Say --yes, or look first with --dry-run.",
+            )
+        if not await confirm.ask(str(cost)):
+            raise BudgetError(f"{cost}: declined.", todo="Run the cell again to be asked again.")
+
+    return gate
+
+
+def _is_much(cost: Cost, session: Session) -> bool:
+    settings = session.settings
+    return cost.new > settings.ask_above_count or (cost.usd or 0.0) > settings.ask_above_usd

@@ -1,0 +1,116 @@
+"""Prompts, rows and data frames as the items of a batch; ``df.gpt_image`` for pandas."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from runapi_magic.batch import Item
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.namespace import interpolate
+from runapi_magic.sources import as_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from runapi_magic.requests import ImageRequest
+
+_PROMPT = "prompt"  # the column that counts where no prompt is given
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a value is a pandas DataFrame. pandas is not imported for this."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)
+
+
+def batch_items(
+    prompts: Any,
+    prompt: str | None,
+    sources: Sequence[Any],
+    fields: Mapping[str, Any],
+    make: Callable[..., ImageRequest],
+) -> list[Item]:
+    """Return one item a prompt or row.
+
+    Args:
+        prompts: Texts, dicts, or a DataFrame.
+        prompt: With rows, the prompt with ``{column}`` in it; by default the column ``prompt``.
+        sources: Pictures to start from; texts may hold ``{column}`` too.
+        fields: The request's fields; texts may hold ``{column}`` too.
+        make: Makes a request of a prompt, sources and fields.
+
+    Raises:
+        InvalidRequestError: A row cannot be right; it says which.
+    """
+    items = []
+    for index, row in enumerate(_rows(prompts)):
+        try:
+            text = _fill(prompt if prompt is not None else _own_prompt(row), row)
+            request = make(
+                text,
+                sources=[as_source(_fill(source, row)) for source in sources],
+                **{name: _fill(value, row) for name, value in fields.items()},
+            )
+        except InvalidRequestError as error:
+            error.what = f"Row {index}: {error.what}"
+            raise
+        items.append(Item(index, request, row))
+    return items
+
+
+def _rows(prompts: Any) -> Iterable[dict[str, Any]]:
+    if is_frame(prompts):
+        columns = [str(name) for name in prompts.columns]
+        values = prompts.itertuples(index=False, name=None)
+        return [dict(zip(columns, row, strict=True)) for row in values]
+    if isinstance(prompts, str):
+        raise InvalidRequestError(
+            "generate_many takes many prompts, and this is one text.",
+            todo="Put it into a list, or use generate.",
+        )
+    return [row if isinstance(row, dict) else {_PROMPT: str(row)} for row in prompts]
+
+
+def _own_prompt(row: Mapping[str, Any]) -> str:
+    if _PROMPT not in row:
+        raise InvalidRequestError(
+            "There is no prompt, and no column of that name.",
+            todo='Give one with columns in it: prompt="A {colour} {animal}".',
+        )
+    return str(row[_PROMPT])
+
+
+def _fill(value: Any, row: Mapping[str, Any]) -> Any:
+    return interpolate(value, row) if isinstance(value, str) else value
+
+
+def teach_pandas(generate_many: Callable[..., Any]) -> None:
+    """Give data frames their ``gpt_image.generate``, where pandas is installed.
+
+    Args:
+        generate_many: Makes pictures of a frame's rows.
+    """
+    try:
+        import pandas as pd
+    except ImportError:
+        return
+    if hasattr(pd.DataFrame, "gpt_image"):
+        return
+
+    class GptImageAccessor:
+        """``df.gpt_image``: pictures from the rows of a data frame."""
+
+        def __init__(self, frame: Any) -> None:
+            self._frame = frame
+
+        def generate(self, prompt: str | None = None, **options: Any) -> Any:
+            """Make a picture of each row; see ``runapi_magic.generate_many`` for the options.
+
+            Args:
+                prompt: The prompt with ``{column}`` in it; by default the column ``prompt``.
+                options: As for ``generate_many``.
+            """
+            return generate_many(self._frame, prompt=prompt, **options)
+
+    pd.api.extensions.register_dataframe_accessor("gpt_image")(GptImageAccessor)

@@ -180,7 +180,7 @@ class RunAPIMagics(Magics, Settings):
             for step in steps
         )
         requests = [request, *after]
-        for one in requests:
+        for one in requests if options.dry_run else requests[1:]:
             validate(one)
         return requests, steps
 

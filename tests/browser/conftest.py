@@ -6,6 +6,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.lab import (
     Lab,
@@ -16,6 +17,10 @@ from tests.browser.lab import (
     write_notebook,
 )
 from tests.conftest import KEY, apart, serve_simulator
+
+VIEWPORT = {"width": 1280, "height": 1200}  # pixels
+
+expect.set_options(timeout=20_000)  # milliseconds
 
 
 def pytest_collection_modifyitems(items):
@@ -54,17 +59,25 @@ def server(place):
     return place.server
 
 
+@pytest.fixture(scope="module")
+def page(browser):
+    """The module's page: loading JupyterLab takes longer than most tests."""
+    page = browser.new_page(viewport=VIEWPORT)
+    yield page
+    page.close()
+
+
 @pytest.fixture
-def open_lab(place, browser, request):
+def open_lab(place, page, request):
     """A function that opens a notebook, or a new one of these cells, in JupyterLab."""
-    pages = []
+    opened = []
 
     def open_(*cells, notebook=None):
         name = f"{request.node.name}.ipynb"
         write_notebook(place.folder / name, notebook or make_notebook(*cells))
-        pages.append(browser.new_page(viewport={"width": 1280, "height": 1200}))
-        return Lab(pages[-1], place.url, name)
+        opened.append(Lab(page, place.url, name))
+        return opened[-1]
 
     yield open_
-    for page in pages:
-        page.close()
+    for lab in opened:
+        lab.close()

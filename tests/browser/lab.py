@@ -36,6 +36,14 @@ _LAB_SETTINGS = {
 }
 
 
+_OPEN = "name => window.jupyterapp.commands.execute('docmanager:open', {path: name})"
+_CLOSE = """async () => {
+    const app = window.jupyterapp;
+    await app.serviceManager.sessions.shutdownAll();
+    for (const one of [...app.shell.widgets('main')]) one.dispose();
+}"""
+
+
 @contextmanager
 def serve_lab(folder: Path, environment: dict[str, str]):
     """Run JupyterLab on a folder, in this environment, and yield its address."""
@@ -50,7 +58,7 @@ def serve_lab(folder: Path, environment: dict[str, str]):
         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}",
         f"--LabApp.user_settings_dir={settings}",
         f"--LabApp.workspaces_dir={folder.parent / 'lab-workspaces'}",
-        "--LabApp.extension_manager=readonly",
+        "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True",
     ]  # fmt: skip
     log = (folder.parent / "lab.log").open("w")
     process = subprocess.Popen(command, stderr=log, stdout=log, env=environment, cwd=folder)
@@ -111,13 +119,32 @@ def write_notebook(path: Path, notebook) -> None:
     nbformat.write(notebook, path)
 
 
+def choose(menu, start: str) -> None:
+    """Choose from a menu what begins in this way."""
+    option = menu.get_by_role("option", name=re.compile(f"^{re.escape(start)}"))
+    menu.select_option(option.get_attribute("value"))
+
+
 class Lab:
-    """A notebook that is open in JupyterLab."""
+    """A notebook that is open in JupyterLab, alone.
+
+    Args:
+        page: The browser's page. Where it shows this JupyterLab already it is not loaded again.
+        url: JupyterLab's address.
+        name: The notebook.
+    """
 
     def __init__(self, page, url: str, name: str) -> None:
         self.page = page
-        page.goto(f"{url}/lab/tree/{name}?token={TOKEN}&reset")
+        if page.url.startswith(url):
+            page.evaluate(_OPEN, name)
+        else:
+            page.goto(f"{url}/lab/tree/{name}?token={TOKEN}&reset")
         self._wait_ready()
+
+    def close(self) -> None:
+        """Shut down the kernel and close the notebook without saving it."""
+        self.page.evaluate(_CLOSE)
 
     def _wait_ready(self) -> None:
         self.page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)
@@ -145,8 +172,18 @@ class Lab:
 
     def run_all(self) -> None:
         """Run all cells from the menu, as a person does."""
-        self.page.locator(".lm-MenuBar-item", has_text="Run").first.click()
-        self.page.locator(".lm-Menu-item", has_text="Run All Cells").first.click()
+        self._choose("Run", "Run All Cells")
+
+    def restart(self) -> None:
+        """Restart the kernel from the menu, and wait until the new one is idle."""
+        self._choose("Kernel", "Restart Kernel…")
+        self.page.locator(".jp-Dialog").get_by_text("Restart", exact=True).click()
+        self.page.locator(".jp-Dialog").wait_for(state="detached")
+        self.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=60_000)
+
+    def _choose(self, menu: str, item: str) -> None:
+        self.page.locator(".lm-MenuBar-item", has_text=menu).first.click()
+        self.page.locator(".lm-Menu-item", has_text=item).first.click()
 
     def prompt(self, number: int) -> str:
         """Return a cell's input prompt: [ ], [*] or [3]."""
@@ -159,8 +196,8 @@ class Lab:
         )
 
     def pictures(self, number: int):
-        """Return the pictures in a cell's output."""
-        return self.cell(number).locator(".jp-OutputArea-output img")
+        """Return the pictures in a cell's output that are plain output, as saved."""
+        return self.cell(number).locator(".jp-RenderedImage img")
 
     def wait_pictures(self, number: int, count: int = 1, seconds: float = 60) -> None:
         """Wait until a cell shows so many pictures."""
@@ -175,9 +212,13 @@ class Lab:
         """Return a cell's picture as its data address: what is shown, to be compared."""
         return self.pictures(number).first.get_attribute("src")
 
+    def button(self, number: int, name: str):
+        """Return a button in a cell's output, by its words."""
+        return self.cell(number).get_by_role("button", name=name, exact=True)
+
     def click(self, number: int, button: str) -> None:
-        """Click a button under a cell's picture."""
-        self.cell(number).get_by_role("button", name=button, exact=True).first.click()
+        """Click a button in a cell's output."""
+        self.button(number, button).first.click()
 
     def type(self, number: int, text: str) -> None:
         """Write into the field under a cell's picture."""

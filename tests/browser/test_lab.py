@@ -145,7 +145,7 @@ def test_run_all_of_the_quickstart(open_lab):
     lab.run_all()
     last = len(quickstart.cells) - 2  # words follow it
     lab.wait_done(last, seconds=90)
-    pictures = lab.page.locator(".jp-OutputArea-output img")
+    pictures = lab.page.locator(".jp-RenderedImage img")
     pictures.nth(6).wait_for(timeout=60_000)
     assert pictures.count() == 7
     assert "[(1024, 1024), (1024, 1024)]" in lab.cell(last).inner_text()

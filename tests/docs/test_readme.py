@@ -12,8 +12,12 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 
+import runapi_magic
 from runapi_magic.commands import COMMANDS
+from runapi_magic.generation import Generation
+from runapi_magic.images import GeneratedImage
 from runapi_magic.magics import RunAPIMagics
+from runapi_magic.settings import Settings
 from tests.conftest import KEY, ROOT, serve_simulator
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -42,6 +46,11 @@ def test_every_cell_runs(home, simulator_server, monkeypatch):
     assert "(1536, 2048)" in text
     assert "a teal sailing boat" in text
     assert "((2048, 2048), 'RGBA')" in text
+    assert "├─ v2  Make it night, with a full moon · gpt-image-2" in text
+    assert "compared at 576 x 768 px" in text
+    assert "(['Add a blue hat'], (1536, 2048))" in text
+    assert "%%gpt_edit a_ginger_cat_" in text
+    assert "The panel needs a notebook with somebody in front of it" in text
 
 
 def test_commands_are_the_known_ones():
@@ -98,7 +107,37 @@ def test_commands_are_documented():
     assert set(documented) == set(COMMANDS)
 
 
-@pytest.mark.parametrize("name", re.findall(r"\]\((docs/[^)#]+)\)", README))
+def test_settings_are_documented():
+    """The README's table has every setting with its default, and no other; the key has none."""
+    table = README.split("| setting | default | meaning |")[1].split("\n\n")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", table, re.MULTILINE))
+    traits = Settings.class_own_traits(config=True)
+    real = {name: str(trait.default_value) for name, trait in traits.items() if name != "api_key"}
+    assert told.pop("api_key") == "none"
+    assert {name: value.replace("empty", "") for name, value in told.items()} == {
+        name: value.removesuffix(".0") for name, value in real.items()
+    }
+
+
+def test_public_names_are_documented():
+    """The README's reference names everything that the package exports for users."""
+    reference = README.split("## Reference")[1].split("## Development")[0]
+    hooks = {"load_ipython_extension", "unload_ipython_extension", "RunAPIError"}
+    missing = [name for name in runapi_magic.__all__ if f"`{name}" not in reference]
+    assert set(missing) == hooks
+
+
+def test_attributes_are_documented():
+    """What the README says that a Generation and a GeneratedImage have, they have."""
+    reference = README.split("## Reference")[1].split("## Development")[0]
+    for kind in (Generation, GeneratedImage):
+        (words,) = re.findall(rf"A `{kind.__name__}` has (.+?)\.\n\n", reference, re.DOTALL)
+        names = set(re.findall(r"`(\w+)(?:\(\))?`", words.split("and can be awaited")[0]))
+        assert names
+        assert {name for name in names if not hasattr(kind, name)} == set()
+
+
+@pytest.mark.parametrize("name", re.findall(r"\]\(((?:docs|notebooks)/[^)#]+)\)", README))
 def test_linked_files_exist(name):
     """Every file of the project that the README links to is there."""
     assert (ROOT / name).is_file()

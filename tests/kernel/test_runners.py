@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from runapi_magic.simulator import palettes, scenes, subjects
 from tests.conftest import ROOT, apart
 from tests.kernel.conftest import make_notebook
 from tests.kernel.kernels import is_picture, plain
@@ -105,28 +107,95 @@ def test_nbval(tmp_path):
     assert "7 passed" in run_nbval(tmp_path / "a.ipynb")
 
 
-def hurried_quickstart(folder):
-    """Copy the saved quickstart into a folder, on a simulator that is much faster."""
-    text = (ROOT / "notebooks" / "quickstart.ipynb").read_text()
-    hurried = text.replace("simulator on --speed 8", "simulator on --speed 80")
-    hurried = hurried.replace("Simulator on, 8 times", "Simulator on, 80 times")
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def hurry(name, folder):
+    """Copy a saved notebook into a folder, on a simulator that is much faster."""
+    text = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
+    speed = re.search(r"simulator on --speed (\d+)", text)[1]
+    hurried = text.replace(f"--speed {speed}", "--speed 80")
+    hurried = hurried.replace(f"Simulator on, {speed} times", "Simulator on, 80 times")
     assert hurried.count("80") >= text.count("80") + 2
-    notebook = folder / "quickstart.ipynb"
+    notebook = folder / f"{name}.ipynb"
     notebook.write_text(hurried)
     return notebook
 
 
-def test_quickstart_under_nbval(tmp_path):
-    """The saved quickstart notebook still says what it said, compared strictly by nbval."""
-    notebook = hurried_quickstart(tmp_path)
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebooks_under_nbval(name, tmp_path):
+    """Each saved notebook still says what it said, compared strictly by nbval."""
+    notebook = hurry(name, tmp_path)
     cells = nbformat.read(notebook, 4).cells
     count = sum(cell.cell_type == "code" for cell in cells)
     assert f"{count} passed" in run_nbval(notebook)
 
 
+@pytest.mark.parametrize(
+    ("name", "most"), [("quickstart", 750_000), ("iterating", 2_000_000), ("teaching", 2_000_000)]
+)
+def test_saved_notebooks_are_clean_and_small(name, most):
+    """A saved notebook is valid and within its size, and has all outputs and no rubbish.
+
+    No error, no warning, no widget, no placeholder, no path of the machine that made it.
+    """
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    notebook, text = nbformat.read(path, 4), path.read_text()
+    nbformat.validate(notebook)
+    assert len(text) < most
+    assert "widgets" not in notebook.metadata
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    shown = [cell for cell in cells if "nbval-ignore-output" in cell.metadata.get("tags", [])]
+    assert [cell.id for cell in shown if not cell.outputs] == []
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert [output for output in outputs if output.output_type == "error"] == []
+    assert [output for output in outputs if output.get("name") == "stderr"] == []
+    assert not any("widget" in kind for output in outputs for kind in output.get("data", {}))
+    assert "The service is drawing" not in text
+    assert not [place for place in (str(ROOT), "/home/", "/root/", "/tmp/") if place in text]
+
+
+def test_every_notebook_has_its_size():
+    """A new notebook gets its size in the test above, deliberately."""
+    marks = test_saved_notebooks_are_clean_and_small.pytestmark
+    assert sorted(name for mark in marks for name, _ in mark.args[1]) == NOTEBOOKS
+
+
+def test_the_class_names_words_that_are_understood():
+    """Each word of the first exercise's table is one that the simulator draws."""
+    cells = nbformat.read(ROOT / "notebooks" / "teaching.ipynb", 4).cells
+    (text,) = [cell.source for cell in cells if cell.id == "exercise-1"]
+    rows = dict(re.findall(r"^\| (\w[\w ]+) \| (.+) \|$", text, re.MULTILINE))
+    scenes_and_moods = " ".join([*scenes._SCENE_WORDS.values(), *palettes._MOOD_WORDS.values()])
+    understood = {
+        "thing": lambda word: subjects.choose(word) == word,
+        "colour": palettes.colour_word,
+        "place": lambda word: palettes.words(word) & set(scenes_and_moods.split()),
+        "time and weather": lambda word: palettes.words(word) & set(scenes_and_moods.split()),
+    }
+    assert rows.keys() == understood.keys()
+    unknown = {
+        word for kind in rows for word in rows[kind].split(", ") if not understood[kind](word)
+    }
+    assert unknown == set()
+
+
+def test_the_class_fits_its_hour():
+    """The timetable of the class is the one of its headings, and it takes 45 minutes."""
+    cells = nbformat.read(ROOT / "notebooks" / "teaching.ipynb", 4).cells
+    words = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    timetable = re.findall(r"^\| (\d+) \| (.+?) \|", words, re.MULTILINE)
+    parts = re.findall(r"^## (\d+): (.+?) \((\d+) minutes\)$", words, re.MULTILINE)
+    assert [(begin, title) for begin, title, _ in parts] == timetable
+    begins, lengths = [int(part[0]) for part in parts], [int(part[2]) for part in parts]
+    assert begins == [sum(lengths[:number]) for number in range(len(lengths))]
+    assert sum(lengths) == 45
+
+
 def test_demo(tmp_path):
     """The quickstart as ``make demo`` runs it ends with pictures and stays a valid notebook."""
-    notebook = hurried_quickstart(tmp_path)
+    notebook = hurry("quickstart", tmp_path)
     run_module(tmp_path, "nbconvert", "--to", "notebook", "--execute", "--inplace", notebook)
     done = nbformat.read(notebook, 4)
     nbformat.validate(done)

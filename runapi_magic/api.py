@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from runapi_magic.comparison import Comparison
     from runapi_magic.generation import Generation
     from runapi_magic.images import GeneratedImage
+    from runapi_magic.pipeline import Gate
     from runapi_magic.settings import Settings
+    from runapi_magic.sheetview import SheetView
 
 
 def open_session(settings: Settings | None = None) -> Session:
@@ -65,9 +67,13 @@ def _teach_display(session: Session) -> None:
 
         show_tree(tree)
 
+    def show_sheet(batch: Batch) -> None:
+        show_batch(batch, session)
+
     formatter = shell.display_formatter.ipython_display_formatter
     formatter.for_type(Generation, show_itself)
     formatter.for_type(Tree, show_tree)
+    formatter.for_type(Batch, show_sheet)
 
 
 def show(generation: Generation, session: Session) -> None:
@@ -236,7 +242,36 @@ def run_batch(
         from runapi_magic.cluster import run_on_cluster
 
         return launch(lambda loop: run_on_cluster(batch, session, client, loop, gate=gate))
+    return start_batch(batch, session, gate)
+
+
+def start_batch(batch: Batch, session: Session, gate: Gate | None) -> Batch:
+    """Begin a batch on the loop of wherever the user is."""
     return launch(lambda loop: session.begin(batch, loop, gate=gate))
+
+
+def show_batch(batch: Batch, session: Session) -> None:
+    """Show a batch in the output of the cell that runs now, unless it is there already."""
+    from runapi_magic.sheetview import SheetView, show_batch_in_terminal
+
+    who = audience()
+    if who in {Audience.TERMINAL, Audience.NONE}:
+        show_batch_in_terminal(batch)
+    elif batch.shown_in is None or batch.shown_in != current_cell():
+        batch.shown_in = current_cell()
+        SheetView(batch, session, who, _controls(session))
+
+
+def _controls(session: Session) -> Any:
+    if not session.settings.toolbar:
+        return None
+
+    def show_controls(view: SheetView) -> None:
+        from runapi_magic.widgets.sheet import show_sheet_controls
+
+        show_sheet_controls(view)
+
+    return show_controls
 
 
 def _show_progress(batch: Batch) -> None:

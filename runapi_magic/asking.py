@@ -57,8 +57,9 @@ def gate_for(
             return
         if confirm is None:
             raise BudgetError(
-                f"{cost}. That is more than is asked for unasked.",
-                todo="Say --yes, or look first with --dry-run.",
+                f"{cost}. More than {settings.ask_above_count} pictures, or more than"
+                f" ${settings.ask_above_usd:.2f}, need your word.",
+                todo="Add --yes, or look first with --dry-run.",
             )
         if not await confirm.ask(str(cost)):
             raise BudgetError(f"{cost}: declined.", todo="Run the cell again to be asked again.")

@@ -69,6 +69,7 @@ class Batch:
         items: Its requests, in order.
         since: Unix time in seconds; pictures that were asked for before do not count.
         concurrency: Requests under way at a time.
+        shown_in: The cell that shows it, by its message's id.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Batch:
         self.id = batch_id or self._make_id()
         self.hold = secrets.token_hex(8)
         self.error: RunAPIError | None = None
+        self.shown_in: str | None = None
         self._start: Callable[..., Generation] | None = None
         self._running: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -212,8 +214,9 @@ class Batch:
         try:
             await self._before(self)
             async with asyncio.TaskGroup() as workers:
+                fetching = asyncio.Semaphore(self.concurrency)
                 for _ in range(min(self.concurrency, len(units))):
-                    workers.create_task(self._work(units))
+                    workers.create_task(self._work(units, workers, fetching))
         except asyncio.CancelledError:
             self._cancelled = True
         except RunAPIError as error:
@@ -240,12 +243,29 @@ class Batch:
                 units.setdefault(item.request.fingerprint, []).append(item)
         return list(units.values())[::-1]
 
-    async def _work(self, units: list[list[Item]]) -> None:
+    async def _work(
+        self, units: list[list[Item]], workers: asyncio.TaskGroup, fetching: asyncio.Semaphore
+    ) -> None:
         while units and not self._cancelled:
             items = units.pop()
-            await self._make(items)
+            generation = self._ask(items)
+            if generation is not None:
+                # The next request need not wait until this one's pictures are on the disk.
+                await generation.served()
+                await fetching.acquire()
+                workers.create_task(self._finish(generation, items, fetching))
 
-    async def _make(self, items: list[Item]) -> None:
+    async def _finish(
+        self, generation: Generation, items: list[Item], fetching: asyncio.Semaphore
+    ) -> None:
+        try:
+            await generation.ended()
+        finally:
+            fetching.release()
+            self._under_way.discard(generation)
+        self._share(generation, items)
+
+    def _ask(self, items: list[Item]) -> Generation | None:
         assert self._start is not None, "a batch is begun before it runs"
         count = sum(item.request.count for item in items)
         for item in items:
@@ -258,13 +278,9 @@ class Batch:
             for item in items:
                 item.status, item.error = "failed", error
                 self._tell(item)
-            return
+            return None
         self._under_way.add(generation)
-        try:
-            await generation.ended()
-        finally:
-            self._under_way.discard(generation)
-        self._share(generation, items)
+        return generation
 
     def _share(self, generation: Generation, items: list[Item]) -> None:
         """Give each item its pictures, or why there are none."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Command = Callable[[Session, list[str]], "str | Tree | Awaitable[str] | Generation"]
 
-_SHORT_HISTORY = 10  # pictures
+_SHORT_HISTORY, _LONGEST_HISTORY = 10, 10_000  # pictures
 
 
 def find(line: str) -> tuple[Command, list[str]]:
@@ -253,7 +253,7 @@ def _limit(arguments: list[str]) -> tuple[list[str], int]:
         return arguments, _SHORT_HISTORY
     place = arguments.index("--limit")
     number = "".join(arguments[place + 1 : place + 2])
-    if not number.isdecimal() or not int(number):
+    if not number.isdecimal() or not 0 < int(number) <= _LONGEST_HISTORY:
         raise InvalidRequestError(
             f"--limit {number} is no number of pictures.", todo="%runapi history --limit 20"
         )

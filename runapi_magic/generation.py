@@ -31,6 +31,7 @@ class Step(Enum):
     PRICING = "Asking for the price; nothing is sent before"
     SOURCE = "Waiting for the source picture"
     SENDING = "Sending the request"
+    THROTTLED = "Waiting for the rate limit"
     UPLOADING = "Uploading the source picture"
     DRAWING = "The service is drawing"
     FETCHING = "Fetching the picture"
@@ -60,6 +61,8 @@ class Part:
         is_resumed: Whether it was sent before, by another kernel or cell.
         asked: When it was asked for, Unix time in seconds.
         uploaded: Share of the sources' bytes that is uploaded, 0 to 1.
+        turn: When it may be sent, about, where the service asks to slow down; monotonic time in
+            seconds.
     """
 
     id: str
@@ -77,6 +80,15 @@ class Part:
     is_resumed: bool = False
     asked: float = field(default_factory=time.time)
     uploaded: float | None = None
+    turn: float = 0.0
+
+    @property
+    def doing(self) -> str:
+        """What is being done, in the words that a user reads."""
+        words: str = self.step.value
+        if self.step is Step.THROTTLED:
+            words += f" ({max(0.0, self.turn - time.monotonic()):.0f} s)"
+        return words
 
     @property
     def seconds(self) -> float | None:
@@ -283,6 +295,22 @@ class Generation:
             # IPython shows this in place of a traceback when a cell is interrupted.
             error._render_traceback_ = self._explain_interrupt  # type: ignore[attr-defined]
             raise
+
+    async def served(self) -> None:
+        """Wait until the service has nothing more to do; pictures may still be fetched."""
+        self.is_watched = True
+        done = asyncio.Event()
+
+        def look() -> None:
+            if all(part.is_done or part.step is Step.FETCHING for part in self.parts):
+                done.set()
+
+        stop = self.subscribe(look)
+        look()
+        try:
+            await done.wait()
+        finally:
+            stop()
 
     def _explain_interrupt(self) -> list[str]:
         ids = ", ".join(self.task_ids)

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
     from runapi_magic.steps import StepRequest
+    from runapi_magic.sweeps import Sweep
+
+
+_CHOSEN = ("model", "aspect_ratio", "output_resolution")
 
 
 @magics_class
@@ -61,7 +65,7 @@ class RunAPIMagics(Magics, Settings):
     @magic_arguments()
     @picture_options
     @argument("prompt", nargs="*", help="the prompt; in a %%%%gpt_image cell it stands below")
-    def gpt_image(self, line: str, cell: str | None = None) -> Generation | Report:
+    def gpt_image(self, line: str, cell: str | None = None) -> Generation | Sweep | Report:
         """Make pictures from a prompt. {name} stands for a variable of yours."""
         options = self._parse(self.gpt_image, line)
         words = " ".join(options.prompt)
@@ -82,7 +86,7 @@ class RunAPIMagics(Magics, Settings):
         metavar="SOURCE",
         help="what to edit: variable, URL or path; %%gpt_edit takes one, then the instruction",
     )
-    def gpt_edit(self, line: str, cell: str | None = None) -> Generation | Report:
+    def gpt_edit(self, line: str, cell: str | None = None) -> Generation | Sweep | Report:
         """Edit pictures by an instruction. {name} stands for a variable of yours."""
         options = self._parse(self.gpt_edit, line)
         named = options.sources if cell is not None else options.sources[:1]
@@ -96,6 +100,11 @@ class RunAPIMagics(Magics, Settings):
         return self._run(options, instruction, sources)
 
     def _parse(self, magic: Any, line: str) -> argparse.Namespace:
+        sweeps: list[str] = []
+        if "--sweep" in line:
+            from runapi_magic.sweeps import take_sweeps
+
+            line, sweeps = take_sweeps(line)
         try:
             options: argparse.Namespace = magic.parser.parse_intermixed_args(split_line(line))
         except UsageError as error:
@@ -103,6 +112,7 @@ class RunAPIMagics(Magics, Settings):
                 f"{error}\nNothing was sent, nothing was charged.\n"
                 f"%{magic.__name__}? lists the options."
             ) from None
+        options.sweep = sweeps + options.sweep
         if options.wait and options.detach:
             raise UsageError(
                 "--wait and --detach exclude each other.\nNothing was sent, nothing was charged.\n"
@@ -125,33 +135,80 @@ class RunAPIMagics(Magics, Settings):
         simulated = " Simulated: nothing is charged." if self.session.simulator else ""
         return f"{cost}. Nothing was sent.{simulated}"
 
+    def _sweep(self, options: argparse.Namespace, text: str, sources: list[str]) -> Sweep | Report:
+        """Make every combination of the values of a sweep."""
+        from runapi_magic.api import show_batch, start_batch
+        from runapi_magic.asking import gate_for
+        from runapi_magic.reporting import Report
+        from runapi_magic.sources import find_source
+        from runapi_magic.sweeps import Sweep, parse_sweep, sweep_items
+
+        if options.then:
+            raise InvalidRequestError(
+                "--sweep and --then exclude each other.", todo="Go on with the pictures you like."
+            )
+        names, session = self.shell.user_ns, self.session
+        found = [find_source(source, names) for source in sources]
+        mask = find_source(options.mask, names) if options.mask else None
+
+        def make(prompt: str, fields: dict[str, Any]) -> ImageRequest:
+            return session.request(prompt, sources=found, mask=mask, count=options.count, **fields)
+
+        chosen = {name: getattr(options, name) for name in _CHOSEN}
+        sweeps = [parse_sweep(one, names) for one in options.sweep]
+        items = sweep_items(
+            text, sweeps, make, namespace=names, options=chosen, params=options.param
+        )
+        requests = [item.request for item in items]
+        since = time.time() if options.new else 0.0
+        if options.dry_run:
+            return Report(self._price(requests, since))
+        gate = gate_for(
+            session, requests, max_cost=options.max_cost, asks=not options.yes, since=since
+        )
+        sweep = Sweep(
+            items, title=text.strip(), concurrency=session.settings.concurrency, since=since
+        )
+        start_batch(sweep, session, gate)
+        if options.quiet:
+            sweep.shown_in = loop.current_cell()
+        else:
+            show_batch(sweep, session)
+        return sweep
+
     def _run(
         self, options: argparse.Namespace, text: str, sources: list[str]
+    ) -> Generation | Sweep | Report:
+        try:
+            made = (self._sweep if options.sweep else self._make)(options, text, sources)
+        except RunAPIError as error:
+            raise UsageError(str(error)) from None
+        if options.output:
+            self.shell.push({options.output: made})
+        return made
+
+    def _make(
+        self, options: argparse.Namespace, text: str, sources: list[str]
     ) -> Generation | Report:
+        """Make one request and the steps after it."""
         from runapi_magic.api import show
         from runapi_magic.namespace import interpolate
         from runapi_magic.sources import find_source
 
         names = self.shell.user_ns
-        try:
-            request = self.session.request(
-                interpolate(text, names),
-                sources=[find_source(source, names) for source in sources],
-                mask=find_source(options.mask, names) if options.mask else None,
-                count=options.count,
-                **self._fields(options),
-            )
-            requests, steps = self._chain(request, options)
-            if options.dry_run:
-                since = None if options.new else 0.0
-                from runapi_magic.reporting import Report
+        request = self.session.request(
+            interpolate(text, names),
+            sources=[find_source(source, names) for source in sources],
+            mask=find_source(options.mask, names) if options.mask else None,
+            count=options.count,
+            **self._fields(options),
+        )
+        requests, steps = self._chain(request, options)
+        if options.dry_run:
+            from runapi_magic.reporting import Report
 
-                return Report(self._price(requests, since))
-            chain = self._start_chain(requests, steps, options)
-        except RunAPIError as error:
-            raise UsageError(str(error)) from None
-        if options.output:
-            self.shell.push({options.output: chain[-1]})
+            return Report(self._price(requests, None if options.new else 0.0))
+        chain = self._start_chain(requests, steps, options)
         for generation in chain:
             if options.quiet:
                 generation.shown_in = loop.current_cell()
@@ -213,7 +270,7 @@ class RunAPIMagics(Magics, Settings):
             return text if text is None else interpolate(text, self.shell.user_ns)
 
         fields = dict(parse_param(known(param) or "") for param in options.param)
-        for name in ("model", "aspect_ratio", "output_resolution"):
+        for name in _CHOSEN:
             value = known(getattr(options, name))
             if value is not None:
                 fields[name] = value

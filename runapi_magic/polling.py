@@ -67,12 +67,14 @@ class PollingPlan:
     Attributes:
         expectation: How long the task is expected to take.
         timeout: Seconds after which to give up.
+        pace: Seconds of the service's that pass in one of ours; more than 1 with a simulator.
         counted: Seconds that count towards the timeout: time in which nobody could look, because
             a long cell blocked the loop, does not.
     """
 
     expectation: Expectation
     timeout: float
+    pace: float = 1.0
     counted: float = field(default=0.0, init=False)
     _hint: float | None = field(default=None, init=False)
     _looks: int = field(default=0, init=False)
@@ -90,12 +92,13 @@ class PollingPlan:
         hint, self._hint = self._hint, None
         if hint is not None:
             wanted = max(hint, _SHORTEST_HINT)
-        elif self._looks == 0 and elapsed < _FIRST_LOOK:
-            wanted = _FIRST_LOOK - elapsed
+        elif self._looks == 0 and elapsed < _FIRST_LOOK / self.pace:
+            wanted = _FIRST_LOOK / self.pace - elapsed
         else:
+            shortest, longest = _SHORTEST / self.pace, _LONGEST / self.pace
             hazard = self.expectation.hazard(elapsed)
-            wanted = sqrt(2 * _LOOK_WORTH / hazard) if hazard > 0 else _LONGEST
-            wanted = min(max(wanted, _SHORTEST), _LONGEST)
+            wanted = sqrt(2 * _LOOK_WORTH / self.pace / hazard) if hazard > 0 else longest
+            wanted = min(max(wanted, shortest), longest)
         self._looks += 1
         return max(0.0, min(wanted, self.timeout - self.counted))
 

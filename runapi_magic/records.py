@@ -7,7 +7,7 @@ comes before its question mark, where signatures and tokens stand.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -169,6 +169,14 @@ def _beside(path: Path, step: Mapping[str, Any]) -> Path:
     return beside
 
 
+def _time(text: object) -> float:
+    """Return Unix time in seconds that every time zone can show."""
+    time = datetime.fromisoformat(str(text))
+    if not MINYEAR < time.year < MAXYEAR:
+        raise ValueError(text)
+    return time.timestamp()
+
+
 def _add(
     known: dict[str, GeneratedImage],
     step: Mapping[str, Any],
@@ -205,7 +213,7 @@ def _add(
         origin=str(whole["origin"]),
         cost=None if cost is None else float(cost),
         simulated=bool(whole["simulated"]),
-        created=datetime.fromisoformat(str(step["created"])).timestamp(),
+        created=_time(step["created"]),
         editor=editor,
     )
     known[image.id] = image

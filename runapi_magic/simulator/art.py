@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _PAINTED: Final = 1920
 """Long side of what is painted, and then reduced to smooth its edges."""
 
+_ROUGH: Final = 256
+"""Long side of what is painted roughly."""
+
+_FEW_COLOURS: Final = 64
+
 _SMOOTHED: Final = 1280
 _AUTO_RATIOS: Final = ("1:1", "3:2", "4:3", "2:3", "16:9", "3:4")
 _GROUNDLESS: Final = frozenset({"space", "geometric", "flow", "bokeh"})
@@ -49,6 +54,7 @@ def draw(
     model: str,
     variation: int = 0,
     transparent: bool = False,
+    rough: bool = False,
 ) -> Image.Image:
     """A picture for a prompt.
 
@@ -59,9 +65,10 @@ def draw(
         model: Another model paints another picture.
         variation: 0 for the first picture of this prompt, 1 for the next, and so on.
         transparent: Only the subject, on a transparent background (mode RGBA).
+        rough: In large blocks of few colours (mode P), in a tenth of the time.
     """
     rng = random.Random(f"{model}|{prompt}|{variation}")  # noqa: S311 - a picture, no secret
-    scale = _PAINTED / max(size)
+    scale = (_ROUGH if rough else _PAINTED) / max(size)
     painted = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     subject = subjects.choose(prompt)
     colour = subjects.own_colour(prompt, subject) if subject else None
@@ -79,6 +86,9 @@ def draw(
         if subject:
             floats = scene in _GROUNDLESS or subject in subjects.FLOATING
             _place(picture, subject, colour, rng, grounded=not floats)
+    if rough:
+        sign(picture, prompt)
+        return picture.quantize(_FEW_COLOURS).resize(size, Image.Resampling.NEAREST)
     picture = _resized(picture, size)
     sign(picture, prompt)
     return picture

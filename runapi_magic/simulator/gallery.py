@@ -28,6 +28,9 @@ Arguments = ParamSpec("Arguments")
 CACHE_BYTES: Final = 64 * 2**20
 """Encoded pictures kept for the next request."""
 
+ROUGH_FROM: Final = 50
+"""Times as fast as life from which pictures are drawn roughly: else drawing takes the time."""
+
 _WORKERS: Final = 2
 _LONG_SIDE: Final = 1024
 
@@ -102,12 +105,14 @@ class Gallery:
         long_side = LONG_SIDES.get(body.get("output_resolution") or "", _LONG_SIDE)
         if not sources:
             size = art.picture_size(ratio, long_side, prompt=task.prompt)
+            transparent = _wants_transparency(task)
             return art.draw(
                 task.prompt,
                 size,
                 model=task.contract.model,
                 variation=variation,
-                transparent=_wants_transparency(task),
+                transparent=transparent,
+                rough=self._simulator.speed >= ROUGH_FROM and not transparent,
             )
         mask = edits.decode(self.source_bytes(task.mask), task.mask.url) if task.mask else None
         size = edits.edited_size(sources[0], ratio, long_side)

@@ -3,6 +3,8 @@
 const CHOSEN = "[data-action]";
 const SLIDE = "input[type=range][data-slide]";
 const KEYED = "[data-key]";
+const OUTPUTS = ".jp-OutputArea";
+const PICTURES = ".jp-RenderedImage img"; // plain output, not a widget's
 const BRIDGED = "data-bridged"; // on a container whose bridge works
 // JupyterLab looks for shortcuts from the key's target upwards and stops at this attribute.
 const NO_SHORTCUTS = "data-lm-suppress-shortcuts";
@@ -100,6 +102,36 @@ function keepFocus(container, on, signal) {
   signal.addEventListener("abort", () => observer.disconnect());
 }
 
+// The plain picture above a container, in the outputs of the same cell.
+function listenToPicture(container, area, tell, signal) {
+  const isAbove = (picture) =>
+    picture.compareDocumentPosition(container) & Node.DOCUMENT_POSITION_FOLLOWING;
+  const find = (event) => {
+    const all = [...area.querySelectorAll(PICTURES)];
+    const picture = all.filter(isAbove).at(-1);
+    return picture === event.target ? picture : null;
+  };
+  area.addEventListener(
+    "mouseover",
+    (event) => {
+      const picture = find(event);
+      if (picture) picture.style.cursor = "pointer";
+    },
+    { signal },
+  );
+  area.addEventListener(
+    "click",
+    (event) => {
+      const box = find(event)?.getBoundingClientRect();
+      if (!box) return;
+      const x = (event.clientX - box.left) / box.width;
+      const y = (event.clientY - box.top) / box.height;
+      tell("picture", `${x.toFixed(4)},${y.toFixed(4)}`);
+    },
+    { signal },
+  );
+}
+
 function initialize({ model }) {
   const onMessage = async (message) => {
     if (typeof message.copy === "string") {
@@ -121,7 +153,11 @@ function render({ model, el }) {
     }
   };
   model.on("msg:custom", onMessage);
-  whenInside(el, selector, ended.signal, (container) => listen(container, tell, ended.signal));
+  whenInside(el, selector, ended.signal, (container) => {
+    listen(container, tell, ended.signal);
+    const area = model.get("pictures") && container.closest(OUTPUTS);
+    if (area) listenToPicture(container, area, tell, ended.signal);
+  });
   return () => {
     ended.abort();
     model.off("msg:custom", onMessage);

@@ -5,7 +5,8 @@ children, is not seen itself, and works through attributes of the HTML around it
 
 * ``<button data-action="..." data-value="...">`` is told when it is clicked;
 * ``<input type="range" data-slide>`` moves the CSS variable ``--at`` of its ``[data-slider]``;
-* an element with ``data-key`` that has the focus gets it again when its HTML is replaced.
+* an element with ``data-key`` that has the focus gets it again when its HTML is replaced;
+* where it is asked for, a click on the plain picture above the container is told, and where.
 
 Escape anywhere in the container is told too, and keys pressed there are no shortcuts of
 JupyterLab's, except with Ctrl, Alt or Cmd.
@@ -43,9 +44,12 @@ class Bridge(anywidget.AnyWidget):
 
     Args:
         on_action: Called with an action and a value, perhaps on another thread than the kernel's:
-            a button's own two, ``("escape", "")``, or ``("copied", "yes" or "no")`` after
-            :meth:`copy`. The page is not trusted: the two are strings, and may be any.
+            a button's own two, ``("escape", "")``, ``("picture", ...)`` for ``read_place``, or
+            ``("copied", "yes" or "no")`` after :meth:`copy`. The page is not trusted: the two are
+            strings, and may be any.
         container_class: The CSS class of the ipywidgets container that the bridge stands in.
+        pictures: Whether to tell clicks on the last picture before the container among the plain
+            outputs of its cell.
 
     Attributes:
         missing: A note to be placed directly in the same container. It takes no room and is seen
@@ -54,9 +58,18 @@ class Bridge(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("bridge.js").read_text("utf-8")
     container_class = traitlets.Unicode().tag(sync=True)
+    pictures = traitlets.Bool().tag(sync=True)
 
-    def __init__(self, on_action: Callable[[str, str], None], container_class: str) -> None:
-        super().__init__(container_class=container_class, layout=Layout(display="none"))
+    def __init__(
+        self,
+        on_action: Callable[[str, str], None],
+        container_class: str,
+        *,
+        pictures: bool = False,
+    ) -> None:
+        super().__init__(
+            container_class=container_class, pictures=pictures, layout=Layout(display="none")
+        )
         self._on_action = on_action
         self.missing = HTML(_MISSING)
         self.missing.add_class("runapi-missing")
@@ -74,3 +87,12 @@ class Bridge(anywidget.AnyWidget):
         match content:
             case {"action": str(action), "value": str(value)}:
                 self._on_action(action, value)
+
+
+def read_place(value: str) -> tuple[float, float] | None:
+    """Return where a picture was clicked: shares of its width and height, 0 to 1; else None."""
+    try:
+        x, y = map(float, value.split(","))
+    except ValueError:
+        return None
+    return (x, y) if 0 <= x <= 1 and 0 <= y <= 1 else None

@@ -107,5 +107,5 @@ def _state(generation: Generation, elapsed: float) -> tuple[float, str]:
     done = sum(part.is_done for part in parts)
     counted = f"{done} of {len(parts)}, " if len(parts) > 1 else ""
     about = waiting.expectation.median
-    words = f"{waiting.step.value} · {counted}{elapsed:.0f} s, usually about {about:.0f} s"
+    words = f"{waiting.doing} · {counted}{elapsed:.0f} s, usually about {about:.0f} s"
     return sum(shares) / len(shares), words

@@ -1,0 +1,288 @@
+"""What a cell shows of a sweep or a batch: the contact sheet, and below it how it stands.
+
+Both are plain output that is updated, as with a single picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from html import escape
+from typing import TYPE_CHECKING
+
+from IPython.display import DisplayHandle
+
+from runapi_magic.display import FONT, MUTED, Bundle, dollars, money
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.loop import Audience, current_cell, running_loop
+from runapi_magic.requests import validate
+from runapi_magic.sheet import DENSITY, MOST_CELLS, SheetCell, axes, draw_sheet, encode_sheet
+from runapi_magic.sweeps import Sweep, text_table
+from runapi_magic.thumbnails import read_small
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PIL.Image import Image
+
+    from runapi_magic.batch import Batch, Item, ItemStatus
+    from runapi_magic.images import GeneratedImage
+    from runapi_magic.session import Session
+    from runapi_magic.sheet import Sheet
+
+_TICK = 1.0  # seconds between two updates
+_THUMBNAIL = 160  # pixels; what is drawn larger is read from the original
+_MOST_REASONS = 5
+_FAULT = "var(--jp-error-color1,#b71c1c)"
+
+
+class SheetView:
+    """A sweep or a batch in the output of the cell that runs now.
+
+    Args:
+        batch: What to show.
+        session: For its settings, its notices, and the controls' work.
+        audience: Who is there; progress and controls are only for a person.
+        controls: Makes and displays what is to be clicked below the sheet; None for nothing.
+
+    Attributes:
+        batch: What is shown.
+        session: The same as above.
+        shown_in: The cell that shows it, by its message's id.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        session: Session,
+        audience: Audience,
+        controls: Callable[[SheetView], None] | None = None,
+    ) -> None:
+        self.batch = batch
+        self.session = session
+        self.shown_in = current_cell()
+        self._audience = audience
+        self._loop = running_loop()
+        self._variables = batch.variables if isinstance(batch, Sweep) else {}
+        self._simulated = session.service().is_simulated
+        self._notes = list(dict.fromkeys(
+            note for item in batch.items for note in validate(item.request)
+        ))  # fmt: skip
+        self._begun = time.monotonic()
+        self._seconds = 0.0
+        self._small: dict[int, tuple[str, int, Image]] = {}
+        self._sheet: Sheet | None = None
+        self._drawing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[], None]] = []
+        self._handles = DisplayHandle(), DisplayHandle()
+        # In a notebook that nobody watches, nothing may come after the cell's end.
+        is_last = audience is Audience.UNATTENDED and batch.is_done
+        self._shown = self._draw(with_pictures=is_last), self._caption()
+        self._show_again()
+        if controls is not None and audience is Audience.LIVE:
+            controls(self)
+        batch.subscribe(self._changed)
+        if audience is Audience.UNATTENDED and isinstance(batch, Sweep):
+            batch.on_wait = self._finish
+        if not is_last and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._changed)
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call the listener on the loop whenever the sheet was drawn anew."""
+        self._listeners.append(listener)
+
+    def item_at(self, x: float, y: float) -> Item | None:
+        """Return what stands at a place of the sheet: shares of its width and height, 0 to 1."""
+        number = self._sheet.cell_at(x, y) if self._sheet else None
+        return None if number is None else self.batch.items[number]
+
+    # When
+
+    def _changed(self) -> None:
+        is_wanted = self._audience is Audience.LIVE or self.batch.is_done
+        if is_wanted and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._keep_up())
+
+    async def _keep_up(self) -> None:
+        """Draw once a second until the end; the end is drawn, too."""
+        while not self.batch.is_done:
+            await self._refresh()
+            await asyncio.sleep(_TICK)
+        await self._refresh()
+
+    async def _refresh(self) -> None:
+        async with self._drawing:
+            if self.batch.is_done:
+                self._notes += self.session.take_notices()
+            self._show(await asyncio.to_thread(self._draw), self._caption())
+        for listener in self._listeners:
+            listener()
+
+    def _show(self, *bundles: Bundle) -> None:
+        for handle, before, bundle in zip(self._handles, self._shown, bundles, strict=True):
+            if bundle != before:
+                handle.update(bundle.data, metadata=bundle.metadata, raw=True)
+        self._shown = bundles[0], bundles[1]
+
+    def _show_again(self) -> None:
+        for handle, bundle in zip(self._handles, self._shown, strict=True):
+            handle.display(bundle.data, metadata=bundle.metadata, raw=True)
+
+    async def _finish(self) -> None:
+        """Show the end in the cell that waits for it.
+
+        nbclient drops what belongs to an earlier cell's display, and what comes after the end.
+        """
+        await self._refresh()
+        if current_cell() != self.shown_in:
+            self.shown_in = current_cell()
+            self._show_again()
+
+    # What
+
+    def _draw(self, *, with_pictures: bool = True) -> Bundle:
+        """Draw the sheet. Blocking: not for the loop, but without pictures."""
+        rows, columns, heading = axes(self._variables)
+        self._sheet = draw_sheet(
+            [self._cell(item, with_picture=with_pictures) for item in self.batch.items],
+            rows,
+            columns,
+            longest_side=self.session.settings.preview_size,
+            heading=heading,
+            ratio=self._ratio(),
+        )
+        size = {
+            "width": self._sheet.picture.width // DENSITY,
+            "height": self._sheet.picture.height // DENSITY,
+        }
+        data = {
+            "image/jpeg": encode_sheet(self._sheet.picture),
+            "text/plain": f"[contact sheet] {self.batch.title}\n{_table(self.batch)}",
+        }
+        return Bundle(data, {"image/jpeg": size})
+
+    def _cell(self, item: Item, *, with_picture: bool) -> SheetCell:
+        def read(side: int) -> Image:
+            return self._read(item, side)
+
+        name = ", ".join(map(str, item.variables.values())) if self._variables else ""
+        return SheetCell(
+            item.status,
+            name or f"{item.index + 1} {item.request.title}",
+            read if item.images and with_picture else None,
+            len(item.images) - 1,
+            item.error.what if item.error else "",
+        )
+
+    def _read(self, item: Item, side: int) -> Image:
+        """Return an item's first picture small, decoded once."""
+        image = item.images[0]
+        known = self._small.get(item.index)
+        if known is not None and known[:2] == (image.id, side):
+            return known[2]
+        small = None if side <= _THUMBNAIL else self._original(image, side)
+        small = small or self._thumbnail(image)
+        self._small[item.index] = image.id, side, small
+        return small
+
+    def _original(self, image: GeneratedImage, side: int) -> Image | None:
+        megapixels = self.session.settings.max_megapixels
+        try:
+            return read_small(image.path, side, megapixels=megapixels)
+        except InvalidRequestError:  # gone or changed since: its thumbnail may be there
+            return None
+
+    def _thumbnail(self, image: GeneratedImage) -> Image:
+        from PIL import Image as PillowImage
+
+        return PillowImage.open(io.BytesIO(self.session.archive.thumbnail(image)))
+
+    def _ratio(self) -> float:
+        """Return width by height of the pictures: the same for all of them, or a square."""
+        ratios = {ratio for item in self.batch.items[:MOST_CELLS] if (ratio := _ratio_of(item))}
+        return ratios.pop() if len(ratios) == 1 else 1.0
+
+    def _caption(self) -> Bundle:
+        line = " · ".join(self._facts())
+        reasons = _reasons(self.batch)
+        rows = [
+            f'<div style="{FONT}"><div>{escape(self.batch.title)}</div>',
+            f'<div style="{MUTED}">{escape(line)}</div>',
+            *(
+                f'<div style="border-left:3px solid {_FAULT};padding:0 10px;margin-top:4px">'
+                f"<strong>{escape(names)}</strong> {'<br>'.join(map(escape, parts))}</div>"
+                for names, parts in reasons
+            ),
+            *(f'<div style="{MUTED}">Note: {escape(note)}</div>' for note in self._notes),
+            "</div>",
+        ]
+        texts = [f"{names} {' '.join(parts)}" for names, parts in reasons]
+        text = "\n".join([self.batch.title, line, *texts, *(f"Note: {n}" for n in self._notes)])
+        return Bundle({"text/html": "".join(rows), "text/plain": text}, {})
+
+    def _facts(self) -> list[str]:
+        batch = self.batch
+        if not batch.is_done:
+            self._seconds = time.monotonic() - self._begun
+        asked = sum(item.request.count for item in batch.items)
+        made = f"{len(batch.pictures)} of {asked} pictures"
+        words: dict[ItemStatus, str] = {
+            "failed": "failed",
+            "cancelled": "cancelled",
+            "running": "under way",
+        }
+        counts = [f"{batch.counts[name]} {word}" for name, word in words.items()
+                  if batch.counts[name]]  # fmt: skip
+        paid = [money(batch.cost, simulated=self._simulated)] if batch.cost else []
+        saved = [f"saved {dollars(batch.saved)} from disk"] if batch.saved else []
+        return [
+            ", ".join([made, *counts]), *paid, *saved,
+            f"{self._seconds:.0f} s", f"batch {batch.id}",
+        ]  # fmt: skip
+
+
+def _ratio_of(item: Item) -> float | None:
+    """Return the ratio that a picture has, or was asked for."""
+    if item.images:
+        return round(item.images[0].width / item.images[0].height, 2)
+    width, _, height = (item.request.aspect_ratio or "").partition(":")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        return None
+    return round(int(width) / int(height), 2)
+
+
+def _table(batch: Batch) -> str:
+    left = len(batch) - MOST_CELLS
+    table = text_table(batch.items[:MOST_CELLS])
+    return f"{table}\n… and {left} more" if left > 0 else table
+
+
+def _reasons(batch: Batch) -> list[tuple[str, tuple[str, ...]]]:
+    """Return why pictures are missing: which, and the parts of the error, each error once."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for item in batch.items:
+        if item.error is not None:
+            parts = item.error.what, item.error.charged, item.error.todo
+            found.setdefault(tuple(filter(None, parts)), []).append(item_name(item))
+    reasons = [
+        (f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}:", parts)
+        for parts, names in found.items()
+    ]
+    left = len(reasons) - _MOST_REASONS
+    return reasons[:_MOST_REASONS] + ([(f"and {left} other reasons", ())] if left > 0 else [])
+
+
+def item_name(item: Item) -> str:
+    """Return what a user calls an item: its values, or its number and prompt."""
+    if item.variables:
+        return ", ".join(map(str, item.variables.values()))
+    return f"{item.index + 1} {item.request.title[:40]}"
+
+
+def show_batch_in_terminal(batch: Batch) -> None:
+    """Print a batch as a table with the pictures' paths, and why some are missing."""
+    lines = [repr(batch), text_table(batch.items)]
+    lines += ["\n  ".join([names, *parts]) for names, parts in _reasons(batch)]
+    print("\n".join(lines))  # noqa: T201 (a terminal)

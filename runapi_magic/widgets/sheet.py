@@ -1,0 +1,186 @@
+"""Below a contact sheet: open one of its pictures, stop, ask again for what failed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+from IPython.display import display
+
+from runapi_magic.display import FONT, dollars
+from runapi_magic.errors import RunAPIError
+from runapi_magic.journal import JournalError
+from runapi_magic.loop import hand_over, running_loop
+from runapi_magic.sheetview import item_name
+from runapi_magic.widgets.bridge import Bridge, read_place
+from runapi_magic.widgets.drawers import button, display_when, row
+from runapi_magic.widgets.stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from runapi_magic.batch import Item
+    from runapi_magic.sheetview import SheetView
+
+_log = logging.getLogger(__name__)
+
+_CLASS = "runapi-sheet"
+_NONE = ("Open a picture", "")
+
+
+class SheetControls:
+    """The controls of one sheet. A click on the sheet itself opens a picture, too.
+
+    Attributes:
+        widget: All of it, without the opened picture, which is plain output below.
+    """
+
+    def __init__(self, view: SheetView) -> None:
+        loop = running_loop()
+        assert loop is not None, "controls need a kernel"
+        self._loop: asyncio.AbstractEventLoop = loop
+        self._view = view
+        self._batch = view.batch
+        self._working: set[asyncio.Task[None]] = set()
+        self._filling = False
+        self._priced = False
+        self._stage = Stage(view.session)
+        self._bridge = Bridge(self._on_action, _CLASS, pictures=True)
+        self.open = widgets.Dropdown(
+            options=[_NONE],
+            description="Open",
+            layout=widgets.Layout(width="auto", max_width="100%"),
+            style={"description_width": "initial"},
+        )
+        self.open.observe(self._on_choice, "value")
+        self.cancel = button(
+            "Cancel", "Send nothing more, and stop waiting", self._run, self._batch.cancel
+        )
+        self.retry = button(
+            "Retry failed", "Ask again for what has no picture", self._run, self._retry
+        )
+        self.status = widgets.HTML()
+        self.widget = widgets.VBox(
+            [
+                row(self.open, self.cancel, self.retry),
+                self.status, self._bridge, self._bridge.missing,
+            ]
+        )  # fmt: skip
+        self.widget.add_class(_CLASS)
+        self._refresh()
+        view.subscribe(self._refresh)
+
+    def show(self) -> None:
+        """Display the controls, and below them the place of the opened picture."""
+        display(self.widget)
+        self._stage.show()
+
+    def _run(self, act: Callable[[], object]) -> None:
+        hand_over(self._loop, act)
+
+    def _work(self, job: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(self._guarded(job))
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    async def _guarded(self, job: Coroutine[Any, Any, None]) -> None:
+        try:
+            await job
+        except RunAPIError as error:
+            self._say(" ".join(error.parts))
+        except JournalError as error:
+            self._say(f"The journal cannot be read ({error}). Nothing was sent.")
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is told here)
+            _log.exception("a control of %r failed", self._batch.id)
+            self._say(f"Something unexpected happened ({type(error).__name__}: {error}).")
+
+    def _say(self, text: str) -> None:
+        self.status.value = f'<div role="status" style="{FONT}">{escape(text)}</div>'
+
+    # What is seen
+
+    def _refresh(self) -> None:
+        pictures = [
+            (_title(item, number), f"{item.index},{number}")
+            for item in self._batch.items
+            for number in range(len(item.images))
+        ]
+        if tuple(self.open.options[1:]) != tuple(pictures):
+            chosen = self.open.value
+            self._filling = True
+            self.open.options = [_NONE, *pictures]
+            self.open.value = chosen
+            self._filling = False
+        failures = self._batch.failures
+        display_when(self.open, when=bool(pictures))
+        display_when(self.cancel, when=not self._batch.is_done)
+        display_when(self.retry, when=self._batch.is_done and bool(failures))
+        if not self._batch.is_done:
+            self._priced = False
+        elif failures and not self._priced:
+            self._priced = True
+            self.retry.description = f"Retry failed ({len(failures)})"
+            self._work(self._price())
+
+    async def _price(self) -> None:
+        """Put the price on the button, once it is known."""
+        failures = self._batch.failures
+        requests = [item.request for item in failures]
+        cost = await self._view.session.cost(requests, since=self._batch.since)
+        if cost.usd is not None and failures == self._batch.failures:
+            about = "" if cost.is_quote else "about "
+            self.retry.description = f"Retry failed ({len(failures)}): {about}{dollars(cost.usd)}"
+
+    # What is done
+
+    def _on_action(self, action: str, value: str) -> None:
+        """Act on what happened in the page; it is not trusted."""
+        place = read_place(value) if action == "picture" else None
+        if place is not None:
+            self._run(lambda: self._open_at(*place))
+
+    def _on_choice(self, change: Any) -> None:
+        if change["new"] and not self._filling:
+            index, number = map(int, change["new"].split(","))
+            self._run(lambda: self._work(self._open(self._batch.items[index], number)))
+
+    def _open_at(self, x: float, y: float) -> None:
+        item = self._view.item_at(x, y)
+        if item is None:
+            return
+        if item.images:
+            self._filling = True
+            if f"{item.index},0" in dict(self.open.options).values():
+                self.open.value = f"{item.index},0"
+            self._filling = False
+            self._work(self._open(item, 0))
+        elif item.error is not None:
+            self._say(f"{item_name(item)}: {' '.join(item.error.parts)}")
+        else:
+            self._say(f"{item_name(item)}: not there yet ({item.status}).")
+
+    async def _open(self, item: Item, number: int) -> None:
+        # A copy: the batch's own pictures keep no previews, thousands of them fill the memory.
+        image = replace(item.images[number])
+        await asyncio.to_thread(self._view.session.archive.prepare, image)
+        self.status.value = ""
+        self._stage.put(image)
+
+    def _retry(self) -> None:
+        try:
+            self._batch.retry_failed()
+        except RunAPIError as error:
+            self._say(" ".join(error.parts))
+
+
+def _title(item: Item, number: int) -> str:
+    return f"{item_name(item)} ({number + 1})" if len(item.images) > 1 else item_name(item)
+
+
+def show_sheet_controls(view: SheetView) -> None:
+    """Make the controls of a sheet and display them in the cell that runs now."""
+    SheetControls(view).show()

@@ -1,0 +1,164 @@
+"""What was made in one kernel is there in the next: trees, and cells that find it for nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import KEY, apart, serve_simulator
+from tests.kernel.kernels import start_kernel
+
+LOAD = "%load_ext runapi_magic"
+
+# Asked from Python, as the buttons do it.
+SESSION = """
+from runapi_magic.session import current_session
+from runapi_magic import generate
+
+session = current_session()
+fox = await generate("a fox {made} of \\"paper\\"", aspect_ratio="3:4")
+snow = await session.revise(fox.image, "make it snow,\\n   and 'cold'")
+moon = await session.revise(snow.image, "add a moon")
+rain = await session.revise(fox.image, "make it rain", "flux-kontext-pro")
+again = await session.repeat(rain.image)
+day = await session.revise(again.image, ">>> make it day")
+large = await day.image.upscale(2)
+alone = await snow.image.remove_background()
+made = [one.image for one in (fox, snow, moon, rain, again, day, large, alone)]
+"""
+ENDS = ("moon", "rain", "large", "alone")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A session in a kernel that is gone: its server, environment, pictures, cells and tree."""
+    folder = tmp_path_factory.mktemp("lineage")
+    with serve_simulator("--speed", "60") as server:
+        environment = apart(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        with start_kernel(folder, environment, LOAD) as kernel:
+            kernel.run_well(SESSION)
+            pictures = kernel.value("[str(image.path) for image in made]")
+            lines = {
+                name: kernel.value(f"[(one.cell(), str(one.path)) for one in {name}.image.line]")
+                for name in ENDS
+            }
+            tree = kernel.value("[(n.name, n.image.prompt, n.parent) for n in fox.tree()]")
+        yield server, folder, environment, pictures, lines, tree
+
+
+@pytest.fixture
+def fresh(made):
+    """Another kernel, on the same journal and folder."""
+    _, folder, environment, *_ = made
+    with start_kernel(folder, environment, LOAD) as kernel:
+        yield kernel
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_cells_of_a_line(made, fresh, end):
+    """A line's cells, run in a fresh kernel, give the same pictures from disk, and cost nothing."""
+    server, _, _, _, lines, _ = made
+    before = server.state()["tasks_created"]
+    for cell, path in lines[end]:
+        shown = fresh.run_well(cell, live=False)
+        name = shown_name(cell)
+        found = fresh.value(f"[str(image.path) for image in {name}.images]")
+        assert len(shown.pictures) == len(found)
+        assert found[-1] == path
+        assert fresh.value(f"{name}.cost") == 0
+    assert server.state()["tasks_created"] == before == 8
+
+
+def shown_name(cell):
+    """The variable that a cell binds."""
+    rows = cell.splitlines()
+    return rows[0].split(" -o ")[1] if cell.startswith("%") else rows[-1]
+
+
+def test_all_cells_as_a_notebook(made, fresh):
+    """All lines' cells in one notebook: each picture of the session is there, each once paid."""
+    server, _, _, pictures, lines, _ = made
+    before = server.state()["tasks_created"]
+    found = set()
+    for cell in dict.fromkeys(cell for line in lines.values() for cell, _ in line):
+        fresh.run_well(cell, live=False)
+        found |= set(fresh.value(f"[str(image.path) for image in {shown_name(cell)}.images]"))
+    assert found == set(pictures)
+    assert server.state()["tasks_created"] == before
+
+
+def test_the_tree_in_another_kernel(made, fresh):
+    """%runapi history in a fresh kernel shows the tree, as text and as a picture."""
+    *_, tree = made
+    shown = fresh.run_well("%runapi history")
+    text = shown.stream("stdout")
+    assert len(shown.pictures) == 1
+    for name, prompt, _ in tree:
+        assert f"{name}  {' '.join(prompt.split())}" in text
+    assert "└─ " in text
+    assert fresh.run_well("%runapi history nothing-like-this").text.strip() == (
+        "There are no pictures."
+    )
+
+
+def test_edits_in_other_cells(made, fresh):
+    """Edits by a variable, and by the path of a picture's file, stand in the same tree."""
+    *_, pictures, lines, tree = made
+    path = Path(pictures[0]).name
+    for cell, _ in lines["moon"]:
+        fresh.run_well(cell, live=False)
+    variable = shown_name(lines["moon"][-1][0])
+    fresh.run_well(f"%%gpt_edit {variable} --wait -o dusk\nmake it dusk", live=False)
+    fresh.run_well(f"%%gpt_edit gpt-images/{path} --wait -o dawn\nmake it dawn", live=False)
+    assert fresh.value("(dusk.image.version, dawn.image.version)") == (4, 2)
+    now = fresh.value("[(n.name, n.image.prompt, n.parent) for n in dawn.tree()]")
+    assert now[: len(tree)] == tree
+    assert [prompt for _, prompt, _ in now[len(tree) :]] == ["make it dusk", "make it dawn"]
+    assert [parent for *_, parent in now[len(tree) :]] == [2, 0]
+
+
+@pytest.mark.parametrize("number", [2, 6])
+def test_show_prints_cells_that_run(made, fresh, number):
+    """The cells that %runapi show prints give the picture from disk, at no cost."""
+    server, _, _, pictures, _, _ = made
+    before = server.state()["tasks_created"]
+    relative = f"gpt-images/{Path(pictures[number]).name}"
+    text = fresh.run_well(f"%runapi show {relative}").stream("stdout")
+    head, _, cells = text.partition("at no cost:\n")
+    assert f"File     {relative}" in head
+    printed = [cell.strip() for cell in split_cells(cells)]
+    assert len(printed) >= 3
+    for cell in printed:
+        fresh.run_well(cell, live=False)
+    found = fresh.value(f"[str(image.path) for image in {shown_name(printed[-1])}.images]")
+    assert pictures[number] in found
+    assert server.state()["tasks_created"] == before
+
+
+def split_cells(text):
+    """The cells of a text in which a blank line stands before each."""
+    cells = []
+    for row in text.splitlines():
+        if row.startswith(("%%gpt_", "%gpt_", "from runapi_magic")):
+            cells.append("")
+        cells[-1:] = [f"{cells[-1]}{row}\n"] if cells else []
+    return cells
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("show", "takes the path of one picture"),
+        ("show nothing.png", "cannot be read"),
+        ("show kernel.log", "no picture"),
+        ("history --limit none", "no number of pictures"),
+    ],
+)
+def test_mistakes(fresh, line, words):
+    """A mistake is told in words, without a traceback."""
+    cell = fresh.run(f"%runapi {line}")
+    assert cell.reply["status"] == "error"
+    assert words in cell.text
+    assert "Traceback" not in cell.text
+    assert "Nothing was sent" in cell.text

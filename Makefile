@@ -44,7 +44,7 @@ lab: $(INSTALLED)  ## Open JupyterLab with the notebooks, which run on the simul
 
 notebooks: $(INSTALLED)  ## Run the notebooks afresh and save them with their pictures.
 	rm -rf build/notebooks
-	mkdir -p build/notebooks
+	mkdir -p build/notebooks/home
 	cp notebooks/*.ipynb build/notebooks/
 	$(call apart,$(CURDIR)/build/notebooks/home) $(RUN) $(EXECUTE) build/notebooks/*.ipynb
 	cp build/notebooks/*.ipynb notebooks/

@@ -198,7 +198,7 @@ def generate_many(
         items,
         title=title,
         concurrency=concurrency or session.settings.concurrency,
-        since=time.time() if new else 0.0,
+        since=time.time() if new or not session.settings.reuse else 0.0,
     )
     return run_batch(batch, session, max_cost=max_cost, progress=progress, client=client)
 
@@ -234,6 +234,7 @@ def run_batch(
     client: Any = None,
 ) -> Batch:
     """Begin a batch wherever the user is; with a bar, where somebody can see it."""
+    session.service().access.require_key()
     requests = [item.request for item in batch.items]
     gate = gate_for(session, requests, max_cost=max_cost, asks=False, since=batch.since)
     if progress and audience() is not Audience.UNATTENDED:

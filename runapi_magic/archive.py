@@ -168,7 +168,7 @@ class Archive:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if _KINDS.get(path.suffix.lower()) == _KINDS.get(image.path.suffix.lower()):
-                shutil.copyfile(image.path, path)
+                shutil.copyfile(image.ensure_local(), path)
             else:
                 _convert(image, path)
         except (OSError, ValueError) as error:
@@ -232,7 +232,7 @@ def _convert(image: GeneratedImage, path: Path) -> None:
     if kind == "jpg":
         picture = flatten(picture, "white").convert("RGB")
     picture.save(path)
-    record = extract(image.path)
+    record = extract(image.ensure_local())
     if record is not None and kind is not None:
         embed(path, kind, Note(record, public_title(image.request), SOFTWARE, image.created))
 

@@ -22,6 +22,7 @@ def gate_for(
     *,
     max_cost: float | None = None,
     asks: bool = True,
+    waits: bool = False,
     since: float | None = 0.0,
 ) -> Gate | None:
     """Return what is to be awaited before requests are made; None where nothing is.
@@ -31,6 +32,7 @@ def gate_for(
         requests: What is asked for.
         max_cost: USD that may not be crossed.
         asks: Whether many or dear pictures need a click, or --yes where nobody can click.
+        waits: Whether the cell waits; a click might wait behind it.
         since: Unix time in seconds; what was asked for before is paid again. None: everything.
     """
     settings = session.settings
@@ -41,14 +43,14 @@ def gate_for(
     if max_cost is None and (is_small or not asks):
         return None
     confirm = None
-    if asks and not is_small and audience() is Audience.LIVE:
+    if asks and not is_small and not waits and audience() is Audience.LIVE:
         from runapi_magic.widgets.confirm import Confirm
 
         confirm = Confirm()
 
     async def gate() -> None:
         cost = await session.cost(requests, since=since)
-        if max_cost is not None and (cost.usd is None or cost.usd > max_cost):
+        if max_cost is not None and (cost.usd is None or not cost.usd <= max_cost):
             raise BudgetError(
                 f"{cost}, and --max-cost is ${max_cost:.2f}.",
                 todo="Ask for less, or allow more with --max-cost.",

@@ -9,20 +9,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import secrets
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from runapi_magic.errors import InvalidRequestError, RunAPIError
+from runapi_magic.errors import MAYBE_CHARGED, InvalidRequestError, RunAPIError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 
     from runapi_magic.generation import Generation
     from runapi_magic.images import GeneratedImage
     from runapi_magic.requests import ImageRequest
 
 ItemStatus = Literal["waiting", "running", "completed", "failed", "cancelled"]
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_PROMPT = 40  # characters in a title
 
@@ -70,6 +74,7 @@ class Batch:
         since: Unix time in seconds; pictures that were asked for before do not count.
         concurrency: Requests under way at a time.
         shown_in: The cell that shows it, by its message's id.
+        on_wait: Awaited at the end by whoever waits for it, in that cell.
     """
 
     def __init__(
@@ -91,6 +96,9 @@ class Batch:
         self.hold = secrets.token_hex(8)
         self.error: RunAPIError | None = None
         self.shown_in: str | None = None
+        self.on_wait: Callable[[], Awaitable[None]] | None = None
+        self._begun: float | None = None
+        self._took = 0.0
         self._start: Callable[..., Generation] | None = None
         self._running: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -140,13 +148,19 @@ class Batch:
         """Why pictures are missing."""
         if self.error is not None:
             return [self.error]
-        return [item.error for item in self.items if item.error is not None]
+        return list({str(item.error): item.error for item in self.items if item.error}.values())
 
     @property
     def cost(self) -> float | None:
         """USD of all requests so far as the service said; None if it did not."""
         costs = [item.cost for item in self.items if item.cost is not None]
         return sum(costs) if costs else None
+
+    @property
+    def seconds(self) -> float:
+        """How long it was worked on until now, retries included."""
+        now = time.monotonic()
+        return self._took + (0.0 if self._begun is None else now - self._begun)
 
     @property
     def saved(self) -> float:
@@ -199,7 +213,12 @@ class Batch:
             after: Awaited at the end, whatever it is.
         """
         self._start, self._loop, self._before, self._after = start, loop, before, after
+        # A new one each time: what was paid under the one before counts as spent by now.
+        self.hold = secrets.token_hex(8)
+        # The limit is one of tasks: a request for several pictures takes several turns.
+        self._turns = asyncio.Semaphore(self.concurrency)
         self._cancelled, self._is_over, self.error = False, False, None
+        self._begun = time.monotonic()
 
         def go() -> None:
             self._running = loop.create_task(self._run())
@@ -219,29 +238,31 @@ class Batch:
                     workers.create_task(self._work(units, workers, fetching))
         except asyncio.CancelledError:
             self._cancelled = True
-        except RunAPIError as error:
-            self.error = error
+        except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this batch)
+            self.error = _in_words(error)
             for item in self.items:
                 if not item.is_done:
-                    item.status, item.error = "failed", error
+                    item.status, item.error = "failed", self.error
         finally:
             for item in self.items:
                 if not item.is_done:
                     item.status, item.error = "cancelled", RunAPIError("Stopped before its turn.")
             await self._after(self)
+            self._took, self._begun = self.seconds, None
             self._is_over = True
             self._tell(None)
 
     def _units(self) -> list[list[Item]]:
         """Return the items to be made, those with identical requests together, the first last.
 
-        Identical requests are so many pictures of one, each its own.
+        Identical requests are so many pictures of one, each its own; those that are there
+        already are among them, so that no other item gets their pictures.
         """
         units: dict[str, list[Item]] = {}
         for item in self.items:
-            if not item.is_done:
-                units.setdefault(item.request.fingerprint, []).append(item)
-        return list(units.values())[::-1]
+            units.setdefault(item.request.fingerprint, []).append(item)
+        left = [unit for unit in units.values() if not all(item.is_done for item in unit)]
+        return left[::-1]
 
     async def _work(
         self, units: list[list[Item]], workers: asyncio.TaskGroup, fetching: asyncio.Semaphore
@@ -268,14 +289,17 @@ class Batch:
     def _ask(self, items: list[Item]) -> Generation | None:
         assert self._start is not None, "a batch is begun before it runs"
         count = sum(item.request.count for item in items)
-        for item in items:
+        waiting = [item for item in items if not item.is_done]
+        for item in waiting:
             item.status = "running"
         self._notify()
         try:
             request = replace(items[0].request, count=count)
-            generation = self._start(request, self._loop, since=self.since, hold=self.hold)
+            generation = self._start(
+                request, self._loop, since=self.since, hold=self.hold, turns=self._turns
+            )
         except RunAPIError as error:
-            for item in items:
+            for item in waiting:
                 item.status, item.error = "failed", error
                 self._tell(item)
             return None
@@ -284,10 +308,14 @@ class Batch:
 
     def _share(self, generation: Generation, items: list[Item]) -> None:
         """Give each item its pictures, or why there are none."""
+        kept = {image.id for item in items for image in item.images}
         slots = [slot.versions[0] if slot.versions else None for slot in generation.slots]
+        slots = [image for image in slots if image is None or image.id not in kept]
         reused = [image for image in generation.images if image.reused]
         errors = list(generation.errors)
         for item in items:
+            if item.is_done:
+                continue
             mine, slots = slots[: item.request.count], slots[item.request.count :]
             item.images = [image for image in mine if image is not None]
             for image in item.images:
@@ -300,6 +328,8 @@ class Batch:
             paid = [image.cost for image in item.images if image not in reused]
             known = [cost for cost in paid if cost is not None]
             item.cost = sum(known) if known or not paid else None
+            if not item.images and len(items) == 1:
+                item.cost = generation.cost  # perhaps paid for, and not fetched
             item.saved = sum(image.cost or 0.0 for image in item.images if image in reused)
             self._tell(item)
 
@@ -344,19 +374,32 @@ class Batch:
 
     async def ended(self) -> None:
         """Wait for the end, whatever it is."""
-        async for _ in self.as_completed():
-            pass
+        try:
+            async for _ in self.as_completed():
+                pass
+            if self.on_wait is not None:
+                await self.on_wait()
+        except asyncio.CancelledError as error:
+            # IPython shows this in place of a traceback when a cell is interrupted.
+            error._render_traceback_ = self._explain_interrupt  # type: ignore[attr-defined]
+            raise
+
+    def _explain_interrupt(self) -> list[str]:
+        return [
+            f"Stopped waiting for the batch {self.id}.",
+            "It goes on, and its pictures are saved when they come; they may be charged.",
+            "Await the Batch again, or end it: batch.cancel().",
+        ]
 
     async def as_completed(self) -> AsyncIterator[Item]:
         """Yield the items as they end, those that ended before first."""
         queue: asyncio.Queue[Item | None] = asyncio.Queue()
-        done = [item for item in self.items if item.is_done]
-        if not self._is_over:
-            self._waiters.append(queue)
-        for item in done:
-            yield item
+        for item in self.items:
+            if item.is_done:
+                queue.put_nowait(item)
         if self._is_over:
-            return
+            queue.put_nowait(None)
+        self._waiters.append(queue)
         try:
             while (ended := await queue.get()) is not None:
                 yield ended
@@ -374,4 +417,18 @@ class Batch:
 
     def _notify(self) -> None:
         for listener in tuple(self._changed):
-            listener()
+            try:
+                listener()
+            except Exception:  # noqa: BLE001 (a listener's mistake is its own and stops nothing)
+                _log.exception("a listener of batch %r failed", self.id)
+
+
+def _in_words(error: BaseException) -> RunAPIError:
+    if isinstance(error, RunAPIError):
+        return error
+    _log.error("a batch failed", exc_info=error)
+    return RunAPIError(
+        f"Something unexpected happened ({type(error).__name__}: {error}).",
+        charged=MAYBE_CHARGED,
+        todo="Run the cell again: what is made already is not made again. Please report this.",
+    )

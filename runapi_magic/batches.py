@@ -14,6 +14,7 @@ from runapi_magic.batch import Batch, Item
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.requests import ImageRequest
 from runapi_magic.rows import source_rows
+from runapi_magic.sweeps import Sweep
 
 if TYPE_CHECKING:
     from runapi_magic.journal import Journal
@@ -47,8 +48,15 @@ class Batches:
         ]
         with self._journal.transaction() as connection:
             connection.execute(
-                "INSERT INTO batches VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (batch.id, time.time(), batch.title, batch.since, json.dumps(items)),
+                "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    batch.id,
+                    time.time(),
+                    isinstance(batch, Sweep),
+                    batch.title,
+                    batch.since,
+                    json.dumps(items),
+                ),
             )
 
     def load(self, batch_id: str, concurrency: int) -> Batch:
@@ -59,14 +67,14 @@ class Batches:
         """
         with self._journal.transaction() as connection:
             row = connection.execute(
-                "SELECT title, since, items FROM batches WHERE id = ?", (batch_id,)
+                "SELECT is_sweep, title, since, items FROM batches WHERE id = ?", (batch_id,)
             ).fetchone()
         if row is None:
             raise InvalidRequestError(
                 f"There is no batch {batch_id}.", todo="%runapi batches lists them."
             )
-        title, since, items = row
-        return Batch(
+        is_sweep, title, since, items = row
+        return (Sweep if is_sweep else Batch)(
             [self._item(index, item) for index, item in enumerate(json.loads(items))],
             title=title,
             concurrency=concurrency,

@@ -130,6 +130,7 @@ class Client:
         key: str | None = None,
         budget: float = 120.0,
         stopping: asyncio.Event | None = None,
+        waiting: Callable[[float], None] | None = None,
     ) -> Created:
         """Create one task of a request.
 
@@ -142,8 +143,11 @@ class Client:
             key: The idempotency key to use first; by default a new one.
             budget: Seconds for one attempt with its repeats.
             stopping: Once it is set, nothing more is sent.
+            waiting: Told how many seconds it waits for its turn, where that is long, and 0 when
+                it leaves.
 
         Raises:
+            StoppedError: Nothing was sent before ``stopping`` was set.
             RunAPIError: The service refused, or no answer came.
         """
         service, action = request.catalogue.service, request.action.name
@@ -156,7 +160,9 @@ class Client:
             key = None  # another body wants another key
             await before(attempt)
             try:
-                created = await self.post(attempt, budget=budget, stopping=stopping)
+                created = await self.post(
+                    attempt, budget=budget, stopping=stopping, waiting=waiting
+                )
             except NotFoundError as error:
                 # Only "no such route" is certain to have created nothing.
                 if error.status_code not in _NO_SUCH_ROUTE or error.task_id or error.doubtful:
@@ -172,11 +178,17 @@ class Client:
         raise refused
 
     async def post(
-        self, attempt: Attempt, *, budget: float = 120.0, stopping: asyncio.Event | None = None
+        self,
+        attempt: Attempt,
+        *,
+        budget: float = 120.0,
+        stopping: asyncio.Event | None = None,
+        waiting: Callable[[float], None] | None = None,
     ) -> Created:
         """Send an attempt, or send it once more: the same task, never a second one.
 
         Raises:
+            StoppedError: Nothing was sent before ``stopping`` was set.
             RunAPIError: The service refused, or no answer came.
         """
         answer = await self.transport.request(
@@ -185,9 +197,11 @@ class Client:
             body=attempt.body,
             idempotency_key=attempt.idempotency_key,
             paid=True,
+            in_line=True,
             budget=budget,
             stopping=stopping,
             read=_created_task,
+            waiting=waiting,
         )
         task = _created_task(answer)
         paths = attempt.paths_of(task.id)
@@ -240,6 +254,7 @@ class Client:
         prepared = await self._post_json(
             "/api/v1/files/prepare",
             {"filename": filename, "byte_size": len(content), "checksum": checksum},
+            in_line=True,
         )
         headers = prepared.get("headers")
         await self.transport.put(
@@ -256,11 +271,16 @@ class Client:
         return Uploaded(_text(confirmed, "url"), _lifetime(confirmed))
 
     async def _post_json(
-        self, path: str, body: Mapping[str, Any], *, budget: float = 60.0
+        self, path: str, body: Mapping[str, Any], *, in_line: bool = False, budget: float = 60.0
     ) -> Mapping[str, Any]:
         # Uploads cost nothing, so a key that makes the repeat harmless may be made up here.
         answer = await self.transport.request(
-            "POST", path, body=_encode(body), idempotency_key=new_idempotency_key(), budget=budget
+            "POST",
+            path,
+            body=_encode(body),
+            idempotency_key=new_idempotency_key(),
+            in_line=in_line,
+            budget=budget,
         )
         return _object(answer)
 

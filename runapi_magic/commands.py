@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from runapi_magic.display import money
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.filing import short_path
+from runapi_magic.journal import JournalError
 from runapi_magic.models import CATALOGUE, Action
 from runapi_magic.service import SIMULATOR_URL
 from runapi_magic.session import is_stale
@@ -113,7 +114,10 @@ def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
     service.access.require_key()
 
     async def ask() -> str:
-        spent = await asyncio.to_thread(_spending, session)
+        try:
+            spent = await asyncio.to_thread(_spending, session)
+        except JournalError as error:
+            spent = f"What was spent from here is not known: the journal cannot be read ({error})."
         found = await service.client.balance()
         simulated = "  (simulated)" if service.speed else ""
         return (
@@ -138,7 +142,7 @@ def budget(session: Session, arguments: list[str]) -> str:
             return "There is no budget any more."
         case [amount] | [amount, "--session" | "--day"] | ["--session" | "--day", amount]:
             scope = _SCOPES[next((word for word in arguments if word in _SCOPES), "--session")]
-            amount = next(word for word in arguments if word not in _SCOPES)
+            amount = next((word for word in arguments if word not in _SCOPES), "Nothing")
             session.ledger.set_budget(origin, scope, _usd(amount))
             return _budgets(session)
     raise InvalidRequestError(

@@ -60,7 +60,7 @@ def picture_bundle(image: GeneratedImage) -> Bundle:
 def describe(image: GeneratedImage) -> str:
     """Return one line of text that stands for a picture."""
     title = image.request.title
-    return f"[picture] {title} · {image.width}x{image.height} px · {short_path(image.path)}"
+    return f"[picture] {title} · {image.width}x{image.height} px · {short_path(image.location)}"
 
 
 def facts(image: GeneratedImage) -> list[str]:
@@ -103,7 +103,7 @@ def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") 
     """Return the caption: prompt, facts, file, and what the user should know besides."""
     prompt = _shorten(image.request.title)
     line = " · ".join([*([position] if position else []), *facts(image)])
-    path = short_path(image.path)
+    path = short_path(image.location)
     rows = [
         f'<div style="{FONT}">',
         f"<div>{escape(prompt)}</div>" if prompt else "",
@@ -141,7 +141,7 @@ def placeholder_bundle(
     if part.step in {Step.DRAWING, Step.FETCHING, Step.JOINED}:
         share = part.progress if part.progress is not None else min(elapsed / expected.high, _FULL)
     width, height = _box(_ratio(part.request), longest_side)
-    step = part.step.value
+    step = part.doing
     if part.step is Step.UPLOADING and part.uploaded is not None:
         share, step = part.uploaded, f"{step}, {part.uploaded:.0%}"
     timing = (
@@ -350,7 +350,7 @@ def show_in_terminal(generation: Generation) -> None:
     for image in generation.images:
         if "image/png" in renderers:
             display({"image/png": image.path.read_bytes()}, raw=True)
-        print(f"{short_path(image.path)}\n  {' · '.join(facts(image))}")  # noqa: T201 (a terminal)
+        print(f"{short_path(image.location)}\n  {' · '.join(facts(image))}")  # noqa: T201 (a terminal)
     for error in generation.errors:
         print(error)  # noqa: T201 (a terminal)
     for note in generation.warnings:

@@ -60,8 +60,14 @@ def fit_text(text: str, face: Font, width: float) -> str:
     text = "".join(letter if letter in _DRAWABLE else "·" for letter in kept)
     if face.getlength(text) <= width:
         return text
-    while text and face.getlength(f"{text}…") > width:
-        text = text[:-1].rstrip()
+    fits, most = 0, len(text)
+    while fits < most:  # each measure takes a while
+        middle = (fits + most + 1) // 2
+        if face.getlength(f"{text[:middle].rstrip()}…") <= width:
+            fits = middle
+        else:
+            most = middle - 1
+    text = text[:fits].rstrip()
     return f"{text}…" if text else ""
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from runapi_magic.errors import DownloadError
 from runapi_magic.previews import look_at
 from runapi_magic.provenance import embed
+from runapi_magic.stores import is_url
 
 if TYPE_CHECKING:
     from runapi_magic.previews import Limits, Preview
@@ -25,13 +26,23 @@ _LONGEST_SLUG = 48  # characters of the prompt in a file name
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A picture that is safely on disk, and its preview."""
+    """A picture that is safely on disk, and its preview.
+
+    Attributes:
+        path: The file.
+        width: Pixels.
+        height: Pixels.
+        digest: Hex SHA-256 of its bytes.
+        preview: The small picture, where it was made.
+        location: Its URL where it is in a store too, else empty.
+    """
 
     path: Path
     width: int
     height: int
     digest: str
-    preview: Preview
+    preview: Preview | None
+    location: str = ""
 
 
 def open_part(folder: Path, unique: str) -> Path:
@@ -132,9 +143,11 @@ def file_stem(prompt: str, unique: str) -> str:
     return f"{slug}-{hashlib.sha256(unique.encode()).hexdigest()[:8]}"
 
 
-def short_path(path: Path) -> str:
-    """Return a path as seen from the working directory, where it lies below it."""
+def short_path(path: Path | str) -> str:
+    """Return a path as seen from the working directory, where it lies below it; a URL as it is."""
+    if isinstance(path, str) and is_url(path):
+        return path
     try:
-        return path.relative_to(Path.cwd()).as_posix()
+        return Path(path).relative_to(Path.cwd()).as_posix()
     except (ValueError, OSError):
         return str(path)

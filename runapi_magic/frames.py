@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.batch import Item
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.namespace import interpolate
+from runapi_magic.requests import validate
 from runapi_magic.sources import as_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from runapi_magic.requests import ImageRequest
 
+_COLUMN = re.compile(r"{([A-Za-z_]\w*)}")  # other braces stay as typed
 _PROMPT = "prompt"  # the column that counts where no prompt is given
 
 
@@ -52,6 +57,7 @@ def batch_items(
                 sources=[as_source(_fill(source, row)) for source in sources],
                 **{name: _fill(value, row) for name, value in fields.items()},
             )
+            validate(request)
         except InvalidRequestError as error:
             error.what = f"Row {index}: {error.what}"
             raise
@@ -64,12 +70,12 @@ def _rows(prompts: Any) -> Iterable[dict[str, Any]]:
         columns = [str(name) for name in prompts.columns]
         values = prompts.itertuples(index=False, name=None)
         return [dict(zip(columns, row, strict=True)) for row in values]
-    if isinstance(prompts, str):
+    if isinstance(prompts, str | dict) or not isinstance(prompts, Iterable):
         raise InvalidRequestError(
-            "generate_many takes many prompts, and this is one text.",
+            f"generate_many takes many prompts, and this is one {type(prompts).__name__}.",
             todo="Put it into a list, or use generate.",
         )
-    return [row if isinstance(row, dict) else {_PROMPT: str(row)} for row in prompts]
+    return [row if isinstance(row, dict) else {_PROMPT: row} for row in prompts]
 
 
 def _own_prompt(row: Mapping[str, Any]) -> str:
@@ -78,11 +84,30 @@ def _own_prompt(row: Mapping[str, Any]) -> str:
             "There is no prompt, and no column of that name.",
             todo='Give one with columns in it: prompt="A {colour} {animal}".',
         )
-    return str(row[_PROMPT])
+    return _known(_PROMPT, row)
 
 
 def _fill(value: Any, row: Mapping[str, Any]) -> Any:
-    return interpolate(value, row) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    for name in _COLUMN.findall(value):
+        if name not in row:
+            raise InvalidRequestError(
+                f"There is no column {name}.", todo=f"There are {', '.join(row)}."
+            )
+        _known(name, row)
+    return interpolate(value, row)
+
+
+def _known(name: str, row: Mapping[str, Any]) -> str:
+    """Return a column's value as text; a picture of "nan" is not what anybody wants."""
+    value, pandas = row[name], sys.modules.get("pandas")
+    is_nan = isinstance(value, float) and math.isnan(value)
+    if value is None or is_nan or (pandas is not None and pandas.isna(value) is True):
+        raise InvalidRequestError(
+            f"There is no {name}.", todo="Fill it in, or leave the row out: frame.dropna()."
+        )
+    return str(value)
 
 
 def teach_pandas(generate_many: Callable[..., Any]) -> None:

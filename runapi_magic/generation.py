@@ -140,6 +140,7 @@ class Generation:
         shown_in: The cell that shows it, by its message's id.
         is_watched: Whether anybody would notice an error: a view, or somebody who waits.
         hold: Names the money that is set aside for it, where there is a budget.
+        turns: Lets so many tasks be at the service at a time, where there is a limit.
     """
 
     def __init__(
@@ -160,6 +161,7 @@ class Generation:
         self.shown_in: str | None = None
         self.is_watched = False
         self.hold = self.id
+        self.turns: asyncio.Semaphore | None = None
         self.on_wait: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.filing import short_path
 from runapi_magic.previews import DEFAULT_LIMITS, has_alpha, make_preview
 from runapi_magic.previews import open_picture as _open_picture  # noqa: F401
 from runapi_magic.steps import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODEL
+from runapi_magic.stores import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,6 +60,7 @@ class GeneratedImage:
         simulated: Whether a simulator drew it, at no cost.
         created: Unix time in seconds.
         reused: Whether it was served from disk instead of being asked for again.
+        stored: Its URL where it is in a store too; else empty.
     """
 
     id: str
@@ -75,10 +78,12 @@ class GeneratedImage:
     created: float = 0.0
     editor: Editor | None = field(default=None, repr=False)
     reused: bool = False
+    stored: str = ""
     _preview: Preview | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
-        return f"<GeneratedImage {self.path} {self.width}x{self.height} {self.prompt[:60]!r}>"
+        place = f"{short_path(self.path)} {self.width}x{self.height}"
+        return f"<GeneratedImage {place} {self.prompt[:60]!r}>"
 
     @property
     def prompt(self) -> str:
@@ -128,11 +133,28 @@ class GeneratedImage:
         """Whether its file is still there."""
         return self.path.is_file()
 
+    @property
+    def location(self) -> str:
+        """Where it is kept: its URL in the store, or its path."""
+        return self.stored or str(self.path)
+
+    def ensure_local(self) -> Path:
+        """Return the path of the original, fetched from the store where the disk has it not.
+
+        Blocking: not for the loop.
+
+        Raises:
+            DownloadError: It is in the store no more, or cannot be read.
+        """
+        if self.stored and not self.is_on_disk:
+            fetch(self.stored, self.path, self.digest)
+        return self.path
+
     def pil(self) -> Image:
         """Return the original as a new, loaded Pillow image."""
         from PIL import Image
 
-        with Image.open(self.path) as image:
+        with Image.open(self.ensure_local()) as image:
             image.load()
             return image.copy()
 
@@ -210,7 +232,7 @@ class GeneratedImage:
             DownloadError: The file is gone or damaged.
         """
         if self._preview is None:
-            self._preview = make_preview(self.path, limits)
+            self._preview = make_preview(self.ensure_local(), limits)
 
     def forget_preview(self) -> None:
         """Let go of the small picture; it is made again when it is asked for."""

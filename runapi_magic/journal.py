@@ -18,13 +18,15 @@ Methods are blocking and may be called from any thread, one at a time.
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.errors import RunAPIError
 from runapi_magic.glance import IS_UNFINISHED
 from runapi_magic.owners import Owners
 from runapi_magic.rows import (
@@ -37,6 +39,7 @@ from runapi_magic.rows import (
     select_tasks,
     source_rows,
 )
+from runapi_magic.stores import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,6 +100,7 @@ class Journal:
             since: Unix time in seconds; what was asked for before does not count. None: nothing.
             terms: What new tasks are to cost, and who pays.
         """
+        self._bring_back(request, origin, usable, since)
         with self.transaction() as connection:
             finished, joined, taken, left = self._match(connection, request, origin, usable, since)
             self._own(connection, taken, generation)
@@ -128,8 +132,34 @@ class Journal:
             usable: Whether a picture's file is still there with this digest.
             since: Unix time in seconds; what was asked for before does not count.
         """
+        self._bring_back(request, origin, usable, since)
         with self.transaction() as connection:
-            return max(0, self._match(connection, request, origin, usable, since)[-1])
+            _, _, taken, left = self._match(connection, request, origin, usable, since)
+            never_sent = sum(task.count for task in taken if task.state == "planned")
+            return max(0, left) + never_sent
+
+    def _bring_back(
+        self,
+        request: ImageRequest,
+        origin: str,
+        usable: Callable[[Path, str], bool],
+        since: float | None,
+    ) -> None:
+        """Fetch what a store has and the disk has not: before, as nobody is to wait for a store."""
+        with self.transaction() as connection:
+            kept = select_images(
+                connection,
+                "location IS NOT NULL AND state = 'saved' AND fingerprint = ? AND origin = ?"
+                " AND created >= ? ORDER BY created, tasks.rowid, position LIMIT ?",
+                request.fingerprint,
+                origin,
+                math.inf if since is None else since,
+                request.count,
+            )
+        for image in kept:
+            if image.location and not usable(image.path, image.digest):
+                with suppress(RunAPIError):  # then it is not usable
+                    fetch(image.location, image.path, image.digest)
 
     def _match(
         self,
@@ -246,8 +276,8 @@ class Journal:
         with self.transaction() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO images"
-                " (id, task, position, path, digest, width, height, parent, saved)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " (id, task, position, path, digest, width, height, parent, saved, location)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         image.id,
@@ -259,6 +289,7 @@ class Journal:
                         image.height,
                         image.parent.id if image.parent else None,
                         image.created,
+                        image.stored or None,
                     )
                     for position, image in enumerate(images)
                 ],

@@ -88,13 +88,20 @@ class Ledger:
             if usd is not None:
                 connection.execute("INSERT INTO budgets VALUES (?, ?)", (origin, usd))
 
-    def hold(self, hold: str, origin: str, usd: float) -> None:
+    def is_set(self, origin: str) -> bool:
+        """Whether this kernel has a budget of its own; no journal is needed to know."""
+        return origin in self._of_session
+
+    def hold(self, hold: str, origin: str, usd: float) -> float:
         """Set money aside. Nothing can cross a budget between two holds.
 
         Args:
             hold: A name of its own, to let go of it again.
             origin: The service's base URL.
             usd: What is about to be asked for costs, US dollars.
+
+        Returns:
+            What is set aside, US dollars.
 
         Raises:
             BudgetError: It would cross a budget; nothing was set aside.
@@ -120,6 +127,7 @@ class Ledger:
                 "INSERT INTO holds VALUES (?, ?, ?, ?)",
                 (hold, self._journal.owners.me, origin, usd),
             )
+        return usd
 
     def release(self, hold: str) -> None:
         """Let go of a hold; from now on its tasks count by what they cost."""
@@ -149,7 +157,8 @@ class Ledger:
         if scope == "session":
             return "kernel = ?", self._journal.owners.me
         today = datetime.fromtimestamp(time.time()).astimezone()
-        midnight = today.replace(hour=0, minute=0, second=0, microsecond=0)
+        # Without its zone: midnight has another one where the clocks change today.
+        midnight = today.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
         return "created >= ?", midnight.timestamp()
 
     def _open_holds(

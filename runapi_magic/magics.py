@@ -160,11 +160,16 @@ class RunAPIMagics(Magics, Settings):
             text, sweeps, make, namespace=names, options=chosen, params=options.param
         )
         requests = [item.request for item in items]
-        since = time.time() if options.new else 0.0
+        since = time.time() if options.new or not session.settings.reuse else 0.0
         if options.dry_run:
             return Report(self._price(requests, since))
         gate = gate_for(
-            session, requests, max_cost=options.max_cost, asks=not options.yes, since=since
+            session,
+            requests,
+            max_cost=options.max_cost,
+            asks=not options.yes,
+            waits=options.wait,
+            since=since,
         )
         sweep = Sweep(
             items, title=text.strip(), concurrency=session.settings.concurrency, since=since
@@ -183,7 +188,7 @@ class RunAPIMagics(Magics, Settings):
             made = (self._sweep if options.sweep else self._make)(options, text, sources)
         except RunAPIError as error:
             raise UsageError(str(error)) from None
-        if options.output:
+        if options.output and not options.dry_run:
             self.shell.push({options.output: made})
         return made
 
@@ -253,6 +258,7 @@ class RunAPIMagics(Magics, Settings):
             requests,
             max_cost=options.max_cost,
             asks=not options.yes,
+            waits=options.wait,
             since=None if options.new else 0.0,
         )
         chain = [self.session.launch(requests[0], new=options.new, gate=gate)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -29,6 +30,7 @@ from runapi_magic.history import History
 from runapi_magic.ledger import Ledger
 from runapi_magic.polling import Expectation, PollingPlan, expect
 from runapi_magic.purse import Purse
+from runapi_magic.rates import StoppedError
 from runapi_magic.recording import Recorder
 from runapi_magic.retrying import mark_doubtful
 from runapi_magic.rows import Reservation, StoredTask, Terms
@@ -38,7 +40,7 @@ from runapi_magic.sources import as_source
 from runapi_magic.tasks import Task, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from runapi_magic.generation import Generation
     from runapi_magic.images import Editor
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _JOIN_PAUSE = 0.3  # seconds between two looks at another kernel's row
+_NOT_SENT = {Step.PREPARING, Step.PRICING, Step.SOURCE, Step.UPLOADING, Step.THROTTLED}
 
 
 class How(Enum):
@@ -247,7 +250,8 @@ class Pipeline:
         part = work.part
         try:
             if work.how is How.MAKE or not await self._join(generation, work):
-                await self._make(generation, work, service)
+                async with _turn(generation, part):
+                    await self._make(generation, work, service)
             part.status = "completed"
         except Exception as error:  # noqa: BLE001 (whatever it is, it is shown in its place)
             await self._fail(part, _in_words(error, part))
@@ -287,7 +291,7 @@ class Pipeline:
 
     async def _make(self, generation: Generation, work: Work, service: Service) -> None:
         part = work.part
-        created = await self._pick_up(work, service)
+        created = await self._pick_up(generation, work, service)
         if created is None:
             # Under the old key, where there is one: if there is a task after all, that is a
             # conflict and not a second task.
@@ -301,7 +305,8 @@ class Pipeline:
             part.progress = share
             generation.changed()
 
-        plan = PollingPlan(part.expectation, self._settings().timeout)
+        pace = service.speed if service.is_simulated else 1.0
+        plan = PollingPlan(part.expectation, self._settings().timeout, pace)
         task, paths = await follow(
             service.client, created, plan, progress=progress, notice=self._notice
         )
@@ -317,7 +322,9 @@ class Pipeline:
         generation.changed()
         await self.shelf.fetch(generation, part, service, task, paths)
 
-    async def _pick_up(self, work: Work, service: Service) -> Created | None:
+    async def _pick_up(
+        self, generation: Generation, work: Work, service: Service
+    ) -> Created | None:
         """Go on with a task that was asked for before; None if there is none to go on with."""
         stored, part = work.stored, work.part
         if stored.attempt is None:
@@ -326,7 +333,10 @@ class Pipeline:
             try:
                 stopping = asyncio.Event()
                 post = service.client.post(
-                    stored.attempt, budget=self._settings().timeout, stopping=stopping
+                    stored.attempt,
+                    budget=self._settings().timeout,
+                    stopping=stopping,
+                    waiting=_throttle(generation, part),
                 )
                 return await self._sent(part, post, [stored.attempt], stopping)
             except (NotFoundError, ValidationError) as error:
@@ -378,6 +388,7 @@ class Pipeline:
             key=key,
             budget=self._settings().timeout,
             stopping=stopping,
+            waiting=_throttle(generation, part),
         )
         return await self._sent(part, create, attempts, stopping)
 
@@ -418,7 +429,10 @@ class Pipeline:
             # What is on its way cannot be called back: take its answer, and send nothing more.
             stopping.set()
             await asyncio.wait([answering])
-            if error := answering.exception():
+            error = answering.exception()
+            if isinstance(error, StoppedError):
+                part.step = Step.THROTTLED
+            elif error:
                 raise error from None
             raise
 
@@ -442,7 +456,7 @@ class Pipeline:
     async def _stop(self, part: Part) -> None:
         """Let go of a part that nobody waits for any more."""
         part.status = "cancelled"
-        not_sent = part.step in {Step.PREPARING, Step.PRICING, Step.SOURCE, Step.UPLOADING}
+        not_sent = part.step in _NOT_SENT and not part.is_resumed
         if not_sent:
             part.error = RunAPIError("Stopped before anything was sent.")
             await self._record(self._journal.failed, part.id, "stopped", refused=True)
@@ -455,6 +469,44 @@ class Pipeline:
         )
         if part.step is not Step.JOINED:
             await self._record(self._journal.let_go, part.id, "stopped")
+
+
+@contextlib.asynccontextmanager
+async def _turn(generation: Generation, part: Part) -> AsyncIterator[None]:
+    """Take one of the turns at the service, until it has nothing more to do for a part."""
+    turns = generation.turns
+    if turns is None:
+        yield
+        return
+    await turns.acquire()
+    held = [turns]
+
+    def let_go() -> None:
+        if held and (part.is_done or part.step is Step.FETCHING):
+            held.pop().release()
+
+    stop = generation.subscribe(let_go)
+    try:
+        yield
+    finally:
+        stop()
+        if held:
+            held.pop().release()
+
+
+def _throttle(generation: Generation, part: Part) -> Callable[[float], None]:
+    """Return what shows how many seconds a part waits for its turn, 0 at the end of it."""
+
+    def throttle(seconds: float) -> None:
+        if seconds:
+            part.step, part.turn = Step.THROTTLED, time.monotonic() + seconds
+        elif part.step is Step.THROTTLED:
+            part.step = Step.SENDING
+        else:
+            return
+        generation.changed()
+
+    return throttle
 
 
 def new_part_id() -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from runapi_magic.requests import ImageRequest
     from runapi_magic.service import Service
 
+_DIGITS = 6  # of USD
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -91,7 +93,8 @@ class Purse:
                 price = await service.price(replace(request, count=missing))
                 usd = None if usd is None or price is None else usd + price.usd
                 is_quote = is_quote and price is not None and price.is_quote
-        return Cost(pictures, new, usd, is_quote)
+        # Sums of cents are not exact, and limits are compared with them.
+        return Cost(pictures, new, None if usd is None else round(usd, _DIGITS), is_quote)
 
     async def set_aside(
         self,
@@ -110,10 +113,13 @@ class Purse:
             since: Unix time in seconds; what was asked for before is paid again. None: everything.
 
         Raises:
-            BudgetError: It would cross a budget, or the price is not known.
+            BudgetError: It would cross a budget, or nobody can tell.
         """
         origin = service.access.base_url
-        if not await self._record(self._ledger.budgets, origin):
+        budgets = await self._record(self._ledger.budgets, origin)
+        if budgets is None and self._ledger.is_set(origin):
+            raise _cannot_tell()
+        if not budgets:
             return
         cost = await self.cost(requests, service, since=since)
         if not cost.new:
@@ -124,11 +130,20 @@ class Purse:
                 todo="Use a model with a price (%runapi models), or take the budget away:"
                 " %runapi budget off.",
             )
-        await self._record(self._ledger.hold, hold, origin, cost.usd)
+        if await self._record(self._ledger.hold, hold, origin, cost.usd) is None:
+            raise _cannot_tell()
 
     async def release(self, hold: str) -> None:
         """Let go of what was set aside, where something was."""
         await self._record(self._ledger.release, hold)
+
+
+def _cannot_tell() -> BudgetError:
+    return BudgetError(
+        "There is a budget to be kept, and the journal that knows what is spent cannot be used.",
+        todo="Make the folder of the journal writable (%runapi status names it), or restart the"
+        " kernel to go on without the session's budget.",
+    )
 
 
 def _together(requests: Sequence[ImageRequest]) -> list[ImageRequest]:

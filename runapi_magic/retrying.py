@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from runapi_magic.errors import MAYBE_CHARGED, APIError, ConnectionFailedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from tenacity import AsyncRetrying
 
     from runapi_magic.errors import RunAPIError
@@ -19,34 +21,44 @@ _ATTEMPTS = 5  # for failures without a Retry-After; with one, the deadline deci
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.5, 8.0  # seconds, doubling
 
 
-def retrying(*, repeatable: bool, budget: float, stopping: asyncio.Event | None) -> AsyncRetrying:
+def retrying(
+    *, repeatable: bool, budget: Callable[[], float], stopping: asyncio.Event | None
+) -> AsyncRetrying:
     """Return the attempts of one request.
 
     Args:
         repeatable: Whether a repeat is harmless.
-        budget: Seconds for all attempts together; a longer ``Retry-After`` ends them.
+        budget: Returns the seconds for all attempts together, so far; a longer ``Retry-After``
+            ends them.
         stopping: Once it is set, no attempt follows.
     """
     from tenacity import AsyncRetrying, retry_if_exception
 
     async def sleep(seconds: float) -> None:
-        """Sleep, but not on when the user wants no more."""
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(asyncio.sleep(seconds))]
-        if stopping is not None:
-            waits.append(asyncio.ensure_future(stopping.wait()))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await until_stopped(asyncio.sleep(seconds), stopping)
 
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: repeatable and _is_passing(error)),
         wait=_pause,
-        stop=lambda state: is_set(stopping) or _stop(state, budget),
+        stop=lambda state: is_set(stopping) or _stop(state, budget()),
         sleep=sleep,
         reraise=True,
     )
+
+
+async def until_stopped(work: Coroutine[Any, Any, Any], stopping: asyncio.Event | None) -> bool:
+    """Await some work, but not on when the user wants no more; return whether it was done."""
+    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(work)]
+    if stopping is not None:
+        waits.append(asyncio.ensure_future(stopping.wait()))
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if waits[0].done():
+            waits[0].result()
+        return waits[0].done()
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def is_set(stopping: asyncio.Event | None) -> bool:

@@ -77,6 +77,7 @@ class StoredImage:
         parent: The id of the picture that it is an edit of.
         sharpness: As measured; None where it was not yet.
         noise: As measured; None where it was not yet.
+        location: Its URL in an object store; None where it is in none.
     """
 
     id: str
@@ -91,6 +92,7 @@ class StoredImage:
     parent: str | None
     sharpness: float | None
     noise: float | None
+    location: str | None
 
 
 def _unknown_price(_count: int) -> float | None:
@@ -205,6 +207,7 @@ def _count_money(connection: sqlite3.Connection) -> None:
         """CREATE TABLE batches (
             id TEXT PRIMARY KEY,
             created REAL NOT NULL,     -- Unix time, seconds
+            is_sweep INTEGER NOT NULL,
             title TEXT NOT NULL,
             since REAL NOT NULL,       -- pictures older than this do not count
             items TEXT NOT NULL        -- JSON
@@ -222,11 +225,17 @@ def _count_money(connection: sqlite3.Connection) -> None:
         connection.execute(f"CREATE INDEX tasks_by_{column} ON tasks ({column})")
 
 
+def _keep_in_stores(connection: sqlite3.Connection) -> None:
+    """Know where in an object store a picture is."""
+    connection.execute("ALTER TABLE images ADD COLUMN location TEXT")  # URL; NULL: in no store
+
+
 # A new version of the tables is a new function at the end; none is ever changed.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _create_tables,
     _look_back,
     _count_money,
+    _keep_in_stores,
 )
 
 _TASK_COLUMNS = (
@@ -236,7 +245,7 @@ _TASK_COLUMNS = (
 _TASK_WIDTH = _TASK_COLUMNS.count(",") + 1
 _IMAGE_COLUMNS = (
     "images.id, position, images.path, digest, width, height, saved, seconds, parent, sharpness,"
-    " noise"
+    " noise, location"
 )
 
 

@@ -17,6 +17,7 @@ from runapi_magic.transport import Transport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runapi_magic.rates import Limiter
     from runapi_magic.requests import ImageRequest, Source
 
 SIMULATOR_URL = "http://simulator.localhost"
@@ -140,9 +141,14 @@ def _read(source: Source) -> bytes:
         ) from None
 
 
-def remote_service(access: Access) -> Service:
-    """Return the service that key and base URL name."""
-    return Service(access, Client(Transport(access)))
+def remote_service(access: Access, limiter: Limiter | None = None) -> Service:
+    """Return the service that key and base URL name.
+
+    Args:
+        access: Base URL and key.
+        limiter: Says when a request may leave; by default one of its own.
+    """
+    return Service(access, Client(Transport(access, limiter=limiter)))
 
 
 def simulated_service(speed: float) -> Service:

@@ -15,6 +15,8 @@ from runapi_magic.history import History
 from runapi_magic.journal import KEY_LIFETIME, Journal
 from runapi_magic.models import DEFAULT_MODEL, find_model
 from runapi_magic.pipeline import Pipeline, expectation_for, new_part_id
+from runapi_magic.rates import Rates
+from runapi_magic.recording import Recorder
 from runapi_magic.requests import ImageRequest, Source, validate
 from runapi_magic.revisions import all_at_once, fields_for, model_for
 from runapi_magic.service import Price, Service, remote_service, simulated_service
@@ -54,6 +56,8 @@ class Session:
         self.launch: Callable[..., Generation] = self.start
         self._service: Service | None = None
         self._simulator: Service | None = None
+        self._record = Recorder(self.journal, self.notice)
+        self._rates = Rates(self.journal, self._record)
         self._active: dict[str, Generation] = {}
         self._pipeline = Pipeline(lambda: self.settings, self.journal, self.notice, self)
         self.purse = self._pipeline.purse
@@ -79,7 +83,7 @@ class Session:
             return self._simulator
         access = resolve_access(self.settings)
         if self._service is None or self._service.access != access:
-            self._service = remote_service(access)
+            self._service = remote_service(access, self._rates.of(access))
         return self._service
 
     @property
@@ -170,6 +174,7 @@ class Session:
         new: bool = False,
         since: float = 0.0,
         hold: str | None = None,
+        turns: asyncio.Semaphore | None = None,
         gate: Gate | None = None,
     ) -> Generation:
         """Start a request and return its handle at once.
@@ -180,6 +185,7 @@ class Session:
             new: Ask afresh, also where the same was made before.
             since: Unix time in seconds; what was asked for before does not count.
             hold: Names the money that is set aside for it already.
+            turns: Lets so many tasks be at the service at a time.
             gate: Awaited before anything is planned; what it raises is the request's end.
 
         Raises:
@@ -198,7 +204,9 @@ class Session:
             warnings=tuple(warnings),
         )
         generation.hold = hold or generation.hold
-        counts = since if self.settings.reuse and not new else None
+        generation.turns = turns
+        # A batch that is asked for afresh says from when on pictures count.
+        counts = since if (self.settings.reuse or since) and not new else None
         work = self._pipeline.run(generation, service, since=counts, gate=gate)
         self._begin(generation, work, loop)
         return generation
@@ -306,12 +314,12 @@ class Session:
             validate(item.request)
         service = self.service()
         service.access.require_key()
-        requests = [item.request for item in batch.items]
 
         async def before(batch: Batch) -> None:
             if gate is not None:
                 await gate()
-            await asyncio.to_thread(self.batches.save, batch)
+            await self._record(self.batches.save, batch)
+            requests = [item.request for item in batch.items]
             await self.purse.set_aside(batch.hold, requests, service, since=batch.since)
 
         async def after(batch: Batch) -> None:
@@ -322,7 +330,7 @@ class Session:
 
     async def cost(self, requests: Sequence[ImageRequest], *, since: float | None = 0.0) -> Cost:
         """Return what requests would cost; nothing is sent but questions for prices."""
-        counts = since if self.settings.reuse else None
+        counts = since if self.settings.reuse or since else None
         return await self.purse.cost(requests, self.service(), since=counts)
 
     # What is under way, and what was left

@@ -6,6 +6,7 @@ This is the only module that reads the environment and configuration files.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
 import json
 import os
@@ -23,6 +24,7 @@ from traitlets.config import Configurable
 
 from runapi_magic.errors import ConfigurationError, MissingKeyError
 from runapi_magic.models import DEFAULT_MODEL, RATIOS, RESOLUTIONS
+from runapi_magic.stores import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -86,6 +88,16 @@ class SecretTrait(TraitType[Secret, "Secret | str"]):
         raise TraitError("api_key takes text")
 
 
+class PlaceTrait(Unicode[str, str]):
+    """A trait that takes a folder, or the URL of a store that can be used."""
+
+    def validate(self, obj: Any, value: Any) -> str:
+        """Refuse a URL for which something is not installed, before anything is paid."""
+        place = super().validate(obj, value)
+        check(place)
+        return place
+
+
 class Settings(Configurable):
     """What ``%config RunAPIMagics`` shows and sets."""
 
@@ -99,8 +111,10 @@ class Settings(Configurable):
     output_resolution = Enum(
         ("", *RESOLUTIONS), "", help="Resolution for cells without -r; empty: the model's own."
     ).tag(config=True)
-    image_dir = Unicode(
-        "gpt-images", help="Folder for pictures, relative to the working directory."
+    image_dir = PlaceTrait(
+        "gpt-images",
+        help="Folder for pictures, relative to the working directory, or an fsspec URL of a store"
+        " such as s3://bucket/pictures (extra: stores).",
     ).tag(config=True)
     preview_size = Int(768, min=64, max=4096, help="Longest side inline, in pixels.").tag(
         config=True
@@ -155,6 +169,15 @@ class Access:
     key: Secret
     key_source: str
     base_url_source: str
+
+    @property
+    def account(self) -> str:
+        """A name for address and key that neither can be told from: 16 hex digits."""
+        return hashlib.sha256(f"{self.base_url}\n{self.key.reveal()}".encode()).hexdigest()[:16]
+
+    def without_key(self, text: str) -> str:
+        """Return a text with the key taken out, should somebody have written it there."""
+        return text.replace(self.key.reveal(), "***") if self.key else text
 
     def require_key(self) -> Secret:
         """Return the key.

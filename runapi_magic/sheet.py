@@ -31,10 +31,12 @@ _LARGE_ENOUGH = 0.9  # of the largest possible box, for an even grid
 _TEXT, _SMALL_TEXT = 24, 20  # pixels
 _LINE = 32  # pixels
 _MARGIN, _GAP = 16, 12  # pixels
+_LONGEST_LABEL = 80  # characters that count for the room that labels get
+_NARROWEST = 4  # pixels of a letter
 _WIDEST_LABEL = 0.22  # of the sheet, for the labels at its side
 _LARGEST_FILE = 110_000  # bytes; as base64 in the notebook about 150 kB
 _QUALITIES = (85, 75, 65)  # of the JPEG
-_SMALLEST_SIDE = 64  # pixels
+_SMALLEST_SIDE, _SMALLEST_SHEET = 64, 300  # pixels: of the file; on the screen, to be laid out
 _FAULT, _FAULT_GROUND, _EMPTY, _UNDER_WAY = "#b71c1c", "#fdecea", "#eeeeee", "#e3f2fd"
 _WORDS: dict[ItemStatus, str] = {"waiting": "…", "running": "drawing", "completed": "…"}
 
@@ -168,7 +170,7 @@ def draw_sheet(
     """
     from PIL import Image, ImageDraw
 
-    side = max(longest_side, _SMALLEST_SIDE) * DENSITY
+    side = max(longest_side, _SMALLEST_SHEET) * DENSITY
     face = font(_TEXT)
     across, places = _places(cells, rows, columns)
     if len(places) < len(cells):
@@ -179,10 +181,10 @@ def draw_sheet(
     aside = _MARGIN
     if rows is not None:
         lines = [line for value in rows.values[:MOST_ACROSS] for line in value.split("\n")]
-        widest = max(face.getlength(line[:side]) for line in lines)
+        widest = max(face.getlength(line[:_LONGEST_LABEL]) for line in lines)
         aside += _LINE + min(round(widest) + 1, round(side * _WIDEST_LABEL)) + _GAP
     below = 0 if columns else _LINE
-    widest_label = max((face.getlength(label[:side]) for label in labels), default=0)
+    widest_label = max((face.getlength(label[:_LONGEST_LABEL]) for label in labels), default=0)
     layout = _fit(
         len(places), across, (aside, head), side=side, ratio=ratio, below=below,
         label=round(widest_label) + 1,
@@ -192,7 +194,7 @@ def draw_sheet(
     picture = Image.new("RGB", (min(side, max(width, round(title) + 2 * _MARGIN)), height), "white")
     draw = ImageDraw.Draw(picture)
     if heading:
-        text = fit_text(heading, face, picture.width - 2 * _MARGIN)
+        text = _cut(heading, face, picture.width - 2 * _MARGIN)
         draw.text((_MARGIN, _MARGIN - 4), text, MUTED, face)
     if rows is not None and columns is not None:
         _draw_axes(picture, draw, layout, rows, columns)
@@ -203,10 +205,22 @@ def draw_sheet(
         _draw_cell(picture, draw, cells[number], boxes[number])
         if below:
             room = layout.pitch[0] - _GAP
-            text = fit_text(cells[number].label, face, room)
+            text = _cut(cells[number].label, face, room)
             middle = left + (layout.box[0] - face.getlength(text)) / 2
             draw.text((middle, top + layout.box[1] + 2), text, INK, face)
-    return Sheet(picture, boxes)
+    return _shrink(Sheet(picture, boxes), longest_side * DENSITY)
+
+
+def _shrink(sheet: Sheet, side: int) -> Sheet:
+    """Return a sheet that is no larger than this; its words may be too small to be read then."""
+    scale = side / max(sheet.picture.size)
+    if scale >= 1:
+        return sheet
+    boxes = {
+        number: (int(left * scale), int(top * scale), int(right * scale), int(bottom * scale))
+        for number, (left, top, right, bottom) in sheet.boxes.items()
+    }
+    return Sheet(contain(sheet.picture, (side, side)), boxes)
 
 
 def _places(
@@ -248,16 +262,16 @@ def _draw_axes(picture: Image, draw: ImageDraw, layout: _Layout, rows: Axis, col
     left, top = layout.start
     wide = layout.columns * layout.pitch[0] - _GAP
     high = layout.rows * layout.pitch[1] - _GAP
-    name = fit_text(columns.name, face, wide)
+    name = _cut(columns.name, face, wide)
     middle = left + (wide - face.getlength(name)) / 2
     draw.text((middle, top - 2 * _LINE - 2), name, MUTED, face)
     for column, value in enumerate(columns.values[: layout.columns]):
         room = layout.pitch[0] - _GAP
-        text = fit_text(value, face, room)
+        text = _cut(value, face, room)
         middle = left + column * layout.pitch[0] + (room - face.getlength(text)) / 2
         draw.text((middle, top - _LINE), text, INK, face)
     turned = Image.new("RGB", (high, _LINE), "white")
-    name = fit_text(rows.name, face, high)
+    name = _cut(rows.name, face, high)
     ImageDraw.Draw(turned).text(((high - face.getlength(name)) / 2, 2), name, MUTED, face)
     picture.paste(turned.rotate(90, expand=True), (_MARGIN - 8, top))
     room = left - _GAP - _LINE - _MARGIN
@@ -265,7 +279,7 @@ def _draw_axes(picture: Image, draw: ImageDraw, layout: _Layout, rows: Axis, col
         lines = value.split("\n")[: max(1, layout.box[1] // _LINE)]
         y = top + row * layout.pitch[1] + (layout.box[1] - len(lines) * _LINE) // 2
         for line in lines:
-            text = fit_text(line, face, room)
+            text = _cut(line, face, room)
             draw.text((left - _GAP - face.getlength(text), y + 2), text, INK, face)
             y += _LINE
 
@@ -308,9 +322,15 @@ def _wrap(text: str, face: Font, width: float, most: int) -> list[str]:
         while count < len(words) and face.getlength(" ".join(words[: count + 1])) <= width:
             count += 1
         is_last = len(lines) == most - 1
-        lines.append(fit_text(" ".join(words if is_last else words[:count]), face, width))
+        lines.append(_cut(" ".join(words if is_last else words[:count]), face, width))
         words = words[count:]
     return lines
+
+
+def _cut(text: str, face: Font, width: float) -> str:
+    """Return what of a text has room; letters that surely have none are not even measured."""
+    most = int(max(0, width) / _NARROWEST)
+    return fit_text(text if len(text) <= most else f"{text[:most]}…", face, width)
 
 
 def encode_sheet(picture: Image) -> bytes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import time
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 _TICK = 1.0  # seconds between two updates
 _THUMBNAIL = 160  # pixels; what is drawn larger is read from the original
 _MOST_REASONS = 5
+_LONGEST_TITLE, _LONGEST_NAME = 300, 60  # characters
 _FAULT = "var(--jp-error-color1,#b71c1c)"
 
 
@@ -49,7 +49,6 @@ class SheetView:
     Attributes:
         batch: What is shown.
         session: The same as above.
-        shown_in: The cell that shows it, by its message's id.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class SheetView:
     ) -> None:
         self.batch = batch
         self.session = session
-        self.shown_in = current_cell()
+        batch.shown_in = current_cell()
         self._audience = audience
         self._loop = running_loop()
         self._variables = batch.variables if isinstance(batch, Sweep) else {}
@@ -69,22 +68,22 @@ class SheetView:
         self._notes = list(dict.fromkeys(
             note for item in batch.items for note in validate(item.request)
         ))  # fmt: skip
-        self._begun = time.monotonic()
-        self._seconds = 0.0
+        self._is_told = False
         self._small: dict[int, tuple[str, int, Image]] = {}
         self._sheet: Sheet | None = None
+        self._drawn: list[tuple[ItemStatus, int]] = []
         self._drawing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
         self._handles = DisplayHandle(), DisplayHandle()
         # In a notebook that nobody watches, nothing may come after the cell's end.
         is_last = audience is Audience.UNATTENDED and batch.is_done
-        self._shown = self._draw(with_pictures=is_last), self._caption()
+        self._shown = self._draw_new(with_pictures=is_last), self._caption()
         self._show_again()
         if controls is not None and audience is Audience.LIVE:
             controls(self)
         batch.subscribe(self._changed)
-        if audience is Audience.UNATTENDED and isinstance(batch, Sweep):
+        if audience is Audience.UNATTENDED:
             batch.on_wait = self._finish
         if not is_last and self._loop is not None:
             self._loop.call_soon_threadsafe(self._changed)
@@ -101,6 +100,8 @@ class SheetView:
     # When
 
     def _changed(self) -> None:
+        if not self.batch.is_done:  # a retry
+            self._is_told = False
         is_wanted = self._audience is Audience.LIVE or self.batch.is_done
         if is_wanted and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._keep_up())
@@ -135,15 +136,32 @@ class SheetView:
 
         nbclient drops what belongs to an earlier cell's display, and what comes after the end.
         """
-        await self._refresh()
-        if current_cell() != self.shown_in:
-            self.shown_in = current_cell()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+        if self._is_told:
+            return
+        self._is_told = True
+        if current_cell() != self.batch.shown_in:
+            self.batch.shown_in = current_cell()
             self._show_again()
 
     # What
 
-    def _draw(self, *, with_pictures: bool = True) -> Bundle:
-        """Draw the sheet. Blocking: not for the loop, but without pictures."""
+    def _draw(self) -> Bundle:
+        """Draw the sheet where it has changed. Blocking: not for the loop."""
+        shown = {
+            *range(min(len(self.batch), MOST_CELLS)),
+            *(self._sheet.boxes if self._sheet else ()),
+        }
+        items = [self.batch.items[number] for number in sorted(shown)]
+        state = [(item.status, len(item.images)) for item in items]
+        if state != self._drawn:
+            bundle = self._draw_new()
+            self._drawn = state
+            return bundle
+        return self._shown[0]
+
+    def _draw_new(self, *, with_pictures: bool = True) -> Bundle:
         rows, columns, heading = axes(self._variables)
         self._sheet = draw_sheet(
             [self._cell(item, with_picture=with_pictures) for item in self.batch.items],
@@ -157,9 +175,10 @@ class SheetView:
             "width": self._sheet.picture.width // DENSITY,
             "height": self._sheet.picture.height // DENSITY,
         }
+        title = _shorten(self.batch.title, _LONGEST_TITLE)
         data = {
             "image/jpeg": encode_sheet(self._sheet.picture),
-            "text/plain": f"[contact sheet] {self.batch.title}\n{_table(self.batch)}",
+            "text/plain": f"[contact sheet] {title}\n{_table(self.batch)}",
         }
         return Bundle(data, {"image/jpeg": size})
 
@@ -205,10 +224,11 @@ class SheetView:
         return ratios.pop() if len(ratios) == 1 else 1.0
 
     def _caption(self) -> Bundle:
+        title = _shorten(self.batch.title, _LONGEST_TITLE)
         line = " · ".join(self._facts())
         reasons = _reasons(self.batch)
         rows = [
-            f'<div style="{FONT}"><div>{escape(self.batch.title)}</div>',
+            f'<div style="{FONT}"><div>{escape(title)}</div>',
             f'<div style="{MUTED}">{escape(line)}</div>',
             *(
                 f'<div style="border-left:3px solid {_FAULT};padding:0 10px;margin-top:4px">'
@@ -219,13 +239,11 @@ class SheetView:
             "</div>",
         ]
         texts = [f"{names} {' '.join(parts)}" for names, parts in reasons]
-        text = "\n".join([self.batch.title, line, *texts, *(f"Note: {n}" for n in self._notes)])
+        text = "\n".join([title, line, *texts, *(f"Note: {n}" for n in self._notes)])
         return Bundle({"text/html": "".join(rows), "text/plain": text}, {})
 
     def _facts(self) -> list[str]:
-        batch = self.batch
-        if not batch.is_done:
-            self._seconds = time.monotonic() - self._begun
+        batch, numbers = self.batch, self.batch.counts
         asked = sum(item.request.count for item in batch.items)
         made = f"{len(batch.pictures)} of {asked} pictures"
         words: dict[ItemStatus, str] = {
@@ -233,13 +251,12 @@ class SheetView:
             "cancelled": "cancelled",
             "running": "under way",
         }
-        counts = [f"{batch.counts[name]} {word}" for name, word in words.items()
-                  if batch.counts[name]]  # fmt: skip
+        counts = [f"{numbers[name]} {word}" for name, word in words.items() if numbers[name]]
         paid = [money(batch.cost, simulated=self._simulated)] if batch.cost else []
         saved = [f"saved {dollars(batch.saved)} from disk"] if batch.saved else []
         return [
             ", ".join([made, *counts]), *paid, *saved,
-            f"{self._seconds:.0f} s", f"batch {batch.id}",
+            f"{batch.seconds:.0f} s", f"batch {batch.id}",
         ]  # fmt: skip
 
 
@@ -276,9 +293,13 @@ def _reasons(batch: Batch) -> list[tuple[str, tuple[str, ...]]]:
 
 def item_name(item: Item) -> str:
     """Return what a user calls an item: its values, or its number and prompt."""
-    if item.variables:
-        return ", ".join(map(str, item.variables.values()))
-    return f"{item.index + 1} {item.request.title[:40]}"
+    values = ", ".join(map(str, item.variables.values()))
+    return _shorten(values or f"{item.index + 1} {item.request.title}", _LONGEST_NAME)
+
+
+def _shorten(text: str, longest: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def show_batch_in_terminal(batch: Batch) -> None:

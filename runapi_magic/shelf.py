@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.errors import CHARGED, DownloadError, RunAPIError, resume_advice
-from runapi_magic.filing import file_stem, open_part, settle
 from runapi_magic.images import GeneratedImage
 from runapi_magic.journal import JournalError
+from runapi_magic.keeping import Keeping, cost_of_one, save
 from runapi_magic.previews import Limits, make_preview
 from runapi_magic.provenance import Note
 from runapi_magic.records import SOFTWARE, public_title, record_of
 from runapi_magic.requests import ImageRequest, Source
 from runapi_magic.service import SIMULATOR_URL
+from runapi_magic.stores import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from runapi_magic.client import Client
+    from runapi_magic.filing import Saved
     from runapi_magic.generation import Generation, Part
     from runapi_magic.history import History
     from runapi_magic.images import Editor
@@ -74,65 +77,61 @@ class Shelf:
         paths: tuple[str, ...],
     ) -> None:
         """Download a finished task's pictures; what is on disk stays, whatever fails after it."""
-        for position in range(len(task.image_urls)):
-            tries = 0
-            while len(part.images) <= position:
-                try:
-                    image = await self._download(part, service, task, position)
-                    self.place(generation, part, image)
-                except DownloadError as error:
-                    tries += 1
-                    error.charged = CHARGED
-                    error.todo = error.todo or resume_advice(task.id)
-                    if tries == _DOWNLOAD_TRIES:
-                        raise
-                    await asyncio.sleep(
-                        min(error.retry_after or _FIRST_PAUSE * tries, _LONGEST_PAUSE)
-                    )
-                    if error.expired:  # the address, not the picture: ask for a fresh one
-                        task = await self._ask_address(service, task, paths)
-                        if position >= len(task.image_urls):
-                            raise
+        keeping = await asyncio.to_thread(self.keeping, part, service)
+
+        async def keep(task: Task, position: int) -> None:
+            saved = await save(
+                service.client, task, position, keeping, decoder=self._decoder(), half=self._half
+            )
+            cost, url = cost_of_one(task), task.image_urls[position]
+            self.adopt(generation, part, service, saved, task_id=task.id, cost=cost, url=url)
+
+        await fetch_each(service.client, task, paths, keep)
         await self._record(self._record.journal.saved, part.id, part.images)
 
-    @staticmethod
-    async def _ask_address(service: Service, task: Task, paths: tuple[str, ...]) -> Task:
-        try:
-            return (await service.client.get(task.id, paths)).task
-        except RunAPIError as error:
-            error.charged, error.todo = CHARGED, resume_advice(task.id)
-            raise
-
-    async def _download(
-        self, part: Part, service: Service, task: Task, position: int
-    ) -> GeneratedImage:
+    def keeping(self, part: Part, service: Service) -> Keeping:
+        """Return how the pictures of a part are to be kept. Blocking."""
         settings = self._settings()
-        image_id = f"{part.id}-{position}"
-        folder = Path(settings.image_dir).expanduser().absolute()  # noqa: ASYNC240 (no I/O)
-        into = await asyncio.to_thread(open_part, folder, image_id)
-        self._half.add(into)
-        url = task.image_urls[position]
-        try:
-            kind = await service.client.download(url, into, max_megabytes=settings.max_download_mb)
-            cost = None if task.cost is None else task.cost / len(task.image_urls)
-            title = public_title(part.request)
-            stem = file_stem(title, f"{service.access.base_url} {image_id}")
-            async with self._decoder():
-                note = None
-                if settings.provenance:
-                    note = await asyncio.to_thread(_note, part, service, task.id, position, cost)
-                saved = await asyncio.to_thread(settle, into, stem, kind, self.limits(), note)
-        finally:
-            into.unlink(missing_ok=True)
-            self._half.discard(into)
+        return Keeping(
+            part=part.id,
+            origin=service.access.base_url,
+            title=public_title(part.request),
+            place=place_of(settings.image_dir, self._record.journal.path.parent),
+            note=_note(part, service) if settings.provenance else None,
+            limits=self.limits(),
+            max_megabytes=settings.max_download_mb,
+        )
+
+    def adopt(
+        self,
+        generation: Generation,
+        part: Part,
+        service: Service,
+        saved: Saved,
+        *,
+        task_id: str,
+        cost: float | None,
+        url: str,
+    ) -> None:
+        """Give a part its next picture, of which the file is in place.
+
+        Args:
+            generation: The request that the part belongs to.
+            part: The part.
+            service: What made the picture.
+            saved: The file.
+            task_id: The service's id of the task.
+            cost: USD of this picture.
+            url: The service's address of the picture.
+        """
         service.remember_output(saved.digest, url)
         image = GeneratedImage(
-            id=image_id,
+            id=f"{part.id}-{len(part.images)}",
             path=saved.path,
             request=part.request,
             width=saved.width,
             height=saved.height,
-            task_id=task.id,
+            task_id=task_id,
             digest=saved.digest,
             url=url,
             origin=service.access.base_url,
@@ -141,10 +140,11 @@ class Shelf:
             simulated=service.is_simulated,
             created=time.time(),
             editor=self._editor,
+            stored=saved.location,
             _preview=saved.preview,
         )
-        self._images[image_id] = image
-        return image
+        self._images[image.id] = image
+        self.place(generation, part, image)
 
     @staticmethod
     def place(generation: Generation, part: Part, image: GeneratedImage) -> None:
@@ -171,7 +171,8 @@ class Shelf:
         """
         image = await asyncio.to_thread(self.restore, stored)
         async with self._decoder():
-            preview = await asyncio.to_thread(make_preview, image.path, self.limits())
+            path = await asyncio.to_thread(image.ensure_local)
+            preview = await asyncio.to_thread(make_preview, path, self.limits())
         # Reused or not is a matter of this cell, not of the picture.
         shown = replace(image, reused=reused, _preview=preview)
         self._images[stored.id] = shown
@@ -210,6 +211,7 @@ class Shelf:
             simulated=stored.task.origin == SIMULATOR_URL,
             created=stored.saved,
             editor=self._editor,
+            stored=stored.location or "",
         )
         return self._images.setdefault(stored.id, image)
 
@@ -258,21 +260,62 @@ class Shelf:
         return source if stored is None else replace(source, image=self.restore(stored))
 
 
-def _note(part: Part, service: Service, task_id: str, position: int, cost: float | None) -> Note:
-    """Return what is written into a picture's file; the same whenever it is fetched."""
+async def fetch_each(
+    client: Client,
+    task: Task,
+    paths: tuple[str, ...],
+    keep: Callable[[Task, int], Awaitable[None]],
+) -> None:
+    """Fetch a finished task's pictures one by one, each again where that may help.
+
+    Args:
+        client: Asks for fresh addresses.
+        task: The task.
+        paths: Where its status is.
+        keep: Fetches one, by its place among the task's pictures.
+
+    Raises:
+        DownloadError: One cannot be fetched; those before it are kept.
+    """
+    for position in range(len(task.image_urls)):
+        for tries in range(1, _DOWNLOAD_TRIES + 1):
+            try:
+                await keep(task, position)
+                break
+            except DownloadError as error:
+                error.charged = CHARGED
+                error.todo = error.todo or resume_advice(task.id)
+                if tries == _DOWNLOAD_TRIES:
+                    raise
+                await asyncio.sleep(min(error.retry_after or _FIRST_PAUSE * tries, _LONGEST_PAUSE))
+                if error.expired:  # the address, not the picture: ask for a fresh one
+                    task = await _ask_address(client, task, paths)
+                    if position >= len(task.image_urls):
+                        raise
+
+
+async def _ask_address(client: Client, task: Task, paths: tuple[str, ...]) -> Task:
+    try:
+        return (await client.get(task.id, paths)).task
+    except RunAPIError as error:
+        error.charged, error.todo = CHARGED, resume_advice(task.id)
+        raise
+
+
+def _note(part: Part, service: Service) -> Note:
+    """Return what is written into a part's files, but for what only the finished task tells."""
     record = record_of(
         part.request,
-        image=f"{part.id}-{position}",
-        task_id=task_id,
-        position=position,
+        image=part.id,
+        task_id="",
+        position=0,
         origin=service.access.base_url,
         simulated=service.is_simulated,
         created=part.asked,
-        cost=cost,
+        cost=None,
     )
-    key = service.access.key.reveal()
-    clean = json.loads(json.dumps(record).replace(json.dumps(key)[1:-1], "***"))
-    description = public_title(part.request).replace(key, "***")
+    clean = json.loads(service.access.without_key(json.dumps(record)))
+    description = service.access.without_key(public_title(part.request))
     return Note(clean, description, SOFTWARE, part.asked)
 
 

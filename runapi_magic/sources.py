@@ -110,7 +110,7 @@ def _from_ours(value: Any, label: str | None) -> Source | None:
             return Source(_shorten(label or value.request.title), "", pending=value)
         value = value.image
     if isinstance(value, GeneratedImage):
-        return _from_file(value.path, label or value.request.title, value)
+        return _from_file(value.ensure_local(), label or value.request.title, value)
     return None
 
 

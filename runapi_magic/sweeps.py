@@ -19,7 +19,7 @@ from runapi_magic.namespace import interpolate, is_reference, look_up
 from runapi_magic.requests import parse_param, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from runapi_magic.images import GeneratedImage
     from runapi_magic.requests import ImageRequest
@@ -277,12 +277,10 @@ class Sweep(Batch):
 
     Attributes:
         variables: The values of each variable, in order.
-        on_wait: Awaited at the end by whoever waits for it, in that cell.
     """
 
     def __init__(self, items: Sequence[Item], **more: Any) -> None:
         super().__init__(items, **more)
-        self.on_wait: Callable[[], Awaitable[None]] | None = None
         self.variables: dict[str, list[Any]] = {}
         for item in self.items:
             for name, value in item.variables.items():
@@ -313,12 +311,6 @@ class Sweep(Batch):
     def table(self) -> str:
         """Return the table as text: variables, status, cost, and the file or why there is none."""
         return text_table(self.items)
-
-    async def ended(self) -> None:
-        """Wait for the end, whatever it is, and until it is shown."""
-        await super().ended()
-        if self.on_wait is not None:
-            await self.on_wait()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"text/plain": f"{self!r}\n{self.table()}"}

@@ -27,7 +27,8 @@ from runapi_magic.errors import (
     decode_json,
     error_from_response,
 )
-from runapi_magic.retrying import is_set, mark_doubtful, may_have_arrived, retrying
+from runapi_magic.rates import Limiter, Turns
+from runapi_magic.retrying import mark_doubtful, may_have_arrived, retrying
 from runapi_magic.settings import Access, is_loopback_host
 
 if TYPE_CHECKING:
@@ -110,10 +111,12 @@ class Transport:
     Args:
         access: Base URL and key.
         app: An ASGI application that answers instead of the network (the simulator).
+        limiter: Says when a request may leave; by default one of its own.
     """
 
-    def __init__(self, access: Access, app: Any = None) -> None:
+    def __init__(self, access: Access, app: Any = None, limiter: Limiter | None = None) -> None:
         self.access = access
+        self.limiter = limiter or Limiter()
         self.is_public = not is_loopback_host(urlsplit(access.base_url).hostname or "")
         self._app = app
         self._clients: WeakKeyDictionary[
@@ -129,9 +132,11 @@ class Transport:
         body: bytes | None = None,
         idempotency_key: str | None = None,
         paid: bool = False,
+        in_line: bool = False,
         budget: float = 60.0,
         stopping: asyncio.Event | None = None,
         read: Callable[[Answer], Any] | None = None,
+        waiting: Callable[[float], None] | None = None,
     ) -> Answer:
         """Send a request with the key, again where that is harmless, and return its answer.
 
@@ -143,13 +148,19 @@ class Transport:
             body: JSON.
             idempotency_key: Makes a POST repeatable.
             paid: Whether it creates a task, so that a lost answer may have been charged.
-            budget: Seconds for all attempts together; a longer ``Retry-After`` ends them.
+            in_line: Whether it takes turns with other creates where the service asks to slow down.
+            budget: Seconds for all attempts together; a longer ``Retry-After`` ends them. As many
+                again for waiting for turns.
             stopping: Once it is set, no attempt follows the one that is on its way.
             read: Called with an answer of success; a ConnectionFailedError from it counts as no
                 answer.
+            waiting: Told how many seconds it waits for its turn, where that is long, and 0 when
+                it leaves.
 
         Raises:
             APIError: The service answered with an error, after the last attempt.
+            RateLimitError: That, or its turn did not come.
+            StoppedError: Nothing was sent before ``stopping`` was set.
             ConnectionFailedError: No readable answer came.
             UnsafeURLError: The path leads to another origin.
             MissingKeyError: There is no key.
@@ -163,26 +174,29 @@ class Transport:
             headers["Idempotency-Key"] = idempotency_key
         repeatable = method == "GET" or idempotency_key is not None
         doubtful = False
-        last: RunAPIError | None = None
-
-        attempts = retrying(repeatable=repeatable, budget=budget, stopping=stopping)
+        turns = Turns(
+            self.limiter, in_line=in_line, patience=budget, stopping=stopping, told=waiting
+        )
+        attempts = retrying(
+            repeatable=repeatable, budget=lambda: budget + turns.waited, stopping=stopping
+        )
         try:
             async for attempt in attempts:
+                await turns.take()
                 with attempt:
-                    if last is not None and is_set(stopping):
-                        raise last
                     try:
                         answer = await self._once(method, url, headers, body)
                         if read is not None:
                             read(answer)
                     except RunAPIError as error:
-                        last = error
                         doubtful = doubtful or may_have_arrived(error)
+                        await turns.failed(error)
                         raise
         except RunAPIError as error:
             if doubtful and paid:
                 mark_doubtful(error)
             raise
+        turns.taken()
         return answer
 
     async def _once(

@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--balance-cents", type=int, default=10_000, help="credits at the start (10000)"
     )
+    parser.add_argument(
+        "--rate", type=int, default=0, help="creates a second for each key; beyond, 429 (0: any)"
+    )
     return parser
 
 
@@ -82,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             faults=given.fault,
             seed=given.seed,
             balance_cents=given.balance_cents,
+            rate=given.rate,
         )
     except ValueError as error:
         parser.error(str(error))

@@ -49,6 +49,12 @@ def not_found(what: str) -> RefusalError:
     return refusal(404, "not_found", f"{what} not found")
 
 
+def too_many_requests() -> RefusalError:
+    """A 429. Its Retry-After is in whole seconds, as HTTP has it."""
+    body = {"error": {"code": "rate_limited", "message": "Too many requests (simulated)"}}
+    return RefusalError(429, body, {"retry-after": "1"})
+
+
 def answer(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer."""
     return Response(

@@ -11,6 +11,7 @@ import hashlib
 import math
 import random
 import time
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .catalogue import MEDIAN_SECONDS, price_cents
@@ -54,6 +55,7 @@ class Simulator:
         clock: Returns seconds since 1970. Everything timed is worked out from it.
         seed: Chooses the tasks' durations.
         balance_cents: Credits at the start; 5.00 USD of them (or all, if less) count as bonus.
+        rate: So many creates are taken from one key in any second; 0: any number.
     """
 
     def __init__(
@@ -65,12 +67,16 @@ class Simulator:
         clock: Callable[[], float] = time.time,
         seed: int = 0,
         balance_cents: int = 10_000,
+        rate: int = 0,
     ) -> None:
         if not 0 < speed < math.inf:
             raise ValueError(f"speed must be a positive number, not {speed}")
         if family not in {"guide", "namespaced", "both"}:
             raise ValueError(f"family must be guide, namespaced or both, not {family!r}")
+        if rate < 0:
+            raise ValueError(f"rate must be 0 or more, not {rate}")
         self.speed = speed
+        self.rate = rate
         self.family: Family = family
         self.clock = clock
         self.seed = seed
@@ -82,6 +88,7 @@ class Simulator:
         """Every request so far: method, host, path, query, body, headers (names), authorized."""
         self.faults: list[Fault] = []
         self._by_key: dict[str, Task] = {}
+        self._taken: defaultdict[str, deque[float]] = defaultdict(deque)
         for spec in faults:
             self.add_fault(spec)
 
@@ -125,6 +132,16 @@ class Simulator:
             if fault.applies(models=models, prompt=prompt, path=path) and fault.strikes():
                 return fault
         return None
+
+    def is_too_many(self, key: str) -> bool:
+        """Whether this create of a key is one too many in this second; counts it if it is not."""
+        now, taken = self.clock(), self._taken[key]
+        while taken and taken[0] <= now - 1:
+            taken.popleft()
+        if self.rate and len(taken) >= self.rate:
+            return True
+        taken.append(now)
+        return False
 
     # Tasks
 

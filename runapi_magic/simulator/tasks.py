@@ -15,6 +15,7 @@ from .answers import (
     not_found,
     refusal,
     task_headers,
+    too_many_requests,
 )
 from .records import Source
 from .state import KeyConflictError
@@ -52,6 +53,8 @@ async def create_namespaced(call: Call) -> Response:
 
 async def _create(call: Call, action: str, service: str | None) -> Response:
     simulator, given = call.simulator, call.body if isinstance(call.body, dict) else {}
+    if simulator.is_too_many(call.key):
+        raise too_many_requests()
     model = str(given.get("model") or "")
     fault = simulator.strike(
         "create",

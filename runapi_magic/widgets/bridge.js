@@ -67,6 +67,10 @@ function listen(container, tell, signal) {
       if (!container.contains(event.target)) return;
       const shortcut = (event.ctrlKey || event.metaKey || event.altKey) && event.key !== "Enter";
       event.target.toggleAttribute(NO_SHORTCUTS, !shortcut);
+      // ipywidgets tells of Enter before it tells the kernel all that was typed.
+      if (event.key === "Enter" && !event.isComposing && event.target.matches("input[type=text]")) {
+        tell("enter", event.target.value);
+      }
       if (event.key === "Escape" && !event.isComposing) {
         event.stopImmediatePropagation();
         tell("escape", "");

@@ -8,8 +8,8 @@ children, is not seen itself, and works through attributes of the HTML around it
 * an element with ``data-key`` that has the focus gets it again when its HTML is replaced;
 * where it is asked for, a click on the plain picture above the container is told, and where.
 
-Escape anywhere in the container is told too, and keys pressed there are no shortcuts of
-JupyterLab's, except with Ctrl, Alt or Cmd.
+Escape anywhere in the container is told too, and Enter in a line of text; keys pressed there are
+no shortcuts of JupyterLab's, except with Ctrl, Alt or Cmd.
 
 The page gets the bridge from anywidget's part in JupyterLab's environment. Where the kernel has
 another one and only the kernel's has anywidget, nothing of this works, and a note says so.
@@ -44,9 +44,9 @@ class Bridge(anywidget.AnyWidget):
 
     Args:
         on_action: Called with an action and a value, perhaps on another thread than the kernel's:
-            a button's own two, ``("escape", "")``, ``("picture", ...)`` for ``read_place``, or
-            ``("copied", "yes" or "no")`` after :meth:`copy`. The page is not trusted: the two are
-            strings, and may be any.
+            a button's own two, ``("escape", "")``, ``("enter", text)``, ``("picture", ...)`` for
+            ``read_place``, or ``("copied", "yes" or "no")`` after :meth:`copy`. The page is not
+            trusted: the two are strings, and may be any.
         container_class: The CSS class of the ipywidgets container that the bridge stands in.
         pictures: Whether to tell clicks on the last picture before the container among the plain
             outputs of its cell.

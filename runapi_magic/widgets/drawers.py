@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
@@ -67,7 +67,7 @@ def display_when(widget: widgets.Widget, *, when: bool) -> None:
 
 
 class EntryDrawer:
-    """A field for one line of text. Enter and its button submit.
+    """A field for one line of text. Its button submits; Enter is the bridge's to tell.
 
     Args:
         run: Calls a function on the kernel's loop.
@@ -78,11 +78,11 @@ class EntryDrawer:
     def __init__(self, run: Run, submit: Callable[[str], None], close: Callable[[], None]) -> None:
         self._submit = submit
         self.text = widgets.Text(
+            continuous_update=False,  # else a click may overtake what was typed last
             layout=widgets.Layout(width="min(480px, 100%)"),
             style={"description_width": "initial"},
         )
         self.go = button("Go", "Send", run, self._go)
-        self.text.on_msg(lambda _, content, __: run(self._go) if _is_enter(content) else None)
         self.widget = row(
             self.text, self.go, button("Close", "Close this field (Escape)", run, close)
         )
@@ -102,10 +102,6 @@ class EntryDrawer:
 
     def _go(self) -> None:
         self._submit(self.text.value.strip())
-
-
-def _is_enter(content: Any) -> bool:
-    return isinstance(content, dict) and content.get("event") == "submit"
 
 
 class ChoiceDrawer:

@@ -76,7 +76,7 @@ class Gallery:
         self._count = widgets.Label()
         self._grid = widgets.HTML()
         self.widget = widgets.VBox(
-            [row(self._search, self._newer, self._count, self._older), self._grid],
+            [row(self._search, row(self._newer, self._count, self._older)), self._grid],
             layout=widgets.Layout(flex="2 1 360px", min_width="0"),
         )
 

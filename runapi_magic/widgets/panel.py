@@ -12,27 +12,27 @@ import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from runapi_magic.display import FONT, View, dollars
+from runapi_magic.display import FONT, dollars
 from runapi_magic.errors import InvalidRequestError, RunAPIError
-from runapi_magic.generation import Generation, Part
 from runapi_magic.journal import JournalError
-from runapi_magic.loop import Audience, hand_over, running_loop
+from runapi_magic.loop import hand_over, running_loop
 from runapi_magic.models import CATALOGUE, find_model
-from runapi_magic.polling import expect
-from runapi_magic.requests import ImageRequest, Source, validate
+from runapi_magic.requests import Source, validate
 from runapi_magic.widgets.bridge import Bridge
 from runapi_magic.widgets.drawers import button, display_when, row, style
 from runapi_magic.widgets.form import FieldsForm
 from runapi_magic.widgets.gallery import Gallery
 from runapi_magic.widgets.picker import LABELS, Picker
 from runapi_magic.widgets.queue import Queue
-from runapi_magic.widgets.toolbar import show_toolbar
+from runapi_magic.widgets.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from runapi_magic.generation import Generation
     from runapi_magic.images import GeneratedImage
     from runapi_magic.models import Action, Parameter
+    from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
 
 _log = logging.getLogger(__name__)
@@ -63,9 +63,7 @@ class Panel:
         self._session = session
         self._working: set[asyncio.Task[None]] = set()
         self._pricing = 0
-        nothing = ImageRequest("", session.settings.model)
-        part = Part("stage", nothing, 1, expect(None), status="completed")
-        self._stage = Generation(nothing, [part])
+        self._stage = Stage(session)
         self._seen: str | None = None
 
         shell = get_ipython()
@@ -94,6 +92,7 @@ class Panel:
             description="Prompt",
             placeholder="What to see, or with a source what to change",
             rows=4,
+            continuous_update=False,  # else a click may overtake what was typed last
             layout=widgets.Layout(width="auto"),
         )
         self.prompt.add_class("runapi-above")
@@ -137,7 +136,7 @@ class Panel:
     def show(self) -> None:
         """Display the panel, and below it the place of the chosen picture."""
         display(self.widget)
-        View(self._stage, self._session, Audience.LIVE, show_toolbar)
+        self._stage.show()
         self._stage.subscribe(self._stage_changed)
         shell = get_ipython()
         if shell is not None:
@@ -235,6 +234,7 @@ class Panel:
         )
 
     def _ask_price(self) -> None:
+        self.problem.value = ""
         self._pricing += 1
         self._work(self._show_price(self._pricing))
 
@@ -242,7 +242,6 @@ class Panel:
         await asyncio.sleep(_PAUSE)
         if mine != self._pricing:
             return
-        self.problem.value = ""
         stand_ins = [Source("source", "")] * len(self.picker)
         words = ""
         try:
@@ -284,7 +283,7 @@ class Panel:
     # The chosen picture
 
     def _put(self, image: GeneratedImage) -> None:
-        self._stage.put(self._stage.slots[0], image)
+        self._stage.put(image)
 
     async def _pick(self, image_id: str) -> None:
         image = await asyncio.to_thread(self._session.archive.find, image_id)
@@ -293,7 +292,7 @@ class Panel:
             self._put(replace(image, reused=False))
 
     def _stage_changed(self) -> None:
-        shown = self._stage.slots[0].shown
+        shown = self._stage.shown
         display_when(self._chosen, when=shown is not None)
         if shown is not None and shown.id != self._seen:
             self._seen = shown.id
@@ -301,7 +300,7 @@ class Panel:
 
     def _reuse(self) -> None:
         """Fill in the form with what the chosen picture was asked for."""
-        shown = self._stage.slots[0].shown
+        shown = self._stage.shown
         if shown is None:
             return
         request = shown.request
@@ -316,6 +315,6 @@ class Panel:
         self._ask_price()
 
     def _use(self) -> None:
-        shown = self._stage.slots[0].shown
+        shown = self._stage.shown
         if shown is not None:
             self.picker.add(shown.request.title, shown)

@@ -56,10 +56,11 @@ class Picker:
         self._address = widgets.Text(
             placeholder="https://…, a path, or a variable",
             description="Source",
+            continuous_update=False,
             layout=widgets.Layout(width="auto", flex="1 1 200px"),
             style=LABELS,
         )
-        self._address.on_msg(self._on_address)
+        self._address.observe(lambda _: run(self._take_address), "value")
         self._list = widgets.Dropdown(
             options=[_CHOOSE],
             description="or pick",
@@ -131,10 +132,6 @@ class Picker:
     def _drop(self, place: int) -> None:
         del self._chosen[place]
         self._draw()
-
-    def _on_address(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        if isinstance(content, dict) and content.get("event") == "submit":
-            self._run(self._take_address)
 
     def _take_address(self) -> None:
         text = self._address.value.strip()

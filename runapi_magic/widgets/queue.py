@@ -89,8 +89,9 @@ def _html(text: str, role: str = "none") -> str:
 def _bar(share: float, title: str) -> str:
     return (
         f'<div role="progressbar" aria-label="{escape(title)}" aria-valuenow="{share * 100:.0f}"'
-        f' style="width:100px;height:6px;margin:11px 0;border-radius:3px;background:{_LINE}">'
-        f'<div style="width:{share:.0%};height:6px;border-radius:3px;background:{_BAR}"></div></div>'
+        f' style="width:100px;margin:11px 0;border-radius:3px;background:{_LINE}">'
+        f'<div style="width:{share:.0%};height:6px;border-radius:3px;background:{_BAR}"></div>'
+        "</div>"
     )
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _CLASS = "runapi-sheet"
-_NONE = ("Open a picture", "")
+_NONE = ("a picture …", "")
 
 
 class SheetControls:

@@ -78,7 +78,7 @@ class Toolbar:
         self._make_buttons()
         self._bridge = Bridge(self._on_action, _CLASS)
         run, close = self._run, self._close
-        self.entry = EntryDrawer(run, self._submit, close)
+        self.entry = EntryDrawer(run, lambda text: self._mode(text), close)  # noqa: PLW0108 (it changes)
         self.choice = ChoiceDrawer(run, close)
         self.comparison = CompareDrawer(run, lambda: self._work(self._draw_comparison()), close)
         self.cell = CellDrawer(run, self._bridge.copy, close)
@@ -202,6 +202,8 @@ class Toolbar:
         match action:
             case "show":
                 self._run(lambda: self._work(self.versions.show(value)))
+            case "enter":
+                self._run(lambda: self._mode(value.strip()))
             case "escape":
                 self._run(self._close)
             case "copied":
@@ -228,9 +230,6 @@ class Toolbar:
         self._open(self.entry, opener)
         self._mode = mode
         self.entry.open(*texts)
-
-    def _submit(self, text: str) -> None:
-        self._mode(text)
 
     def _open_edit(self, text: str = "") -> None:
         self._open_entry(

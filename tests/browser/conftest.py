@@ -80,4 +80,4 @@ def open_lab(place, page, request):
 
     yield open_
     for lab in opened:
-        lab.close()
+        lab.shut_down()

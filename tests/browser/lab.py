@@ -36,12 +36,13 @@ _LAB_SETTINGS = {
 }
 
 
-_OPEN = "name => window.jupyterapp.commands.execute('docmanager:open', {path: name})"
-_CLOSE = """async () => {
-    const app = window.jupyterapp;
-    await app.serviceManager.sessions.shutdownAll();
-    for (const one of [...app.shell.widgets('main')]) one.dispose();
+_OPEN = """async name => {
+    const {shell, commands} = window.jupyterapp;
+    const others = [...shell.widgets('main')];
+    await commands.execute('docmanager:open', {path: name});
+    for (const one of others) one.dispose();
 }"""
+_SHUT_DOWN = "() => window.jupyterapp.serviceManager.sessions.shutdownAll()"
 
 
 @contextmanager
@@ -142,9 +143,9 @@ class Lab:
             page.goto(f"{url}/lab/tree/{name}?token={TOKEN}&reset")
         self._wait_ready()
 
-    def close(self) -> None:
-        """Shut down the kernel and close the notebook without saving it."""
-        self.page.evaluate(_CLOSE)
+    def shut_down(self) -> None:
+        """Shut down the kernel."""
+        self.page.evaluate(_SHUT_DOWN)
 
     def _wait_ready(self) -> None:
         self.page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)

@@ -56,7 +56,7 @@ def test_buttons(open_lab, server, place):
 
     lab.click(1, "Edit")
     lab.type(1, "put it in a frame")
-    lab.click(1, "Go")
+    lab.click(1, "Go ($0.06)")
     lab.wait_text(1, "3 of 3")
     lab.click(1, "Again")
     lab.wait_text(1, "4 of 4")
@@ -79,7 +79,7 @@ def test_empty_instruction_is_told(open_lab, server):
     lab.wait_pictures(1)
     before = len(server.state()["tasks"])
     lab.click(1, "Edit")
-    lab.click(1, "Go")
+    lab.click(1, "Go ($0.06)")
     lab.wait_text(1, "Nothing was sent.")
     assert len(server.state()["tasks"]) == before
 
@@ -113,7 +113,7 @@ def test_markup_in_texts_stays_text(open_lab, server):
     lab.click(1, "Edit")
     lab.type(1, f"refuse {XSS}")
     lab.page.keyboard.press("Enter")
-    lab.cell(1).locator(".widget-label", has_text="<b>bold</b>").wait_for()
+    lab.cell(1).get_by_role("status").get_by_text("<b>bold</b>").wait_for()
     lab.run(3)
     lab.wait_text(3, "2")
     assert dialogs == []

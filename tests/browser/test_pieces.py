@@ -252,7 +252,9 @@ def test_text_reaches_the_clipboard(show):
 def test_text_reaches_the_clipboard_without_permission(show):
     """Where the page may not use the clipboard, as without https, the browser's command does."""
     lab = show(_COPY, "")
-    lab.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: null, configurable: true})")
+    lab.page.evaluate(
+        "Object.defineProperty(navigator, 'clipboard', {value: null, configurable: true})"
+    )
     lab.click(0, "Copy")
     _told(lab, "copied yes")
     expect(lab.cell(0).get_by_role("button", name="Copy")).to_be_focused()

@@ -16,24 +16,26 @@ PACKAGE = Path(runapi_magic.__file__).parent
 
 # A module imports at run time only from rooms above it.
 ROOMS = [
-    "errors", "steps", "models", "requests", "tasks", "settings", "addresses", "retrying",
-    "transport", "client", "polling",
+    "errors", "steps", "models", "requests", "tasks", "stores", "settings", "addresses",
+    "retrying", "rates", "transport", "client", "polling",
     "glance", "owners", "rows", "journal", "recording", "history", "ledger",
     "encoding", "exif", "provenance", "previews", "filing", "thumbnails", "quality", "drawing",
-    "comparison", "images", "generation", "namespace", "cells", "records", "revisions", "tree",
-    "sources", "service", "purse", "following", "shelf", "pipeline", "archive", "batch", "frames", "batches", "session", "loop",
-    "display",
+    "comparison", "sheet", "images", "generation", "namespace", "cells", "records", "revisions",
+    "tree", "sources", "service", "purse", "following", "keeping", "shelf", "pipeline", "archive",
+    "batch", "frames", "sweeps", "batches", "session", "errands", "cluster", "loop", "display",
+    "sheetview",
     "widgets", "widgets.bridge", "widgets.slider", "widgets.form", "widgets.drawers",
-    "widgets.strip",
-    "widgets.toolbar", "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.panel", "widgets.confirm",
-    "asking", "cluster", "api", "waiting", "commands", "reporting", "options", "magics",
+    "widgets.confirm", "widgets.strip", "widgets.toolbar", "widgets.stage", "widgets.gallery",
+    "widgets.queue", "widgets.picker", "widgets.panel", "widgets.sheet",
+    "asking", "api", "waiting", "commands", "reporting", "options", "magics",
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"
 STARTS_THE_SIMULATOR = {"service"}
-SHOWS = {"display", "magics", "options", "reporting", "loop", "api"}  # fmt: skip
+SHOWS = {"display", "sheetview", "magics", "options", "reporting", "loop", "api"}  # fmt: skip
 FRONT_ENDS = {"IPython", "ipywidgets", "anywidget"}
 HEAVY = {"httpx", "PIL", "ipywidgets", "anywidget", "starlette", "uvicorn", "tenacity", "numpy", "yaml",
-         "dotenv", "filelock"}  # fmt: skip
+         "dotenv", "filelock", "fsspec", "dask", "distributed",
+         "pandas", "tqdm"}  # fmt: skip
 
 
 def _modules():

@@ -13,11 +13,14 @@ from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 
 import runapi_magic
+from runapi_magic.batch import Batch, Item
 from runapi_magic.commands import COMMANDS
 from runapi_magic.generation import Generation
 from runapi_magic.images import GeneratedImage
 from runapi_magic.magics import RunAPIMagics
+from runapi_magic.requests import ImageRequest
 from runapi_magic.settings import Settings
+from runapi_magic.sweeps import Sweep
 from tests.conftest import KEY, ROOT, serve_simulator
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -42,6 +45,10 @@ def test_every_cell_runs(home, simulator_server, monkeypatch):
     notebook = nbformat.v4.new_notebook(cells=cells)
     resources = {"metadata": {"path": str(home / "work")}}
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    assert {body["prompt"] for body in simulator_server.bodies("bird")} == {
+        "A red bird",
+        "A blue bird",
+    }
     text = str([cell.outputs for cell in notebook.cells])
     assert "(1536, 2048)" in text
     assert "a teal sailing boat" in text
@@ -50,6 +57,12 @@ def test_every_cell_runs(home, simulator_server, monkeypatch):
     assert "compared at 576 x 768 px" in text
     assert "(['Add a blue hat'], (1536, 2048))" in text
     assert "%%gpt_edit a_ginger_cat_" in text
+    assert "6 of 6 pictures" in text
+    assert "('completed', 6, {'animal': ['fox', 'cat'], 'time': ['dawn', 'noon', 'night']})" in text
+    assert "[contact sheet] A red fox" in text
+    assert "3 pictures: $0.48 (quoted). Nothing was sent." in text
+    assert "Budget of the day  $5.00" in text
+    assert "(0, 0.12)" in text
     assert "The panel needs a notebook with somebody in front of it" in text
 
 
@@ -127,14 +140,33 @@ def test_public_names_are_documented():
     assert set(missing) == hooks
 
 
-def test_attributes_are_documented():
-    """What the README says that a Generation and a GeneratedImage have, they have."""
+ITEM = Item(0, ImageRequest("a cat", "gpt-image-2", {}), {"animal": "cat"})
+
+
+@pytest.mark.parametrize(
+    ("name", "thing"),
+    [
+        ("Generation", Generation),
+        ("GeneratedImage", GeneratedImage),
+        ("Batch", Batch([ITEM])),
+        ("Sweep", Sweep([ITEM])),
+    ],
+)
+def test_attributes_are_documented(name, thing):
+    """What the README says that a thing of the Python door has, it has."""
     reference = README.split("## Reference")[1].split("## Development")[0]
-    for kind in (Generation, GeneratedImage):
-        (words,) = re.findall(rf"A `{kind.__name__}` has (.+?)\.\n\n", reference, re.DOTALL)
-        names = set(re.findall(r"`(\w+)(?:\(\))?`", words.split("and can be awaited")[0]))
-        assert names
-        assert {name for name in names if not hasattr(kind, name)} == set()
+    (words,) = re.findall(rf"A `{name}` has (.+?)\.\n\n", reference, re.DOTALL)
+    names = set(re.findall(r"`(\w+)(?:\(\))?`", words.split("and can be awaited")[0]))
+    assert names
+    assert {name for name in names if not hasattr(thing, name)} == set()
+
+
+def test_items_are_documented():
+    """What the README says that an item of a Batch has, it has."""
+    (words,) = re.findall(r"Its\sitems have (.+?)\.\n\n", README, re.DOTALL)
+    names = re.findall(r"`(\w+)`", words)
+    assert names
+    assert {name for name in names if not hasattr(ITEM, name)} == set()
 
 
 @pytest.mark.parametrize("name", re.findall(r"\]\(((?:docs|notebooks)/[^)#]+)\)", README))

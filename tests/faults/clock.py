@@ -7,7 +7,7 @@ import time
 
 import tenacity
 
-from runapi_magic import following, retrying, shelf, transport
+from runapi_magic import following, rates, retrying, shelf, transport
 
 
 class Clock:
@@ -23,7 +23,9 @@ class Clock:
         self.naps = []
         for module in (tenacity, transport, following, shelf):
             monkeypatch.setattr(module, "time", _Instead(time, monotonic=lambda: self.now))
-        for module in (retrying, following, shelf):
+        instead = _Instead(time, monotonic=lambda: self.now, time=lambda: self.now)
+        monkeypatch.setattr(rates, "time", instead)
+        for module in (rates, retrying, following, shelf):
             monkeypatch.setattr(module, "asyncio", _Instead(asyncio, sleep=self.sleep))
 
     def reset(self):

@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from runapi_magic import polling, retrying, shelf
+from runapi_magic import polling, rates, retrying, shelf
 from tests.faults.quick import quick_simulators
 from tests.faults.trial import Trial, Wire
 
@@ -38,6 +38,8 @@ def hurried(patch, unencrypted):
     """Pauses of hundredths of a second where they are up to this client."""
     patch.setattr(retrying, "_FIRST_BACKOFF", 0.01)
     patch.setattr(retrying, "_LONGEST_BACKOFF", 0.02)
+    patch.setattr(rates, "_FIRST_SPACING", 0.01)
+    patch.setattr(rates, "_SHORTEST_PAUSE", 0.01)
     patch.setattr(shelf, "_FIRST_PAUSE", 0.01)
     for name in ("_FIRST_LOOK", "_SHORTEST", "_LONGEST", "_SHORTEST_HINT"):
         patch.setattr(polling, name, 0.05)

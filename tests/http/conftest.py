@@ -47,6 +47,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr("runapi_magic.polling._SHORTEST", 0.05)
     monkeypatch.setattr("runapi_magic.polling._LONGEST", 0.1)
     monkeypatch.setattr("runapi_magic.retrying._FIRST_BACKOFF", 0.05)
+    monkeypatch.setattr("runapi_magic.rates._SHORTEST_PAUSE", 0.05)
     monkeypatch.setattr("runapi_magic.shelf._FIRST_PAUSE", 0.02)
 
 

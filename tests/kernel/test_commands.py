@@ -33,7 +33,7 @@ def test_balance(kernel, server, live):
     """``%runapi balance`` shows what is left, in a live front end and with nobody there."""
     cell = kernel.run_well("%runapi balance", live=live)
     kernel.wait(lambda: "Balance $" in cell.text)
-    assert "Spent today" in cell.text
+    assert "Spent by the account today" in cell.text
 
 
 def test_balance_error_is_told_in_words(kernel, server):

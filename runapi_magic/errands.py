@@ -1,0 +1,182 @@
+"""What a worker of a cluster does for one task: all that may be repeated, and nothing else.
+
+The driver has decided, priced and written down everything before: a worker posts exactly these
+bytes under exactly this idempotency key, waits for the task, and puts its pictures where they
+belong. If it dies, another one does the same and meets the same task and the same files. The API
+key is in no errand: each worker has its own way to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from runapi_magic.errors import ConfigurationError, MissingKeyError, RunAPIError
+from runapi_magic.following import follow
+from runapi_magic.journal import Journal
+from runapi_magic.keeping import Keeping, save
+from runapi_magic.polling import Expectation, PollingPlan
+from runapi_magic.rates import Rates
+from runapi_magic.recording import Recorder
+from runapi_magic.service import remote_service
+from runapi_magic.settings import Access, Settings, data_home, resolve_access
+from runapi_magic.shelf import fetch_each
+from runapi_magic.stores import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runapi_magic.client import Created
+    from runapi_magic.filing import Saved
+    from runapi_magic.requests import Attempt
+    from runapi_magic.tasks import Task
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One task, as a worker is asked for it.
+
+    Attributes:
+        origin: The service's base URL.
+        account: A hash of address and key: the worker's must be the same.
+        attempt: What to post; None where the task is known.
+        created: The task, where it is known.
+        expectation: How long it is expected to take.
+        timeout: Seconds to wait for it.
+        keeping: How its pictures are to be kept.
+        at_once: Tasks of this account under way at a time on the whole cluster.
+        topic: Where to tell the driver of the task's id.
+    """
+
+    origin: str
+    account: str
+    attempt: Attempt | None
+    created: Created | None
+    expectation: Expectation
+    timeout: float
+    keeping: Keeping
+    at_once: int
+    topic: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of an errand.
+
+    Attributes:
+        created: The task, once the service has answered.
+        task: The task when it was completed.
+        files: Its pictures, each with the service's address, as far as they are in place.
+        failure: Why there are no more, as ``Failure.error`` gives it back.
+    """
+
+    created: Created | None = None
+    task: Task | None = None
+    files: list[tuple[Saved, str]] = field(default_factory=list)
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error on its way: pickle would call its class with the wrong arguments."""
+
+    kind: type[RunAPIError]
+    args: tuple[Any, ...]
+    state: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: RunAPIError) -> Failure:
+        """Return an error packed."""
+        return cls(type(error), error.args, dict(vars(error)))
+
+    @property
+    def error(self) -> RunAPIError:
+        """The error as it was raised."""
+        error = self.kind.__new__(self.kind)
+        error.args = self.args
+        vars(error).update(self.state)
+        return error
+
+
+def carry_out(errand: Errand) -> Outcome:
+    """Do an errand in a thread of a Dask worker. What goes wrong is in the outcome."""
+    from distributed import Semaphore, get_worker
+
+    worker = get_worker()
+
+    def tell(created: Created) -> None:
+        told = {"part": errand.keeping.part, "task": created.task.id}
+        worker.log_event(errand.topic, told | {"paths": list(created.status_paths)})
+
+    # Its size belongs to its name: the scheduler refuses one name with two sizes. The lease of a
+    # dead worker comes back after distributed.scheduler.locks.lease-timeout.
+    name = f"runapi-magic-{errand.account}-{errand.at_once}"
+    with Semaphore(errand.at_once, name):
+        return asyncio.run(_carry_out(errand, tell))
+
+
+async def _carry_out(errand: Errand, tell: Callable[[Created], None]) -> Outcome:
+    outcome = Outcome()
+    keeping = replace(
+        errand.keeping,
+        # Before a store, the local copies are this machine's own.
+        place=place_of(errand.keeping.place.url or str(errand.keeping.place.folder), data_home()),
+        run=f"-{secrets.token_hex(4)}",
+    )
+    try:
+        access = _access(errand)
+        client = remote_service(access, Rates(*_books()).of(access)).client
+    except RunAPIError as error:
+        outcome.failure = Failure.of(error)
+        return outcome
+
+    async def keep(task: Task, position: int) -> None:
+        decoder = contextlib.nullcontext()  # a worker has as many threads as it is to have
+        saved = await save(client, task, position, keeping, decoder=decoder, half=set())
+        outcome.files.append((replace(saved, preview=None), task.image_urls[position]))
+
+    try:
+        outcome.created = errand.created
+        if errand.attempt is not None:
+            outcome.created = await client.post(errand.attempt, budget=errand.timeout)
+        assert outcome.created is not None, "an errand has an attempt or a task"
+        tell(outcome.created)
+        plan = PollingPlan(errand.expectation, errand.timeout)
+        outcome.task, paths = await follow(
+            client, outcome.created, plan, progress=lambda _: None, notice=_log.warning
+        )
+        await fetch_each(client, outcome.task, paths, keep)
+    except RunAPIError as error:
+        outcome.failure = Failure.of(error)
+    finally:
+        await client.transport.close()
+    return outcome
+
+
+@cache
+def _books() -> tuple[Journal, Recorder]:
+    """Return this machine's journal, in which its processes share an account's rate."""
+    journal = Journal(data_home())
+    return journal, Recorder(journal, _log.warning)
+
+
+def _access(errand: Errand) -> Access:
+    """Return this worker's own way to the driver's account."""
+    access = resolve_access(Settings(base_url=errand.origin))
+    here = f"The Dask worker on {socket.gethostname()}"
+    todo = "Set RUNAPI_API_KEY where the workers are started, then: batch.retry_failed()."
+    if not access.key:
+        raise MissingKeyError(f"{here} has no RunAPI key.", todo=todo)
+    if access.account != errand.account:  # under it, the same request would be paid again
+        raise ConfigurationError(
+            f"{here} has another RunAPI key than this kernel ({access.key_source}).", todo=todo
+        )
+    return access

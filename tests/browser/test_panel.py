@@ -1,0 +1,292 @@
+"""The panel in JupyterLab, over a history of a thousand pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import secrets
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from runapi_magic.images import GeneratedImage
+from runapi_magic.journal import Journal
+from runapi_magic.requests import ImageRequest
+
+LOAD = "%load_ext runapi_magic"
+STUCK = "status=stuck,match="
+PAGE = 24  # pictures
+_TASKS, _EACH = 50, 20
+
+
+@pytest.fixture(scope="module", autouse=True)
+def history(place):
+    """A thousand pictures that were made before, each with its file."""
+    journal = Journal(place.folder.parent / "data")
+    folder = place.folder / "old"
+    folder.mkdir()
+    for number in range(_TASKS):
+        request = ImageRequest(f"old picture {number:02}", "gpt-image-2", count=_EACH)
+        (task,) = journal.reserve(
+            secrets.token_hex(8), request, place.server.url,
+            split=lambda count: (count,), new_id=lambda: secrets.token_hex(8),
+            usable=lambda *_: False,
+        ).planned  # fmt: skip
+        journal.saved(task.id, [_old(folder, request, task.id, at) for at in range(_EACH)])
+    journal.close()
+
+
+def _old(folder, request, task, position):
+    content = io.BytesIO()
+    Image.new("RGB", (32, 24), f"#{secrets.token_hex(3)}").save(content, "PNG")
+    path = folder / f"{task}-{position}.png"
+    path.write_bytes(content.getvalue())
+    return GeneratedImage(
+        id=f"{task}-{position}", path=path, request=request, width=32, height=24, task_id=task,
+        digest=hashlib.sha256(content.getvalue()).hexdigest(), created=1.7e9 + position,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def open_panel(open_lab):
+    """A function that opens a notebook whose cell 1 is the panel, ready for use."""
+
+    def open_(*cells):
+        lab = open_lab(LOAD, "%gpt_panel", *cells)
+        lab.run(0)
+        lab.run(1)
+        expect(_tiles(lab)).to_have_count(PAGE)
+        expect(_panel(lab)).to_have_attribute("data-bridged", "")
+        return lab
+
+    return open_
+
+
+def _panel(lab):
+    return lab.cell(1).locator(".runapi-panel")
+
+
+def _tiles(lab):
+    return _panel(lab).get_by_role("group", name="History").get_by_role("button")
+
+
+def _prompt(lab):
+    return _panel(lab).get_by_role("textbox", name="Prompt")
+
+
+def _menu(lab, name):
+    return _panel(lab).get_by_role("combobox", name=name)
+
+
+def _says(lab, text):
+    expect(_panel(lab).get_by_text(text).first).to_be_visible()
+
+
+def _generate(lab, prompt):
+    _prompt(lab).fill(prompt)
+    lab.click(1, "Generate")
+
+
+def test_request_and_its_price(open_panel, server):
+    """Ratio, resolution and count are sent as chosen; the price beside the button follows them."""
+    lab = open_panel("%runapi simulator on --speed 20")
+    _says(lab, "$0.06 (quoted)")
+    lab.click(1, "16:9")
+    lab.click(1, "2k")
+    _says(lab, "$0.10 (quoted)")
+    _panel(lab).get_by_role("spinbutton", name="Pictures").fill("2")
+    lab.page.keyboard.press("Tab")
+    _says(lab, "$0.20 (quoted)")
+    _generate(lab, "two ships by panel")
+    lab.wait_pictures(1)
+    lab.wait_text(1, "gpt-image-2 · 16:9 · 2k · 2048 x 1152 px")
+    expected = {"aspect_ratio": "16:9", "output_resolution": "2k"}
+    expected |= {"model": "gpt-image-2", "prompt": "two ships by panel"}
+    assert server.bodies("two ships by panel") == [expected] * 2
+    expect(_tiles(lab).nth(0)).to_have_accessible_name("two ships by panel")
+    expect(_tiles(lab).nth(1)).to_have_accessible_name("two ships by panel")
+    lab.run(2)
+    lab.wait_done(2)
+    lab.click(1, "1k")
+    _says(lab, "$0.12 (simulated)")
+
+
+_PICTURES = """import matplotlib
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+noise = np.linspace(0, 1, 40 * 60 * 3).reshape(40, 60, 3)
+curve, axes = plt.subplots(figsize=(2, 2))"""
+
+
+def test_sources_of_every_kind(open_panel, server, place):
+    """A numpy array, a figure, an upload and an address are the sources of one request."""
+    lab = open_panel(_PICTURES)
+    lab.run(2)
+    lab.wait_done(2)
+    _generate(lab, "a picture with an address")
+    lab.wait_pictures(1)
+    first = server.state()["tasks"][-1]["id"]
+    menu = _menu(lab, "or pick")
+    expect(menu.get_by_role("option", name="variable noise")).to_be_attached()
+    menu.select_option("variable noise")
+    expect(lab.button(1, "✕ noise")).to_be_visible()
+    expect(menu).to_have_value("recent pictures and variables")
+    menu.select_option("variable curve")
+    expect(lab.button(1, "✕ curve")).to_be_visible()
+    old = next(iter((place.folder / "old").iterdir()))
+    with lab.page.expect_file_chooser() as chooser:
+        _panel(lab).get_by_role("button", name=re.compile("Upload")).click()
+    chooser.value.set_files(old)
+    expect(lab.button(1, f"✕ {old.name}"[:41])).to_be_visible()
+    entry = _panel(lab).get_by_role("textbox", name="Source")
+    entry.fill("nothing_of_this_name")
+    lab.page.keyboard.press("Enter")
+    _says(lab, "There is no variable, and no file, nothing_of_this_name.")
+    entry.fill(f"{server.url}/files/{first}/0.png")
+    lab.click(1, "Add")
+    expect(_panel(lab).get_by_role("button", name=re.compile("^✕"))).to_have_count(4)
+    _generate(lab, "put all into one picture")
+    lab.wait_text(1, "gpt-images/put-all-into-one-picture")
+    (body,) = server.bodies("put all into one picture")
+    *uploaded, given = body["source_image_urls"]
+    assert given == f"{server.url}/files/{first}/0.png"
+    assert len(set(uploaded)) == 3
+    assert all(url.startswith(server.url) for url in uploaded)
+    lab.click(1, "✕ noise")
+    expect(lab.button(1, "✕ noise")).not_to_be_visible()
+    expect(_panel(lab).get_by_role("button", name=re.compile("^✕"))).to_have_count(3)
+
+
+def test_options_of_the_models(open_panel, server):
+    """A model's own fields are shown; what it needs is told before anything is sent."""
+    lab = open_panel()
+    before = len(server.state()["tasks"])
+    _menu(lab, "Model").select_option("GPT-4o Image (gpt-4o-image)")
+    expect(lab.button(1, "16:9")).not_to_be_visible()
+    _says(lab, "gpt-4o-image needs")
+    _generate(lab, "a boat without a ratio")
+    expect(_panel(lab).get_by_role("alert")).to_contain_text("Nothing was sent")
+    assert len(server.state()["tasks"]) == before
+    lab.click(1, "3:2")
+    _says(lab, "$0.06 (quoted)")
+    lab.click(1, "Generate")
+    lab.wait_text(1, "gpt-4o-image · 3:2")
+    expect(_panel(lab).get_by_role("alert")).not_to_be_visible()
+
+    _menu(lab, "Model").select_option("Topaz upscale (topaz-upscale-image)")
+    expect(_prompt(lab)).to_be_disabled()
+    lab.click(1, "Generate")
+    expect(_panel(lab).get_by_role("alert")).to_contain_text("works on a picture")
+    lab.click(1, "Use as source")
+    _says(lab, "topaz-upscale-image needs upscale_factor.")
+    factor = _menu(lab, "Upscale factor (required)")
+    expect(factor).to_have_value("choose one")
+    factor.select_option("4")
+    _says(lab, "$0.20 (quoted)")
+    lab.click(1, "Generate")
+    lab.wait_text(1, "topaz-upscale-image · ")
+    last = server.state()["tasks"][-1]["body"]
+    assert (last["upscale_factor"], "prompt" in last) == (4, False)
+
+
+def test_queue(open_panel, server):
+    """Several are under way at once, each with progress and Cancel; an error stays until read."""
+    server.fault(STUCK + "in the queue")
+    lab = open_panel()
+    _generate(lab, "first in the queue")
+    _says(lab, "first in the queue · The service is drawing")
+    _generate(lab, "second in the queue")
+    _says(lab, "second in the queue · The service is drawing")
+    bars = _panel(lab).get_by_role("progressbar")
+    expect(bars).to_have_count(2)
+    lab.click(1, "Cancel")
+    _says(lab, "first in the queue: Stopped waiting")
+    expect(bars).to_have_count(1)
+    server.clear_faults()
+    server.fault("status=failed,match=refused,message=<b>No</b> such thing")
+    lab.wait_pictures(1)
+    lab.wait_text(1, "gpt-images/second-in-the-queue")
+    expect(bars).to_have_count(0)
+    _generate(lab, "a refused picture")
+    _says(lab, "a refused picture: ")
+    _says(lab, "<b>No</b> such thing")
+    lab.button(1, "Dismiss").nth(1).click()
+    expect(lab.button(1, "Dismiss")).to_have_count(1)
+    lab.click(1, "Dismiss")
+    expect(lab.button(1, "Dismiss")).to_have_count(0)
+    assert lab.pictures(1).count() == 1
+
+
+def test_gallery_of_a_thousand(open_panel, server, place):
+    """One page is loaded of a thousand; search, pages, reuse, source, edit; the picture stays."""
+    lab = open_panel()
+    _says(lab, re.compile(r"^1 to 24 of 1\d\d\d$"))
+    assert _panel(lab).locator("img").count() == PAGE
+    small = place.folder.parent / "data" / "thumbnails"
+    assert sum(path.is_file() for path in small.rglob("*")) < 300
+    lab.click(1, "▶")
+    _says(lab, re.compile(r"^25 to 48 of 1\d\d\d$"))
+    search = _panel(lab).get_by_role("textbox", name="Search")
+    search.fill("OLD picture 49")
+    lab.page.keyboard.press("Enter")
+    _says(lab, "1 to 20 of 20")
+    expect(_tiles(lab)).to_have_count(20)
+    expect(lab.button(1, "◀")).to_be_disabled()
+    expect(lab.button(1, "▶")).to_be_disabled()
+    search.fill("no such words")
+    lab.page.keyboard.press("Enter")
+    _says(lab, "No picture has 'no such words' in its prompt.")
+    search.fill("old picture 07")
+    lab.page.keyboard.press("Enter")
+    _says(lab, "1 to 20 of 20")
+    third = _tiles(lab).nth(2)
+    third.focus()
+    lab.page.keyboard.press("Enter")
+    lab.wait_pictures(1)
+    expect(third).to_have_attribute("aria-current", "true")
+    expect(third).to_be_focused()
+    lab.wait_text(1, "gpt-image-2 · 32 x 24 px")
+
+    lab.click(1, "Reuse prompt")
+    expect(_prompt(lab)).to_have_value("old picture 07")
+    lab.click(1, "Use as source")
+    expect(lab.button(1, "✕ old picture 07")).to_be_visible()
+    _generate(lab, "make the old one new")
+    lab.wait_text(1, "gpt-images/make-the-old-one-new")
+    assert len(server.bodies("make the old one new")[0]["source_image_urls"]) == 1
+    lab.wait_text(1, "v1 > v2")
+    lab.click(1, "Reuse prompt")
+    expect(_panel(lab).get_by_role("button", name=re.compile("^✕"))).to_have_count(1)
+    lab.click(1, "Edit")
+    lab.cell(1).get_by_role("textbox", name="Edit").fill("make the new one blue")
+    lab.page.keyboard.press("Enter")
+    lab.wait_text(1, "v1 > v2 > v3")
+    lab.wait_text(1, "gpt-images/make-the-new-one-blue")
+    shown = lab.source(1)
+    lab.save()
+    lab.reload()
+    lab.wait_pictures(1)
+    assert lab.source(1) == shown
+    lab.wait_text(1, "gpt-images/make-the-new-one-blue")
+
+
+def test_unfinished_is_offered(open_lab, server):
+    """What was left unfinished is offered in the panel, and Resume brings it."""
+    server.fault(STUCK + "left unfinished")
+    lab = open_lab(LOAD, "%gpt_panel", "%gpt_image a ship left unfinished", "%runapi cancel")
+    lab.run(0)
+    lab.run(2)
+    lab.wait_text(2, "The service is drawing")
+    lab.run(3)
+    lab.wait_text(2, "Stopped waiting")
+    lab.run(1)
+    _says(lab, re.compile("pictures? (is|are) unfinished"))
+    server.clear_faults()
+    lab.click(1, "Resume")
+    lab.wait_pictures(1)
+    expect(_panel(lab).get_by_role("button", name="a ship left unfinished")).to_be_visible()
+    assert len(server.bodies("left unfinished")) == 1
+    expect(lab.button(1, "Resume")).to_have_count(0)

@@ -1,0 +1,144 @@
+"""A sweep's sheet in JupyterLab: it fills in, cells open, what failed is asked again."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+from PIL import Image
+from playwright.sync_api import expect
+
+REASON = "The filter refused it"
+FAULT = f"status=failed,match=ink at dusk,message={REASON}"
+STUCK = "status=stuck,match=pixel at night"
+SWEEP = """%load_ext runapi_magic
+from runapi_magic.api import open_session
+from runapi_magic.loop import Audience
+from runapi_magic.sheetview import SheetView
+from runapi_magic.sweeps import Sweep, sweep_items
+from runapi_magic.widgets.sheet import show_sheet_controls
+
+session = open_session()
+
+def show(place, **variables):
+    prompt = place + "".join(" {%s}" % name for name in variables)
+    sweep = Sweep(sweep_items(
+        prompt, list(variables.items()), lambda text, fields: session.request(text, **fields),
+        namespace={}), title=prompt)
+    session.begin(sweep)
+    SheetView(sweep, session, Audience.LIVE, show_sheet_controls)
+    return sweep
+"""
+THREE_BY_FOUR = """sweep = show("a {0}",
+    style=["in oil", "in ink", "in pixel"], time=["at dawn", "at noon", "at dusk", "at night"])"""
+
+
+def _controls(lab):
+    return lab.cell(1).locator(".runapi-sheet")
+
+
+def _open(open_lab, *cells):
+    lab = open_lab(SWEEP, *cells)
+    lab.run(0)
+    lab.run(1)
+    expect(_controls(lab)).to_have_attribute("data-bridged", "")
+    return lab
+
+
+def _sheet(lab):
+    return lab.pictures(1).first
+
+
+def _click(lab, across, down):
+    """Click a cell of the 3 x 4 sheet, counted from 0, by what the eye sees of it."""
+    box = _sheet(lab).bounding_box()
+    x = box["width"] * (0.22 + 0.2 * across)
+    y = box["height"] * (0.25 + 0.3 * down)
+    _sheet(lab).click(position={"x": x, "y": y})
+
+
+def _says(lab, text):
+    expect(_controls(lab).get_by_text(text).first).to_be_visible()
+
+
+def _pixels(lab):
+    data = lab.source(1).partition(",")[2]
+    return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB").resize((96, 96))
+
+
+def test_a_sheet_with_a_failure(open_lab, server):
+    """11 pictures and a cell that says why; cells open by clicks; a retry sends one request."""
+    server.fault(FAULT)
+    server.fault(STUCK)
+    lab = _open(open_lab, THREE_BY_FOUR.format("barn"))
+    lab.wait_text(1, re.compile("10 of 12 pictures, 1 failed, 1 under way"))
+    _click(lab, 3, 2)
+    _says(lab, "in pixel, at night: not there yet (running).")
+    _click(lab, 2, 1)
+    _says(lab, re.compile(f"in ink, at dusk: .*{REASON}"))
+    server.clear_faults()
+    lab.wait_text(1, re.compile(r"11 of 12 pictures, 1 failed · \$0.66 · \d+ s · batch \w+"))
+    expect(lab.pictures(1)).to_have_count(1)
+    _click(lab, 1, 2)
+    expect(lab.pictures(1)).to_have_count(2)
+    lab.wait_text(1, "a barn in pixel at noon")
+    expect(lab.button(1, "Edit")).to_be_visible()
+    retry = lab.button(1, "Retry failed (1): $0.06")
+    expect(retry).to_be_visible()
+    before = len(server.state()["tasks"])
+    retry.click()
+    lab.wait_text(1, re.compile(r"12 of 12 pictures · \$0.72 "))
+    expect(lab.cell(1).get_by_role("button", name=re.compile("^Retry"))).to_have_count(0)
+    tasks = server.state()["tasks"][before:]
+    assert [task["body"]["prompt"] for task in tasks] == ["a barn in ink at dusk"]
+
+
+def test_the_menu_and_the_pointer(open_lab, server):
+    """The keyboard opens a picture by its values; only the sheet has a hand for a pointer."""
+    lab = _open(open_lab, THREE_BY_FOUR.format("well"))
+    lab.wait_text(1, re.compile("12 of 12 pictures"))
+    menu = _controls(lab).get_by_role("combobox", name="Open")
+    expect(menu.get_by_role("option")).to_have_count(13)
+    menu.select_option("in ink, at dusk")
+    lab.wait_text(1, "a well in ink at dusk")
+    opened = lab.pictures(1).nth(1)
+    opened.hover()
+    expect(opened).not_to_have_css("cursor", "pointer")
+    _sheet(lab).hover()
+    expect(_sheet(lab)).to_have_css("cursor", "pointer")
+    shown = opened.get_attribute("src")
+    opened.click()
+    expect(menu).to_have_value(re.compile("."))
+    _click(lab, 0, 0)
+    lab.wait_text(1, "a well in oil at dawn")
+    expect(menu.locator("option:checked")).to_have_text("in oil, at dawn")
+    assert lab.pictures(1).nth(1).get_attribute("src") != shown
+
+
+def test_cancel(open_lab, server):
+    """Cancel stops what is under way; what is there stays, and the rest can be asked again."""
+    server.fault(STUCK)
+    lab = _open(open_lab, THREE_BY_FOUR.format("gate"))
+    lab.wait_text(1, re.compile("11 of 12 pictures, 1 under way"))
+    lab.click(1, "Cancel")
+    lab.wait_text(1, re.compile("11 of 12 pictures, 1 cancelled"))
+    expect(lab.button(1, "Cancel")).to_have_count(0)
+    expect(
+        lab.cell(1).get_by_role("button", name=re.compile(r"^Retry failed \(1\)"))
+    ).to_be_visible()
+
+
+def test_it_fills_in_and_survives(open_lab, server):
+    """The sheet is there at once and fills in; saved and reopened it is there without a kernel."""
+    server.fault(STUCK)
+    lab = _open(open_lab, THREE_BY_FOUR.format("ruin"))
+    empty = _pixels(lab)
+    lab.wait_text(1, re.compile("11 of 12 pictures, 1 under way"))
+    assert len(set(_pixels(lab).get_flattened_data())) > 4 * len(set(empty.get_flattened_data()))
+    server.clear_faults()
+    lab.wait_text(1, re.compile("12 of 12 pictures"))
+    full = lab.source(1)
+    lab.save()
+    lab.reload()
+    assert lab.source(1) == full

@@ -1,0 +1,314 @@
+"""A batch on a Dask cluster: whatever becomes of the workers, each picture is paid for once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cloudpickle
+import pytest
+
+from runapi_magic.batch import Batch, Item
+from runapi_magic.cluster import found, run_on_cluster
+from runapi_magic.errands import Failure
+from runapi_magic.errors import (
+    DownloadError,
+    InvalidRequestError,
+    TaskFailedError,
+    error_from_response,
+)
+from runapi_magic.filing import Saved
+from runapi_magic.keeping import Keeping
+from runapi_magic.previews import DEFAULT_LIMITS
+from runapi_magic.provenance import extract
+from runapi_magic.rows import select_tasks
+from runapi_magic.stores import Place
+from tests.cluster.conftest import until
+from tests.conftest import KEY, ROOT, serve_simulator
+
+PROMPTS = [f"boat {number:02} {'slow' if number == 4 else ''}" for number in range(24)]
+
+
+def creates(server):
+    """Return the POSTs that the server saw."""
+    return [request for request in server.state()["requests"] if request["method"] == "POST"]
+
+
+def test_a_killed_worker_costs_nothing(on_cluster, workers, environment):
+    """A worker killed in the middle: as many tasks as prompts, each picture there, paid once."""
+    environment.fault("status=stuck,match=slow")
+
+    async def body(session, begin):
+        batch = begin(PROMPTS)
+        await until(lambda: any(slow.task_id for slow in rows(session, "slow")))
+        (slow,) = rows(session, "slow")  # under way, and paid for
+        (busy,) = (
+            worker
+            for worker, keys in workers.processing().items()
+            if any(slow.id in key for key in keys)
+        )
+        os.kill(workers.run(os.getpid)[busy], signal.SIGKILL)
+        sent = environment.state()["tasks_created"]
+        environment.clear_faults()
+        await batch
+        paths = [image.path for image in batch.pictures]
+        return batch.records(), paths, batch.cost, sent, session.journal.unfinished()
+
+    records, paths, cost, sent, unfinished = on_cluster(body)
+    state = environment.state()
+    assert sent < 24
+    assert [record["status"] for record in records] == ["completed"] * 24
+    assert sorted(task["body"]["prompt"] for task in state["tasks"]) == sorted(
+        prompt.strip() for prompt in PROMPTS
+    )
+    assert len(creates(environment)) > 24  # what the dead one had asked for, asked again
+    assert state["charged_cents"] == pytest.approx(cost * 100)
+    assert len(set(paths)) == 24
+    assert sorted(Path("gpt-images").absolute().iterdir()) == sorted(paths)  # and no half file
+    told = [extract(path) for path in paths]
+    assert {each["task"] for each in told} == {task["id"] for task in state["tasks"]}
+    assert unfinished == []
+
+    async def again(_, begin):
+        batch = await begin(PROMPTS)
+        return batch.cost, batch.saved, [image.path for image in batch.pictures]
+
+    assert on_cluster(again) == (0.0, pytest.approx(cost), paths)
+    assert environment.state()["tasks_created"] == 24
+
+
+def test_failures_beside_successes(on_cluster, environment):
+    """A task that fails has its reason beside the others; retry_failed sends exactly one more."""
+    environment.fault("status=failed,match=dragon,message=no dragons")
+
+    async def body(_, begin):
+        batch = await begin(["a fox", "a dragon", "a cat"])
+        (failed,) = batch.failures
+        before, error = [item.status for item in batch.items], failed.error
+        environment.clear_faults()
+        await batch.retry_failed()
+        return before, error, [item.status for item in batch.items]
+
+    before, error, after = on_cluster(body)
+    assert before == ["completed", "failed", "completed"]
+    assert isinstance(error, TaskFailedError)
+    assert "no dragons" in error.what
+    assert after == ["completed"] * 3
+    assert environment.state()["tasks_created"] == 4
+
+
+def test_a_stopped_batch_is_resumed(on_cluster, environment):
+    """Cancelled items keep their tasks: the same batch again gets their pictures, none is new."""
+    environment.fault("status=stuck")
+
+    async def stop(session, begin):
+        batch = begin(["a fox", "a cat"])
+        # The driver writes ids down while the workers wait, not only when they come back.
+        await until(lambda: {row.state for row in rows(session)} == {"running"})
+        batch.cancel()
+        await ended(batch)
+        environment.clear_faults()
+        return [item.status for item in batch.items], session.journal.unfinished()
+
+    async def again(session, begin):
+        await begin(["a fox", "a cat"])
+        return session.journal.unfinished()
+
+    statuses, unfinished = on_cluster(stop)
+    assert statuses == ["cancelled", "cancelled"]
+    tasks = environment.state()["tasks"]
+    assert {task.task_id for task in unfinished} == {task["id"] for task in tasks}
+    assert on_cluster(again) == []
+    assert environment.state()["tasks_created"] == len(creates(environment)) == 2
+
+
+def test_the_other_route_family(on_cluster):
+    """Where a path does not exist, the other family is asked, by workers too, and one task made."""
+    with serve_simulator("--speed", "200", "--family", "guide") as guide:
+
+        async def body(_, begin):
+            return len((await begin(["a fox"])).pictures)
+
+        assert on_cluster(body, base_url=guide.url) == 1
+        paths = [request["path"] for request in creates(guide)]
+        assert paths == ["/v1/text_to_image"]  # a path that it has not is not in its log
+        assert guide.state()["tasks_created"] == 1
+
+
+@pytest.mark.parametrize("key", [None, "sk-test-another-account"])
+def test_workers_need_the_key(on_cluster, workers, environment, key):
+    """A worker without the driver's key sends nothing and says what to do; then it goes on."""
+    workers.run(set_key, key)
+
+    async def body(session, begin):
+        batch = begin(["a fox"])
+        await ended(batch)
+        (failed,) = batch.failures
+        error = failed.error
+        (row,) = rows(session)
+        sent = environment.state()["requests"]
+        workers.run(set_key, KEY)
+        await batch.retry_failed()
+        return error, row, sent, len(batch.pictures)
+
+    error, row, sent, pictures = on_cluster(body)
+    assert sent == []
+    # A worker with the key may have sent it before it died, so it is asked under its own key.
+    (task,) = environment.state()["tasks"]
+    assert task["idempotency_key"] == row.attempt.idempotency_key
+    assert "worker on" in error.what
+    assert "RUNAPI_API_KEY" in error.todo
+    assert KEY not in str(error)
+    assert pictures == 1
+
+
+def test_the_key_is_not_sent_to_the_cluster(on_cluster, workers, monkeypatch):
+    """No errand, no log of a worker and no event holds the key."""
+    sent = []
+    submit = workers.submit
+
+    def watched(*args, **options):
+        sent.append(cloudpickle.dumps((args, options)))
+        return submit(*args, **options)
+
+    monkeypatch.setattr(workers, "submit", watched)
+
+    async def body(_, begin):
+        return len((await begin(["a fox"])).pictures)
+
+    assert on_cluster(body) == 1
+    told = [*sent, str(workers.get_worker_logs()).encode(), str(workers.get_events()).encode()]
+    assert len(sent) == 1
+    assert b"a fox" in sent[0]
+    assert [text for text in told if KEY.encode() in text] == []
+
+
+def test_a_store_instead_of_a_shared_folder(on_cluster, environment, tmp_path):
+    """Workers put pictures into the store; the driver fetches one when it is looked at."""
+    store = f"file://{tmp_path}/store"
+
+    async def body(_, begin):
+        batch = await begin(["a fox"])
+        (image,) = batch.pictures
+        image.path.unlink()  # the worker's copy: here it is the same machine's
+        return image.location, image.pil().size, (image.width, image.height)
+
+    location, seen, size = on_cluster(body, image_dir=store)
+    (kept,) = (tmp_path / "store").iterdir()
+    assert location == f"{store}/{kept.name}"
+    assert seen == size
+
+
+def test_a_folder_that_is_not_shared(on_cluster, workers, environment):
+    """Where this machine cannot see a worker's file, the error says so and the task is kept."""
+    workers.run(hide_pictures)
+
+    async def body(session, begin):
+        batch = begin(["a fox"])
+        await ended(batch)
+        return batch.failures[0].error, session.journal.unfinished()
+
+    error, unfinished = on_cluster(body)
+    assert isinstance(error, DownloadError)
+    assert "cannot see it" in error.what
+    assert [task.state for task in unfinished] == ["completed"]
+
+
+def test_a_lost_cluster(on_cluster, workers, environment):
+    """When the cluster is gone, the batch ends, and what was asked for can be resumed."""
+    environment.fault("status=stuck")
+
+    async def body(session, begin):
+        batch = begin(["a fox"])
+        await until(lambda: {row.state for row in rows(session)} == {"running"})
+        await asyncio.to_thread(workers.cluster.close)
+        await ended(batch)
+        environment.clear_faults()
+        pictures = (await session.resume()).images
+        return batch.failures[0].error, pictures
+
+    error, pictures = on_cluster(body)
+    assert "Dask cluster" in error.what
+    assert len(pictures) == environment.state()["tasks_created"] == 1
+
+
+def test_what_cannot_be_a_cluster(on_cluster, workers):
+    """Another thing than a client, and the simulator in this process, are refused in words."""
+
+    async def body(session, begin):
+        with pytest.raises(InvalidRequestError, match=r"distributed\.Client"):
+            run_on_cluster(Batch([Item(0, session.request("a fox"))]), session, "10.0.0.1:8786")
+        session.simulator_on()
+        with pytest.raises(InvalidRequestError, match="simulator") as caught:
+            begin(["a fox"])
+        session.simulator_off()
+        return caught.value.todo
+
+    assert "python -m runapi_magic.simulator" in on_cluster(body)
+
+
+def test_workers_need_no_front_end():
+    """What a worker imports holds neither IPython nor widgets, and not yet Dask."""
+    code = "import sys, runapi_magic.errands; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    loaded = set(subprocess.check_output(command, text=True, cwd=ROOT).split())
+    assert loaded & {"IPython", "ipywidgets", "distributed", "dask", "fsspec"} == set()
+
+
+def test_errors_survive_the_way_back():
+    """An error of any class comes back from a worker as it was raised there."""
+    raised = error_from_response(
+        402, {"x-request-id": "req_1"}, b'{"error": {"message": "no credit"}}'
+    )
+    raised.task_id = "tsk_1"
+    back = pickle.loads(pickle.dumps(Failure.of(raised))).error
+    assert type(back) is type(raised)
+    assert vars(back) == vars(raised)
+    assert str(back) == str(raised)
+    assert back.args == raised.args
+
+
+def test_what_a_dead_worker_left(tmp_path):
+    """Half a file of a dead worker goes when the picture is there; other pictures' stay."""
+    for name in (".part1-0-aaaa.part", ".part2-0-bbbb.part", "fox.png"):
+        (tmp_path / name).touch()
+    keeping = Keeping(
+        part="part1", origin="", title="", place=Place(tmp_path), note=None,
+        limits=DEFAULT_LIMITS, max_megabytes=1,
+    )  # fmt: skip
+    saved = Saved(Path("/worker/fox.png"), 8, 6, "", None)
+    assert found(saved, keeping).path == tmp_path / "fox.png"
+    assert {path.name for path in tmp_path.iterdir()} == {".part2-0-bbbb.part", "fox.png"}
+
+
+# In workers and for the driver
+
+
+def set_key(key):
+    """Set or take away a worker's key."""
+    os.environ.pop("RUNAPI_API_KEY", None)
+    os.environ |= {"RUNAPI_API_KEY": key} if key else {}
+
+
+def hide_pictures():
+    """Let a worker put pictures into a folder of its own, as on a machine that shares none."""
+    from runapi_magic import errands
+
+    errands.place_of = lambda *_: Place(Path("elsewhere").absolute())
+
+
+def rows(session, word=""):
+    """Return the journal's tasks with a word in their prompt."""
+    with session.journal.transaction() as connection:
+        return [task for task in select_tasks(connection, "TRUE") if word in task.prompt]
+
+
+async def ended(batch):
+    """Wait for a batch's end, whatever it is."""
+    async for _ in batch.as_completed():
+        pass

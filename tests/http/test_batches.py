@@ -1,0 +1,650 @@
+"""Many requests as one: order, limits, failures, repeats, and what the user's rows become."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+import pandas as pd
+import pytest
+
+from runapi_magic import session as session_module
+from runapi_magic.api import generate_many, resume_batch
+from runapi_magic.errors import InvalidRequestError, RunAPIError, TaskFailedError
+from runapi_magic.previews import Preview
+from tests.conftest import ROOT, apart, serve_simulator
+from tests.http.conftest import KEY, Service
+
+PROMPTS = [f"boat {number}" for number in range(6)]
+
+
+@pytest.fixture(scope="session")
+def _slow_server():
+    # So slow that a task is not done at the first look, which is where tasks are told to fail.
+    with serve_simulator("--speed", "20") as server:
+        yield server
+
+
+@pytest.fixture
+def failing(_slow_server):
+    """A simulator whose tasks can be told to fail."""
+    return Service(_slow_server)
+
+
+@pytest.fixture
+def run(use, monkeypatch):
+    """Run a coroutine function with a session that is the process's own, as in a new kernel."""
+
+    def start(server, body, **settings):
+        async def owned(session):
+            monkeypatch.setitem(session_module._current, "session", session)
+            return await body(session)
+
+        return use(server, owned, **settings)
+
+    return start
+
+
+@pytest.fixture
+def many(run, service):
+    """Make a batch to its end, whatever it is, and return it."""
+
+    def make(prompts, server=service, **options):
+        async def body(_session):
+            batch = generate_many(prompts, progress=False, **options)
+            await batch.ended()
+            return batch
+
+        return run(server, body)
+
+    return make
+
+
+def _wait_until(condition):
+    pause, deadline = threading.Event(), time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.02)
+
+
+def _prompts(service):
+    return sorted(task["body"]["prompt"] for task in service.tasks)
+
+
+# Results
+
+
+def test_results_are_in_order(many, service):
+    """Whatever order the service finishes in, each item has the picture of its own prompt."""
+    batch = many(PROMPTS, concurrency=3)
+    assert [item.request.prompt for item in batch.items] == PROMPTS
+    assert [image.prompt for image in batch.pictures] == PROMPTS
+    assert [item.index for item in batch.items] == list(range(6))
+    assert len({image.path for image in batch.pictures}) == 6
+    assert all(image.path.exists() for image in batch.pictures)
+    assert _prompts(service) == PROMPTS
+    assert (batch.counts["completed"], len(batch), batch.is_done) == (6, 6, True)
+    assert (batch.cost, batch.saved) == (pytest.approx(0.36), 0)
+    assert (batch.failures, batch.errors) == ([], [])
+    assert repr(batch) == f"<Batch {batch.id} 'boat 0': 6 completed, $0.36>"
+
+
+def test_items_as_they_end(run, service):
+    """``as_completed`` gives each item when it is done, not when its turn in the list has come."""
+    service.fault("status=stuck,match=boat 0")
+
+    async def body(_session):
+        batch = generate_many(PROMPTS, progress=False)
+        seen = []
+        async for item in batch.as_completed():
+            seen.append((item.index, item.status))
+            if len(seen) == 5:
+                assert not batch.is_done
+                await asyncio.to_thread(service._server.clear_faults)
+        return batch, seen
+
+    batch, seen = run(service, body)
+    assert sorted(seen) == [(number, "completed") for number in range(6)]
+    assert seen[-1] == (0, "completed")
+    assert batch.is_done
+
+
+def test_a_slow_reader_misses_nothing(run, service):
+    """Who reads slowly, or begins in the middle, or afterwards, gets each item once."""
+
+    async def body(_session):
+        batch = generate_many(PROMPTS, progress=False, concurrency=2)
+        first = batch.as_completed()
+        slow = [await anext(first)]
+        late = batch.as_completed()
+        middle = [await anext(late)]
+        await batch
+        slow += [item async for item in first]
+        middle += [item async for item in late]
+        after = [item async for item in batch.as_completed()]
+        assert batch._waiters == []
+        return [sorted(item.index for item in seen) for seen in (slow, middle, after)]
+
+    assert run(service, body) == [list(range(6))] * 3
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_so_many_at_a_time(run, concurrency):
+    """No more tasks than were allowed are under way at the service at any moment, and as many."""
+
+    async def body(_session):
+        prompts = [f"boat {number}" for number in range(12)]
+        return await generate_many(prompts, progress=False, concurrency=concurrency)
+
+    with serve_simulator("--speed", "60") as server:
+        run(server, body)
+        assert server.state()["max_concurrent"] == concurrency
+
+
+def test_the_setting_says_how_many(run):
+    """Without an argument ``RunAPIMagics.concurrency`` counts."""
+
+    async def body(_session):
+        return await generate_many(PROMPTS, progress=False)
+
+    with serve_simulator("--speed", "60") as server:
+        assert run(server, body, concurrency=2).concurrency == 2
+        assert server.state()["max_concurrent"] == 2
+
+
+def test_identical_prompts_wait_their_turn(run):
+    """The limit is one of tasks: it holds for many pictures of one prompt too."""
+
+    async def body(_session):
+        return await generate_many(["a boat"] * 8, progress=False, concurrency=2)
+
+    with serve_simulator("--speed", "60") as server:
+        run(server, body)
+        assert server.state()["max_concurrent"] == 2
+
+
+# Failures
+
+
+def test_failures_beside_successes(many, failing):
+    """A failed request is in its place with its reason; the others are there all the same."""
+    failing.fault("status=failed,match=boat 2,message=the dragon was asleep")
+    batch = many(PROMPTS, failing)
+    assert [item.status == "completed" for item in batch.items] == [True] * 2 + [False] + [True] * 3
+    (failed,) = batch.failures
+    assert "the dragon was asleep" in failed.error.what
+    assert (failed.status, failed.images, failed.cost) == ("failed", [], None)
+    assert batch.cost == pytest.approx(0.30)
+    assert [record["error"] is None for record in batch.records()].count(False) == 1
+    assert "1 failed" in repr(batch)
+
+
+def test_awaiting_a_batch_with_failures(run, failing):
+    """``await`` returns the batch where there is any picture, and raises where there is none."""
+    failing.fault("status=failed,match=bad")
+
+    async def body(_session):
+        some = generate_many(["a good one", "a bad one"], progress=False)
+        assert await some is some
+        none = generate_many(["a bad one", "another bad one"], progress=False)
+        with pytest.raises(TaskFailedError):
+            await none
+        return none
+
+    assert [item.status for item in run(failing, body).items] == ["failed", "failed"]
+
+
+def test_retry_failed_sends_exactly_those(run, failing):
+    """``retry_failed`` asks for what has no picture, and leaves alone what has one."""
+    failing.fault("status=failed,match=boat 2,times=1", "status=failed,match=boat 4,times=1")
+
+    async def body(_session):
+        batch = await generate_many(PROMPTS, progress=False)
+        before = {item.index: item.images[0].path for item in batch.items if item.images}
+        assert len(before) == 4
+        sent = len(failing.tasks)
+        assert await batch.retry_failed() is batch
+        again = sorted(task["body"]["prompt"] for task in failing.tasks[sent:])
+        assert {index: batch.items[index].images[0].path for index in before} == before
+        return batch, again
+
+    batch, again = run(failing, body)
+    assert again == ["boat 2", "boat 4"]
+    assert [item.error for item in batch.items] == [None] * 6
+    assert [image.prompt for image in batch.pictures] == PROMPTS
+    assert batch.cost == pytest.approx(0.36)
+
+
+def test_retry_that_fails_again(run, failing):
+    """What fails once more says so once more, and can be asked for once more."""
+    failing.fault("status=failed,match=boat 2,times=2")
+
+    async def body(_session):
+        batch = await generate_many(PROMPTS, progress=False)
+        await batch.retry_failed()
+        middle = [item.index for item in batch.failures]
+        await batch.retry_failed()
+        sent = len(failing.tasks)
+        await batch.retry_failed()
+        return middle, batch.failures, sent, len(failing.tasks)
+
+    assert run(failing, body) == ([2], [], 8, 8)
+
+
+def test_retry_while_under_way(run, service):
+    """A batch that is not over cannot be retried: it says that it goes on, and does."""
+    service.fault("create=slow,seconds=0.1")
+
+    async def body(_session):
+        batch = generate_many(PROMPTS, progress=False)
+        with pytest.raises(InvalidRequestError, match="still under way") as caught:
+            batch.retry_failed()
+        assert len(caught.value.parts) == 3
+        return await batch
+
+    assert len(run(service, body).pictures) == 6
+
+
+def test_a_refused_request_is_one_items_failure(many, service):
+    """A request that the service does not take costs nothing and stops nothing."""
+    service.fault("create=422,match=boat 1,message=not this one")
+    batch = many(PROMPTS)
+    assert [item.index for item in batch.failures] == [1]
+    assert len(service.tasks) == 5
+
+
+def test_a_listeners_mistake_stops_nothing(run, service):
+    """Whoever watches a batch and stumbles does not take the batch along."""
+
+    async def body(_session):
+        batch = generate_many(PROMPTS, progress=False)
+        batch.subscribe(lambda: 1 / 0)
+        return await batch
+
+    assert len(run(service, body).pictures) == 6
+
+
+# Identical prompts
+
+
+def test_identical_prompts_are_pictures_of_their_own(many, service):
+    """Two rows of one prompt are two tasks and two pictures; asked for again both are there."""
+    prompts = ["a boat", "a tree", "a boat"]
+    first = many(prompts)
+    paths = [item.images[0].path for item in first.items]
+    assert len(set(paths)) == 3
+    assert _prompts(service) == ["a boat", "a boat", "a tree"]
+    again = many(prompts)
+    assert {item.images[0].path for item in again.items} == set(paths)
+    assert [item.images[0].prompt for item in again.items] == prompts
+    assert len(service.tasks) == 3
+    assert (again.cost, again.saved) == (0, pytest.approx(0.18))
+
+
+def test_a_failed_twin_gets_a_picture_of_its_own(run, failing):
+    """A retry of one of two identical rows makes a new picture, and leaves the other its own."""
+    failing.fault("status=failed,match=a boat,times=1")
+
+    async def body(_session):
+        batch = await generate_many(["a boat", "a boat", "a tree"], progress=False)
+        (before,) = [item.images[0].path for item in batch.items[:2] if item.images]
+        await batch.retry_failed()
+        return before, [item.images[0].path for item in batch.items], len(failing.tasks)
+
+    before, paths, sent = run(failing, body)
+    assert before in paths[:2]
+    assert len(set(paths)) == 3
+    assert sent == 4
+
+
+def test_a_longer_list_pays_for_what_is_new(many, service):
+    """More rows than before pay for the new ones alone."""
+    many(PROMPTS[:4])
+    batch = many(PROMPTS)
+    assert len(service.tasks) == 6
+    assert batch.cost == pytest.approx(0.12)
+    assert [item.images[0].reused for item in batch.items] == [True] * 4 + [False] * 2
+
+
+# Stopping and going on
+
+
+def test_cancel(run, service):
+    """A cancelled batch sends nothing more, keeps what it has, and can go on."""
+    service.fault("status=stuck,match=boat 1", "status=stuck,match=boat 2")
+
+    async def body(_session):
+        batch = generate_many(PROMPTS, progress=False, concurrency=2)
+        async for _ in batch.as_completed():
+            break
+        await asyncio.to_thread(_wait_until, lambda: len(service.tasks) == 3)
+        batch.cancel()
+        await batch.ended()
+        sent = len(service.tasks)
+        counts = dict(batch.counts)
+        assert all(item.error.parts[0].startswith("Stopped") for item in batch.failures)
+        await asyncio.to_thread(service._server.clear_faults)
+        await batch.retry_failed()
+        return sent, counts, batch
+
+    sent, counts, batch = run(service, body)
+    assert sent == 3
+    assert (counts["completed"], counts["cancelled"]) == (1, 5)
+    assert [image.prompt for image in batch.pictures] == PROMPTS
+    assert len(service.tasks) == 6
+
+
+def test_cancel_before_the_first(run, service):
+    """Cancelled at once, a batch sends nothing at all."""
+
+    async def body(_session):
+        batch = generate_many(PROMPTS, progress=False)
+        batch.cancel()
+        await batch.ended()
+        with pytest.raises(RunAPIError, match="Stopped before its turn"):
+            await batch
+        return batch
+
+    assert run(service, body).counts["cancelled"] == 6
+    assert service.tasks == []
+
+
+def test_an_interrupted_wait_leaves_it_under_way(run, service):
+    """Who stops waiting gets the words for it, and the batch goes on."""
+    service.fault("create=slow,seconds=0.2")
+
+    async def body(_session):
+        batch = generate_many(PROMPTS, progress=False)
+        waiting = asyncio.ensure_future(batch.wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await waiting
+        first, *_ = caught.value._render_traceback_()
+        assert first == f"Stopped waiting for the batch {batch.id}."
+        return await batch
+
+    assert len(run(service, body).pictures) == 6
+
+
+def test_resume_by_its_id(run, failing):
+    """Another kernel goes on with a batch by its id: variables, order and pictures are the same."""
+    rows = [{"animal": "fox", "n": 1}, {"animal": "owl", "n": 2}, {"animal": "cat", "n": 3}]
+    failing.fault("status=failed,match=owl,times=1")
+
+    async def first(_session):
+        return await generate_many(rows, prompt="An {animal} at night", progress=False)
+
+    async def second(_session):
+        return await resume_batch(before.id, progress=False)
+
+    before = run(failing, first)
+    after = run(failing, second)
+    assert [item.variables for item in after.items] == rows
+    assert [item.status for item in after.items] == ["completed"] * 3
+    assert after.items[0].images[0].path == before.items[0].images[0].path
+    assert (after.id, after.title) == (before.id, before.title)
+    assert len(failing.tasks) == 4
+
+
+def test_resume_edits_of_a_file(run, service, png, home):
+    """A batch of edits of a local file can be resumed: the file is found again."""
+    (home.parent / "work" / "fox.png").write_bytes(png)
+
+    async def first(_session):
+        return await generate_many(["blue", "red"], sources=["fox.png"], progress=False)
+
+    async def second(_session):
+        return await resume_batch(before.id, progress=False)
+
+    before = run(service, first)
+    after = run(service, second)
+    assert [image.path for image in after.pictures] == [image.path for image in before.pictures]
+    assert len(service.tasks) == 2
+
+
+def test_resume_of_nothing(run, service):
+    """An id that nobody knows is refused in three parts."""
+
+    async def body(_session):
+        with pytest.raises(InvalidRequestError, match="no batch nobody") as caught:
+            resume_batch("nobody", progress=False)
+        return caught.value.parts
+
+    assert len(run(service, body)) == 3
+
+
+def test_afresh(run, service):
+    """``new=True`` pays again, once: resumed by its id it does not; asked afresh again it does."""
+    ids = []
+
+    async def fresh(_session):
+        batch = await generate_many(PROMPTS[:2], new=True, progress=False)
+        ids.append(batch.id)
+        return batch
+
+    async def again(_session):
+        return await resume_batch(ids[-1], progress=False)
+
+    first = run(service, fresh)
+    resumed = run(service, again)
+    assert len(service.tasks) == 2
+    assert [image.path for image in resumed.pictures] == [image.path for image in first.pictures]
+    second = run(service, fresh)
+    assert len(service.tasks) == 4
+    assert {image.path for image in second.pictures}.isdisjoint(
+        image.path for image in first.pictures
+    )
+    assert ids[0] != ids[1]
+
+
+def test_reuse_is_off(run, service):
+    """Where nothing is reused a batch pays once and goes on by its id without paying again."""
+
+    async def fresh(_session):
+        return await generate_many(PROMPTS[:2], progress=False)
+
+    async def again(_session):
+        return await resume_batch(first.id, progress=False)
+
+    run(service, fresh, reuse=False)
+    first = run(service, fresh, reuse=False)
+    assert len(service.tasks) == 4
+    run(service, again, reuse=False)
+    assert len(service.tasks) == 4
+
+
+def test_without_a_journal(run, service, tmp_path):
+    """Where there can be no journal a batch is made all the same, with one notice."""
+    (tmp_path / "data").write_text("in the way")
+
+    async def body(session):
+        batch = await generate_many(PROMPTS, progress=False)
+        return batch, session.take_notices()
+
+    batch, notices = run(service, body)
+    assert len(batch.pictures) == 6
+    assert "The journal cannot be used" in notices[0]
+
+
+# Memory
+
+
+def test_nothing_of_a_picture_stays_in_memory(run, service):
+    """Previews are let go of as items end, and pictures with their batch: they are on disk."""
+
+    async def body(_session):
+        batch = await generate_many(PROMPTS, progress=False)
+        assert [image._preview for image in batch.pictures] == [None] * 6
+        gc.collect()
+        assert [one for one in gc.get_objects() if isinstance(one, Preview)] == []
+        kept = weakref.ref(batch.items[0].images[0])
+        assert batch.items[0].images[0].preview.data
+        del batch
+        await asyncio.sleep(0)
+        gc.collect()
+        return kept()
+
+    assert run(service, body) is None
+
+
+# Rows
+
+
+def test_columns_in_prompt_and_fields(many, service):
+    """``{column}`` is filled in the prompt and in fields; other braces stay as typed."""
+    frame = pd.DataFrame(
+        {"colour": ["red", "blue"], "n": [3, 4], "ratio": ["1:1", "16:9"]}, index=["x", "y"]
+    )
+    batch = many(frame, prompt="{n} {colour} boats {as typed}", aspect_ratio="{ratio}")
+    assert [item.request.prompt for item in batch.items] == [
+        "3 red boats {as typed}",
+        "4 blue boats {as typed}",
+    ]
+    assert [item.request.aspect_ratio for item in batch.items] == ["1:1", "16:9"]
+    assert sorted(task["body"]["aspect_ratio"] for task in service.tasks) == ["16:9", "1:1"]
+    assert batch.items[1].variables == {"colour": "blue", "n": 4, "ratio": "16:9"}
+
+
+def test_a_source_by_column(many, service, png, home):
+    """A source may be named by a column: each row edits its own file."""
+    work = home.parent / "work"
+    for name in ("fox.png", "owl.png"):
+        (work / name).write_bytes(png + name.encode())
+    batch = many(pd.DataFrame({"file": ["fox.png", "owl.png"]}), prompt="blue", sources=["{file}"])
+    assert [item.request.sources[0].path.name for item in batch.items] == ["fox.png", "owl.png"]
+    assert len(batch.pictures) == 2
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        ["a boat", "a tree"],
+        ("a boat", "a tree"),
+        pd.Series(["a boat", "a tree"]),
+        pd.DataFrame({"prompt": ["a boat", "a tree"], "x": [1, 2]}),
+        [{"prompt": "a boat"}, {"prompt": "a tree"}],
+        iter(["a boat", "a tree"]),
+    ],
+    ids=["list", "tuple", "series", "frame", "dicts", "iterator"],
+)
+def test_what_can_be_given(many, prompts):
+    """Texts, dicts and frames, also from a generator that can be read only once."""
+    assert [image.prompt for image in many(prompts).pictures] == ["a boat", "a tree"]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "words"),
+    [
+        ("a boat", {}, "one str"),
+        ({"prompt": "a boat"}, {}, "one dict"),
+        (7, {}, "one int"),
+        (None, {}, "one NoneType"),
+        ([], {}, "There is nothing to make"),
+        (pd.DataFrame({"prompt": []}), {}, "There is nothing to make"),
+        (["a boat", "  "], {}, "Row 1: The prompt is empty"),
+        (["a boat", None], {}, "Row 1: There is no prompt"),
+        (pd.Series(["a boat", float("nan")]), {}, "Row 1: There is no prompt"),
+        ([{"prompt": "a boat"}, {"text": "a tree"}], {}, "Row 1: There is no prompt, and no col"),
+        ([{"c": "red"}, {"c": None}], {"prompt": "a {c} boat"}, "Row 1: There is no c"),
+        (
+            pd.DataFrame({"c": pd.array(["red", None], dtype="string")}),
+            {"prompt": "a {c} boat"},
+            "Row 1: There is no c",
+        ),
+        (["a boat"], {"sources": ["nowhere.png"]}, "Row 0: "),
+        (
+            [{"prompt": "a boat", "r": "1:1"}, {"prompt": "a tree", "r": "7:5"}],
+            {"aspect_ratio": "{r}"},
+            "Row 1: ",
+        ),
+    ],
+    ids=[
+        "text", "dict", "number", "none", "empty", "empty frame", "blank", "no text", "nan",
+        "no column", "no value", "missing value", "no file", "ratio",
+    ],
+)  # fmt: skip
+def test_rows_that_cannot_be_right(run, service, prompts, options, words):
+    """What cannot be right is named, with its row, and nothing of the batch is sent."""
+
+    async def body(_session):
+        with pytest.raises(InvalidRequestError) as caught:
+            generate_many(prompts, progress=False, **options)
+        return caught.value.parts
+
+    what, charged, todo = run(service, body)
+    assert what.startswith(words) or words in what
+    assert charged == "Nothing was sent, nothing was charged."
+    assert todo
+    assert service.requests == []
+
+
+def test_to_frame(many, failing):
+    """The table has a row a request: variables, status, cost, file, error and the picture."""
+    failing.fault("status=failed,match=owl,message=not tonight")
+    batch = many(
+        pd.DataFrame({"animal": ["fox", "owl"], "n": [1, 2]}), failing, prompt="An {animal}"
+    )
+    frame = batch.to_frame()
+    assert list(frame["animal"]) == ["fox", "owl"]
+    assert list(frame["prompt"]) == ["An fox", "An owl"]
+    assert list(frame["status"]) == ["completed", "failed"]
+    assert frame["cost"][0] == pytest.approx(0.06)
+    assert frame["path"][0] == str(batch.items[0].images[0].path)
+    assert "not tonight" in frame["error"][1]
+    assert frame["image"][0] is batch.items[0].images[0]
+    assert pd.isna(frame["path"][1])
+
+
+def test_to_frame_without_pandas(many, monkeypatch):
+    """Without pandas ``records`` has the table, and ``to_frame`` says what to install."""
+    batch = many(PROMPTS[:1])
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InvalidRequestError) as caught:
+        batch.to_frame()
+    assert "pip install pandas" in caught.value.parts
+    assert batch.records()[0]["status"] == "completed"
+
+
+# In a script
+
+_SCRIPT = """
+from runapi_magic import generate_many
+batch = generate_many(["a boat", "a tree", "a bad tree"], title="trees"{options})
+print(batch.counts["completed"], batch.counts["failed"], batch.is_done)
+"""
+
+
+def _script(service, folder, options=""):
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT.format(options=options)],
+        cwd=folder,
+        env=apart(folder, RUNAPI_BASE_URL=service.url, RUNAPI_API_KEY=KEY, PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout, done.stderr
+
+
+def test_a_script_waits_and_shows_a_bar(failing, tmp_path):
+    """In a script the call returns at the end; the bar is on stderr, stdout is the script's."""
+    failing.fault("status=failed,match=a bad tree")
+    said, bar = _script(failing, tmp_path)
+    assert said == "2 1 True\n"
+    assert "trees: 100%" in bar
+    assert "3/3" in bar
+    assert "failed=1" in bar
+    assert bar.endswith("\n")
+
+
+def test_a_script_without_a_bar(service, tmp_path):
+    """``progress=False`` shows nothing."""
+    said, bar = _script(service, tmp_path, ", progress=False")
+    assert (said, bar) == ("3 0 True\n", "")

@@ -319,11 +319,11 @@ class _ClusterPipeline(Pipeline):
             errand=errand,
         )
         through_workers = replace(service, client=remote)
-        created = await self._pick_up(generation, work, through_workers)
+        created = await self.poster.pick_up(generation, part, work.stored, through_workers)
         if created is None:
             old = work.stored.attempt
             key = old.idempotency_key if old else None
-            created = await self._ask(generation, part, through_workers, key)
+            created = await self.poster.ask(generation, part, through_workers, key)
         part.step, part.status = Step.DRAWING, "processing"
         generation.changed()
         job = remote.job or await self._cluster.send(errand(None, created))

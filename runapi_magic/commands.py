@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runapi_magic.database import JournalError
 from runapi_magic.display import money
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.filing import short_path
-from runapi_magic.journal import JournalError
 from runapi_magic.models import CATALOGUE, Action
 from runapi_magic.service import SIMULATOR_URL
 from runapi_magic.session import is_stale

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.requests import ImageRequest
 
-_COLUMN = re.compile(r"{([A-Za-z_]\w*)}")  # other braces stay as typed
+_COLUMN = re.compile(r"(?<!\{)\{([^\W\d]\w*)\}(?!\})")  # other braces stay as typed
 _PROMPT = "prompt"  # the column that counts where no prompt is given
 
 
@@ -51,7 +51,7 @@ def batch_items(
     items = []
     for index, row in enumerate(_rows(prompts)):
         try:
-            text = _fill(prompt if prompt is not None else _own_prompt(row), row)
+            text = _own_prompt(row) if prompt is None else _fill(prompt, row)
             request = make(
                 text,
                 sources=[as_source(_fill(source, row)) for source in sources],
@@ -93,7 +93,7 @@ def _fill(value: Any, row: Mapping[str, Any]) -> Any:
     for name in _COLUMN.findall(value):
         if name not in row:
             raise InvalidRequestError(
-                f"There is no column {name}.", todo=f"There are {', '.join(row)}."
+                f"There is no column {name}.", todo=f"There are {', '.join(map(str, row))}."
             )
         _known(name, row)
     return interpolate(value, row)

@@ -306,8 +306,8 @@ class RunAPIMagics(Magics, Settings):
         """Look after RunAPI: status, models, balance, history, show, and more; README."""
         from runapi_magic import commands
         from runapi_magic.api import show
+        from runapi_magic.database import JournalError
         from runapi_magic.generation import Generation
-        from runapi_magic.journal import JournalError
         from runapi_magic.reporting import Report
 
         try:

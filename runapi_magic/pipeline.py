@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import time
@@ -11,16 +10,12 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from runapi_magic.client import Created
 from runapi_magic.errors import (
     MAYBE_CHARGED,
     NOT_CHARGED,
     STILL_THERE,
-    ConflictError,
-    NotFoundError,
     RunAPIError,
     TaskFailedError,
-    ValidationError,
     resume_advice,
 )
 from runapi_magic.filing import is_intact
@@ -29,23 +24,21 @@ from runapi_magic.generation import Part, Step
 from runapi_magic.history import History
 from runapi_magic.ledger import Ledger
 from runapi_magic.polling import Expectation, PollingPlan, expect
+from runapi_magic.posting import Poster, turn_at_service
 from runapi_magic.purse import Purse
-from runapi_magic.rates import StoppedError
 from runapi_magic.recording import Recorder
-from runapi_magic.retrying import mark_doubtful
 from runapi_magic.rows import Reservation, StoredTask, Terms
 from runapi_magic.settings import notebook_name
 from runapi_magic.shelf import Shelf
 from runapi_magic.sources import as_source
-from runapi_magic.tasks import Task, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from runapi_magic.generation import Generation
     from runapi_magic.images import Editor
     from runapi_magic.journal import Journal
-    from runapi_magic.requests import Attempt, ImageRequest, Source
+    from runapi_magic.requests import ImageRequest, Source
     from runapi_magic.service import Service
     from runapi_magic.settings import Settings
 
@@ -104,6 +97,7 @@ class Pipeline:
         self._notice = notice
         self._record = Recorder(journal, notice)
         self.shelf = Shelf(settings, self._record, History(journal), editor)
+        self.poster = Poster(settings, journal, self._record)
         self.ledger = Ledger(journal)
         self.purse = Purse(journal, self.ledger, self._record)
 
@@ -250,7 +244,7 @@ class Pipeline:
         part = work.part
         try:
             if work.how is How.MAKE or not await self._join(generation, work):
-                async with _turn(generation, part):
+                async with turn_at_service(generation, part):
                     await self._make(generation, work, service)
             part.status = "completed"
         except Exception as error:  # noqa: BLE001 (whatever it is, it is shown in its place)
@@ -291,13 +285,13 @@ class Pipeline:
 
     async def _make(self, generation: Generation, work: Work, service: Service) -> None:
         part = work.part
-        created = await self._pick_up(generation, work, service)
+        created = await self.poster.pick_up(generation, part, work.stored, service)
         if created is None:
             # Under the old key, where there is one: if there is a task after all, that is a
             # conflict and not a second task.
             old = work.stored.attempt
             key = old.idempotency_key if old else None
-            created = await self._ask(generation, part, service, key)
+            created = await self.poster.ask(generation, part, service, key)
         part.step, part.status = Step.DRAWING, "processing"
         generation.changed()
 
@@ -321,124 +315,6 @@ class Pipeline:
         part.step = Step.FETCHING
         generation.changed()
         await self.shelf.fetch(generation, part, service, task, paths)
-
-    async def _pick_up(
-        self, generation: Generation, work: Work, service: Service
-    ) -> Created | None:
-        """Go on with a task that was asked for before; None if there is none to go on with."""
-        stored, part = work.stored, work.part
-        if stored.attempt is None:
-            return None
-        if stored.task_id is None:
-            try:
-                stopping = asyncio.Event()
-                post = service.client.post(
-                    stored.attempt,
-                    budget=self._settings().timeout,
-                    stopping=stopping,
-                    waiting=_throttle(generation, part),
-                )
-                return await self._sent(part, post, [stored.attempt], stopping)
-            except (NotFoundError, ValidationError) as error:
-                if error.doubtful or error.task_id:
-                    raise
-                return None  # not taken as it was: its uploaded sources may have expired
-        task = Task(stored.task_id, TaskStatus.PROCESSING)
-        created = Created(task, stored.attempt.status_paths, 0.0)
-        if service.is_simulated:  # it may be another one than the one that was asked
-            try:
-                await service.client.get(task.id, created.status_paths)
-            except NotFoundError:
-                part.task_id = None
-                return None
-        return created
-
-    async def _ask(
-        self, generation: Generation, part: Part, service: Service, key: str | None
-    ) -> Created:
-        request = part.request
-        if request.sources:
-            part.step = Step.UPLOADING
-            generation.changed()
-        wanted = [*request.sources, *([request.mask] if request.mask else [])]
-        urls = []
-        for number, source in enumerate(wanted):
-
-            def uploaded(share: float, number: int = number) -> None:
-                part.uploaded = (number + share) / len(wanted)
-
-            urls.append(await service.address(source, uploaded))
-        mask = urls.pop() if request.mask else None
-        part.step = Step.SENDING
-        generation.changed()
-
-        attempts: list[Attempt] = []
-        stopping = asyncio.Event()
-
-        async def before(attempt: Attempt) -> None:
-            attempts.append(attempt)
-            await self._record(self._journal.sending, part.id, attempt)
-
-        create = service.client.create(
-            request,
-            before=before,
-            count=part.count,
-            source_urls=tuple(urls),
-            mask_url=mask,
-            key=key,
-            budget=self._settings().timeout,
-            stopping=stopping,
-            waiting=_throttle(generation, part),
-        )
-        return await self._sent(part, create, attempts, stopping)
-
-    async def _sent(
-        self,
-        part: Part,
-        create: Awaitable[Created],
-        attempts: list[Attempt],
-        stopping: asyncio.Event,
-    ) -> Created:
-        """Await the answer to a POST; whatever becomes of the waiting, it reaches the journal.
-
-        Args:
-            part: The part that is asked for.
-            create: Sends it.
-            attempts: What was sent, the last one last; may be filled by sending.
-            stopping: Set to let sending end with the answer that is on its way.
-        """
-
-        async def answered() -> Created:
-            try:
-                created = await create
-            except RunAPIError as error:
-                if isinstance(error, ConflictError) and part.is_resumed:
-                    mark_doubtful(error)  # there is a task under this key, and no way to its id
-                    error.todo = "Look for it at runapi.ai. To pay for another: --new."
-                if error.task_id and attempts:  # refused, and yet there is a task
-                    paths = attempts[-1].paths_of(error.task_id)
-                    await self._know(part, error.task_id, paths)
-                raise
-            await self._know(part, created.task.id, created.status_paths)
-            return created
-
-        answering = asyncio.ensure_future(answered())
-        try:
-            return await asyncio.shield(answering)
-        except asyncio.CancelledError:
-            # What is on its way cannot be called back: take its answer, and send nothing more.
-            stopping.set()
-            await asyncio.wait([answering])
-            error = answering.exception()
-            if isinstance(error, StoppedError):
-                part.step = Step.THROTTLED
-            elif error:
-                raise error from None
-            raise
-
-    async def _know(self, part: Part, task_id: str, status_paths: tuple[str, ...]) -> None:
-        part.task_id = task_id
-        await self._record(self._journal.created, part.id, task_id, status_paths)
 
     # Ends
 
@@ -469,44 +345,6 @@ class Pipeline:
         )
         if part.step is not Step.JOINED:
             await self._record(self._journal.let_go, part.id, "stopped")
-
-
-@contextlib.asynccontextmanager
-async def _turn(generation: Generation, part: Part) -> AsyncIterator[None]:
-    """Take one of the turns at the service, until it has nothing more to do for a part."""
-    turns = generation.turns
-    if turns is None:
-        yield
-        return
-    await turns.acquire()
-    held = [turns]
-
-    def let_go() -> None:
-        if held and (part.is_done or part.step is Step.FETCHING):
-            held.pop().release()
-
-    stop = generation.subscribe(let_go)
-    try:
-        yield
-    finally:
-        stop()
-        if held:
-            held.pop().release()
-
-
-def _throttle(generation: Generation, part: Part) -> Callable[[float], None]:
-    """Return what shows how many seconds a part waits for its turn, 0 at the end of it."""
-
-    def throttle(seconds: float) -> None:
-        if seconds:
-            part.step, part.turn = Step.THROTTLED, time.monotonic() + seconds
-        elif part.step is Step.THROTTLED:
-            part.step = Step.SENDING
-        else:
-            return
-        generation.changed()
-
-    return throttle
 
 
 def new_part_id() -> str:

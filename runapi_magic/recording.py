@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.journal import JournalDamagedError, JournalError
+from runapi_magic.database import JournalDamagedError, JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

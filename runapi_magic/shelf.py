@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.database import JournalError
 from runapi_magic.errors import CHARGED, DownloadError, RunAPIError, resume_advice
 from runapi_magic.images import GeneratedImage
-from runapi_magic.journal import JournalError
 from runapi_magic.keeping import Keeping, cost_of_one, save
 from runapi_magic.previews import Limits, make_preview
 from runapi_magic.provenance import Note

@@ -12,9 +12,9 @@ import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+from runapi_magic.database import JournalError
 from runapi_magic.display import FONT, dollars
 from runapi_magic.errors import InvalidRequestError, RunAPIError
-from runapi_magic.journal import JournalError
 from runapi_magic.loop import hand_over, running_loop
 from runapi_magic.models import CATALOGUE, find_model
 from runapi_magic.requests import Source, validate

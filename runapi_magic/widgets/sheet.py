@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 from IPython.display import display
 
+from runapi_magic.database import JournalError
 from runapi_magic.display import FONT, dollars
 from runapi_magic.errors import RunAPIError
-from runapi_magic.journal import JournalError
 from runapi_magic.loop import hand_over, running_loop
 from runapi_magic.sheetview import item_name
 from runapi_magic.widgets.bridge import Bridge, read_place

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 from IPython.display import display
 
+from runapi_magic.database import JournalError
 from runapi_magic.display import FONT, dollars
 from runapi_magic.errors import RunAPIError
 from runapi_magic.filing import short_path
-from runapi_magic.journal import JournalError
 from runapi_magic.loop import hand_over, running_loop
 from runapi_magic.steps import REFINE_MODEL, UPSCALE_MODEL
 from runapi_magic.widgets.bridge import Bridge

@@ -18,12 +18,12 @@ PACKAGE = Path(runapi_magic.__file__).parent
 ROOMS = [
     "errors", "steps", "models", "requests", "tasks", "stores", "settings", "addresses",
     "retrying", "rates", "transport", "client", "polling",
-    "glance", "owners", "rows", "journal", "recording", "history", "ledger",
+    "glance", "owners", "rows", "database", "journal", "recording", "history", "ledger",
     "encoding", "exif", "provenance", "previews", "filing", "thumbnails", "quality", "drawing",
     "comparison", "sheet", "images", "generation", "namespace", "cells", "records", "revisions",
-    "tree", "sources", "service", "purse", "following", "keeping", "shelf", "pipeline", "archive",
-    "batch", "frames", "sweeps", "batches", "session", "errands", "cluster", "loop", "display",
-    "sheetview",
+    "tree", "sources", "service", "purse", "following", "keeping", "shelf", "posting",
+    "pipeline", "archive", "batch", "frames", "sweeps", "batches", "session", "errands",
+    "cluster", "loop", "display", "sheetview",
     "widgets", "widgets.bridge", "widgets.slider", "widgets.form", "widgets.drawers",
     "widgets.confirm", "widgets.strip", "widgets.toolbar", "widgets.stage", "widgets.gallery",
     "widgets.queue", "widgets.picker", "widgets.panel", "widgets.sheet",
@@ -33,8 +33,8 @@ SIMULATOR = "runapi_magic.simulator"
 STARTS_THE_SIMULATOR = {"service"}
 SHOWS = {"display", "sheetview", "magics", "options", "reporting", "loop", "api"}  # fmt: skip
 FRONT_ENDS = {"IPython", "ipywidgets", "anywidget"}
-HEAVY = {"httpx", "PIL", "ipywidgets", "anywidget", "starlette", "uvicorn", "tenacity", "numpy", "yaml",
-         "dotenv", "filelock", "fsspec", "dask", "distributed",
+HEAVY = {"httpx", "PIL", "ipywidgets", "anywidget", "starlette", "uvicorn", "tenacity", "numpy",
+         "yaml", "dotenv", "filelock", "fsspec", "dask", "distributed",
          "pandas", "tqdm"}  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from runapi_magic.history import History
-from runapi_magic.journal import MIGRATIONS, Journal
+from runapi_magic.journal import Journal
 from runapi_magic.quality import Quality
+from runapi_magic.rows import MIGRATIONS
 from tests.sessions import keep
 
 

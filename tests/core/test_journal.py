@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 
 import runapi_magic
+from runapi_magic import database as database_module
 from runapi_magic import journal as journal_module
 from runapi_magic.client import Attempt
+from runapi_magic.database import JournalError
 from runapi_magic.history import History
 from runapi_magic.images import GeneratedImage
-from runapi_magic.journal import KEY_LIFETIME, MIGRATIONS, Journal, JournalError
+from runapi_magic.journal import KEY_LIFETIME, Journal
 from runapi_magic.requests import ImageRequest, Source
+from runapi_magic.rows import MIGRATIONS
 
 ORIGIN = "https://runapi.ai"
 REQUEST = ImageRequest("a fox", "gpt-image-2", {"aspect_ratio": "3:4"})
@@ -54,7 +57,8 @@ _numbers = iter(range(10_000))
 def _reserve(journal, request=REQUEST, *, reuse=True, origin=ORIGIN, intact=True, generation="g1"):
     return journal.reserve(
         generation, request, origin, split=lambda count: (1,) * count,
-        new_id=lambda: f"part-{next(_numbers)}", usable=lambda *_: intact, since=0.0 if reuse else None,
+        new_id=lambda: f"part-{next(_numbers)}", usable=lambda *_: intact,
+        since=0.0 if reuse else None,
     )  # fmt: skip
 
 
@@ -354,7 +358,7 @@ def test_an_older_file_is_migrated(journal, monkeypatch):
     def add_a_column(connection):
         connection.execute("ALTER TABLE tasks ADD COLUMN star INTEGER")
 
-    monkeypatch.setattr(journal_module, "MIGRATIONS", (*MIGRATIONS, add_a_column))
+    monkeypatch.setattr(database_module, "MIGRATIONS", (*MIGRATIONS, add_a_column))
     assert journal.task(task).prompt == "a fox"
     assert _raw(journal, "SELECT star FROM tasks") == [(None,)]
     assert _raw(journal, "PRAGMA user_version") == [(len(MIGRATIONS) + 1,)]
@@ -378,7 +382,7 @@ def test_a_half_done_migration_leaves_nothing(journal, monkeypatch):
         connection.execute("CREATE TABLE half (x)")
         raise sqlite3.OperationalError("no luck")
 
-    monkeypatch.setattr(journal_module, "MIGRATIONS", (*MIGRATIONS, fail))
+    monkeypatch.setattr(database_module, "MIGRATIONS", (*MIGRATIONS, fail))
     with pytest.raises(JournalError, match="no luck"):
         journal.unfinished()
     monkeypatch.undo()

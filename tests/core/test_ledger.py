@@ -29,10 +29,10 @@ import runapi_magic
 from runapi_magic import ledger as ledger_module
 from runapi_magic.errors import BudgetError
 from runapi_magic.images import GeneratedImage
-from runapi_magic.journal import MIGRATIONS, Journal
+from runapi_magic.journal import Journal
 from runapi_magic.ledger import Ledger
 from runapi_magic.requests import Attempt, ImageRequest
-from runapi_magic.rows import Terms
+from runapi_magic.rows import MIGRATIONS, Terms
 from tests.core.properties import PROPERTY
 
 HERE, REAL = "http://simulator.localhost", "https://runapi.ai"
@@ -567,7 +567,7 @@ def test_no_interleaving_crosses_a_budget(tmp_path):
 @pytest.mark.parametrize("version", [1, 2])
 def test_an_older_journal_gets_its_money_side(kernel, monkeypatch, version):
     """A journal from before budgets keeps its tasks; their costs count, and budgets work."""
-    monkeypatch.setattr("runapi_magic.journal.MIGRATIONS", MIGRATIONS[:version])
+    monkeypatch.setattr("runapi_magic.database.MIGRATIONS", MIGRATIONS[:version])
     kernel.journal.unfinished()
     kernel.journal.close()
     with sqlite3.connect(kernel.journal.path) as connection:

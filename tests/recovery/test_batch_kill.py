@@ -72,7 +72,6 @@ def _kill_in_the_middle(home, kernel, options="", *, prompts=PROMPTS, done=5):
     kernel.kill()
     left = Counter(states(home / "data" / "journal.sqlite"))
     assert done <= left["saved"] < prompts
-    assert sum(left.values()) < prompts
     return left
 
 

@@ -1,0 +1,209 @@
+"""Asking the service for one task: written down before it leaves, and its answer at once after."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from runapi_magic.client import Created
+from runapi_magic.errors import ConflictError, NotFoundError, RunAPIError, ValidationError
+from runapi_magic.generation import Part, Step
+from runapi_magic.rates import StoppedError
+from runapi_magic.retrying import mark_doubtful
+from runapi_magic.tasks import Task, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from runapi_magic.generation import Generation
+    from runapi_magic.journal import Journal
+    from runapi_magic.recording import Recorder
+    from runapi_magic.requests import Attempt
+    from runapi_magic.rows import StoredTask
+    from runapi_magic.service import Service
+    from runapi_magic.settings import Settings
+
+
+class Poster:
+    """Asks for the tasks of parts.
+
+    Args:
+        settings: Returns the settings that count now.
+        journal: Where everything is written down.
+        record: Writes to it off the loop.
+    """
+
+    def __init__(
+        self, settings: Callable[[], Settings], journal: Journal, record: Recorder
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._record = record
+
+    async def pick_up(
+        self, generation: Generation, part: Part, stored: StoredTask, service: Service
+    ) -> Created | None:
+        """Go on with a task that was asked for before; None if there is none to go on with."""
+        if stored.attempt is None:
+            return None
+        if stored.task_id is None:
+            try:
+                stopping = asyncio.Event()
+                post = service.client.post(
+                    stored.attempt,
+                    budget=self._settings().timeout,
+                    stopping=stopping,
+                    waiting=_throttle(generation, part),
+                )
+                return await self._sent(part, post, [stored.attempt], stopping)
+            except (NotFoundError, ValidationError) as error:
+                if error.doubtful or error.task_id:
+                    raise
+                return None  # not taken as it was: its uploaded sources may have expired
+        task = Task(stored.task_id, TaskStatus.PROCESSING)
+        created = Created(task, stored.attempt.status_paths, 0.0)
+        if service.is_simulated:  # it may be another one than the one that was asked
+            try:
+                await service.client.get(task.id, created.status_paths)
+            except NotFoundError:
+                part.task_id = None
+                return None
+        return created
+
+    async def ask(
+        self, generation: Generation, part: Part, service: Service, key: str | None
+    ) -> Created:
+        """Ask for a part's task, its sources uploaded before.
+
+        Args:
+            generation: Whose part it is; told of every step.
+            part: The part.
+            service: What answers.
+            key: The idempotency key to use first; None for a new one.
+
+        Raises:
+            RunAPIError: The service refused, or no answer came.
+        """
+        request = part.request
+        if request.sources:
+            part.step = Step.UPLOADING
+            generation.changed()
+        wanted = [*request.sources, *([request.mask] if request.mask else [])]
+        urls = []
+        for number, source in enumerate(wanted):
+
+            def uploaded(share: float, number: int = number) -> None:
+                part.uploaded = (number + share) / len(wanted)
+
+            urls.append(await service.address(source, uploaded))
+        mask = urls.pop() if request.mask else None
+        part.step = Step.SENDING
+        generation.changed()
+
+        attempts: list[Attempt] = []
+        stopping = asyncio.Event()
+
+        async def before(attempt: Attempt) -> None:
+            attempts.append(attempt)
+            await self._record(self._journal.sending, part.id, attempt)
+
+        create = service.client.create(
+            request,
+            before=before,
+            count=part.count,
+            source_urls=tuple(urls),
+            mask_url=mask,
+            key=key,
+            budget=self._settings().timeout,
+            stopping=stopping,
+            waiting=_throttle(generation, part),
+        )
+        return await self._sent(part, create, attempts, stopping)
+
+    async def _sent(
+        self,
+        part: Part,
+        create: Awaitable[Created],
+        attempts: list[Attempt],
+        stopping: asyncio.Event,
+    ) -> Created:
+        """Await the answer to a POST; whatever becomes of the waiting, it reaches the journal.
+
+        Args:
+            part: The part that is asked for.
+            create: Sends it.
+            attempts: What was sent, the last one last; may be filled by sending.
+            stopping: Set to let sending end with the answer that is on its way.
+        """
+
+        async def answered() -> Created:
+            try:
+                created = await create
+            except RunAPIError as error:
+                if isinstance(error, ConflictError) and part.is_resumed:
+                    mark_doubtful(error)  # there is a task under this key, and no way to its id
+                    error.todo = "Look for it at runapi.ai. To pay for another: --new."
+                if error.task_id and attempts:  # refused, and yet there is a task
+                    paths = attempts[-1].paths_of(error.task_id)
+                    await self._know(part, error.task_id, paths)
+                raise
+            await self._know(part, created.task.id, created.status_paths)
+            return created
+
+        answering = asyncio.ensure_future(answered())
+        try:
+            return await asyncio.shield(answering)
+        except asyncio.CancelledError:
+            # What is on its way cannot be called back: take its answer, and send nothing more.
+            stopping.set()
+            await asyncio.wait([answering])
+            error = answering.exception()
+            if isinstance(error, StoppedError):
+                part.step = Step.THROTTLED
+            elif error:
+                raise error from None
+            raise
+
+    async def _know(self, part: Part, task_id: str, status_paths: tuple[str, ...]) -> None:
+        part.task_id = task_id
+        await self._record(self._journal.created, part.id, task_id, status_paths)
+
+
+@contextlib.asynccontextmanager
+async def turn_at_service(generation: Generation, part: Part) -> AsyncIterator[None]:
+    """Take one of the turns at the service, until it has nothing more to do for a part."""
+    turns = generation.turns
+    if turns is None:
+        yield
+        return
+    await turns.acquire()
+    held = [turns]
+
+    def let_go() -> None:
+        if held and (part.is_done or part.step is Step.FETCHING):
+            held.pop().release()
+
+    stop = generation.subscribe(let_go)
+    try:
+        yield
+    finally:
+        stop()
+        if held:
+            held.pop().release()
+
+
+def _throttle(generation: Generation, part: Part) -> Callable[[float], None]:
+    """Return what shows how many seconds a part waits for its turn, 0 at the end of it."""
+
+    def throttle(seconds: float) -> None:
+        if seconds:
+            part.step, part.turn = Step.THROTTLED, time.monotonic() + seconds
+        elif part.step is Step.THROTTLED:
+            part.step = Step.SENDING
+        else:
+            return
+        generation.changed()
+
+    return throttle

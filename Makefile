@@ -31,7 +31,7 @@ demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it an
 	@echo "Executed notebook: build/quickstart.ipynb (its pictures: build/gpt-images)"
 
 test: $(INSTALLED)  ## Run all tests.
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses=auto --dist=loadfile
 
 check: $(INSTALLED)  ## Lint, format, types.
 	$(RUN) -m ruff check .

@@ -6,6 +6,7 @@ Every error says three things: what happened, whether it was charged, what to do
     ├── InvalidRequestError        found before anything was sent
     ├── ConfigurationError         base URL, key file, settings
     │   └── MissingKeyError
+    ├── BudgetError                it would cost more than is allowed
     ├── APIError                   the service answered with an error status
     │   ├── ValidationError            400 422
     │   ├── AuthenticationError        401
@@ -127,7 +128,7 @@ class MissingKeyError(ConfigurationError):
 
 
 class BudgetError(RunAPIError):
-    """It would cost more than is allowed, or than is asked for unasked; nothing was sent."""
+    """It would cost more than is allowed, or nobody said yes to it; nothing was sent."""
 
     default_charged = NOT_SENT
 

@@ -317,6 +317,7 @@ class Simulator:
                     "status": task.status(now),
                     "idempotency_key": task.idempotency_key,
                     "created": task.created,
+                    "ends": task.ends,
                 }
                 for task in self.tasks.values()
             ],

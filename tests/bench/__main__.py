@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.bench import journal
+from tests.bench import batch, journal
 
 if __name__ == "__main__":
-    for line in journal.report():
-        print(line)  # noqa: T201 (a report)
+    for part in (journal, batch):
+        for line in part.report():
+            print(line)  # noqa: T201 (a report)

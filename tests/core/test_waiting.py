@@ -139,7 +139,9 @@ _EXPRESSIONS = st.recursive(
         st.tuples(inside, inside).map("({0[0]} + {0[1]})".format),
         st.tuples(inside, inside).map("[{0[0]},\n {0[1]}]".format),
         inside.map("f({})".format),
-        inside.map("f'é{{{}}}'".format).filter(lambda text: text.count("'") == 2),
+        inside.map("f'é{{{}}}'".format).filter(
+            lambda text: text.count("'") == 2 and "\n" not in text  # else for Python 3.12 alone
+        ),
         inside.map("({}).y[0]".format),
         inside.map("(lambda: {})".format),
         inside.map("[{} for x in y]".format),

@@ -207,7 +207,7 @@ class Lab:
     def wait_text(self, number: int, text: str, seconds: float = 60) -> None:
         """Wait until a cell's outputs say this."""
         outputs = self.cell(number).locator(".jp-OutputArea-output")
-        outputs.get_by_text(text).first.wait_for(timeout=seconds * 1000)
+        outputs.get_by_text(text).first.wait_for(state="attached", timeout=seconds * 1000)
 
     def source(self, number: int) -> str:
         """Return a cell's picture as its data address: what is shown, to be compared."""

@@ -231,11 +231,11 @@ def test_budget(thrifty, server):
 )
 def test_budget_that_is_none(thrifty, words):
     """What is no amount is refused in words and changes nothing."""
-    before = thrifty.run_well("%runapi budget").text
+    before = thrifty.run_well("%runapi budget").stream("stdout")
     said = refusal(thrifty.run(f"%runapi budget {words}"))
     assert said.startswith("UsageError: ")
     assert "%runapi budget 5" in said
-    assert thrifty.run_well("%runapi budget").text == before
+    assert thrifty.run_well("%runapi budget").stream("stdout") == before
 
 
 @pytest.mark.parametrize("live", [True, False])

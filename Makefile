@@ -31,7 +31,8 @@ demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it an
 	@echo "Executed notebook: build/quickstart.ipynb (its pictures: build/gpt-images)"
 
 test: $(INSTALLED)  ## Run all tests.
-	$(RUN) -m pytest --numprocesses=auto --dist=loadfile
+	$(RUN) -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/browser
+	$(RUN) -m pytest --reruns=2 tests/browser
 
 check: $(INSTALLED)  ## Lint, format, types.
 	$(RUN) -m ruff check .

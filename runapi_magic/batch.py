@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from runapi_magic.errors import MAYBE_CHARGED, InvalidRequestError, RunAPIError
+from runapi_magic.generation import Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
@@ -29,6 +30,8 @@ ItemStatus = Literal["waiting", "running", "completed", "failed", "cancelled"]
 _log = logging.getLogger(__name__)
 
 _LONGEST_PROMPT = 40  # characters in a title
+_AHEAD = 2  # requests that are made ready while others have the turns at the service
+_NOT_BEGUN = {Step.PREPARING, Step.PRICING, Step.SOURCE}
 
 
 @dataclass(eq=False, slots=True)
@@ -234,7 +237,7 @@ class Batch:
             await self._before(self)
             async with asyncio.TaskGroup() as workers:
                 fetching = asyncio.Semaphore(self.concurrency)
-                for _ in range(min(self.concurrency, len(units))):
+                for _ in range(min(self.concurrency + _AHEAD, len(units))):
                     workers.create_task(self._work(units, workers, fetching))
         except asyncio.CancelledError:
             self._cancelled = True
@@ -290,9 +293,6 @@ class Batch:
         assert self._start is not None, "a batch is begun before it runs"
         count = sum(item.request.count for item in items)
         waiting = [item for item in items if not item.is_done]
-        for item in waiting:
-            item.status = "running"
-        self._notify()
         try:
             request = replace(items[0].request, count=count)
             generation = self._start(
@@ -304,6 +304,16 @@ class Batch:
                 self._tell(item)
             return None
         self._under_way.add(generation)
+
+        def begin() -> None:
+            if any(part.step not in _NOT_BEGUN for part in generation.parts):
+                stop()
+                for item in waiting:
+                    if not item.is_done:
+                        item.status = "running"
+                self._notify()
+
+        stop = generation.subscribe(begin)
         return generation
 
     def _share(self, generation: Generation, items: list[Item]) -> None:

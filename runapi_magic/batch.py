@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_PROMPT = 40  # characters in a title
 _AHEAD = 2  # requests that are made ready while others have the turns at the service
-_NOT_BEGUN = {Step.PREPARING, Step.PRICING, Step.SOURCE}
+_NOT_BEGUN = {Step.PREPARING, Step.PRICING, Step.SOURCE, Step.QUEUED}
 
 
 @dataclass(eq=False, slots=True)
@@ -236,9 +236,9 @@ class Batch:
         try:
             await self._before(self)
             async with asyncio.TaskGroup() as workers:
-                fetching = asyncio.Semaphore(self.concurrency)
+                line, fetching = asyncio.Lock(), asyncio.Semaphore(self.concurrency)
                 for _ in range(min(self.concurrency + _AHEAD, len(units))):
-                    workers.create_task(self._work(units, workers, fetching))
+                    workers.create_task(self._work(units, workers, line, fetching))
         except asyncio.CancelledError:
             self._cancelled = True
         except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this batch)
@@ -268,11 +268,20 @@ class Batch:
         return left[::-1]
 
     async def _work(
-        self, units: list[list[Item]], workers: asyncio.TaskGroup, fetching: asyncio.Semaphore
+        self,
+        units: list[list[Item]],
+        workers: asyncio.TaskGroup,
+        line: asyncio.Lock,
+        fetching: asyncio.Semaphore,
     ) -> None:
-        while units and not self._cancelled:
-            items = units.pop()
-            generation = self._ask(items)
+        while True:
+            async with line:  # they stand in line for a turn in their order
+                if not units or self._cancelled:
+                    return
+                items = units.pop()
+                generation = self._ask(items)
+                if generation is not None:
+                    await generation.ready()
             if generation is not None:
                 # The next request need not wait until this one's pictures are on the disk.
                 await generation.served()

@@ -30,6 +30,7 @@ class Step(Enum):
     PREPARING = "Preparing the request"
     PRICING = "Asking for the price; nothing is sent before"
     SOURCE = "Waiting for the source picture"
+    QUEUED = "Waiting for its turn"
     SENDING = "Sending the request"
     THROTTLED = "Waiting for the rate limit"
     UPLOADING = "Uploading the source picture"
@@ -298,13 +299,20 @@ class Generation:
             error._render_traceback_ = self._explain_interrupt  # type: ignore[attr-defined]
             raise
 
+    async def ready(self) -> None:
+        """Wait until it stands in line for its turn, or further."""
+        await self._until(lambda part: part.step is not Step.PREPARING)
+
     async def served(self) -> None:
         """Wait until the service has nothing more to do; pictures may still be fetched."""
+        await self._until(lambda part: part.step is Step.FETCHING)
+
+    async def _until(self, has_come: Callable[[Part], bool]) -> None:
         self.is_watched = True
         done = asyncio.Event()
 
         def look() -> None:
-            if all(part.is_done or part.step is Step.FETCHING for part in self.parts):
+            if all(part.is_done or has_come(part) for part in self.parts):
                 done.set()
 
         stop = self.subscribe(look)

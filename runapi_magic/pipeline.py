@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _JOIN_PAUSE = 0.3  # seconds between two looks at another kernel's row
-_NOT_SENT = {Step.PREPARING, Step.PRICING, Step.SOURCE, Step.UPLOADING, Step.THROTTLED}
+_NOT_SENT = {
+    Step.PREPARING, Step.PRICING, Step.SOURCE, Step.QUEUED, Step.UPLOADING, Step.THROTTLED,
+}  # fmt: skip
 
 
 class How(Enum):

@@ -178,7 +178,14 @@ async def turn_at_service(generation: Generation, part: Part) -> AsyncIterator[N
     if turns is None:
         yield
         return
-    await turns.acquire()
+    if turns.locked():
+        before, part.step = part.step, Step.QUEUED
+        generation.changed()
+        await turns.acquire()
+        part.step = before
+        generation.changed()
+    else:
+        await turns.acquire()
     held = [turns]
 
     def let_go() -> None:

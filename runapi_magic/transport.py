@@ -15,10 +15,9 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies
 from weakref import WeakKeyDictionary
 
-from runapi_magic.addresses import check_url, resolve_public
+from runapi_magic.addresses import check_url
 from runapi_magic.errors import (
     ConnectionFailedError,
     DownloadError,
@@ -41,7 +40,6 @@ USER_AGENT = "runapi-magic"
 
 _MOST_REDIRECTS = 3
 _CONNECT_TIMEOUT, _ANSWER_TIMEOUT = 15.0, 60.0  # seconds
-_KEEP_ALIVE = 90.0  # seconds; looks at a task are seconds apart, and a new TLS connection is dear
 _ERROR, _REDIRECT = 400, range(300, 400)
 _PIECE = 64 * 1024  # bytes of an upload between two reports of its progress
 _LARGEST_ANSWER = 8 * 1024 * 1024  # bytes of JSON
@@ -350,44 +348,30 @@ async def _in_pieces(content: bytes, sent: Callable[[float], None] | None) -> As
         yield content[start : start + _PIECE]
         if sent is not None:
             sent(min(1.0, (start + _PIECE) / len(content)))
+        await asyncio.sleep(0)  # a fast network takes all at once: others have their turn, too
 
 
 def _client_factory(is_public: bool, app: Any) -> Callable[..., httpx.AsyncClient]:
     """Return a maker of clients; what takes a while is done here."""
     import httpx
 
-    verify = httpx.create_ssl_context() if app is None else False
-    options: dict[str, Any] = {
-        "headers": {"User-Agent": USER_AGENT, "Accept": "*/*"},
-        "timeout": httpx.Timeout(_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT),
-        "follow_redirects": False,
-    }
-    limits = httpx.Limits(
-        max_connections=100, max_keepalive_connections=20, keepalive_expiry=_KEEP_ALIVE
-    )
+    from runapi_magic.connections import Connections
 
-    class Pinned(httpx.AsyncHTTPTransport):
-        """Connects to the address that was checked: a name may lead elsewhere a moment later.
-
-        The pool knows such connections by their address, so none is kept for another name.
-        """
-
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            host = request.url.host
-            address = await resolve_public(host, request.url.port or 443)
-            request.url = request.url.copy_with(host=address)
-            request.extensions = {**request.extensions, "sni_hostname": host}
-            return await super().handle_async_request(request)
+    # A proxy of the environment is for the network, not for this machine.
+    verify = httpx.create_ssl_context(trust_env=is_public) if app is None else None
 
     def make(*, pinned: bool) -> httpx.AsyncClient:
-        if app is not None:
-            return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), **options)
-        # Behind a proxy it is the proxy that resolves names.
-        if pinned and is_public and not getproxies():
-            unkept = httpx.Limits(max_connections=100, max_keepalive_connections=0)
-            return httpx.AsyncClient(transport=Pinned(verify=verify, limits=unkept), **options)
-        # A proxy of the environment is for the network, not for this machine.
-        return httpx.AsyncClient(limits=limits, verify=verify, trust_env=is_public, **options)
+        connections: httpx.AsyncBaseTransport = (
+            httpx.ASGITransport(app=app)
+            if verify is None
+            else Connections(verify, pinned=pinned and is_public, proxied=is_public)
+        )
+        return httpx.AsyncClient(
+            transport=connections,
+            headers={"User-Agent": USER_AGENT, "Accept": "*/*"},
+            timeout=httpx.Timeout(_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT),
+            follow_redirects=False,
+        )
 
     return make
 

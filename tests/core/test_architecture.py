@@ -17,16 +17,16 @@ PACKAGE = Path(runapi_magic.__file__).parent
 # A module imports at run time only from rooms above it.
 ROOMS = [
     "errors", "steps", "models", "requests", "tasks", "stores", "settings", "addresses",
-    "retrying", "rates", "transport", "client", "polling",
+    "retrying", "rates", "connections", "transport", "client", "polling",
     "glance", "owners", "rows", "database", "journal", "recording", "history", "ledger",
     "encoding", "exif", "provenance", "previews", "filing", "thumbnails", "quality", "drawing",
     "comparison", "sheet", "images", "generation", "namespace", "cells", "records", "revisions",
     "tree", "sources", "service", "purse", "following", "keeping", "shelf", "posting",
     "pipeline", "archive", "batch", "frames", "sweeps", "batches", "session", "errands",
     "cluster", "loop", "display", "sheetview",
-    "widgets", "widgets.bridge", "widgets.slider", "widgets.form", "widgets.drawers",
-    "widgets.confirm", "widgets.strip", "widgets.toolbar", "widgets.stage", "widgets.gallery",
-    "widgets.queue", "widgets.picker", "widgets.panel", "widgets.sheet",
+    "widgets", "widgets.desk", "widgets.bridge", "widgets.slider", "widgets.form",
+    "widgets.drawers", "widgets.confirm", "widgets.strip", "widgets.toolbar", "widgets.stage",
+    "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.panel", "widgets.sheet",
     "asking", "api", "waiting", "commands", "reporting", "options", "magics",
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import httpx
 from PIL import Image
 
+from runapi_magic.connections import Connections
 from runapi_magic.errors import CHARGED, NOT_CHARGED, NOT_SENT, RunAPIError, TaskFailedError
 from runapi_magic.journal import Journal
 from runapi_magic.service import Service, remote_service
@@ -145,11 +146,11 @@ def _misstated(error, count):
 
 
 class Wire:
-    """Keeps what leaves this machine, by port. Put in front of httpx's network transport."""
+    """Keeps what leaves this machine, by port. Put in front of the network."""
 
     def __init__(self, monkeypatch):
         self.sent = {}
-        real = httpx.AsyncHTTPTransport.handle_async_request
+        real = Connections.handle_async_request
 
         async def keep(transport, request):
             target = request.headers.get("host", "")
@@ -157,7 +158,7 @@ class Wire:
             self.sent.setdefault(request.url.port, []).append((target, request))
             return await real(transport, request)
 
-        monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", keep)
+        monkeypatch.setattr(Connections, "handle_async_request", keep)
 
     def since(self, port, start):
         """Return the requests to a port from the nth on."""

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from runapi_magic.connections import Connections
 from runapi_magic.settings import Access, Secret
 from runapi_magic.transport import Transport
 from tests.conftest import KEY
@@ -68,12 +69,9 @@ def network(monkeypatch, names):
 
     async def answer(transport, request):
         await request.aread()
-        # The client connects to a checked address, under the name that was asked for.
-        name = request.extensions.get("sni_hostname", request.url.host)
-        request.url = request.url.copy_with(host=name)
         return await found.answer(transport, request)
 
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", answer)
+    monkeypatch.setattr(Connections, "handle_async_request", answer)
     return found
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+import threading
+from asyncio.selector_events import BaseSelectorEventLoop
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
-import httpcore
 import httpx
 import pytest
-from httpcore._backends.auto import AutoBackend
+import trustme
 
 from runapi_magic.client import Attempt, Client
 from runapi_magic.errors import APIError, DownloadError, RunAPIError, UnsafeURLError
@@ -267,12 +271,12 @@ def test_a_name_is_resolved_once(run, tmp_path, monkeypatch):
             ]
         return real(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
 
-    async def connect(_loop, _factory, host=None, port=None, **_):
-        tried.append(host)
+    async def connect(_loop, _socket, address):
+        tried.append(address[0])
         raise OSError("no connection leaves this test")
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)
+    monkeypatch.setattr(BaseSelectorEventLoop, "sock_connect", connect)
 
     async def body(transport):
         return await Client(transport).download(
@@ -283,40 +287,71 @@ def test_a_name_is_resolved_once(run, tmp_path, monkeypatch):
     assert set(tried) <= {PUBLIC}
 
 
-class _Store(httpcore.AsyncMockStream):
-    """A connection to a host of pictures; notes for whom its certificate is checked."""
+@contextmanager
+def _serve_tls(authority, names, content):
+    """Answer every request on loopback over TLS, under these names; yield port and names asked."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    asked = []
+    context.sni_callback = lambda _socket, name, _context: asked.append(name)
 
-    def __init__(self, content, checked):
-        head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(content)}\r\n\r\n"
-        super().__init__([head.encode() + content] * 3)
-        self._checked = checked
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
 
-    async def start_tls(self, **more):
-        self._checked.append(more["server_hostname"])
-        return self
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.handle_error = lambda *_: None  # a client that does not like the certificate leaves
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield server.server_port, asked
+        finally:
+            server.shutdown()
 
 
 def test_certificates_are_checked_by_name(names, run, tmp_path, picture, monkeypatch):
-    """Each name gets a connection of its own to its checked address, and its own certificate."""
-    hosts = ["one.example", "two.example", "one.example"]
+    """Every name is connected to at its checked address, and its certificate must be for it."""
+    authority = trustme.CA()
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: trusting)
+    hosts = ["one.example", "two.example", "other.example"]
     names.update({host: [PUBLIC] for host in hosts})
-    connected, checked = [], []
+    real = BaseSelectorEventLoop.sock_connect
+    connected = []
 
-    async def connect(_backend, host, port, **_):
-        connected.append((host, port))
-        return _Store(picture(), checked)
+    with _serve_tls(authority, hosts[:2], picture()) as (port, asked):
 
-    monkeypatch.setattr(AutoBackend, "connect_tcp", connect)
+        async def connect(loop, sock, address):
+            connected.append(address[0])
+            return await real(loop, sock, ("127.0.0.1", port))
 
-    async def body(transport):
-        for host in hosts:
-            await Client(transport).download(
-                f"https://{host}/a.png", tmp_path / "part", max_megabytes=1
-            )
+        monkeypatch.setattr(BaseSelectorEventLoop, "sock_connect", connect)
 
-    assert run(body) is None
-    assert {address for address, _ in connected} <= {PUBLIC}
-    assert set(checked) == set(hosts)
+        async def body(transport):
+            found = []
+            for host in hosts:
+                url, path = f"https://{host}/a.png", tmp_path / "part"
+                try:
+                    found.append(await Client(transport).download(url, path, max_megabytes=1))
+                except DownloadError as error:
+                    found.append(error)
+            await transport.close()
+            return found
+
+        first, second, other = run(body)
+    assert (first, second) == ("png", "png")
+    assert isinstance(other, DownloadError)
+    assert set(connected) == {PUBLIC}
+    assert set(asked) == set(hosts)
 
 
 # The key

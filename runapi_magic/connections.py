@@ -1,0 +1,189 @@
+"""httpx's interface on aiohttp's connections: a look at a task takes a fifth of the CPU time.
+
+httpx's own pool goes through all its connections for every request that waits for one: with a
+thousand tasks under way a kernel does nothing else. ``make bench`` has the figures. The package
+httpx-aiohttp (0.2) is not used: it calls an answer that was lost a connection that was never made,
+so that a charge would be denied, and it decodes what a signed address has encoded.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from runapi_magic.addresses import resolve_public
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import AsyncIterator, Iterator
+
+_AT_ONCE = 100  # connections; more requests wait for their turn
+_KEEP_ALIVE = 90.0  # seconds; looks at a task are seconds apart, and a new TLS connection is dear
+_LONGEST_LINE = 64 * 1024  # bytes of an answer's header: signed addresses are long
+# What aiohttp would add: a store may refuse headers that were not signed.
+_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+class Connections(httpx.AsyncBaseTransport):
+    """The connections of one client on one event loop.
+
+    Args:
+        verify: Checks certificates.
+        pinned: Whether to connect to public addresses only: a name is looked up once, checked and
+            connected to, since it may lead elsewhere a moment later.
+        proxied: Whether to go through the proxies that the environment names.
+    """
+
+    def __init__(self, verify: ssl.SSLContext, *, pinned: bool, proxied: bool) -> None:
+        self._verify = verify
+        self._pinned = pinned
+        self._proxies = getproxies() if proxied else {}
+        self._connector: _Connector | None = None
+
+    def _session(self) -> aiohttp.ClientSession:
+        """Return a session for one request: one that is left open complains when the kernel ends.
+
+        The environment is not trusted as a whole: aiohttp would put the password of .netrc into
+        the place of the key.
+        """
+        if self._connector is None:
+            # Behind a proxy it is the proxy that looks names up.
+            pinned = self._pinned and not self._proxies
+            self._connector = _Connector(
+                limit=_AT_ONCE,
+                keepalive_timeout=_KEEP_ALIVE,
+                ssl=self._verify,
+                resolver=_PublicResolver() if pinned else None,
+                use_dns_cache=not pinned,
+            )
+        return aiohttp.ClientSession(
+            connector=self._connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=_NOT_ADDED,
+            max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_LINE,
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return its answer, the body still to be read.
+
+        Raises:
+            httpx.ConnectError: Nothing was sent: no connection was made.
+            httpx.ConnectTimeout: That, or no connection became free in time.
+            httpx.TransportError: The request may have arrived.
+            UnsafeURLError: The host's address is not public.
+        """
+        timeout = request.extensions.get("timeout", {})
+        raw = request.headers.raw  # with the names' capitals
+        session = self._session()
+        try:
+            with _as_httpx():
+                answer = await session.request(
+                    request.method,
+                    URL(str(request.url), encoded=True),
+                    headers=[(name.decode(), value.decode()) for name, value in raw],
+                    data=_body(request),
+                    allow_redirects=False,
+                    auto_decompress=False,
+                    timeout=aiohttp.ClientTimeout(
+                        total=None,
+                        connect=timeout.get("pool"),
+                        sock_connect=timeout.get("connect"),
+                        sock_read=timeout.get("read"),
+                    ),
+                    **self._proxy(request.url),
+                )
+        finally:
+            session.detach()
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+
+    def _proxy(self, url: httpx.URL) -> dict[str, Any]:
+        """Return the proxy that the environment names for an address, as aiohttp takes it."""
+        found = self._proxies.get(url.scheme) or self._proxies.get("all")
+        if not found or proxy_bypass(url.host):
+            return {}
+        proxy = httpx.Proxy(found if "://" in found else f"http://{found}")
+        if not proxy.raw_auth:
+            return {"proxy": str(proxy.url)}
+        word = b64encode(b":".join(proxy.raw_auth)).decode("ascii")
+        return {
+            "proxy": str(proxy.url),
+            "proxy_headers": {"Proxy-Authorization": f"Basic {word}"},
+        }
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._connector is not None:
+            await self._connector.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections that end with their loop, and without a word."""
+
+    def __del__(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+class _PublicResolver(AbstractResolver):
+    """Looks up names of the public network, and no others."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily | int = 0
+    ) -> list[ResolveResult]:
+        address = await resolve_public(host, port)
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer, piece by piece as it comes."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx():
+            async for piece in self._answer.content.iter_any():
+                yield piece
+
+    async def aclose(self) -> None:
+        self._answer.release()
+
+
+def _body(request: httpx.Request) -> bytes | httpx.AsyncByteStream | None:
+    try:
+        return request.content or None
+    except httpx.RequestNotRead:
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        return request.stream
+
+
+@contextmanager
+def _as_httpx() -> Iterator[None]:
+    """Raise aiohttp's errors as httpx's; above all, say whether anything may have left."""
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError as error:
+        raise httpx.ConnectTimeout(str(error)) from error
+    except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
+        raise httpx.ConnectError(str(error)) from error
+    except TimeoutError as error:
+        raise httpx.ReadTimeout(str(error)) from error
+    except aiohttp.InvalidURL as error:
+        raise httpx.UnsupportedProtocol(str(error)) from error
+    except (aiohttp.ClientPayloadError, ConnectionError) as error:
+        raise httpx.ReadError(str(error)) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise httpx.RemoteProtocolError(str(error)) from error

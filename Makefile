@@ -14,7 +14,7 @@ apart = RUNAPI_MAGIC_HOME=$(1) IPYTHONDIR=$(1)/ipython JUPYTER_CONFIG_DIR=$(1)/j
 EXECUTE := -m nbconvert --to notebook --execute --inplace --log-level ERROR \
 	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=300
 
-.PHONY: demo test test-panel check lab notebooks screenshots bench kill-test clean
+.PHONY: demo test check lab notebooks screenshots bench kill-test clean
 .DEFAULT_GOAL := demo
 
 # The stamp makes a second call free: nothing is installed again until pyproject.toml changes.
@@ -32,12 +32,7 @@ demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it an
 
 test: $(INSTALLED)  ## Run all tests.
 	$(RUN) -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/browser
-	$(RUN) -m pytest --reruns=3 --ignore=tests/browser/test_panel.py \
-		--deselect=tests/browser/test_lab.py::test_run_all_of_the_quickstart tests/browser
-
-test-panel: $(INSTALLED)  ## The panel in a browser, apart: these tests do not yet pass every time.
-	$(RUN) -m pytest --reruns=3 tests/browser/test_panel.py \
-		tests/browser/test_lab.py::test_run_all_of_the_quickstart
+	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/browser
 
 check: $(INSTALLED)  ## Lint, format, types.
 	$(RUN) -m ruff check .

@@ -5,6 +5,8 @@ const SLIDE = "input[type=range][data-slide]";
 const KEYED = "[data-key]";
 const OUTPUTS = ".jp-OutputArea";
 const PICTURES = ".jp-RenderedImage img"; // plain output, not a widget's
+const CARRIED = ".runapi-carried"; // buttons and fields of ipywidgets
+const CARRIED_NUMBER = /\brunapi-carried-(\d+)\b/; // among the classes of each
 const BRIDGED = "data-bridged"; // on a container whose bridge works
 // JupyterLab looks for shortcuts from the key's target upwards and stops at this attribute.
 const NO_SHORTCUTS = "data-lm-suppress-shortcuts";
@@ -39,7 +41,24 @@ function whenInside(el, selector, signal, then) {
   else requestAnimationFrame(() => whenInside(el, selector, signal, then));
 }
 
-function listen(container, tell, signal) {
+// What stands in the carried fields that are seen: pairs of a field's number and its text, of a menu
+// the number of its choice.
+function shownIn(container) {
+  const shown = [];
+  for (const field of container.querySelectorAll(CARRIED)) {
+    const control = field.querySelector("textarea, input, select");
+    if (!control?.getClientRects().length) continue;
+    const value = control.matches("select") ? String(control.selectedIndex) : control.value;
+    shown.push([numberOf(field), value]);
+  }
+  return shown;
+}
+
+function numberOf(carried) {
+  return Number(CARRIED_NUMBER.exec(carried.className)[1]);
+}
+
+function listen(container, tell, send, signal) {
   container.setAttribute(BRIDGED, "");
   signal.addEventListener("abort", () => container.removeAttribute(BRIDGED));
   const on = (target, type, act, capture = false) =>
@@ -75,6 +94,20 @@ function listen(container, tell, signal) {
         event.stopImmediatePropagation();
         tell("escape", "");
       }
+    },
+    true,
+  );
+
+  // ipywidgets' own listener must not send the click, too: it is on the button.
+  on(
+    window,
+    "click",
+    (event) => {
+      const button = event.target.closest(`button${CARRIED}`);
+      if (!button || !container.contains(button)) return;
+      const shown = shownIn(container);
+      event.stopImmediatePropagation();
+      send({ click: numberOf(button), shown });
     },
     true,
   );
@@ -158,7 +191,7 @@ function render({ model, el }) {
   };
   model.on("msg:custom", onMessage);
   whenInside(el, selector, ended.signal, (container) => {
-    listen(container, tell, ended.signal);
+    listen(container, tell, (message) => model.send(message), ended.signal);
     const area = model.get("pictures") && container.closest(OUTPUTS);
     if (area) listenToPicture(container, area, tell, ended.signal);
   });

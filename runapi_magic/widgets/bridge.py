@@ -8,6 +8,12 @@ children, is not seen itself, and works through attributes of the HTML around it
 * an element with ``data-key`` that has the focus gets it again when its HTML is replaced;
 * where it is asked for, a click on the plain picture above the container is told, and where.
 
+A click on a button of ipywidgets is told together with what stands in the fields around it, in one
+message, where both are carried (:meth:`Bridge.carry`). By themselves ipywidgets hold back what was
+typed or chosen while the kernel still works on the change before, and send a click at once; and
+ipykernel 7.4 takes in each widget's messages on one of two threads. So a click might come first,
+and an older prompt be sent and paid for.
+
 Escape anywhere in the container is told too, and Enter in a line of text; keys pressed there are
 no shortcuts of JupyterLab's, except with Ctrl, Alt or Cmd.
 
@@ -17,15 +23,19 @@ another one and only the kernel's has anywidget, nothing of this works, and a no
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakValueDictionary
 
 import anywidget
 import traitlets
-from ipywidgets import HTML, Layout
+from ipywidgets import HTML, BoundedIntText, Button, Dropdown, Layout, Text, Textarea
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+Carried: TypeAlias = Button | BoundedIntText | Dropdown | Text | Textarea
 
 _PATIENCE = 5  # seconds until a bridge counts as missing: a slow line takes its time
 _MISSING = f"""<style>
@@ -71,6 +81,8 @@ class Bridge(anywidget.AnyWidget):
             container_class=container_class, pictures=pictures, layout=Layout(display="none")
         )
         self._on_action = on_action
+        self._carried: WeakValueDictionary[int, Carried] = WeakValueDictionary()
+        self._last = 0
         self.missing = HTML(_MISSING)
         self.missing.add_class("runapi-missing")
         self.on_msg(self._on_message)
@@ -83,10 +95,44 @@ class Bridge(anywidget.AnyWidget):
         """Focus the container's first element that a CSS selector finds."""
         self.send({"focus": selector})
 
+    def carry(self, part: Carried) -> None:
+        """Tell a button's clicks with what stands in the carried fields, or carry such a field.
+
+        A button's callbacks are called as ever, after the fields have their values. Without the
+        bridge in the page it works as ipywidgets do.
+        """
+        self._last += 1
+        self._carried[self._last] = part
+        part.add_class("runapi-carried")
+        part.add_class(f"runapi-carried-{self._last}")
+
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         match content:
             case {"action": str(action), "value": str(value)}:
                 self._on_action(action, value)
+            case {"click": int(number), "shown": list(shown)}:
+                for one in shown:
+                    match one:
+                        case [int(field), str(text)]:
+                            _fill(self._carried.get(field), text)
+                button = self._carried.get(number)
+                if isinstance(button, Button):
+                    button.click()
+
+
+def _fill(field: Carried | None, text: str) -> None:
+    """Give a field what stands in it in the page, as if ipywidgets had told; what cannot be, not.
+
+    The page takes this for an older echo where it has told more since: nobody's typing is undone.
+    """
+    with suppress(ValueError, traitlets.TraitError):
+        match field:
+            case Dropdown() if field.index != int(text):
+                field.set_state({"index": int(text)})
+            case BoundedIntText() if field.value != int(text):
+                field.set_state({"value": int(text)})
+            case Text() | Textarea() if field.value != text:
+                field.set_state({"value": text})
 
 
 def read_place(value: str) -> tuple[float, float] | None:

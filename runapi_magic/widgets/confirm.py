@@ -9,42 +9,40 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from runapi_magic.display import FONT
-from runapi_magic.loop import hand_over, running_loop
+from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import button, display_when, row
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
 
 class Confirm:
     """Asks whether something may be paid for. It takes its place in the cell at once."""
 
     def __init__(self) -> None:
-        loop = running_loop()
-        assert loop is not None, "buttons need a kernel"
-        self._loop: asyncio.AbstractEventLoop = loop
+        self._desk = Desk(lambda lines: self._show(" ".join(lines)))
         self._answer: asyncio.Future[bool] | None = None
         self._words = widgets.HTML()
-        self.yes = button("Generate", "Pay for it", self._run, lambda: self._say(answer=True))
+        run = self._desk.run
+        self.yes = button("Generate", "Pay for it", run, lambda: self._say(answer=True))
         self.yes.button_style = "primary"
-        self.no = button("Cancel", "Send nothing", self._run, lambda: self._say(answer=False))
+        self.no = button("Cancel", "Send nothing", run, lambda: self._say(answer=False))
         self.widget = row(self._words, self.yes, self.no)
         display_when(self.widget, when=False)
         display(self.widget)
 
     async def ask(self, question: str) -> bool:
         """Ask, and wait for a click."""
-        self._answer = self._loop.create_future()
-        self._words.value = f'<div role="alert" style="{FONT}">{escape(question)}</div>'
+        self._answer = self._desk.loop.create_future()
+        self._show(question)
         display_when(self.widget, when=True)
         try:
             return await self._answer
         finally:
             display_when(self.widget, when=False)
 
-    def _run(self, act: Callable[[], object]) -> None:
-        hand_over(self._loop, act)
+    def _show(self, text: str) -> None:
+        self._words.value = f'<div role="alert" style="{FONT}">{escape(text)}</div>'
 
     def _say(self, *, answer: bool) -> None:
         if self._answer is not None and not self._answer.done():

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
     from runapi_magic.images import GeneratedImage
     from runapi_magic.tree import Node
+    from runapi_magic.widgets.bridge import Carried
 
     Run = Callable[[Callable[[], object]], None]  # calls a function on the kernel's loop
+    Carry = Callable[[Carried], None]  # Bridge.carry
 
 BUTTON = {"width": "auto", "height": "28px"}
 _ROW = {"flex_flow": "row wrap", "align_items": "center", "display": "flex"}
@@ -71,24 +73,29 @@ class EntryDrawer:
 
     Args:
         run: Calls a function on the kernel's loop.
+        carry: Makes the bridge tell a click together with the text.
         submit: Called with the text.
         close: Closes the drawer.
     """
 
-    def __init__(self, run: Run, submit: Callable[[str], None], close: Callable[[], None]) -> None:
+    def __init__(
+        self, run: Run, carry: Carry, submit: Callable[[str], None], close: Callable[[], None]
+    ) -> None:
         self._submit = submit
         self.text = widgets.Text(
-            continuous_update=False,  # else a click may overtake what was typed last
+            continuous_update=False,
             layout=widgets.Layout(width="min(480px, 100%)"),
             style={"description_width": "initial"},
         )
         self.go = button("Go", "Send", run, self._go)
+        carry(self.text)
+        carry(self.go)
         self.widget = row(
             self.text, self.go, button("Close", "Close this field (Escape)", run, close)
         )
 
-    def open(self, label: str, hint: str, text: str, go: str) -> None:
-        """Show the field.
+    def fill(self, label: str, hint: str, text: str, go: str) -> None:
+        """Prepare the field before it is seen: a change afterwards would undo what is typed.
 
         Args:
             label: What the field is for.
@@ -96,9 +103,9 @@ class EntryDrawer:
             text: What stands in it.
             go: The button's words.
         """
-        self.text.description, self.text.placeholder, self.text.value = label, hint, text
+        with self.text.hold_sync():
+            self.text.description, self.text.placeholder, self.text.value = label, hint, text
         self.go.description = go
-        self.text.focus()
 
     def _go(self) -> None:
         self._submit(self.text.value.strip())

@@ -57,11 +57,15 @@ _STYLE = f"""<style>
 class FieldsForm:
     """The controls of an action's parameters.
 
+    Args:
+        carry: Called with each menu and field, for ``Bridge.carry``.
+
     Attributes:
         widget: The controls, to be placed in the container of a bridge.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, carry: Callable[[Any], None] = lambda _: None) -> None:
+        self._carry = carry
         self.widget = widgets.VBox()
         self.widget.add_class("runapi-fields")
         self._style = widgets.HTML(_STYLE, layout=widgets.Layout(display="none"))
@@ -133,6 +137,7 @@ class FieldsForm:
             control = widgets.Dropdown(options=_options(parameter), value=shown, **about)
         else:
             control = widgets.Text(value=value or "", continuous_update=False, **about)
+        self._carry(control)
         control.observe(lambda change: self._on_control(parameter, change["new"]), "value")
         return control
 

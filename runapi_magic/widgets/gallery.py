@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.archive import Archive
     from runapi_magic.images import GeneratedImage
-    from runapi_magic.widgets.drawers import Run
+    from runapi_magic.widgets.drawers import Carry, Run
 
 PAGE = 24  # pictures
 _SIDE = 84  # pixels of a small picture
@@ -45,6 +45,7 @@ class Gallery:
         archive: Knows the pictures.
         run: Calls a function on the kernel's loop.
         work: Starts a coroutine on it.
+        carry: Makes the bridge tell clicks together with what stands in the field.
 
     Attributes:
         widget: All of it, to be placed in the container of a bridge; its buttons' action is
@@ -57,6 +58,7 @@ class Gallery:
         archive: Archive,
         run: Run,
         work: Callable[[Coroutine[object, object, None]], None],
+        carry: Carry,
     ) -> None:
         self._archive = archive
         self._work = work
@@ -73,6 +75,8 @@ class Gallery:
         self._search.observe(lambda _: run(self._find), "value")
         self._newer = button("◀", "Newer pictures", run, lambda: self._turn(-1))
         self._older = button("▶", "Older pictures", run, lambda: self._turn(1))
+        for part in (self._search, self._newer, self._older):
+            carry(part)
         self._count = widgets.Label()
         self._grid = widgets.HTML()
         self.widget = widgets.VBox(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,12 @@ import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from runapi_magic.database import JournalError
 from runapi_magic.display import FONT, dollars
-from runapi_magic.errors import InvalidRequestError, RunAPIError
-from runapi_magic.loop import hand_over, running_loop
+from runapi_magic.errors import InvalidRequestError
 from runapi_magic.models import CATALOGUE, find_model
 from runapi_magic.requests import Source, validate
 from runapi_magic.widgets.bridge import Bridge
+from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import button, display_when, row, style
 from runapi_magic.widgets.form import FieldsForm
 from runapi_magic.widgets.gallery import Gallery
@@ -27,15 +25,10 @@ from runapi_magic.widgets.queue import Queue
 from runapi_magic.widgets.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from runapi_magic.generation import Generation
-    from runapi_magic.images import GeneratedImage
     from runapi_magic.models import Action, Parameter
     from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
-
-_log = logging.getLogger(__name__)
 
 _CLASS = "runapi-panel"
 _PAUSE = 0.3  # seconds after the last change until the price is asked for
@@ -57,23 +50,21 @@ class Panel:
     """
 
     def __init__(self, session: Session) -> None:
-        loop = running_loop()
-        assert loop is not None, "a panel needs a kernel"
-        self._loop: asyncio.AbstractEventLoop = loop
+        self._desk = Desk(self._show_error)
         self._session = session
-        self._working: set[asyncio.Task[None]] = set()
         self._pricing = 0
         self._stage = Stage(session)
         self._seen: str | None = None
 
+        self._bridge = Bridge(self._on_action, _CLASS)
         shell = get_ipython()
         self._make_form(shell.user_ns if shell else {})
-        self.queue = Queue(self._run)
-        self.gallery = Gallery(session.archive, self._run, self._work)
-        self._bridge = Bridge(self._on_action, _CLASS)
-        self.reuse = button("Reuse prompt", "Fill in the form again", self._run, self._reuse)
+        run = self._desk.run
+        self.queue = Queue(run)
+        self.gallery = Gallery(session.archive, run, self._desk.work, self._bridge.carry)
+        self.reuse = button("Reuse prompt", "Fill in the form again", run, self._reuse)
         self.start_from = button(
-            "Use as source", "Start the next picture from this one", self._run, self._use
+            "Use as source", "Start the next picture from this one", run, self._use
         )
         self._chosen = row(self.reuse, self.start_from)
         columns = row(self._form, self.gallery.widget)
@@ -92,7 +83,7 @@ class Panel:
             description="Prompt",
             placeholder="What to see, or with a source what to change",
             rows=4,
-            continuous_update=False,  # else a click may overtake what was typed last
+            continuous_update=False,
             layout=widgets.Layout(width="auto"),
         )
         self.prompt.add_class("runapi-above")
@@ -105,7 +96,8 @@ class Panel:
         known = {model.name for model in CATALOGUE}
         if self._session.settings.model in known:
             self.model.value = self._session.settings.model
-        self.fields = FieldsForm()
+        run, carry = self._desk.run, self._bridge.carry
+        self.fields = FieldsForm(carry)
         self._fitted: tuple[Parameter, ...] | None = None
         self.count = widgets.BoundedIntText(
             value=1,
@@ -115,9 +107,11 @@ class Panel:
             layout=widgets.Layout(width="140px"),
             style=LABELS,
         )
-        self.picker = Picker(namespace, self._run, self._sources_changed, self._show_error)
-        self.go = button("Generate", "Send this request", self._run, self._generate)
+        self.picker = Picker(namespace, run, carry, self._refit, self._desk.fail)
+        self.go = button("Generate", "Send this request", run, self._generate)
         self.go.button_style = "primary"
+        for part in (self.prompt, self.model, self.count, self.go):
+            carry(part)
         self.price = widgets.HTML()
         self.problem = widgets.HTML()
         self._form = widgets.VBox(
@@ -128,10 +122,10 @@ class Panel:
             layout=widgets.Layout(flex="1 1 340px", min_width="0", padding="0 8px 0 0"),
         )  # fmt: skip
         self._fit()
-        self.model.observe(lambda _: self._run(self._model_changed), "value")
+        self.model.observe(lambda _: run(self._refit), "value")
         for control in (self.prompt, self.count):
-            control.observe(lambda _: self._run(self._ask_price), "value")
-        self.fields.on_change(lambda: self._run(self._ask_price))
+            control.observe(lambda _: run(self._ask_price), "value")
+        self.fields.on_change(lambda: run(self._ask_price))
 
     def show(self) -> None:
         """Display the panel, and below it the place of the chosen picture."""
@@ -141,7 +135,7 @@ class Panel:
         shell = get_ipython()
         if shell is not None:
             shell.events.register("post_run_cell", self._cell_ran)
-        self._work(self._begin())
+        self._desk.work(self._begin())
 
     async def _begin(self) -> None:
         await self._reload()
@@ -150,41 +144,18 @@ class Panel:
         if waiting:
             count = sum(task.count for task in waiting)
             words = "1 picture is" if count == 1 else f"{count} pictures are"
-            resume = button("Resume", "Finish what is unfinished", self._run, lambda: None)
+            resume = button("Resume", "Finish what is unfinished", self._desk.run, lambda: None)
             line = self.queue.offer(f"{words} unfinished.", resume)
-            resume.on_click(lambda _: self._run(lambda: self._resume(line)))
+            resume.on_click(lambda _: self._desk.run(lambda: self._desk.work(self._resume(line))))
 
-    # Helpers
-
-    def _run(self, act: Callable[[], object]) -> None:
-        hand_over(self._loop, act)
-
-    def _work(self, job: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(self._guarded(job))
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-
-    async def _guarded(self, job: Coroutine[Any, Any, None]) -> None:
-        try:
-            await job
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is told here)
-            self._show_error(error)
-
-    def _show_error(self, error: Exception) -> None:
-        if isinstance(error, RunAPIError):
-            parts = list(error.parts)
-        elif isinstance(error, JournalError):
-            parts = [f"The journal cannot be read ({error})."]
-        else:
-            _log.error("the panel failed", exc_info=error)
-            parts = [f"Something unexpected happened ({type(error).__name__}: {error})."]
-        lines = "".join(f"<div>{escape(part)}</div>" for part in parts)
-        self.problem.value = f'<div role="alert" style="{FONT}">{lines}</div>'
+    def _show_error(self, lines: tuple[str, ...]) -> None:
+        text = "".join(f"<div>{escape(line)}</div>" for line in lines)
+        self.problem.value = f'<div role="alert" style="{FONT}">{text}</div>'
 
     def _cell_ran(self, *_: Any) -> None:
         """Offer what the cell has made, too."""
         if self.widget.comm is not None:
-            self._run(lambda: self._work(self._reload()))
+            self._desk.run(lambda: self._desk.work(self._reload()))
 
     async def _reload(self) -> None:
         await self.gallery.load()
@@ -194,9 +165,9 @@ class Panel:
     def _on_action(self, action: str, value: str) -> None:
         """Act on what happened in the page; it is not trusted."""
         if action == "pick":
-            self._run(lambda: self._work(self._pick(value)))
+            self._desk.run(lambda: self._desk.work(self._pick(value)))
         else:
-            self._run(lambda: self.fields.act(action, value))
+            self._desk.run(lambda: self.fields.act(action, value))
 
     # The form
 
@@ -214,20 +185,19 @@ class Panel:
             self._fitted = action.parameters
             self.fields.show(action)
         self.prompt.disabled = action.prompt == "unused"
+        edit = find_model(self.model.value).edit
+        self.picker.take_mask(when=edit is not None and edit.mask_field is not None)
 
-    def _model_changed(self) -> None:
+    def _refit(self) -> None:
         self._fit()
         self._ask_price()
 
-    def _sources_changed(self) -> None:
-        self._fit()
-        self._ask_price()
-
-    def _request(self, prompt: str, sources: list[Source]) -> ImageRequest:
+    def _request(self, prompt: str, sources: list[Source], mask: Source | None) -> ImageRequest:
         action = self._action()
         return self._session.request(
             "" if action.prompt == "unused" else prompt,
             sources=sources,
+            mask=mask,
             model=self.model.value,
             count=self.count.value,
             **self.fields.values,
@@ -236,16 +206,20 @@ class Panel:
     def _ask_price(self) -> None:
         self.problem.value = ""
         self._pricing += 1
-        self._work(self._show_price(self._pricing))
+        self._desk.work(self._show_price(self._pricing))
 
     async def _show_price(self, mine: int) -> None:
         await asyncio.sleep(_PAUSE)
         if mine != self._pricing:
             return
-        stand_ins = [Source("source", "")] * len(self.picker)
+        stand_in = Source("source", "")
         words = ""
         try:
-            request = self._request(self.prompt.value or "a prompt", stand_ins)
+            request = self._request(
+                self.prompt.value or "a prompt",
+                [stand_in] * len(self.picker),
+                stand_in if self.picker.has_mask else None,
+            )
             validate(request)
             service = self._session.service()
             price = await service.price(request)
@@ -259,37 +233,32 @@ class Panel:
 
     def _generate(self) -> None:
         self.problem.value = ""
-        try:
-            request = self._request(self.prompt.value, self.picker.sources)
-            generation = self._session.launch(request)
-        except RunAPIError as error:
-            self._show_error(error)
-            return
-        self._work(self._bring(generation, request.title))
+        self.picker.take_address()  # what stands in the field is meant, added or not
+        request = self._request(self.prompt.value, self.picker.sources, self.picker.mask)
+        generation = self._session.launch(request)
+        self._desk.work(self._bring(generation, request.title))
 
-    def _resume(self, line: widgets.Box) -> None:
+    async def _resume(self, line: widgets.Box) -> None:
+        loop = self._desk.loop
+        generation = await asyncio.to_thread(self._session.resume, loop=loop)
         self.queue.remove(line)
-        generation = self._session.resume(loop=self._loop)
         if generation.parts:
-            self._work(self._bring(generation, "What was unfinished"))
+            await self._bring(generation, "What was unfinished")
 
     async def _bring(self, generation: Generation, title: str) -> None:
         """Follow a request to its end, and show its first picture."""
         await self.queue.follow(generation, title)
         if generation.images:
-            self._put(generation.images[0])
+            self._stage.put(generation.images[0])
         await self._reload()
 
     # The chosen picture
-
-    def _put(self, image: GeneratedImage) -> None:
-        self._stage.put(image)
 
     async def _pick(self, image_id: str) -> None:
         image = await asyncio.to_thread(self._session.archive.find, image_id)
         if image is not None:
             await asyncio.to_thread(self._session.archive.prepare, image)
-            self._put(replace(image, reused=False))
+            self._stage.put(replace(image, reused=False))
 
     def _stage_changed(self) -> None:
         shown = self._stage.shown
@@ -310,6 +279,8 @@ class Panel:
         self.picker.clear()
         for source in request.sources:
             self.picker.add(source.label, source.image or source)
+        if request.mask is not None:
+            self.picker.add(request.mask.label, request.mask.image or request.mask, is_mask=True)
         self._fit()
         self.fields.set(dict(request.fields))
         self._ask_price()

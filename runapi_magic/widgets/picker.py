@@ -1,4 +1,7 @@
-"""The pictures that the panel's next request starts from: uploads, addresses, recent, variables."""
+"""The pictures that the panel's next request starts from: uploads, addresses, recent, variables.
+
+One of them may be the mask instead, for a model that takes one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.images import GeneratedImage
     from runapi_magic.requests import Source
-    from runapi_magic.widgets.drawers import Run
+    from runapi_magic.widgets.drawers import Carry, Run
 
 LABELS = {"description_width": "60px"}  # of the panel's fields, below each other
 _LONGEST_LABEL = 40  # characters
@@ -29,6 +32,7 @@ class Picker:
     Args:
         namespace: The user's variables.
         run: Calls a function on the kernel's loop.
+        carry: Makes the bridge tell clicks together with what stands in the field.
         changed: Called when a source comes or goes.
         failed: Called with what is wrong with a source.
 
@@ -40,6 +44,7 @@ class Picker:
         self,
         namespace: Mapping[str, Any],
         run: Run,
+        carry: Carry,
         changed: Callable[[], None],
         failed: Callable[[Exception], None],
     ) -> None:
@@ -48,6 +53,8 @@ class Picker:
         self._changed = changed
         self._failed = failed
         self._chosen: list[tuple[str, Any]] = []
+        self._mask: tuple[str, Any] | None = None  # one of the chosen
+        self._takes_mask = False
         self._recent: list[GeneratedImage] = []
         self._upload = widgets.FileUpload(
             accept="image/*", multiple=True, description="Upload", layout=widgets.Layout(**BUTTON)
@@ -60,7 +67,10 @@ class Picker:
             layout=widgets.Layout(width="auto", flex="1 1 200px"),
             style=LABELS,
         )
-        self._address.observe(lambda _: run(self._take_address), "value")
+        self._address.observe(lambda _: run(self.take_address), "value")
+        add = button("Add", "Start from this picture", run, self.take_address)
+        carry(self._address)
+        carry(add)
         self._list = widgets.Dropdown(
             options=[_CHOOSE],
             description="or pick",
@@ -72,11 +82,7 @@ class Picker:
         self._chips = row()
         self.widget = widgets.VBox(
             [
-                row(
-                    self._address,
-                    button("Add", "Start from this picture", run, self._take_address),
-                    self._upload,
-                ),
+                row(self._address, add, self._upload),
                 self._list,
                 self._chips,
             ]
@@ -89,14 +95,36 @@ class Picker:
         Raises:
             InvalidRequestError: One is no picture any more.
         """
-        return [
-            find_source(value, self._namespace) if isinstance(value, str)
-            else as_source(value, label=label)
-            for label, value in self._chosen
-        ]  # fmt: skip
+        return [self._source(one) for one in self._chosen if one is not self._mask]
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether one is marked and the model takes one."""
+        return self._mask is not None and self._takes_mask
+
+    @property
+    def mask(self) -> Source | None:
+        """The mask, where one is marked and the model takes one.
+
+        Raises:
+            InvalidRequestError: It is no picture any more.
+        """
+        return self._source(self._mask) if self._mask and self.has_mask else None
+
+    def _source(self, chosen: tuple[str, Any]) -> Source:
+        label, value = chosen
+        if isinstance(value, str):
+            return find_source(value, self._namespace)
+        return as_source(value, label=label)
 
     def __len__(self) -> int:
-        return len(self._chosen)
+        return len(self._chosen) - (self._mask is not None)
+
+    def take_mask(self, *, when: bool) -> None:
+        """Offer to mark one as the mask, or not; one that is marked stays, and is not a source."""
+        if when != self._takes_mask:
+            self._takes_mask = when
+            self._draw_chips()
 
     def offer(self, recent: list[GeneratedImage]) -> None:
         """Offer recent pictures, and the variables that hold pictures now."""
@@ -110,40 +138,65 @@ class Picker:
             self._list.options = options
             self._is_filling = False
 
-    def add(self, label: str, value: Any) -> None:
+    def add(self, label: str, value: Any, *, is_mask: bool = False) -> None:
         """Add a source: anything picture-like, or text that a cell would name it by."""
         self._chosen.append((label, value))
+        if is_mask:
+            self._mask = self._chosen[-1]
         self._draw()
 
     def clear(self) -> None:
         """Take all sources away."""
-        self._chosen = []
+        self._chosen, self._mask = [], None
         self._draw()
 
-    def _draw(self) -> None:
-        chips = []
-        for place, (label, _) in enumerate(self._chosen):
-            words = f"✕ {_shorten(label)}"
-            drop = partial(self._drop, place)
-            chips.append(button(words, "Leave this source out", self._run, drop))
-        self._chips.children = tuple(chips)
-        self._changed()
+    def take_address(self) -> None:
+        """Add what stands in the field, and empty it.
 
-    def _drop(self, place: int) -> None:
-        del self._chosen[place]
-        self._draw()
-
-    def _take_address(self) -> None:
+        Raises:
+            InvalidRequestError: It is no picture.
+        """
         text = self._address.value.strip()
         if not text:
             return
-        try:
-            find_source(text, self._namespace)
-        except Exception as error:  # noqa: BLE001 (told where it was typed)
-            self._failed(error)
-            return
+        find_source(text, self._namespace)
         self._address.value = ""
-        self.add(text, text)
+        # The page tells of a field once when it is left and again with a click.
+        if all(text != value for _, value in self._chosen if isinstance(value, str)):
+            self.add(text, text)
+
+    def _draw(self) -> None:
+        self._draw_chips()
+        self._changed()
+
+    def _draw_chips(self) -> None:
+        chips = []
+        for chosen in self._chosen:
+            words = f"✕ {_shorten(chosen[0])}"
+            drop = partial(self._drop, chosen)
+            chips.append(button(words, "Leave this picture out", self._run, drop))
+            if self._takes_mask or chosen is self._mask:
+                chips.append(self._mask_button(chosen))
+        self._chips.children = tuple(chips)
+
+    def _mask_button(self, chosen: tuple[str, Any]) -> widgets.Button:
+        hint = "The part of the source to change: where this is transparent"
+        made = button("Use as mask", hint, self._run, partial(self._mark, chosen))
+        if chosen is self._mask:
+            made.description = "is the mask" if self._takes_mask else "is a mask: not used here"
+            made.tooltip = "Make it a source again"
+            made.button_style = "info"
+        return made
+
+    def _mark(self, chosen: tuple[str, Any]) -> None:
+        self._mask = None if chosen is self._mask else chosen
+        self._draw()
+
+    def _drop(self, chosen: tuple[str, Any]) -> None:
+        self._chosen = [one for one in self._chosen if one is not chosen]
+        if chosen is self._mask:
+            self._mask = None
+        self._draw()
 
     def _take_uploads(self) -> None:
         uploads = self._upload.value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -11,22 +10,16 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 from IPython.display import display
 
-from runapi_magic.database import JournalError
 from runapi_magic.display import FONT, dollars
-from runapi_magic.errors import RunAPIError
-from runapi_magic.loop import hand_over, running_loop
 from runapi_magic.sheetview import item_name
 from runapi_magic.widgets.bridge import Bridge, read_place
+from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import button, display_when, row
 from runapi_magic.widgets.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from runapi_magic.batch import Item
+    from runapi_magic.items import Item
     from runapi_magic.sheetview import SheetView
-
-_log = logging.getLogger(__name__)
 
 _CLASS = "runapi-sheet"
 _NONE = ("a picture …", "")
@@ -40,12 +33,9 @@ class SheetControls:
     """
 
     def __init__(self, view: SheetView) -> None:
-        loop = running_loop()
-        assert loop is not None, "controls need a kernel"
-        self._loop: asyncio.AbstractEventLoop = loop
+        self._desk = Desk(lambda lines: self._say(" ".join(lines)))
         self._view = view
         self._batch = view.batch
-        self._working: set[asyncio.Task[None]] = set()
         self._filling = False
         self._priced = False
         self._stage = Stage(view.session)
@@ -58,10 +48,13 @@ class SheetControls:
         )
         self.open.observe(self._on_choice, "value")
         self.cancel = button(
-            "Cancel", "Send nothing more, and stop waiting", self._run, self._batch.cancel
+            "Cancel", "Send nothing more, and stop waiting", self._desk.run, self._batch.cancel
         )
         self.retry = button(
-            "Retry failed", "Ask again for what has no picture", self._run, self._retry
+            "Retry failed",
+            "Ask again for what has no picture",
+            self._desk.run,
+            self._batch.retry_failed,
         )
         self.status = widgets.HTML()
         self.widget = widgets.VBox(
@@ -78,25 +71,6 @@ class SheetControls:
         """Display the controls, and below them the place of the opened picture."""
         display(self.widget)
         self._stage.show()
-
-    def _run(self, act: Callable[[], object]) -> None:
-        hand_over(self._loop, act)
-
-    def _work(self, job: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(self._guarded(job))
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-
-    async def _guarded(self, job: Coroutine[Any, Any, None]) -> None:
-        try:
-            await job
-        except RunAPIError as error:
-            self._say(" ".join(error.parts))
-        except JournalError as error:
-            self._say(f"The journal cannot be read ({error}). Nothing was sent.")
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is told here)
-            _log.exception("a control of %r failed", self._batch.id)
-            self._say(f"Something unexpected happened ({type(error).__name__}: {error}).")
 
     def _say(self, text: str) -> None:
         self.status.value = f'<div role="status" style="{FONT}">{escape(text)}</div>'
@@ -124,7 +98,7 @@ class SheetControls:
         elif failures and not self._priced:
             self._priced = True
             self.retry.description = f"Retry failed ({len(failures)})"
-            self._work(self._price())
+            self._desk.work(self._price())
 
     async def _price(self) -> None:
         """Put the price on the button, once it is known."""
@@ -141,12 +115,12 @@ class SheetControls:
         """Act on what happened in the page; it is not trusted."""
         place = read_place(value) if action == "picture" else None
         if place is not None:
-            self._run(lambda: self._open_at(*place))
+            self._desk.run(lambda: self._open_at(*place))
 
     def _on_choice(self, change: Any) -> None:
         if change["new"] and not self._filling:
             index, number = map(int, change["new"].split(","))
-            self._run(lambda: self._work(self._open(self._batch.items[index], number)))
+            self._desk.run(lambda: self._desk.work(self._open(self._batch.items[index], number)))
 
     def _open_at(self, x: float, y: float) -> None:
         item = self._view.item_at(x, y)
@@ -157,7 +131,7 @@ class SheetControls:
             if f"{item.index},0" in dict(self.open.options).values():
                 self.open.value = f"{item.index},0"
             self._filling = False
-            self._work(self._open(item, 0))
+            self._desk.work(self._open(item, 0))
         elif item.error is not None:
             self._say(f"{item_name(item)}: {' '.join(item.error.parts)}")
         else:
@@ -169,12 +143,6 @@ class SheetControls:
         await asyncio.to_thread(self._view.session.archive.prepare, image)
         self.status.value = ""
         self._stage.put(image)
-
-    def _retry(self) -> None:
-        try:
-            self._batch.retry_failed()
-        except RunAPIError as error:
-            self._say(" ".join(error.parts))
 
 
 def _title(item: Item, number: int) -> str:

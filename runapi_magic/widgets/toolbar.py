@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 from IPython.display import display
 
-from runapi_magic.database import JournalError
 from runapi_magic.display import FONT, dollars
-from runapi_magic.errors import RunAPIError
 from runapi_magic.filing import short_path
-from runapi_magic.loop import hand_over, running_loop
 from runapi_magic.steps import REFINE_MODEL, UPSCALE_MODEL
 from runapi_magic.widgets.bridge import Bridge
+from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import (
     BUTTON,
     CellDrawer,
@@ -29,20 +26,18 @@ from runapi_magic.widgets.drawers import (
     row,
     style,
 )
+from runapi_magic.widgets.guard import Guard
 from runapi_magic.widgets.strip import Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from runapi_magic.generation import Generation, Slot
     from runapi_magic.images import GeneratedImage
     from runapi_magic.service import Price
     from runapi_magic.session import Session
 
-_log = logging.getLogger(__name__)
-
 _TICK = 1.0  # seconds between two updates of the progress
-_MANY_PASSES = 2  # instructions on one line, after which the next one is the third
 _CLASS = "runapi-toolbar"
 _PRESETS = (
     ("Presets", ""),
@@ -63,13 +58,10 @@ class Toolbar:
     """
 
     def __init__(self, generation: Generation, slot: Slot, session: Session) -> None:
-        loop = running_loop()
-        assert loop is not None, "buttons need a kernel"
-        self._loop: asyncio.AbstractEventLoop = loop
+        self._desk = Desk(lambda lines: self._say(" ".join(lines)))
         self._generation = generation
         self._slot = slot
         self._session = session
-        self._working: set[asyncio.Task[None]] = set()
         self._jobs: list[Generation] = []
         self._mode: Callable[[str], None] = self._edit
         self._opener: Any = None
@@ -77,15 +69,16 @@ class Toolbar:
 
         self._make_buttons()
         self._bridge = Bridge(self._on_action, _CLASS)
-        run, close = self._run, self._close
-        self.entry = EntryDrawer(run, lambda text: self._mode(text), close)  # noqa: PLW0108 (it changes)
+        run, close = self._desk.run, self._close
+        carry, work = self._bridge.carry, self._desk.work
+        self.entry = EntryDrawer(run, carry, lambda text: self._mode(text), close)  # noqa: PLW0108 (it changes)
         self.choice = ChoiceDrawer(run, close)
-        self.comparison = CompareDrawer(run, lambda: self._work(self._draw_comparison()), close)
+        self.comparison = CompareDrawer(run, lambda: work(self._draw_comparison()), close)
         self.cell = CellDrawer(run, self._bridge.copy, close)
         self._drawers = (self.entry, self.choice, self.comparison, self.cell)
-        self.versions = Versions(generation, slot, session, run, self._work)
+        self.versions = Versions(generation, slot, session, run, work)
         self.status = widgets.HTML()
-        told = row(self.status, self.stop, self.original, self.refine_instead)
+        told = row(self.status, self.stop)
         told.layout.min_height = "32px"  # a line, also where there is nothing to say: nothing moves
         self.widget = widgets.VBox(
             [
@@ -93,6 +86,7 @@ class Toolbar:
                 *(drawer.widget for drawer in self._drawers),
                 self.versions.strip,
                 told,
+                self.guard.widget,
                 style(),
                 self._bridge,
                 self._bridge.missing,
@@ -106,7 +100,7 @@ class Toolbar:
 
     def _make_buttons(self) -> None:
         def make(text: str, hint: str, act: Callable[[], object]) -> widgets.Button:
-            return button(text, hint, self._run, act)
+            return button(text, hint, self._desk.run, act)
 
         self.cancel = make("Cancel", "Stop waiting for this picture", self._generation.cancel)
         self.edit = make("Edit", "Change this picture by an instruction", self._open_edit)
@@ -135,29 +129,11 @@ class Toolbar:
             "Flux Kontext keeps more of a picture over several passes",
             self._open_refine,
         )
+        self.guard = Guard(self.original, self.refine_instead)
         self._actions = (
             self.edit, self.presets, self.again, self.upscale, self.refine, self.compare,
             self.save, self.copy,
         )  # fmt: skip
-
-    def _run(self, act: Callable[[], object]) -> None:
-        hand_over(self._loop, act)
-
-    def _work(self, job: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(self._guarded(job))
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-
-    async def _guarded(self, job: Coroutine[Any, Any, None]) -> None:
-        try:
-            await job
-        except RunAPIError as error:
-            self._say(" ".join(error.parts))
-        except JournalError as error:
-            self._say(f"The journal cannot be read ({error}). Nothing was sent.")
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is told here)
-            _log.exception("a button of %r failed", self._generation.id)
-            self._say(f"Something unexpected happened ({type(error).__name__}: {error}).")
 
     def _say(self, text: str) -> None:
         self.status.value = f'<div role="status" style="{FONT}">{escape(text)}</div>'
@@ -177,39 +153,29 @@ class Toolbar:
 
     def _warn(self) -> None:
         """Say so where one more edit would be the third pass on a line."""
-        shown = self._slot.shown
-        now = (shown, self._slot.tree)
+        shown, tree = self._slot.shown, self._slot.tree
+        now = (shown, tree)
         if now == self._warned:
             return
         self._warned = now
-        passes = len(shown.instructions) if shown else 0
-        too_many = passes >= _MANY_PASSES
-        display_when(self.original, when=too_many)
-        display_when(self.refine_instead, when=too_many)
-        if too_many and shown is not None:
-            tree, here = self._slot.tree, self.versions.here
-            worth = tree.worth(here) if tree and here else ""
-            measured = f" Measured: {worth}." if worth else ""
-            self._say(
-                f"The next edit would be pass {passes + 1} on this line; repeated passes can add"
-                f" noise or degrade shading.{measured}"
-            )
-        elif not self._jobs:
+        here = self.versions.here
+        self.guard.show(shown, tree.worth(here) if tree and here else "")
+        if not self._jobs:
             self.status.value = ""
 
     def _on_action(self, action: str, value: str) -> None:
         """Act on what happened in the page; it is not trusted."""
         match action:
             case "show":
-                self._run(lambda: self._work(self.versions.show(value)))
+                self._desk.run(lambda: self._desk.work(self.versions.show(value)))
             case "enter":
-                self._run(lambda: self._mode(value.strip()))
+                self._desk.run(lambda: self._mode(value.strip()))
             case "escape":
-                self._run(self._close)
+                self._desk.run(self._close)
             case "copied":
                 done = "Copied; paste it into a new cell."
                 help_ = "Select the text and copy it with Ctrl+C."
-                self._run(lambda: self._say(done if value == "yes" else help_))
+                self._desk.run(lambda: self._say(done if value == "yes" else help_))
 
     # What opens below the buttons
 
@@ -227,26 +193,27 @@ class Toolbar:
             self._opener = None
 
     def _open_entry(self, opener: Any, mode: Callable[[str], None], *texts: str) -> None:
-        self._open(self.entry, opener)
         self._mode = mode
-        self.entry.open(*texts)
+        self.entry.fill(*texts)
+        self._open(self.entry, opener)
+        self.entry.text.focus()
 
     def _open_edit(self, text: str = "") -> None:
         self._open_entry(
             self.edit, self._edit, "Edit", "What to change, for example: make it night", text, "Go"
         )
-        self._work(self._quote(None))
+        self._desk.work(self._quote(None))
 
     def _on_preset(self, change: Any) -> None:
         text = change["new"]
         if text:
             self.presets.value = ""
-            self._run(lambda: self._open_edit(text))
+            self._desk.run(lambda: self._open_edit(text))
 
     def _open_refine(self) -> None:
         hint = "What to refine, for example: softer light"
         self._open_entry(self.refine, self._refine, "Refine with Flux Kontext", hint, "", "Go")
-        self._work(self._quote(REFINE_MODEL))
+        self._desk.work(self._quote(REFINE_MODEL))
 
     def _open_save(self) -> None:
         if self._slot.shown is not None:
@@ -274,7 +241,7 @@ class Toolbar:
                 for factor in _FACTORS
             ],
         )
-        self._work(self._quote_upscales(image))
+        self._desk.work(self._quote_upscales(image))
 
     async def _quote(self, model: str | None) -> None:
         """Put the price on the button, once it is known."""
@@ -296,7 +263,7 @@ class Toolbar:
         before = tree.nodes[here.parent] if here.parent is not None else others[0]
         self._open(self.comparison, self.compare)
         self.comparison.open(others, before)
-        self._work(self._draw_comparison())
+        self._desk.work(self._draw_comparison())
 
     async def _draw_comparison(self) -> None:
         wanted, here = self.comparison.other.value, self.versions.here
@@ -314,7 +281,7 @@ class Toolbar:
     def _open_cell(self) -> None:
         if self._slot.shown is not None:
             self._open(self.cell, self.copy)
-            self._work(self._write_cell(self._slot.shown))
+            self._desk.work(self._write_cell(self._slot.shown))
 
     async def _write_cell(self, image: GeneratedImage) -> None:
         cells = await asyncio.to_thread(lambda: [self._session.cell(one) for one in image.line])
@@ -323,10 +290,12 @@ class Toolbar:
     # What asks the service
 
     def _edit(self, text: str, model: str | None = None, doing: str = "Editing") -> None:
-        if text:
-            self._add(lambda image: self._session.revise(image, text, model), doing)
-        else:
+        if not text:
             self._say("Write what to change. Nothing was sent.")
+            return
+        if self._slot.shown is not None:
+            self.guard.keep_room(self._slot.shown)
+        self._add(lambda image: self._session.revise(image, text, model), doing)
 
     def _refine(self, text: str) -> None:
         self._edit(text, REFINE_MODEL, "Refining")
@@ -337,7 +306,7 @@ class Toolbar:
     def _add(self, start: Callable[[GeneratedImage], Generation], doing: str) -> None:
         image = self._slot.shown
         if image is not None:
-            self._work(self._bring(lambda: start(image), doing))
+            self._desk.work(self._bring(lambda: start(image), doing))
 
     def _stop(self) -> None:
         for child in self._jobs:
@@ -378,7 +347,7 @@ class Toolbar:
 
     def _save(self, text: str) -> None:
         if self._slot.shown is not None:
-            self._work(self._save_copy(self._slot.shown, text))
+            self._desk.work(self._save_copy(self._slot.shown, text))
 
     async def _save_copy(self, image: GeneratedImage, text: str) -> None:
         path = await asyncio.to_thread(self._session.archive.save_copy, image, text)

@@ -59,6 +59,14 @@ def server(place):
     return place.server
 
 
+@pytest.fixture
+def release(place):
+    """A function that lets a running cell ``HOLD`` end."""
+    file = place.folder / "released"
+    file.unlink(missing_ok=True)
+    return file.touch
+
+
 @pytest.fixture(scope="module")
 def page(browser):
     """The module's page: loading JupyterLab takes longer than most tests."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import nbformat
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,14 +35,24 @@ _LAB_SETTINGS = {
     "@jupyterlab/notebook-extension:tracker": '{"windowingMode": "none"}',
 }
 
-
+LOAD = "%load_ext runapi_magic"
+STUCK = "status=stuck,match="  # a fault of the simulator's
+XSS = '<img src=x onerror="window.hacked=1"><b>bold</b>'
+# A cell that keeps the kernel busy until there is a file of this name beside the notebook.
+HOLD = """import pathlib, time
+while not pathlib.Path("released").exists():
+    time.sleep(0.05)"""
+_CELLS = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell"
+# JupyterLab opens again what was open when its page was loaded, some time after the page is there.
+_RESTORED = "() => window.jupyterapp.restored.then(() => true)"
 _OPEN = """async name => {
     const {shell, commands} = window.jupyterapp;
     const others = [...shell.widgets('main')];
     await commands.execute('docmanager:open', {path: name});
     for (const one of others) one.dispose();
+    return true;
 }"""
-_SHUT_DOWN = "() => window.jupyterapp.serviceManager.sessions.shutdownAll()"
+_SHUT_DOWN = "() => window.jupyterapp.serviceManager.sessions.shutdownAll().then(() => true)"
 
 
 @contextmanager
@@ -66,9 +76,22 @@ def serve_lab(folder: Path, environment: dict[str, str]):
     try:
         yield _address(process, folder.parent / "lab.log")
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        _end(process)
         log.close()
+
+
+def _end(process, seconds: float = 15) -> None:
+    """End a JupyterLab whose kernels were shut down.
+
+    jupyter_server 2.21 sometimes stops all it does and then waits for ever for an idle thread of
+    anyio's before it exits.
+    """
+    process.terminate()
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _address(process, log: Path, seconds: float = 60) -> str:
@@ -138,17 +161,22 @@ class Lab:
     def __init__(self, page, url: str, name: str) -> None:
         self.page = page
         if page.url.startswith(url):
-            page.evaluate(_OPEN, name)
+            self._call(_RESTORED)
+            self._call(_OPEN, name)
         else:
             page.goto(f"{url}/lab/tree/{name}?token={TOKEN}&reset")
         self._wait_ready()
 
     def shut_down(self) -> None:
         """Shut down the kernel."""
-        self.page.evaluate(_SHUT_DOWN)
+        self._call(_SHUT_DOWN)
+
+    def _call(self, function: str, argument: str | None = None) -> None:
+        """Call a function of the page's that returns a promise of ``true``; no more than 60 s."""
+        self.page.wait_for_function(function, arg=argument, timeout=60_000)
 
     def _wait_ready(self) -> None:
-        self.page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)
+        self.page.locator(_CELLS).first.wait_for(timeout=60_000)
         self.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=60_000)
 
     def save(self) -> None:
@@ -161,10 +189,11 @@ class Lab:
         """Load the page again, as F5 does."""
         self.page.reload()
         self._wait_ready()
+        self._call(_RESTORED)
 
     def cell(self, number: int):
         """Return a cell, counted from 0."""
-        return self.page.locator(".jp-NotebookPanel .jp-Cell").nth(number)
+        return self.page.locator(_CELLS).nth(number)
 
     def run(self, number: int) -> None:
         """Run a cell and do not wait for it."""
@@ -204,10 +233,16 @@ class Lab:
         """Wait until a cell shows so many pictures."""
         self.pictures(number).nth(count - 1).wait_for(timeout=seconds * 1000)
 
-    def wait_text(self, number: int, text: str, seconds: float = 60) -> None:
-        """Wait until a cell's outputs say this."""
-        outputs = self.cell(number).locator(".jp-OutputArea-output")
-        outputs.get_by_text(text).first.wait_for(state="attached", timeout=seconds * 1000)
+    def wait_text(self, number: int, text, within: str = ".jp-OutputArea-output") -> None:
+        """Wait until a cell's outputs show this, for a person to see.
+
+        Args:
+            number: The cell.
+            text: A part of what is said, or a pattern.
+            within: CSS selector of the part of the outputs that says it.
+        """
+        said = self.cell(number).locator(within).get_by_text(text).locator("visible=true")
+        said.first.wait_for(timeout=60_000)
 
     def source(self, number: int) -> str:
         """Return a cell's picture as its data address: what is shown, to be compared."""
@@ -222,5 +257,7 @@ class Lab:
         self.button(number, button).first.click()
 
     def type(self, number: int, text: str) -> None:
-        """Write into the field under a cell's picture."""
-        self.cell(number).locator(".jp-OutputArea-output input[type=text]").first.fill(text)
+        """Write into the field under a cell's picture, once the focus is in it."""
+        field = self.cell(number).locator(".jp-OutputArea-output input[type=text]").first
+        expect(field).to_be_focused(timeout=20_000)
+        field.fill(text)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import nbformat
 
+from tests.browser.lab import LOAD, STUCK, XSS
 from tests.conftest import ROOT
-
-LOAD = "%load_ext runapi_magic"
-STUCK = "status=stuck,match="
-XSS = '<img src=x onerror="window.hacked=1"><b>bold</b>'
 
 
 def test_cell_returns_and_the_picture_follows(open_lab, server):
@@ -144,7 +141,7 @@ def test_run_all_of_the_quickstart(open_lab):
     lab = open_lab(notebook=quickstart)
     lab.run_all()
     last = len(quickstart.cells) - 2  # words follow it
-    lab.wait_done(last, seconds=90)
+    lab.wait_done(last)
     pictures = lab.page.locator(".jp-RenderedImage img")
     pictures.nth(6).wait_for(timeout=60_000)
     assert pictures.count() == 7

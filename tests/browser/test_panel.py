@@ -14,9 +14,8 @@ from playwright.sync_api import expect
 from runapi_magic.images import GeneratedImage
 from runapi_magic.journal import Journal
 from runapi_magic.requests import ImageRequest
+from tests.browser.lab import HOLD, LOAD, STUCK
 
-LOAD = "%load_ext runapi_magic"
-STUCK = "status=stuck,match="
 PAGE = 24  # pictures
 _TASKS, _EACH = 50, 20
 
@@ -81,7 +80,7 @@ def _menu(lab, name):
 
 
 def _says(lab, text):
-    expect(_panel(lab).get_by_text(text).first).to_be_visible()
+    lab.wait_text(1, text, ".runapi-panel")
 
 
 def _generate(lab, prompt):
@@ -111,6 +110,30 @@ def test_request_and_its_price(open_panel, server):
     lab.wait_done(2)
     lab.click(1, "1k")
     _says(lab, "$0.12 (simulated)")
+
+
+def test_a_click_does_not_overtake_what_was_typed(open_panel, server, release):
+    """Generate sends what stands in the form, also while the kernel is busy; typing on is kept."""
+    lab = open_panel(HOLD)
+    lab.run(2)
+    number = _panel(lab).get_by_role("spinbutton", name="Pictures")
+    for text, model, count in (
+        ("an older prompt", "Flux Kontext Max (flux-kontext-max)", "3"),
+        ("a newer prompt", "Flux Kontext Pro (flux-kontext-pro)", "2"),
+    ):
+        _prompt(lab).fill(text)
+        _menu(lab, "Model").select_option(model)
+        number.fill(count)
+        lab.page.keyboard.press("Tab")
+    lab.click(1, "Generate")
+    _prompt(lab).fill("a prompt to come")
+    assert lab.prompt(2) == "[*]:"
+    release()
+    lab.wait_pictures(1)
+    expect(_tiles(lab).nth(1)).to_have_accessible_name("a newer prompt")
+    assert server.bodies("an older prompt") == []
+    assert [body["model"] for body in server.bodies("a newer prompt")] == ["flux-kontext-pro"] * 2
+    expect(_prompt(lab)).to_have_value("a prompt to come")
 
 
 _PICTURES = """import matplotlib
@@ -175,6 +198,18 @@ def test_options_of_the_models(open_panel, server):
     lab.click(1, "Generate")
     lab.wait_text(1, "gpt-4o-image · 3:2")
     expect(_panel(lab).get_by_role("alert")).not_to_be_visible()
+
+    for _ in range(2):
+        lab.click(1, "Use as source")
+    lab.button(1, "Use as mask").nth(1).click()
+    expect(lab.button(1, "is the mask")).to_be_visible()
+    _generate(lab, "a boat with another sail")
+    lab.wait_text(1, "gpt-images/a-boat-with-another-sail")
+    (body,) = server.bodies("a boat with another sail")
+    assert [body["mask_url"]] == body["source_image_urls"]
+    for left in (1, 0):
+        lab.button(1, "✕ a boat without a ratio").first.click()
+        expect(lab.button(1, "✕ a boat without a ratio")).to_have_count(left)
 
     _menu(lab, "Model").select_option("Topaz upscale (topaz-upscale-image)")
     expect(_prompt(lab)).to_be_disabled()

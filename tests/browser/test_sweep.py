@@ -59,7 +59,7 @@ def _click(lab, across, down):
 
 
 def _says(lab, text):
-    expect(_controls(lab).get_by_text(text).first).to_be_visible()
+    lab.wait_text(1, text, ".runapi-sheet")
 
 
 def _pixels(lab):

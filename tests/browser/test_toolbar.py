@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import choose
+from tests.browser.lab import HOLD, LOAD, STUCK, XSS, choose
 
-LOAD = "%load_ext runapi_magic"
-STUCK = "status=stuck,match="
-XSS = '<img src=x onerror="window.hacked=1"><b>bold</b>'
 BUTTONS = ("Edit", "Again", "Upscale", "Refine", "Compare", "Save as", "Copy as cell")
 
 
@@ -34,7 +32,7 @@ def _submit(lab, button, text):
 
 
 def _says(lab, text):
-    expect(lab.cell(1).locator(".runapi-toolbar").get_by_text(text).first).to_be_visible()
+    lab.wait_text(1, text, ".runapi-toolbar")
 
 
 def _is_at(lab, version, count, path):
@@ -85,10 +83,15 @@ def test_presets_branch_and_guard(open_lab, server):  # noqa: PLR0915 (one story
     second = lab.source(1)
     assert second != first
 
+    server.fault(STUCK + "red hat")
     _submit(lab, "Edit", "add a red hat")
+    _says(lab, "Editing … 1 s")
+    before = _places(lab)
+    server.clear_faults()
     _is_at(lab, "v3", 3, "v1 > v2 > v3")
     _says(lab, "The next edit would be pass 3 on this line")
     _says(lab, "Measured: sharpness")
+    assert _places(lab) == before
 
     _thumbnail(lab, "v1").click()
     _is_at(lab, "v1", 3, "v1")
@@ -133,6 +136,41 @@ def test_presets_branch_and_guard(open_lab, server):  # noqa: PLR0915 (one story
     tree = lab.cell(2).locator(".jp-OutputArea-output").inner_text()
     starts = re.findall(r"^([ │├└─]*v\d)", tree, re.MULTILINE)
     assert starts == ["v1", "├─ v2", "│  └─ v3", "│     └─ v6", "├─ v4", "└─ v5"]
+
+
+@pytest.fixture
+def open_lab_of_old(open_lab):
+    """A function that opens a notebook whose kernel takes in all messages on one thread."""
+    way = "way => { window.jupyterapp.serviceManager.kernels.commsOverSubshells = way }"
+    opened = []
+
+    def open_(*cells):
+        opened.append(open_lab(*cells))
+        opened[-1].page.evaluate(way, "disabled")
+        return opened[-1]
+
+    yield open_
+    for lab in opened:
+        lab.page.evaluate(way, "perCommTarget")  # JupyterLab's default
+
+
+def test_a_click_does_not_overtake_what_was_typed(open_lab_of_old, server, release):
+    """Go sends what stands in the field, also while the kernel, as ipykernel 6, is busy."""
+    lab = _show(open_lab_of_old, "%%gpt_image -a 1:1\na hill to type on", HOLD)
+    lab.click(1, "Edit")
+    field = lab.cell(1).get_by_role("textbox", name="Edit")
+    expect(field).to_be_focused()
+    expect(lab.button(1, "Go ($0.06)")).to_be_visible()
+    lab.run(2)
+    for text in ("an older instruction", "a newer instruction"):
+        field.fill(text)
+        lab.page.keyboard.press("Tab")
+    lab.click(1, "Go ($0.06)")
+    assert lab.prompt(2) == "[*]:"
+    release()
+    _is_at(lab, "v2", 2, "v1 > v2")
+    assert server.bodies("an older instruction") == []
+    assert len(server.bodies("a newer instruction")) == 1
 
 
 def test_upscale_compare_and_copy(open_lab, server):  # noqa: PLR0915 (one story)

@@ -242,7 +242,9 @@ def _widget_html(title):
         task_id="t", digest="d",
     )  # fmt: skip
     tree = Tree([Node("v1", image, None), Node("v2", image, 0)], lambda _: b"small")
-    shelf = gallery.Gallery(SimpleNamespace(thumbnail=lambda _: b"small"), None, None)
+    shelf = gallery.Gallery(
+        SimpleNamespace(thumbnail=lambda _: b"small"), None, None, lambda *_: None
+    )
     yield strip.strip_html(tree, image, lambda _: b"small", 1)
     yield shelf._tile(image)
     yield shelf._html([], title)

@@ -12,56 +12,25 @@ import json
 import logging
 import secrets
 import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from runapi_magic.errors import MAYBE_CHARGED, InvalidRequestError, RunAPIError
 from runapi_magic.generation import Step
+from runapi_magic.items import share
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 
     from runapi_magic.generation import Generation
     from runapi_magic.images import GeneratedImage
-    from runapi_magic.requests import ImageRequest
-
-ItemStatus = Literal["waiting", "running", "completed", "failed", "cancelled"]
+    from runapi_magic.items import Item, ItemStatus
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_PROMPT = 40  # characters in a title
 _AHEAD = 2  # requests that are made ready while others have the turns at the service
 _NOT_BEGUN = {Step.PREPARING, Step.PRICING, Step.SOURCE, Step.QUEUED}
-
-
-@dataclass(eq=False, slots=True)
-class Item:
-    """One request of a batch.
-
-    Attributes:
-        index: Its place, from 0.
-        request: What is asked for.
-        variables: What the user called its parts by: columns or sweep variables.
-        status: Where it is.
-        images: Its pictures, once on disk.
-        error: Why there is none, or not all.
-        cost: USD, 0 for pictures from disk; None where the service did not say.
-        saved: USD that pictures from disk did not cost again.
-    """
-
-    index: int
-    request: ImageRequest
-    variables: dict[str, Any] = field(default_factory=dict)
-    status: ItemStatus = "waiting"
-    images: list[GeneratedImage] = field(default_factory=list)
-    error: RunAPIError | None = None
-    cost: float | None = None
-    saved: float = 0.0
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing more will come."""
-        return self.status in {"completed", "failed", "cancelled"}
 
 
 class Batch:
@@ -179,7 +148,7 @@ class Batch:
                 "model": item.request.model,
                 "status": item.status,
                 "cost": item.cost,
-                "path": str(item.images[0].path) if item.images else None,
+                "path": item.images[0].location if item.images else None,
                 "error": item.error.what if item.error else None,
             }
             for item in self.items
@@ -296,7 +265,8 @@ class Batch:
         finally:
             fetching.release()
             self._under_way.discard(generation)
-        self._share(generation, items)
+        for item in share(generation, items):
+            self._tell(item)
 
     def _ask(self, items: list[Item]) -> Generation | None:
         assert self._start is not None, "a batch is begun before it runs"
@@ -325,40 +295,11 @@ class Batch:
         stop = generation.subscribe(begin)
         return generation
 
-    def _share(self, generation: Generation, items: list[Item]) -> None:
-        """Give each item its pictures, or why there are none."""
-        kept = {image.id for item in items for image in item.images}
-        slots = [slot.versions[0] if slot.versions else None for slot in generation.slots]
-        slots = [image for image in slots if image is None or image.id not in kept]
-        reused = [image for image in generation.images if image.reused]
-        errors = list(generation.errors)
-        for item in items:
-            if item.is_done:
-                continue
-            mine, slots = slots[: item.request.count], slots[item.request.count :]
-            item.images = [image for image in mine if image is not None]
-            for image in item.images:
-                image.forget_preview()  # thousands of them would fill the memory
-            if not item.images:
-                item.error = errors.pop(0) if len(errors) > 1 else errors[0] if errors else None
-            item.status = "completed" if item.images else "failed"
-            if generation.status == "cancelled" and not item.images:
-                item.status = "cancelled"
-            paid = [image.cost for image in item.images if image not in reused]
-            known = [cost for cost in paid if cost is not None]
-            item.cost = sum(known) if known or not paid else None
-            if not item.images and len(items) == 1:
-                item.cost = generation.cost  # perhaps paid for, and not fetched
-            item.saved = sum(image.cost or 0.0 for image in item.images if image in reused)
-            self._tell(item)
-
     def cancel(self) -> None:
         """Stop: nothing more is sent. What the service has begun may still be charged."""
         self._cancelled = True
-        loop = self._loop
-        if loop is not None:
-            for generation in tuple(self._under_way):
-                generation.cancel()
+        for generation in tuple(self._under_way):
+            generation.cancel()
 
     def retry_failed(self) -> Batch:
         """Ask again for what has no picture, and return at once; the rest stays as it is."""

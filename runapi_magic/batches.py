@@ -10,8 +10,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.batch import Batch, Item
+from runapi_magic.batch import Batch
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.items import Item
 from runapi_magic.requests import ImageRequest
 from runapi_magic.rows import source_rows
 from runapi_magic.sweeps import Sweep

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LOOK_BUDGET = 60.0  # seconds for one look with its retries; the polling goes on after it
 _QUOTE_BUDGET = 5.0  # seconds, also with its retries: somebody waits, and there is an estimate
 _NO_SUCH_ROUTE = {404, 405}
-_CHUNK = 64 * 1024  # bytes
+_CHUNK = 1024 * 1024  # bytes of a picture that are written at a time
 _MEGABYTE = 1_000_000
 
 _MAGIC_BYTES = {

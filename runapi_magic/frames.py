@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.batch import Item
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.items import Item
 from runapi_magic.namespace import interpolate
 from runapi_magic.requests import validate
 from runapi_magic.sources import as_source

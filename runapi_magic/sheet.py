@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-    from runapi_magic.batch import ItemStatus
     from runapi_magic.drawing import Font
+    from runapi_magic.items import ItemStatus
 
     Box = tuple[int, int, int, int]
 

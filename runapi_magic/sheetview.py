@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from runapi_magic.batch import Batch, Item, ItemStatus
+    from runapi_magic.batch import Batch
     from runapi_magic.images import GeneratedImage
+    from runapi_magic.items import Item, ItemStatus
     from runapi_magic.session import Session
     from runapi_magic.sheet import Sheet
 

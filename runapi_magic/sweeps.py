@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.batch import Batch, Item
+from runapi_magic.batch import Batch
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.filing import short_path
+from runapi_magic.items import Item
 from runapi_magic.models import CATALOGUE
 from runapi_magic.namespace import interpolate, is_reference, look_up
 from runapi_magic.requests import parse_param, validate

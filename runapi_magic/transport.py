@@ -357,13 +357,13 @@ def _client_factory(is_public: bool, app: Any) -> Callable[..., httpx.AsyncClien
 
     from runapi_magic.connections import Connections
 
-    # A proxy of the environment is for the network, not for this machine.
-    verify = httpx.create_ssl_context(trust_env=is_public) if app is None else None
+    verify = httpx.create_ssl_context() if app is None else None
 
     def make(*, pinned: bool) -> httpx.AsyncClient:
         connections: httpx.AsyncBaseTransport = (
             httpx.ASGITransport(app=app)
             if verify is None
+            # A proxy of the environment is for the network, not for this machine.
             else Connections(verify, pinned=pinned and is_public, proxied=is_public)
         )
         return httpx.AsyncClient(

@@ -88,7 +88,9 @@ def draw(
             _place(picture, subject, colour, rng, grounded=not floats)
     if rough:
         sign(picture, prompt)
-        return picture.quantize(_FEW_COLOURS).resize(size, Image.Resampling.NEAREST)
+        # The octree takes a thirtieth of the time of the default method.
+        few = picture.quantize(_FEW_COLOURS, method=Image.Quantize.FASTOCTREE)
+        return few.resize(size, Image.Resampling.NEAREST)
     picture = _resized(picture, size)
     sign(picture, prompt)
     return picture

@@ -1,7 +1,9 @@
 """A batch of 1,000 prompts in a kernel: its time against the ideal, its memory, the kernel's pulse.
 
-``python -m tests.bench.batch [N] [CONCURRENCY]``. A simulator in another process answers, 50 times
-as fast as life; the ideal is the sum of the tasks' durations at the service over the concurrency.
+A simulator in another process answers, 50 times as fast as life; the ideal is the sum of the tasks'
+durations at the service over the number of tasks at a time.
+
+``python -m tests.bench.batch [N] [CONCURRENCY]``
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ import time
 import pytest
 from distributed import Client, LocalCluster
 
-from runapi_magic.batch import Batch, Item
+from runapi_magic.batch import Batch
 from runapi_magic.cluster import run_on_cluster
+from runapi_magic.items import Item
 from runapi_magic.session import Session
 from runapi_magic.settings import Settings
 from tests.conftest import KEY

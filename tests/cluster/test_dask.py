@@ -13,7 +13,7 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
-from runapi_magic.batch import Batch, Item
+from runapi_magic.batch import Batch
 from runapi_magic.cluster import found, run_on_cluster
 from runapi_magic.errands import Failure
 from runapi_magic.errors import (
@@ -23,6 +23,7 @@ from runapi_magic.errors import (
     error_from_response,
 )
 from runapi_magic.filing import Saved
+from runapi_magic.items import Item
 from runapi_magic.keeping import Keeping
 from runapi_magic.previews import DEFAULT_LIMITS
 from runapi_magic.provenance import extract

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runapi_magic.batch import Item
 from runapi_magic.errors import InvalidRequestError, TaskFailedError
 from runapi_magic.images import GeneratedImage
+from runapi_magic.items import Item
 from runapi_magic.requests import ImageRequest
 from runapi_magic.sweeps import (
     NoPictureError,

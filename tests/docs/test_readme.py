@@ -13,10 +13,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 
 import runapi_magic
-from runapi_magic.batch import Batch, Item
+from runapi_magic.batch import Batch
 from runapi_magic.commands import COMMANDS
 from runapi_magic.generation import Generation
 from runapi_magic.images import GeneratedImage
+from runapi_magic.items import Item
 from runapi_magic.magics import RunAPIMagics
 from runapi_magic.requests import ImageRequest
 from runapi_magic.settings import Settings

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from runapi_magic.batch import Batch, Item
+from runapi_magic.batch import Batch
 from runapi_magic.errors import NOT_SENT, RateLimitError
 from runapi_magic.generation import Step
+from runapi_magic.items import Item
 from runapi_magic.settings import Access, Secret
 from tests.conftest import ROOT, apart, serve_simulator
 from tests.http.conftest import KEY

@@ -9,7 +9,8 @@ import io
 import pytest
 from PIL import Image
 
-from runapi_magic.batch import Batch, Item
+from runapi_magic.batch import Batch
+from runapi_magic.items import Item
 from runapi_magic.loop import Audience
 from runapi_magic.sheetview import SheetView, show_batch_in_terminal
 from runapi_magic.sweeps import Sweep, parse_sweep, sweep_items

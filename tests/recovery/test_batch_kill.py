@@ -38,7 +38,7 @@ pytestmark = pytest.mark.kernel
 @pytest.fixture
 def server():
     """A simulator on which a batch takes some seconds, and creates a moment."""
-    with serve_simulator("--speed", "40", "--fault", "create=slow,seconds=0.05") as server:
+    with serve_simulator("--speed", "50", "--fault", "create=slow,seconds=0.05") as server:
         yield server
 
 
@@ -88,10 +88,10 @@ def _check(server, home, prompts=PROMPTS):
 
 def test_the_same_cell_again(home, server, start):
     """After SIGKILL the same cell in a new kernel makes the rest: as many tasks as prompts."""
-    _kill_in_the_middle(home, start(), prompts=40, done=12)
-    said = start().run(_ASK.format(prompts=40, options="") + _FINISH)
-    assert "pictures 40 failures 0" in said
-    _check(server, home, 40)
+    _kill_in_the_middle(home, start(), prompts=200, done=60)
+    said = start().run(_ASK.format(prompts=200, options="") + _FINISH)
+    assert "pictures 200 failures 0" in said
+    _check(server, home, 200)
 
 
 @pytest.mark.parametrize("options", ["", ", new=True"])

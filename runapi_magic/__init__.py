@@ -75,13 +75,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
     """Add the magics: ``%load_ext runapi_magic``."""
-    from runapi_magic.magics import load
+    from runapi_magic.loading import load
 
     load(ipython)
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:
     """Take the magics away again: ``%unload_ext runapi_magic``."""
-    from runapi_magic.magics import unload
+    from runapi_magic.loading import unload
 
     unload(ipython)

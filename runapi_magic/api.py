@@ -13,22 +13,20 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.getipython import get_ipython
 
 from runapi_magic.asking import gate_for
-from runapi_magic.batch import Batch
-from runapi_magic.frames import batch_items, teach_pandas
 from runapi_magic.loop import Audience, audience, current_cell, launch
 from runapi_magic.session import Session, current_session
-from runapi_magic.sources import as_source, open_source
-from runapi_magic.steps import BACKGROUND_MODEL, UPSCALE_MODEL
 
 if TYPE_CHECKING:
     import os
 
+    from runapi_magic.batch import Batch
     from runapi_magic.comparison import Comparison
     from runapi_magic.generation import Generation
     from runapi_magic.images import GeneratedImage
     from runapi_magic.pipeline import Gate
     from runapi_magic.settings import Settings
     from runapi_magic.sheetview import SheetView
+    from runapi_magic.tree import Tree
 
 
 def open_session(settings: Settings | None = None) -> Session:
@@ -56,8 +54,6 @@ def _teach_display(session: Session) -> None:
     shell: Any = get_ipython()
     if getattr(shell, "kernel", None) is None:
         return
-    from runapi_magic.generation import Generation
-    from runapi_magic.tree import Tree
 
     def show_itself(generation: Generation) -> None:
         show(generation, session)
@@ -71,9 +67,10 @@ def _teach_display(session: Session) -> None:
         show_batch(batch, session)
 
     formatter = shell.display_formatter.ipython_display_formatter
-    formatter.for_type(Generation, show_itself)
-    formatter.for_type(Tree, show_tree)
-    formatter.for_type(Batch, show_sheet)
+    # By name: what is not imported yet cannot be a cell's last line.
+    formatter.for_type_by_name("runapi_magic.generation", "Generation", show_itself)
+    formatter.for_type_by_name("runapi_magic.tree", "Tree", show_tree)
+    formatter.for_type_by_name("runapi_magic.batch", "Batch", show_sheet)
 
 
 def show(generation: Generation, session: Session) -> None:
@@ -129,6 +126,8 @@ def generate(
     Raises:
         RunAPIError: The request cannot be right, or there is no key; nothing was sent.
     """
+    from runapi_magic.sources import as_source
+
     return open_session().generate(
         prompt,
         sources=[as_source(source) for source in sources or ()],
@@ -185,8 +184,10 @@ def generate_many(
     Raises:
         RunAPIError: A request cannot be right, or there is no key; nothing was sent.
     """
-    session = open_session()
+    from runapi_magic.batch import Batch
+    from runapi_magic.frames import batch_items
 
+    session = open_session()
     fields = {
         "model": model,
         "aspect_ratio": aspect_ratio,
@@ -205,6 +206,8 @@ def generate_many(
 
 def teach_frames() -> None:
     """Give pandas' data frames their ``gpt_image.generate``."""
+    from runapi_magic.frames import teach_pandas
+
     teach_pandas(generate_many)
 
 
@@ -312,6 +315,8 @@ def upscale(source: Any, factor: int = 2, **fields: Any) -> Generation:
     Raises:
         RunAPIError: The request cannot be right, or there is no key; nothing was sent.
     """
+    from runapi_magic.steps import UPSCALE_MODEL
+
     fields.setdefault("model", UPSCALE_MODEL)
     return edit(source, "", upscale_factor=factor, **fields)
 
@@ -322,6 +327,8 @@ def remove_background(source: Any, **fields: Any) -> Generation:
     Raises:
         RunAPIError: The request cannot be right, or there is no key; nothing was sent.
     """
+    from runapi_magic.steps import BACKGROUND_MODEL
+
     fields.setdefault("model", BACKGROUND_MODEL)
     return edit(source, "", **fields)
 
@@ -357,6 +364,7 @@ def compare(before: Any, after: Any) -> Comparison:
         RunAPIError: One of them is no picture, is still under way, or is a URL.
     """
     from runapi_magic.comparison import compare_pictures
+    from runapi_magic.sources import as_source, open_source
 
     sources = [as_source(one) for one in (before, after)]
     pictures = [open_source(source) for source in sources]

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runapi_magic.errors import DownloadError
-from runapi_magic.previews import look_at
-from runapi_magic.provenance import embed
-from runapi_magic.stores import is_url
 
 if TYPE_CHECKING:
     from runapi_magic.previews import Limits, Preview
@@ -90,15 +87,19 @@ def settle(part: Path, stem: str, kind: str, limits: Limits, note: Note | None =
     Raises:
         DownloadError: It is no good picture, or the disk does not take it.
     """
+    from runapi_magic.previews import look_at
+    from runapi_magic.provenance import embed
+
     try:
         width, height, preview = look_at(part, limits)
+        digest = ""
         if note is not None:
             try:
-                embed(part, kind, note)
+                digest = embed(part, kind, note)
             except ValueError as error:  # paid for, so kept as it is
                 _log.warning("nothing was written into %s: %s", stem, error)
         with part.open("rb+") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = digest or hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
         return Saved(_give_name(part, stem, kind, digest), width, height, digest, preview)
     except OSError as error:
@@ -145,8 +146,11 @@ def file_stem(prompt: str, unique: str) -> str:
 
 def short_path(path: Path | str) -> str:
     """Return a path as seen from the working directory, where it lies below it; a URL as it is."""
-    if isinstance(path, str) and is_url(path):
-        return path
+    if isinstance(path, str):
+        from runapi_magic.stores import is_url
+
+        if is_url(path):
+            return path
     try:
         return Path(path).relative_to(Path.cwd()).as_posix()
     except (ValueError, OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +15,8 @@ def is_anything_unfinished(folder: Path) -> bool:
     path = folder / "journal.sqlite"
     if not path.exists():
         return False
+    import sqlite3
+
     try:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.1)
         try:

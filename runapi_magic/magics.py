@@ -22,17 +22,16 @@ from runapi_magic import loop
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.loop import Audience
 from runapi_magic.options import picture_options, split_line
-from runapi_magic.settings import Settings, data_home
+from runapi_magic.settings import Settings
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from runapi_magic.generation import Generation
     from runapi_magic.reporting import Report
-    from runapi_magic.requests import ImageRequest
+    from runapi_magic.requests import ImageRequest, Source
     from runapi_magic.session import Session
     from runapi_magic.steps import StepRequest
     from runapi_magic.sweeps import Sweep
@@ -140,7 +139,6 @@ class RunAPIMagics(Magics, Settings):
         from runapi_magic.api import show_batch, start_batch
         from runapi_magic.asking import gate_for
         from runapi_magic.reporting import Report
-        from runapi_magic.sources import find_source
         from runapi_magic.sweeps import Sweep, parse_sweep, sweep_items
 
         if options.then:
@@ -148,8 +146,8 @@ class RunAPIMagics(Magics, Settings):
                 "--sweep and --then exclude each other.", todo="Go on with the pictures you like."
             )
         names, session = self.shell.user_ns, self.session
-        found = [find_source(source, names) for source in sources]
-        mask = find_source(options.mask, names) if options.mask else None
+        found = [self._source(source) for source in sources]
+        mask = self._source(options.mask) if options.mask else None
 
         def make(prompt: str, fields: dict[str, Any]) -> ImageRequest:
             return session.request(prompt, sources=found, mask=mask, count=options.count, **fields)
@@ -198,13 +196,11 @@ class RunAPIMagics(Magics, Settings):
         """Make one request and the steps after it."""
         from runapi_magic.api import show
         from runapi_magic.namespace import interpolate
-        from runapi_magic.sources import find_source
 
-        names = self.shell.user_ns
         request = self.session.request(
-            interpolate(text, names),
-            sources=[find_source(source, names) for source in sources],
-            mask=find_source(options.mask, names) if options.mask else None,
+            interpolate(text, self.shell.user_ns),
+            sources=[self._source(source) for source in sources],
+            mask=self._source(options.mask) if options.mask else None,
             count=options.count,
             **self._fields(options),
         )
@@ -221,10 +217,17 @@ class RunAPIMagics(Magics, Settings):
                 show(generation, self.session)
         return chain[-1]
 
+    def _source(self, text: str) -> Source:
+        from runapi_magic.sources import find_source
+
+        return find_source(text, self.shell.user_ns)
+
     def _chain(
         self, request: ImageRequest, options: argparse.Namespace
     ) -> tuple[list[ImageRequest], list[StepRequest]]:
         """Return all requests of a chain, checked, and its steps after the first."""
+        if not options.then and not options.dry_run:
+            return [request], []  # it is checked where it is started
         from runapi_magic.namespace import interpolate
         from runapi_magic.requests import Source, validate
         from runapi_magic.steps import parse_step
@@ -251,7 +254,6 @@ class RunAPIMagics(Magics, Settings):
     ) -> list[Generation]:
         """Start a request and the steps after it; each step waits for the picture before it."""
         from runapi_magic.asking import gate_for
-        from runapi_magic.sources import as_source
 
         gate = gate_for(
             self.session,
@@ -263,6 +265,8 @@ class RunAPIMagics(Magics, Settings):
         )
         chain = [self.session.launch(requests[0], new=options.new, gate=gate)]
         for step in steps:
+            from runapi_magic.sources import as_source
+
             before = as_source(chain[-1])
             after = self.session.request(step.instruction, sources=[before], **step.fields)
             chain.append(self.session.launch(after, new=options.new))
@@ -355,46 +359,3 @@ class RunAPIMagics(Magics, Settings):
         from runapi_magic.waiting import await_magics
 
         return await_magics(code, self.waits).splitlines(keepends=True)
-
-
-_loaded: dict[int, tuple[RunAPIMagics, Callable[[list[str]], list[str]]]] = {}
-
-
-def load(shell: InteractiveShell) -> None:
-    """Register the magics, their settings, and the transformation that lets cells wait."""
-    unload(shell)
-    magics = RunAPIMagics(shell)
-    shell.register_magics(magics)
-    shell.configurables.append(magics)  # type: ignore[arg-type]
-    shell.input_transformers_post.append(magics.transform)
-    _loaded[id(shell)] = magics, magics.transform
-    _mention_unfinished()
-
-
-def _mention_unfinished() -> None:
-    """Print one line if an earlier kernel left something; what cannot be read is no matter here."""
-    folder = data_home()
-    from runapi_magic.glance import is_anything_unfinished
-
-    if not is_anything_unfinished(folder):
-        return
-    from runapi_magic.journal import peek
-
-    waiting = peek(folder)
-    if waiting:
-        count = sum(task.count for task in waiting)
-        made = time.strftime("%H:%M", time.localtime(waiting[0].created))
-        what = f"1 picture from {made} is" if count == 1 else f"{count} pictures from {made} are"
-        print(f"{what} unfinished: %runapi resume")  # noqa: T201 (a line for the user)
-
-
-def unload(shell: InteractiveShell) -> None:
-    """Take everything away again that ``load`` added."""
-    magics, transform = _loaded.pop(id(shell), (None, None))
-    if magics is None:
-        return
-    shell.configurables.remove(magics)  # type: ignore[arg-type]
-    shell.input_transformers_post.remove(transform)
-    for kind in ("line", "cell"):
-        for name in ("gpt_image", "gpt_edit", "gpt_panel", "runapi"):
-            shell.magics_manager.magics[kind].pop(name, None)

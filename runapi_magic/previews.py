@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 _LARGEST_PREVIEW = 110_000  # bytes; as base64 in the notebook about 150 kB
+_REDUCING_GAP = 2.0  # a first, coarse step leaves at least so many times the preview's side
 _SMALLEST_SIDE, _LOWEST_QUALITY = 8, 60  # pixels and JPEG quality that a preview does not go below
 
 
@@ -74,14 +75,20 @@ def make_preview(path: Path, limits: Limits) -> Preview:
 
 def _reduce(original: ImageFile, longest_side: int, quality: int) -> Preview:
     """Decode a picture completely, at a smaller scale where its format can, and make it small."""
+    from PIL import Image as PillowImage
     from PIL import ImageOps
 
-    original.draft("RGB", (longest_side, longest_side))
+    # Of the picture's own shape: a square would have a wide one decoded at twice the scale.
+    scale = longest_side / max(original.size)
+    width, height = (max(1, int(side * scale)) for side in original.size)
+    original.draft("RGB", (width, height))
     original.load()
-    image = ImageOps.exif_transpose(original)
+    image: Image = original
     if image.mode in {"1", "P"}:  # Pillow takes the nearest pixel in these, whatever is asked
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    image.thumbnail((longest_side, longest_side), reducing_gap=2.0)
+    # Where a picture is made smaller, it is as sharp as bicubic for half the work.
+    image.thumbnail((longest_side, longest_side), PillowImage.Resampling.HAMMING, _REDUCING_GAP)
+    ImageOps.exif_transpose(image, in_place=True)
     transparent = has_alpha(image)
     image = image.convert("RGBA" if transparent else "RGB")
     width, height = image.size

@@ -11,6 +11,7 @@ Where the record goes, as JSON:
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    Piece = bytes | tuple[int, int]  # new bytes, or where old ones begin and end in the file
+
 _NAME = b"runapi_magic"
 _LARGEST_RECORD = 1_000_000  # bytes of JSON
+_AT_A_TIME = 1_000_000  # bytes that are copied from a file at a time
 _MOST_BLOCKS = 100_000  # that a file is searched through
 _BROKEN, _NO_RECORD = "The picture's file is damaged.", "The picture has no record."
 
@@ -67,7 +71,7 @@ class Note:
     created: float
 
 
-def embed(path: Path, kind: str, note: Note) -> None:
+def embed(path: Path, kind: str, note: Note) -> str:
     """Write a note into a picture's file, instead of one of ours that is there.
 
     The same file and note give the same bytes. The file is replaced in one step, by one of mode
@@ -80,27 +84,48 @@ def embed(path: Path, kind: str, note: Note) -> None:
         kind: ``png``, ``jpg``, ``webp`` or ``gif``.
         note: What to write.
 
+    Returns:
+        Hex SHA-256 of the file as it is now.
+
     Raises:
         ValueError: The file is damaged or of another kind; it is as it was.
         OSError: The file cannot be read or written; it is as it was.
     """
     if kind not in _WRITERS:
         raise ValueError(f"Pictures of kind {kind} take no record.")
-    content = path.read_bytes()
-    if picture_kind(content[:16]) != kind:
-        raise ValueError(_BROKEN)
-    try:
-        written = _WRITERS[kind](content, note)
-    except struct.error:
-        raise ValueError(_BROKEN) from None
     neighbour = path.with_name(f".{path.name}.note")
     neighbour.unlink(missing_ok=True)
+    digest = hashlib.sha256()
     try:
-        with os.fdopen(os.open(neighbour, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as to:
-            to.write(written)
+        with path.open("rb") as file:
+            if picture_kind(file.read(16)) != kind:
+                raise ValueError(_BROKEN)
+            try:
+                pieces = _WRITERS[kind](file, note)
+            except struct.error:
+                raise ValueError(_BROKEN) from None
+            new = os.open(neighbour, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(new, "wb") as to:
+                for data in _read_pieces(file, pieces):
+                    digest.update(data)
+                    to.write(data)
         neighbour.replace(path)
     finally:
         neighbour.unlink(missing_ok=True)
+    return digest.hexdigest()
+
+
+def _read_pieces(file: IO[bytes], pieces: list[Piece]) -> Iterator[bytes]:
+    """Yield new bytes and spans of the file, of which little is in memory at a time."""
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
+            continue
+        at, end = piece
+        while at < end:
+            data = _take(file, at, min(_AT_A_TIME, end - at))
+            yield data
+            at += len(data)
 
 
 def extract(path: Path) -> dict[str, Any] | None:
@@ -133,6 +158,10 @@ def _named(record: bytes) -> bytes:
 def _utf8(text: str) -> bytes:
     """For texts that end at a NUL, and for readers that take no half characters."""
     return text.replace("\0", "?").encode(errors="replace")
+
+
+def _size(file: IO[bytes]) -> int:
+    return file.seek(0, io.SEEK_END)
 
 
 def _take(file: IO[bytes], at: int, size: int) -> bytes:
@@ -173,7 +202,7 @@ def _png_text(keyword: bytes, text: str) -> bytes:
         return _png_chunk(b"iTXt", keyword + b"\0\0\0\0\0" + encoded)
 
 
-def _write_png(content: bytes, note: Note) -> bytes:
+def _write_png(file: IO[bytes], note: Note) -> list[Piece]:
     texts = {
         b"Description": note.description,
         b"Software": note.software,
@@ -181,17 +210,24 @@ def _write_png(content: bytes, note: Note) -> bytes:
     }
     ours = _png_chunk(b"iTXt", _PNG_RECORD + _json(note.record))
     ours += b"".join(_png_text(keyword, text) for keyword, text in texts.items())
-    chunks = list(_png_chunks(io.BytesIO(content)))
-    parts = [content[: chunks[0][2]], ours]
+    chunks = list(_png_chunks(file))
+    pieces: list[Piece] = [(0, chunks[0][2]), ours]
     older: list[bytes] = []  # texts to expect after an earlier record of ours
+    begin = chunks[0][2]  # of what is kept as it is
     for kind, at, end in chunks[1:]:
-        keyword = content[at + 8 : at + 88].partition(b"\0")[0] if kind in _PNG_TEXTS else b""
+        keyword = b""
+        if kind in _PNG_TEXTS:
+            keyword = _take(file, at + 8, min(80, end - at - 8)).partition(b"\0")[0]
         if kind == b"iTXt" and keyword == _NAME:
             older = list(texts)
-        elif not (older and keyword == older.pop(0)):
+        elif older and keyword == older.pop(0):
+            pass
+        else:
             older = []
-            parts.append(content[at:end])
-    return b"".join([*parts, content[chunks[-1][2] :]])
+            continue
+        pieces.append((begin, at))
+        begin = end
+    return [*pieces, (begin, _size(file))]
 
 
 def _read_png(file: IO[bytes]) -> bytes:
@@ -255,24 +291,24 @@ def _jpeg_segments(file: IO[bytes]) -> Iterator[tuple[int, bytes, int, int]]:
     raise ValueError(_BROKEN)
 
 
-def _write_jpeg(content: bytes, note: Note) -> bytes:
-    segments = list(_jpeg_segments(io.BytesIO(content)))
+def _write_jpeg(file: IO[bytes], note: Note) -> list[Piece]:
+    segments = list(_jpeg_segments(file))
     exif = [(at, end) for marker, start, at, end in segments if (marker, start) == _EXIF_SEGMENT]
-    tiff = b"".join(content[at + 10 : end] for at, end in exif)
+    tiff = b"".join(_take(file, at + 10, end - at - 10) for at, end in exif)
     written = _write_exif(tiff, note, _LARGEST_EXIF["jpg"])
     if written is None:
-        return content
+        return [(0, _size(file))]
     to = 2
     for marker, _, _, end in segments:
         if marker != _APP0:
             break
         to = end
     segment = struct.pack(">BBH", _FILL, _APP1, len(written) + 8) + _EXIF_START + written
-    parts, at = [content[:to], segment], to
+    pieces: list[Piece] = [(0, to), segment]
     for begin, end in exif:
-        parts.append(content[at:begin])
-        at = end
-    return b"".join([*parts, content[at:]])
+        pieces.append((to, begin))
+        to = end
+    return [*pieces, (to, _size(file))]
 
 
 def _read_jpeg(file: IO[bytes]) -> bytes:
@@ -319,8 +355,9 @@ def _webp_header(kind: bytes, data: bytes) -> bytes:
     return struct.pack("<I", _WEBP_EXIF | alpha) + b"".join(sides)
 
 
-def _write_webp(content: bytes, note: Note) -> bytes:
-    spans = list(_webp_chunks(io.BytesIO(content)))
+def _write_webp(file: IO[bytes], note: Note) -> list[Piece]:
+    content = _take(file, 0, _size(file))
+    spans = list(_webp_chunks(file))
     chunks = [(kind, content[at:end]) for kind, at, end in spans]
     if not chunks or not chunks[0][1]:
         raise ValueError(_BROKEN)
@@ -328,14 +365,14 @@ def _write_webp(content: bytes, note: Note) -> bytes:
     exif = next((data for kind, data in chunks if kind == b"EXIF"), b"")
     written = _write_exif(exif.removeprefix(_EXIF_START), note, _LARGEST_EXIF["webp"])
     if written is None:
-        return content
+        return [content]
     others = [chunk for chunk in chunks if chunk[0] not in (b"VP8X", b"EXIF")]
     body = b"WEBP" + b"".join(
         struct.pack("<4sI", kind, len(data)) + data + bytes(len(data) % 2)
         for kind, data in [(b"VP8X", header), *others, (b"EXIF", written)]
     )
     behind = content[struct.unpack_from("<I", content, 4)[0] + 8 :]
-    return b"RIFF" + struct.pack("<I", len(body)) + body + behind
+    return [b"RIFF" + struct.pack("<I", len(body)), body, behind]
 
 
 def _read_webp(file: IO[bytes]) -> bytes:
@@ -374,15 +411,16 @@ def _gif_blocks(file: IO[bytes]) -> Iterator[tuple[bytes | None, int, int]]:
     raise ValueError(_BROKEN)
 
 
-def _write_gif(content: bytes, note: Note) -> bytes:
-    blocks = list(_gif_blocks(io.BytesIO(content)))
+def _write_gif(file: IO[bytes], note: Note) -> list[Piece]:
+    content = _take(file, 0, _size(file))
+    blocks = list(_gif_blocks(file))
     text = _named(_json(note.record))
     pieces = (text[at : at + 255] for at in range(0, len(text), 255))
     comment = bytes([_EXTENSION, _COMMENT])
     comment += b"".join(bytes([len(piece)]) + piece for piece in pieces) + b"\0"
     kept = [content[at:end] for found, at, end in blocks if not (found or b"").startswith(_OPENING)]
     # Comments came with the version of 1989.
-    return b"".join([b"GIF89a", kept[0][6:], comment, *kept[1:], content[blocks[-1][2] :]])
+    return [b"GIF89a", kept[0][6:], comment, *kept[1:], content[blocks[-1][2] :]]
 
 
 def _read_gif(file: IO[bytes]) -> bytes:
@@ -392,7 +430,7 @@ def _read_gif(file: IO[bytes]) -> bytes:
     raise ValueError(_NO_RECORD)
 
 
-_WRITERS: dict[str, Callable[[bytes, Note], bytes]] = {
+_WRITERS: dict[str, Callable[[IO[bytes], Note], list[Piece]]] = {
     "png": _write_png, "jpg": _write_jpeg, "webp": _write_webp, "gif": _write_gif,
 }  # fmt: skip
 _READERS: dict[str, Callable[[IO[bytes]], bytes]] = {

@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import sys
 import time
 from dataclasses import replace
+from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.archive import Archive
-from runapi_magic.batches import Batches
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.generation import Generation, Part
-from runapi_magic.history import History
-from runapi_magic.journal import KEY_LIFETIME, Journal
+from runapi_magic.home import data_home
 from runapi_magic.models import DEFAULT_MODEL, find_model
-from runapi_magic.pipeline import Pipeline, expectation_for, new_part_id
-from runapi_magic.rates import Rates
-from runapi_magic.recording import Recorder
+from runapi_magic.polling import expect
 from runapi_magic.requests import ImageRequest, Source, validate
-from runapi_magic.revisions import all_at_once, fields_for, model_for
-from runapi_magic.service import Price, Service, remote_service, simulated_service
-from runapi_magic.settings import Settings, data_home, resolve_access
-from runapi_magic.sources import as_source
-from runapi_magic.thumbnails import Thumbnails
+from runapi_magic.settings import Access, Settings, resolve_access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from runapi_magic.archive import Archive
     from runapi_magic.batch import Batch
+    from runapi_magic.batches import Batches
     from runapi_magic.images import GeneratedImage
-    from runapi_magic.pipeline import Gate
-    from runapi_magic.purse import Cost
+    from runapi_magic.journal import Journal
+    from runapi_magic.ledger import Ledger
+    from runapi_magic.pipeline import Gate, Pipeline
+    from runapi_magic.purse import Cost, Purse
+    from runapi_magic.rates import Rates
+    from runapi_magic.recording import Recorder
     from runapi_magic.rows import StoredTask
+    from runapi_magic.service import Price, Service
     from runapi_magic.tree import Tree
+
+_REST = "runapi_magic.pipeline"  # what brings requests to their end, and most modules with it
 
 
 class Session:
-    """Everything that outlives one cell.
+    """Everything that outlives one cell. What the first placeholder does without is made later.
 
     Attributes:
         settings: The user's settings.
@@ -51,19 +55,59 @@ class Session:
 
     def __init__(self, settings: Settings | None = None, journal: Journal | None = None) -> None:
         self.settings = settings or Settings()
-        self.journal = journal or Journal(data_home())
+        if journal is not None:
+            self.journal = journal
         self.notices: list[str] = []
         self.launch: Callable[..., Generation] = self.start
         self._service: Service | None = None
         self._simulator: Service | None = None
-        self._record = Recorder(self.journal, self.notice)
-        self._rates = Rates(self.journal, self._record)
         self._active: dict[str, Generation] = {}
-        self._pipeline = Pipeline(lambda: self.settings, self.journal, self.notice, self)
-        self.purse = self._pipeline.purse
-        self.ledger = self._pipeline.ledger
-        self.batches = Batches(self.journal, self._pipeline.shelf)
-        self.archive = Archive(
+
+    @cached_property
+    def journal(self) -> Journal:  # noqa: D102 (see the class)
+        from runapi_magic.journal import Journal
+
+        return Journal(data_home())
+
+    @cached_property
+    def _record(self) -> Recorder:
+        from runapi_magic.recording import Recorder
+
+        return Recorder(self.journal, self.notice)
+
+    @cached_property
+    def _rates(self) -> Rates:
+        from runapi_magic.rates import Rates
+
+        return Rates(self.journal, self._record)
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        from runapi_magic.pipeline import Pipeline
+
+        return Pipeline(lambda: self.settings, self.journal, self.notice, self)
+
+    @property
+    def purse(self) -> Purse:  # noqa: D102 (see the class)
+        return self._pipeline.purse
+
+    @property
+    def ledger(self) -> Ledger:  # noqa: D102 (see the class)
+        return self._pipeline.ledger
+
+    @cached_property
+    def batches(self) -> Batches:  # noqa: D102 (see the class)
+        from runapi_magic.batches import Batches
+
+        return Batches(self.journal, self._pipeline.shelf)
+
+    @cached_property
+    def archive(self) -> Archive:  # noqa: D102 (see the class)
+        from runapi_magic.archive import Archive
+        from runapi_magic.history import History
+        from runapi_magic.thumbnails import Thumbnails
+
+        return Archive(
             History(self.journal),
             self._pipeline.shelf,
             Thumbnails(self.journal.path.parent / "thumbnails"),
@@ -79,9 +123,11 @@ class Session:
         Raises:
             ConfigurationError: The base URL is unusable.
         """
-        if self._simulator is not None:
-            return self._simulator
-        access = resolve_access(self.settings)
+        return self._simulator or self._remote(resolve_access(self.settings))
+
+    def _remote(self, access: Access) -> Service:
+        from runapi_magic.service import remote_service
+
         if self._service is None or self._service.access != access:
             self._service = remote_service(access, self._rates.of(access))
         return self._service
@@ -100,6 +146,8 @@ class Session:
         Raises:
             InvalidRequestError: The speed is not more than 0.
         """
+        from runapi_magic.service import simulated_service
+
         self._simulator = simulated_service(speed)
 
     def simulator_off(self) -> None:
@@ -194,21 +242,33 @@ class Session:
             ConfigurationError: The base URL is unusable.
         """
         warnings = validate(request)
-        service = self.service()
-        service.access.require_key()
-        expectation = expectation_for(request, service)
+        simulator = self._simulator
+        access = simulator.access if simulator else resolve_access(self.settings)
+        access.require_key()
+        expectation = expect(request.output_resolution)
+        if simulator and simulator.is_simulated:
+            expectation = replace(expectation, median=expectation.median / simulator.speed)
         generation = Generation(
             request,
-            [Part(new_part_id(), request, count, expectation) for count in request.task_counts],
-            simulated=service.is_simulated,
+            [
+                Part(secrets.token_hex(8), request, count, expectation)  # until it is planned
+                for count in request.task_counts
+            ],
+            simulated=bool(simulator and simulator.is_simulated),
             warnings=tuple(warnings),
         )
         generation.hold = hold or generation.hold
         generation.turns = turns
         # A batch that is asked for afresh says from when on pictures count.
         counts = since if (self.settings.reuse or since) and not new else None
-        work = self._pipeline.run(generation, service, since=counts, gate=gate)
-        self._begin(generation, work, loop)
+
+        async def run() -> None:
+            if _REST not in sys.modules:  # the placeholder is on the screen, and the loop goes on
+                await asyncio.to_thread(import_module, _REST)
+            service = simulator or self._remote(access)
+            await self._pipeline.run(generation, service, since=counts, gate=gate)
+
+        self._begin(generation, run(), loop)
         return generation
 
     def _begin(
@@ -219,10 +279,15 @@ class Session:
     ) -> None:
         home = loop or asyncio.get_running_loop()
 
+        def tell(task: asyncio.Task[None]) -> None:
+            if task.cancelled():  # before its first step, so that it told nobody
+                generation.changed()
+
         def begin() -> None:
             task = home.create_task(work)
             task.add_done_callback(lambda _: self._active.pop(generation.id, None))
             generation.attach(task)
+            task.add_done_callback(tell)
 
         self._active[generation.id] = generation
         if home is asyncio._get_running_loop():  # noqa: SLF001 (None instead of an exception)
@@ -236,6 +301,8 @@ class Session:
 
     def edit(self, source: Any, instruction: str, /, **fields: Any) -> Generation:
         """Start an edit of a picture, or of a list of pictures."""
+        from runapi_magic.sources import as_source
+
         many = source if isinstance(source, list | tuple) else [source]
         return self.generate(instruction, sources=[as_source(one) for one in many], **fields)
 
@@ -249,6 +316,8 @@ class Session:
             instruction: What to change.
             model: RunAPI's name of the model; by default the picture's own where it edits.
         """
+        from runapi_magic.revisions import fields_for, model_for
+
         model = model or model_for(image, self._default_model(editing=True))
         return self.edit(image, instruction, model=model, **fields_for(image, model))
 
@@ -262,6 +331,8 @@ class Session:
             model: RunAPI's name of the model; by default the picture's own where it edits.
             fields: More of the model's fields.
         """
+        from runapi_magic.revisions import fields_for, model_for
+
         model = model or model_for(image, self._default_model(editing=True))
         source = Source(image.request.title, image.digest)
         fields = fields_for(image, model) | fields
@@ -275,6 +346,8 @@ class Session:
         Raises:
             InvalidRequestError: There are fewer than two instructions; nothing was sent.
         """
+        from runapi_magic.revisions import all_at_once
+
         return self.revise(image.line[0], all_at_once(image))
 
     def tree(self, images: Sequence[GeneratedImage]) -> Tree:
@@ -421,6 +494,8 @@ def _as_text(request: ImageRequest, name: str, value: Any) -> Any:
 
 def is_stale(task: StoredTask, now: float) -> bool:
     """Whether a task's answer was lost too long ago to ask again unasked."""
+    from runapi_magic.journal import KEY_LIFETIME
+
     sent = task.attempt is not None and task.task_id is None
     return sent and now - task.created > KEY_LIFETIME
 

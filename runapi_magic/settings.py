@@ -1,6 +1,6 @@
 """Settings, and where the API key and the base URL come from.
 
-This is the only module that reads the environment and configuration files.
+This is the only module that reads configuration files and, beside home.py, the environment.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from traitlets import Bool, CInt, Enum, Float, Int, TraitError, TraitType, Unico
 from traitlets.config import Configurable
 
 from runapi_magic.errors import ConfigurationError, MissingKeyError
+from runapi_magic.home import data_home as data_home  # noqa: PLC0414 (for those who read both)
 from runapi_magic.models import DEFAULT_MODEL, RATIOS, RESOLUTIONS
-from runapi_magic.stores import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -93,6 +93,8 @@ class PlaceTrait(Unicode[str, str]):
 
     def validate(self, obj: Any, value: Any) -> str:
         """Refuse a URL for which something is not installed, before anything is paid."""
+        from runapi_magic.stores import check
+
         place = super().validate(obj, value)
         check(place)
         return place
@@ -418,13 +420,3 @@ def save_key(key: str, environ: Mapping[str, str] | None = None) -> Path:
             todo="Make the folder writable, or set RUNAPI_API_KEY before you start Jupyter.",
         ) from None
     return path
-
-
-def data_home(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the folder of the journal: ``RUNAPI_MAGIC_HOME`` or the platform's user data."""
-    environ = os.environ if environ is None else environ
-    if folder := environ.get("RUNAPI_MAGIC_HOME"):
-        return Path(folder).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("runapi-magic", appauthor=False))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 from IPython.core.interactiveshell import InteractiveShell
 
-from runapi_magic import magics, session
+from runapi_magic import loading, session
 from runapi_magic.cells import cell_text, variable_name
 from runapi_magic.generation import Generation
 from runapi_magic.images import GeneratedImage
@@ -37,7 +37,7 @@ def notebook(tmp_path_factory):
         InteractiveShell.clear_instance()
         shell = InteractiveShell.instance()
         shell.history_manager.enabled = False
-        magics.load(shell)
+        loading.load(shell)
         asked = []
 
         def note(request, *, new=False, **_):
@@ -58,7 +58,7 @@ def notebook(tmp_path_factory):
             return request, dict(shell.user_ns)
 
         yield run
-        magics.unload(shell)
+        loading.unload(shell)
         shell.history_manager.end_session()
         InteractiveShell.clear_instance()
 

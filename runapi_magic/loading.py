@@ -1,0 +1,148 @@
+"""``%load_ext``: the names of the magics and of the settings, with nothing behind them yet.
+
+The parsers of their options, the settings and the catalogue of models take ten times as long to
+import as all that is needed here. What stands in a shell's tables in their place becomes the real
+thing when it is first used: called, asked for its documentation, or listed by ``%config``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runapi_magic.home import data_home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from runapi_magic.magics import RunAPIMagics
+
+MAGICS = {
+    "line": ("gpt_edit", "gpt_image", "gpt_panel", "runapi"),
+    "cell": ("gpt_edit", "gpt_image"),
+}
+_PANDAS = ".gpt_image"  # a data frame's
+_CALL = "_magic('"  # as IPython writes a magic
+_NAMES = ("gpt_", "runapi")
+
+
+class _Later:
+    """Stands for something, and is taken for it: the first use of any kind makes it.
+
+    IPython 9.18 has such a stand-in for magics, older ones have none; no version has one for
+    settings.
+    """
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    @property  # type: ignore[misc]  # read-only
+    def __class__(self) -> type:
+        return type(self._make())
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        doc: str | None = self._make().__doc__
+        return doc
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._make(), name)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._make()(*arguments, **named)
+
+
+class _Extension:
+    """The extension in one shell."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._magics: RunAPIMagics | None = None
+        self._settings: Any = _Later(lambda: self.magics)
+
+    @property
+    def magics(self) -> RunAPIMagics:
+        """The magics, made on first use and put where their stand-ins are."""
+        if self._magics is None:
+            from runapi_magic.magics import RunAPIMagics
+
+            known = self._shell.configurables
+            made = self._magics = RunAPIMagics(self._shell)
+            known.remove(made)  # type: ignore[arg-type]  # IPython has put it at the end
+            if self._settings in known:
+                # Into the same place: IPython may be going through the list just now.
+                known[known.index(self._settings)] = made  # type: ignore[call-overload]
+                self._shell.register_magics(made)
+        return self._magics
+
+    def add(self) -> None:
+        """Put stand-ins into the shell's tables."""
+        self._shell.configurables.append(self._settings)
+        self._shell.input_transformers_post.append(self.transform)
+        for kind, name in _places():
+            self._shell.magics_manager.magics[kind][name] = self._stand_in(name)
+
+    def _stand_in(self, name: str) -> _Later:
+        return _Later(lambda: getattr(self.magics, name))
+
+    def remove(self) -> None:
+        """Take everything away again."""
+        mine = (self._settings, self._magics)
+        known = self._shell.configurables
+        known[:] = [one for one in known if not any(one is other for other in mine)]
+        self._shell.input_transformers_post.remove(self.transform)
+        for kind, name in _places():
+            self._shell.magics_manager.magics[kind].pop(name, None)
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """Let the magics see a cell that may have to do with them; the usual cell costs nothing."""
+        code = "".join(lines)
+        if _PANDAS in code or (_CALL in code and any(name in code for name in _NAMES)):
+            return self.magics.transform(lines)
+        return lines
+
+
+def _places() -> list[tuple[str, str]]:
+    return [(kind, name) for kind, names in MAGICS.items() for name in names]
+
+
+_loaded: dict[int, _Extension] = {}
+
+
+def load(shell: InteractiveShell) -> None:
+    """Add the magics, their settings, and the transformation that lets cells wait."""
+    unload(shell)
+    extension = _loaded[id(shell)] = _Extension(shell)
+    extension.add()
+    if shell.config.get("RunAPIMagics"):
+        _ = extension.magics  # a mistake in ipython_config.py is told here
+    _mention_unfinished()
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take everything away again that ``load`` added."""
+    extension = _loaded.pop(id(shell), None)
+    if extension is not None:
+        extension.remove()
+
+
+def _mention_unfinished() -> None:
+    """Print one line if an earlier kernel left something; what cannot be read is no matter here."""
+    folder = data_home()
+    from runapi_magic.glance import is_anything_unfinished
+
+    if not is_anything_unfinished(folder):
+        return
+    import time
+
+    from runapi_magic.journal import peek
+
+    waiting = peek(folder)
+    if waiting:
+        count = sum(task.count for task in waiting)
+        made = time.strftime("%H:%M", time.localtime(waiting[0].created))
+        what = f"1 picture from {made} is" if count == 1 else f"{count} pictures from {made} are"
+        print(f"{what} unfinished: %runapi resume")  # noqa: T201 (a line for the user)

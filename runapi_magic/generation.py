@@ -140,6 +140,7 @@ class Generation:
         warnings: What the catalogue does not know of the request.
         shown_in: The cell that shows it, by its message's id.
         is_watched: Whether anybody would notice an error: a view, or somebody who waits.
+        is_shown: Whether its pictures go on the screen; the thousands of a batch do not.
         hold: Names the money that is set aside for it, where there is a budget.
         turns: Lets so many tasks be at the service at a time, where there is a limit.
     """
@@ -161,6 +162,7 @@ class Generation:
         self.warnings = warnings
         self.shown_in: str | None = None
         self.is_watched = False
+        self.is_shown = True
         self.hold = self.id
         self.turns: asyncio.Semaphore | None = None
         self.on_wait: Callable[[], None] | None = None

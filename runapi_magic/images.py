@@ -234,10 +234,6 @@ class GeneratedImage:
         if self._preview is None:
             self._preview = make_preview(self.ensure_local(), limits)
 
-    def forget_preview(self) -> None:
-        """Let go of the small picture; it is made again when it is asked for."""
-        self._preview = None
-
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         preview = self.preview
         return (

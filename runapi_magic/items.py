@@ -58,8 +58,6 @@ def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
             continue
         mine, slots = slots[: item.request.count], slots[item.request.count :]
         item.images = [image for image in mine if image is not None]
-        for image in item.images:
-            image.forget_preview()  # thousands of them would fill the memory
         if not item.images:
             item.error = errors.pop(0) if len(errors) > 1 else errors[0] if errors else None
         item.status = "completed" if item.images else "failed"

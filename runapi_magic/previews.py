@@ -27,7 +27,7 @@ class Limits:
 
     Attributes:
         megapixels: Largest picture to decode, millions of pixels.
-        preview_size: Longest side of the preview, pixels.
+        preview_size: Longest side of the preview, pixels; 0: there is to be none.
         preview_quality: JPEG quality of the preview.
     """
 
@@ -70,7 +70,9 @@ def make_preview(path: Path, limits: Limits) -> Preview:
     Raises:
         DownloadError: The file is no good picture.
     """
-    return look_at(path, limits)[2]
+    _, _, preview = look_at(path, limits)
+    assert preview is not None, "a size is asked for"
+    return preview
 
 
 def _reduce(original: ImageFile, longest_side: int, quality: int) -> Preview:
@@ -115,8 +117,8 @@ def _encode(image: Image, quality: int, *, transparent: bool) -> bytes:
     return buffer.getvalue()
 
 
-def look_at(path: Path, limits: Limits) -> tuple[int, int, Preview]:
-    """Decode a picture completely; return its size in pixels and its preview.
+def look_at(path: Path, limits: Limits) -> tuple[int, int, Preview | None]:
+    """Decode a picture completely; return its size in pixels and its preview, None for no size.
 
     One with more pixels than allowed is not decoded: a grey preview stands for it.
 
@@ -126,7 +128,10 @@ def look_at(path: Path, limits: Limits) -> tuple[int, int, Preview]:
     try:
         with open_picture(path) as image:
             if image.width * image.height > limits.megapixels * 1e6:
-                return *image.size, _stand_in(image.size, limits)
+                return *image.size, _stand_in(image.size, limits) if limits.preview_size else None
+            if not limits.preview_size:
+                image.load()
+                return *image.size, None
             return *image.size, _reduce(image, limits.preview_size, limits.preview_quality)
     except Exception as error:  # noqa: BLE001 (damaged files make Pillow's decoders raise anything)
         raise DownloadError(

@@ -233,7 +233,7 @@ class Session:
             new: Ask afresh, also where the same was made before.
             since: Unix time in seconds; what was asked for before does not count.
             hold: Names the money that is set aside for it already.
-            turns: Lets so many tasks be at the service at a time.
+            turns: Lets so many tasks of a batch be at the service at a time.
             gate: Awaited before anything is planned; what it raises is the request's end.
 
         Raises:
@@ -258,7 +258,7 @@ class Session:
             warnings=tuple(warnings),
         )
         generation.hold = hold or generation.hold
-        generation.turns = turns
+        generation.turns, generation.is_shown = turns, turns is None
         # A batch that is asked for afresh says from when on pictures count.
         counts = since if (self.settings.reuse or since) and not new else None
 

@@ -77,7 +77,7 @@ class Shelf:
         paths: tuple[str, ...],
     ) -> None:
         """Download a finished task's pictures; what is on disk stays, whatever fails after it."""
-        keeping = await asyncio.to_thread(self.keeping, part, service)
+        keeping = await asyncio.to_thread(self.keeping, part, service, shown=generation.is_shown)
 
         async def keep(task: Task, position: int) -> None:
             saved = await save(
@@ -89,8 +89,8 @@ class Shelf:
         await fetch_each(service.client, task, paths, keep)
         await self._record(self._record.journal.saved, part.id, part.images)
 
-    def keeping(self, part: Part, service: Service) -> Keeping:
-        """Return how the pictures of a part are to be kept. Blocking."""
+    def keeping(self, part: Part, service: Service, *, shown: bool) -> Keeping:
+        """Return how a part's pictures are to be kept, shown on the screen or not. Blocking."""
         settings = self._settings()
         return Keeping(
             part=part.id,
@@ -98,7 +98,7 @@ class Shelf:
             title=public_title(part.request),
             place=place_of(settings.image_dir, self._record.journal.path.parent),
             note=_note(part, service) if settings.provenance else None,
-            limits=self.limits(),
+            limits=self.limits() if shown else replace(self.limits(), preview_size=0),
             max_megabytes=settings.max_download_mb,
         )
 
@@ -163,20 +163,26 @@ class Shelf:
     def _decoder(self) -> asyncio.Semaphore:
         return self._decoding.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_ONCE))
 
-    async def load(self, stored: StoredImage, *, reused: bool) -> GeneratedImage:
-        """Return a picture that is on disk, to be shown.
+    async def load(self, stored: StoredImage, *, shown: bool) -> GeneratedImage:
+        """Return a picture that is on disk, for a request that does not pay for it again.
+
+        Args:
+            stored: The picture.
+            shown: Whether it goes on the screen now.
 
         Raises:
-            DownloadError: Its file is gone or damaged.
+            DownloadError: It is to be shown, and its file is gone or damaged.
         """
         image = await asyncio.to_thread(self.restore, stored)
+        if not shown:
+            return replace(image, reused=True)
         async with self._decoder():
             path = await asyncio.to_thread(image.ensure_local)
             preview = await asyncio.to_thread(make_preview, path, self.limits())
         # Reused or not is a matter of this cell, not of the picture.
-        shown = replace(image, reused=reused, _preview=preview)
-        self._images[stored.id] = shown
-        return shown
+        loaded = replace(image, reused=True, _preview=preview)
+        self._images[stored.id] = loaded
+        return loaded
 
     def restore(self, stored: StoredImage) -> GeneratedImage:
         """Return a picture of the journal with the line that it came from. Blocking.

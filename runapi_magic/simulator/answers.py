@@ -139,5 +139,5 @@ def task_headers(simulator: Simulator, task_id: str, *, unfinished: bool) -> dic
     """
     headers = {"x-runapi-task-id": task_id}
     if unfinished and simulator.speed > 1:
-        headers["retry-after"] = f"{min(2.0, max(0.04, 2 / simulator.speed)):.3g}"
+        headers["retry-after"] = f"{min(2.0, max(0.02, 1 / simulator.speed)):.3g}"
     return headers

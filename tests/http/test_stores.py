@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -46,7 +47,7 @@ def test_a_folder_has_no_store(make, service):
 def test_a_lost_copy_is_fetched(make, service, tmp_path):
     """A picture whose local copy is gone comes from the store when it is looked at."""
     image = make(service, image_dir=STORE).image
-    image.forget_preview()
+    image = replace(image, _preview=None)
     shutil.rmtree(tmp_path / "data" / "pictures")
     assert image.pil().size == image.size
     image.path.unlink()

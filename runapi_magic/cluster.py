@@ -296,7 +296,7 @@ class _ClusterPipeline(Pipeline):
 
     async def _make(self, generation: Generation, work: Work, service: Service) -> None:
         part = work.part
-        keeping = await asyncio.to_thread(self.shelf.keeping, part, service)
+        keeping = await asyncio.to_thread(self.shelf.keeping, part, service, shown=False)
         timeout = self._settings().timeout
 
         def errand(attempt: Attempt | None, created: Created | None) -> Errand:
@@ -305,7 +305,7 @@ class _ClusterPipeline(Pipeline):
                 account=service.access.account,
                 attempt=attempt,
                 created=created,
-                expectation=part.expectation,
+                expectation=self.experience.expected(part.request, service),
                 timeout=timeout,
                 keeping=keeping,
                 at_once=self._cluster.at_once,
@@ -341,7 +341,8 @@ class _ClusterPipeline(Pipeline):
         task = outcome.task
         if task is not None:
             part.cost = task.cost
-            await self._record(self._journal.completed, part.id, task.cost, part.seconds)
+            took = self.experience.learn(part, service, outcome.took)
+            await self._record(self._journal.completed, part.id, task.cost, part.seconds, took)
             for saved, url in outcome.files:
                 here = await asyncio.to_thread(found, saved, keeping)
                 self.shelf.adopt(
@@ -354,6 +355,8 @@ class _ClusterPipeline(Pipeline):
                     url=url,
                 )
         if outcome.failure is not None:
+            if task is None:
+                await self.experience.failed(part, service, outcome.took)
             raise outcome.failure.error
         if not part.images:
             raise TaskFailedError(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runapi_magic.errors import RunAPIError
-    from runapi_magic.generation import Generation, Slot
+    from runapi_magic.generation import Generation, Part, Slot
     from runapi_magic.images import GeneratedImage
     from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _TICK = 1.0  # seconds between two updates of the progress
 _FULL = 0.95  # of the progress bar, where only the time is known
+_AT_WORK = {Step.DRAWING, Step.JOINED}  # what the expected time is of
 _SQUARE = (1, 1)
 _LONGEST_PROMPT = 300  # characters in a caption
 MUTED = "color:var(--jp-ui-font-color2,#616161)"
@@ -134,20 +135,26 @@ def error_bundle(error: RunAPIError) -> Bundle:
 def placeholder_bundle(
     generation: Generation, slot: Slot, elapsed: float, longest_side: int
 ) -> Bundle:
-    """Return what stands in a picture's place until it comes, of about its size."""
+    """Return what stands in a picture's place until it comes, of about its size.
+
+    Args:
+        generation: The request.
+        slot: The place.
+        elapsed: Seconds since the service began, or, before, since the cell did.
+        longest_side: Of the picture, in pixels.
+    """
     part = slot.part
-    expected = part.expectation
     share = 0.0
-    if part.step in {Step.DRAWING, Step.FETCHING, Step.JOINED}:
-        share = part.progress if part.progress is not None else min(elapsed / expected.high, _FULL)
+    if part.step in _AT_WORK:
+        share = min(elapsed / part.expectation.high, _FULL)
+        share = share if part.progress is None else part.progress
+    elif part.step is Step.FETCHING:
+        share = _FULL
     width, height = _box(_ratio(part.request), longest_side)
     step = part.doing
     if part.step is Step.UPLOADING and part.uploaded is not None:
         share, step = part.uploaded, f"{step}, {part.uploaded:.0%}"
-    timing = (
-        f"{elapsed:.0f} s · about {_seconds(expected.median)}, usually"
-        f" {_seconds(expected.low)} to {_seconds(expected.high)}"
-    )
+    timing = _timing(part, elapsed)
     simulated = "simulated · " if generation.simulated else ""
     prompt = _shorten(part.request.title)
     return Bundle(
@@ -210,8 +217,17 @@ def _box(ratio: str | None, longest_side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def _timing(part: Part, elapsed: float) -> str:
+    """Return how long it has taken, and how long it is expected to take."""
+    expected = part.expectation
+    usual = f"{_seconds(expected.low)} to {_seconds(expected.high)} s"
+    if part.step in _AT_WORK and elapsed > expected.high:
+        return f"{elapsed:.0f} s · longer than usual ({usual})"
+    return f"{elapsed:.0f} s · about {_seconds(expected.median)} s, usually {usual}"
+
+
 def _seconds(value: float) -> str:
-    return f"{value:.0f} s" if value >= 1 else f"{value:.1f} s"
+    return f"{value:.0f}" if value >= 1 else f"{value:.1f}"
 
 
 def _shorten(prompt: str) -> str:
@@ -267,6 +283,7 @@ class View:
         generation.shown_in = current_cell()
         generation.is_watched = True
         self._begun = time.monotonic()
+        self._at_work: dict[str, float] = {}  # since when, by the part's id
         self._side = session.settings.preview_size
         self._outputs: list[tuple[Slot, _Output, _Output]] = []
         self._notes = [*generation.warnings]
@@ -301,9 +318,13 @@ class View:
             return error_bundle(slot.part.error) if first is slot else _NOTHING, _NOTHING
         if slot.part.is_done:  # a place that pictures are put into
             return _NOTHING, _NOTHING
-        elapsed = time.monotonic() - self._begun
+        now = time.monotonic()
+        if slot.part.step in _AT_WORK:
+            # Uploads, and waiting for a turn, are not what the expected time is of.
+            self._at_work.setdefault(slot.part.id, now)
+        begun = self._at_work.get(slot.part.id, self._begun)
         return (
-            placeholder_bundle(self._generation, slot, elapsed, self._side),
+            placeholder_bundle(self._generation, slot, now - begun, self._side),
             waiting_caption(slot),
         )
 

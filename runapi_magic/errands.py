@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import secrets
 import socket
 from dataclasses import dataclass, field, replace
@@ -74,12 +75,14 @@ class Outcome:
     Attributes:
         created: The task, once the service has answered.
         task: The task when it was completed.
+        took: Seconds of the service's that it took, where they are known; see ``PollingPlan``.
         files: Its pictures, each with the service's address, as far as they are in place.
         failure: Why there are no more, as ``Failure.error`` gives it back.
     """
 
     created: Created | None = None
     task: Task | None = None
+    took: float | None = None
     files: list[tuple[Saved, str]] = field(default_factory=list)
     failure: Failure | None = None
 
@@ -141,7 +144,7 @@ async def _carry_out(errand: Errand, tell: Callable[[Created], None]) -> Outcome
     async def keep(task: Task, position: int) -> None:
         decoder = contextlib.nullcontext()  # a worker has as many threads as it is to have
         saved = await save(client, task, position, keeping, decoder=decoder, half=set())
-        outcome.files.append((replace(saved, preview=None), task.image_urls[position]))
+        outcome.files.append((saved, task.image_urls[position]))
 
     try:
         outcome.created = errand.created
@@ -149,10 +152,18 @@ async def _carry_out(errand: Errand, tell: Callable[[Created], None]) -> Outcome
             outcome.created = await client.post(errand.attempt, budget=errand.timeout)
         assert outcome.created is not None, "an errand has an attempt or a task"
         tell(outcome.created)
-        plan = PollingPlan(errand.expectation, errand.timeout)
-        outcome.task, paths = await follow(
-            client, outcome.created, plan, progress=lambda _: None, notice=_log.warning
+        plan = PollingPlan(
+            lambda: errand.expectation,
+            errand.timeout,
+            chance=random.Random(outcome.created.task.id).random,  # noqa: S311 (no secret)
+            is_new=errand.attempt is not None and not outcome.created.task.replayed,
         )
+        try:
+            outcome.task, paths = await follow(
+                client, outcome.created, plan, progress=lambda _: None, notice=_log.warning
+            )
+        finally:
+            outcome.took = plan.took
         await fetch_each(client, outcome.task, paths, keep)
     except RunAPIError as error:
         outcome.failure = Failure.of(error)

@@ -61,7 +61,7 @@ async def follow(
     seen: float | None = None
     denials = 0
     trouble: RunAPIError | None = None
-    begun = time.monotonic()
+    begun, begun_by_the_clock = time.monotonic(), time.time()
     while not task.status.is_final:
         if plan.is_over:
             raise _timeout(task, plan.timeout, trouble)
@@ -76,6 +76,8 @@ async def follow(
         finally:
             plan.waited(LOOK_BUDGET, time.monotonic() - now)
         task, trouble, denials = look.task, None, 0
+        if not task.status.is_final:
+            plan.unfinished(now - begun)
         paths = (look.path, *(path for path in paths if path != look.path))
         plan.hint(look.retry_after)
         if task.progress != seen:
@@ -83,6 +85,7 @@ async def follow(
             progress(seen)
         if task.status is TaskStatus.UNKNOWN and task.word:
             notice(f"Task {task.id} has the status {task.word!r}, which is not known.")
+    plan.finished(time.monotonic() - begun, time.time() - begun_by_the_clock)
     if task.status is TaskStatus.FAILED:
         raise TaskFailedError(
             f"The service could not make the picture: {task.error or 'it gave no reason'}."

@@ -22,9 +22,11 @@ import math
 import sqlite3
 import time
 from contextlib import suppress
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.database import Database
+from runapi_magic.durations import KEPT, Took
 from runapi_magic.errors import RunAPIError
 from runapi_magic.glance import IS_UNFINISHED
 from runapi_magic.rows import (
@@ -42,9 +44,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from runapi_magic.durations import Kind
     from runapi_magic.images import GeneratedImage
     from runapi_magic.requests import Attempt, ImageRequest
 
+_OF_KIND = "origin = ? AND model = ? AND action = ? AND resolution = ?"
 KEY_LIFETIME = 24 * 3600.0  # seconds; RunAPI publishes none, so a day-old key is not trusted
 
 
@@ -236,9 +240,26 @@ class Journal(Database):
         """Write down the service's id of a task."""
         self._set(task, state="running", task_id=task_id, status_paths=json.dumps(status_paths))
 
-    def completed(self, task: str, cost: float | None, seconds: float | None) -> None:
-        """Write down that the service has finished the pictures."""
-        self._set(task, state="completed", cost=cost, seconds=seconds)
+    def completed(
+        self,
+        task: str,
+        cost: float | None,
+        seconds: float | None,
+        took: tuple[Kind, Took] | None = None,
+    ) -> None:
+        """Write down that the service has finished the pictures, and how long that took it."""
+        with self.transaction() as connection:
+            connection.execute(
+                "UPDATE tasks SET state = 'completed', cost = ?, seconds = ? WHERE id = ?",
+                (cost, seconds, task),
+            )
+            if took is not None:
+                self._keep(connection, *took)
+
+    def took(self, kind: Kind, took: Took) -> None:
+        """Write down how long the service took for a task that brought no picture."""
+        with self.transaction() as connection:
+            self._keep(connection, kind, took)
 
     def failed(self, task: str, error: str, *, refused: bool) -> None:
         """Write down that there will be no picture: refused at once, or failed later."""
@@ -313,6 +334,30 @@ class Journal(Database):
         rows = select_tasks(connection, f"{IS_UNFINISHED} ORDER BY created, tasks.rowid")
         alive = {owner: self.owners.is_alive(owner) for owner in {task.owner for task in rows}}
         return [task for task in rows if not alive[task.owner]]
+
+    def durations(self, kind: Kind) -> list[Took]:
+        """Return how long the last tasks of a kind took, oldest first."""
+        with self.transaction() as connection:
+            rows = connection.execute(
+                f"SELECT seconds, failed FROM durations WHERE {_OF_KIND}"  # noqa: S608 (ours)
+                " ORDER BY rowid DESC LIMIT ?",
+                (*astuple(kind), KEPT),
+            ).fetchall()
+        return [Took(seconds, bool(failed)) for seconds, failed in reversed(rows)]
+
+    def _keep(self, connection: sqlite3.Connection, kind: Kind, took: Took) -> None:
+        """Add one more duration, and take away what nobody will ask for again."""
+        values = astuple(kind)
+        connection.execute(
+            "INSERT INTO durations (origin, model, action, resolution, seconds, failed)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (*values, took.seconds, took.failed),
+        )
+        connection.execute(
+            f"DELETE FROM durations WHERE {_OF_KIND} AND rowid <= (SELECT rowid FROM durations"  # noqa: S608 (ours)
+            f" WHERE {_OF_KIND} ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+            (*values, *values, KEPT),
+        )
 
     # SQLite
 

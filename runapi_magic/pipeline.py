@@ -18,12 +18,12 @@ from runapi_magic.errors import (
     TaskFailedError,
     resume_advice,
 )
+from runapi_magic.experience import Experience
 from runapi_magic.filing import is_intact
 from runapi_magic.following import follow
 from runapi_magic.generation import Part, Step
 from runapi_magic.history import History
 from runapi_magic.ledger import Ledger
-from runapi_magic.polling import Expectation, PollingPlan, expect
 from runapi_magic.posting import Poster, turn_at_service
 from runapi_magic.purse import Purse
 from runapi_magic.recording import Recorder
@@ -35,12 +35,14 @@ from runapi_magic.sources import as_source
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from runapi_magic.client import Created
     from runapi_magic.generation import Generation
     from runapi_magic.images import Editor
     from runapi_magic.journal import Journal
     from runapi_magic.requests import ImageRequest, Source
     from runapi_magic.service import Service
     from runapi_magic.settings import Settings
+    from runapi_magic.tasks import Task
 
     Gate = Callable[[], Awaitable[None]]
 
@@ -69,14 +71,6 @@ class Work:
     how: How
 
 
-def expectation_for(request: ImageRequest, service: Service) -> Expectation:
-    """Return how long one task of a request is expected to take."""
-    expectation = expect(request.output_resolution)
-    if service.is_simulated:
-        return Expectation(expectation.median / service.speed, expectation.sigma)
-    return expectation
-
-
 class Pipeline:
     """Brings requests to their end.
 
@@ -102,6 +96,7 @@ class Pipeline:
         self.poster = Poster(settings, journal, self._record)
         self.ledger = Ledger(journal)
         self.purse = Purse(journal, self.ledger, self._record)
+        self.experience = Experience(journal, self._record)
 
     async def run(
         self,
@@ -164,6 +159,7 @@ class Pipeline:
         request = generation.request = await self._settled(generation)
         if generation.hold == generation.id:  # else its batch has seen to it
             await self.purse.set_aside(generation.hold, [request], service, since=since)
+        await self.experience.recall(request, service)
         terms = Terms(
             lambda count: service.expected_price(request, count),
             generation.hold,
@@ -191,8 +187,8 @@ class Pipeline:
             reserved = Reservation([], [], [], _unrecorded(generation, service))
         works = []
         for image in reserved.finished:
-            picture = await self.shelf.load(image, reused=True)
-            part = Part(image.task.id, request, 1, expectation_for(request, service))
+            picture = await self.shelf.load(image, shown=generation.is_shown)
+            part = Part(image.task.id, request, 1, self.experience.expected(request, service))
             part.status, part.images, part.cost = "completed", [picture], 0.0
             part.task_id = image.task.task_id
             works.append(Work(part, image.task, How.REUSE))
@@ -201,12 +197,12 @@ class Pipeline:
             works.append(self.work(stored, request, service, how))
         return works
 
-    @staticmethod
     def work(
-        stored: StoredTask, request: ImageRequest, service: Service, how: How = How.MAKE
+        self, stored: StoredTask, request: ImageRequest, service: Service, how: How = How.MAKE
     ) -> Work:
         """Return the work that a row of the journal stands for."""
-        part = Part(stored.id, request, stored.count, expectation_for(request, service))
+        expected = self.experience.expected(request, service)
+        part = Part(stored.id, request, stored.count, expected)
         part.task_id = stored.task_id
         part.is_resumed = stored.attempt is not None
         part.asked = stored.created
@@ -270,7 +266,8 @@ class Pipeline:
             part.task_id = stored.task_id
             if stored.state == "saved":
                 for image in await self._record(self._journal.images, stored.id) or ():
-                    self.shelf.place(generation, part, await self.shelf.load(image, reused=True))
+                    picture = await self.shelf.load(image, shown=generation.is_shown)
+                    self.shelf.place(generation, part, picture)
                 part.cost = 0.0
                 return True
             if stored.state in {"failed", "refused"}:
@@ -297,17 +294,7 @@ class Pipeline:
         part.step, part.status = Step.DRAWING, "processing"
         generation.changed()
 
-        def progress(share: float | None) -> None:
-            part.progress = share
-            generation.changed()
-
-        pace = service.speed if service.is_simulated else 1.0
-        plan = PollingPlan(part.expectation, self._settings().timeout, pace)
-        task, paths = await follow(
-            service.client, created, plan, progress=progress, notice=self._notice
-        )
-        part.cost = task.cost
-        await self._record(self._journal.completed, part.id, task.cost, part.seconds)
+        task, paths = await self._follow(generation, part, service, created)
         if not task.image_urls:
             raise TaskFailedError(
                 "The task was completed without a picture.",
@@ -317,6 +304,28 @@ class Pipeline:
         part.step = Step.FETCHING
         generation.changed()
         await self.shelf.fetch(generation, part, service, task, paths)
+
+    async def _follow(
+        self, generation: Generation, part: Part, service: Service, created: Created
+    ) -> tuple[Task, tuple[str, ...]]:
+        """Look at a part's task until the service is done with it, and learn how long it took."""
+
+        def progress(share: float | None) -> None:
+            part.progress = share
+            generation.changed()
+
+        plan = await self.experience.plan(part, service, created, self._settings().timeout)
+        try:
+            task, paths = await follow(
+                service.client, created, plan, progress=progress, notice=self._notice
+            )
+        except TaskFailedError:
+            await self.experience.failed(part, service, plan.took)
+            raise
+        part.cost = task.cost
+        took = self.experience.learn(part, service, plan.took)
+        await self._record(self._journal.completed, part.id, task.cost, part.seconds, took)
+        return task, paths
 
     # Ends
 

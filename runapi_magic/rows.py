@@ -230,12 +230,30 @@ def _keep_in_stores(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE images ADD COLUMN location TEXT")  # URL; NULL: in no store
 
 
+def _learn_durations(connection: sqlite3.Connection) -> None:
+    """Know how long tasks of each kind took."""
+    connection.execute(
+        """CREATE TABLE durations (
+            origin TEXT NOT NULL,
+            model TEXT NOT NULL,
+            action TEXT NOT NULL,
+            resolution TEXT NOT NULL,  -- empty: none was asked for
+            seconds REAL NOT NULL,     -- from the service's acceptance to the end, its own
+            failed INTEGER NOT NULL
+        ) STRICT"""
+    )
+    connection.execute(
+        "CREATE INDEX durations_by_kind ON durations (origin, model, action, resolution)"
+    )
+
+
 # A new version of the tables is a new function at the end; none is ever changed.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _create_tables,
     _look_back,
     _count_money,
     _keep_in_stores,
+    _learn_durations,
 )
 
 _TASK_COLUMNS = (

@@ -17,6 +17,7 @@ from runapi_magic import database as database_module
 from runapi_magic import journal as journal_module
 from runapi_magic.client import Attempt
 from runapi_magic.database import JournalError
+from runapi_magic.durations import KEPT, Kind, Took
 from runapi_magic.history import History
 from runapi_magic.images import GeneratedImage
 from runapi_magic.journal import KEY_LIFETIME, Journal
@@ -24,6 +25,7 @@ from runapi_magic.requests import ImageRequest, Source
 from runapi_magic.rows import MIGRATIONS
 
 ORIGIN = "https://runapi.ai"
+KIND = Kind(ORIGIN, "gpt-image-2", "text_to_image", "2k")
 REQUEST = ImageRequest("a fox", "gpt-image-2", {"aspect_ratio": "3:4"})
 ATTEMPT = Attempt(
     "key-1", "namespaced", "/api/v1/gpt_image_2/text_to_image", b'{"model":"gpt-image-2"}',
@@ -420,3 +422,64 @@ def test_fields_that_are_no_json(journal):
     with pytest.raises((TypeError, ValueError)):
         _reserve(journal, ImageRequest("a fox", "other-model", {"x": object()}))
     assert journal.unfinished() == []
+
+
+def test_durations_are_kept(journal, open_journal):
+    """How long tasks took is there for the next kernel, oldest first, failures marked."""
+    task = _plan(journal)
+    journal.sending(task, ATTEMPT)
+    journal.completed(task, 0.06, 14.0, (KIND, Took(12.5)))
+    journal.took(KIND, Took(3.0, failed=True))
+    assert open_journal().durations(KIND) == [Took(12.5), Took(3.0, failed=True)]
+    assert (journal.task(task).state, journal.task(task).cost) == ("completed", 0.06)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Kind("http://simulator.localhost", KIND.model, KIND.action, KIND.resolution),
+        Kind(ORIGIN, "gpt-4o-image", KIND.action, KIND.resolution),
+        Kind(ORIGIN, KIND.model, "edit_image", KIND.resolution),
+        Kind(ORIGIN, KIND.model, KIND.action, ""),
+    ],
+)
+def test_durations_of_other_kinds(journal, other):
+    """Another service, model, action or resolution has durations of its own."""
+    journal.took(KIND, Took(12.5))
+    assert journal.durations(other) == []
+    assert journal.durations(KIND) == [Took(12.5)]
+
+
+def test_durations_are_bounded(journal):
+    """Of each kind the last ones stay, and only they."""
+    other = Kind(ORIGIN, "gpt-image-2", "text_to_image", "4k")
+    journal.took(other, Took(1.0))
+    for number in range(KEPT + 5):
+        journal.took(KIND, Took(float(number)))
+    assert [took.seconds for took in journal.durations(KIND)] == list(range(5, KEPT + 5))
+    assert journal.durations(other) == [Took(1.0)]
+    assert _raw(journal, "SELECT count(*) FROM durations") == [(KEPT + 1,)]
+
+
+def test_durations_are_found_by_their_index(journal):
+    """Reading the durations of one kind does not go through the others, however many there are."""
+    _plan(journal)
+    plan = _raw(
+        journal,
+        "EXPLAIN QUERY PLAN SELECT seconds FROM durations WHERE origin = 'a' AND model = 'b'"
+        " AND action = 'c' AND resolution = 'd' ORDER BY rowid DESC LIMIT 64",
+    )
+    (step,) = (row[3] for row in plan)
+    assert step.startswith("SEARCH durations USING INDEX durations_by_kind (origin=? AND model=?")
+
+
+def test_a_journal_without_durations_gets_them(journal, monkeypatch):
+    """A file of the version before durations were kept keeps its rows and learns from then on."""
+    monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS[:4])
+    task = _plan(journal)
+    journal.close()
+    monkeypatch.undo()
+    assert journal.durations(KIND) == []
+    journal.took(KIND, Took(12.5))
+    assert journal.durations(KIND) == [Took(12.5)]
+    assert journal.task(task).prompt == "a fox"

@@ -34,8 +34,8 @@ _SHORTEST_HINT = 0.02  # seconds, whatever the service allows
 _HURRIED_HINT = 1.0  # seconds; HTTP knows whole ones only, and a hurried simulator asks for less
 _JITTER = 0.1  # of a pause, to either side
 _HARDLY_ANY = 1e-4  # share of tasks, of which it cannot be said when they are done
-# Where between two looks a task ended: half-way from the middle to where it was expected. The middle
-# alone costs 2 % after twenty tasks; the expected alone would confirm itself.
+# Where between two looks a task ended: half-way from the middle to where it was expected. The
+# middle alone costs 2 % after twenty tasks; the expected alone would confirm itself.
 _BY_WHAT_IS_EXPECTED = 0.5
 _INSTANT = 1e-9  # seconds in which no task is done
 _SLACK = 5.0  # seconds beyond the plan that one pause may count towards the deadline

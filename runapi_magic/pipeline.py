@@ -122,6 +122,8 @@ class Pipeline:
                 works = await self._plan(generation, service, since)
                 generation.plan([work.part for work in works])
                 generation.changed()
+            else:
+                works = await self._afford(generation, works, service)
             async with asyncio.TaskGroup() as tasks:
                 for work in works:
                     if work.how is not How.REUSE:
@@ -207,6 +209,21 @@ class Pipeline:
         part.is_resumed = stored.attempt is not None
         part.asked = stored.created
         return Work(part, stored, how)
+
+    async def _afford(
+        self, generation: Generation, works: list[Work], service: Service
+    ) -> list[Work]:
+        """Leave out what was never sent, where there is a budget that has no room for it."""
+        fresh = [work for work in works if work.stored.attempt is None]
+        wanted = [replace(work.part.request, count=work.part.count) for work in fresh]
+        try:
+            await self.purse.set_aside(generation.hold, wanted, service, since=None)
+        except RunAPIError as error:
+            for work in fresh:
+                await self._fail(work.part, error)
+            generation.changed()
+            return [work for work in works if work not in fresh]
+        return works
 
     async def _settled(self, generation: Generation) -> ImageRequest:
         """Wait for sources that are still under way."""

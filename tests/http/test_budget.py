@@ -13,6 +13,8 @@ from runapi_magic import session as session_module
 from runapi_magic.api import edit, generate, generate_many, resume_batch
 from runapi_magic.asking import gate_for
 from runapi_magic.errors import BudgetError, RunAPIError
+from runapi_magic.journal import Journal
+from runapi_magic.pipeline import new_part_id
 from runapi_magic.purse import Cost
 from tests.conftest import serve_simulator
 from tests.http.conftest import Service
@@ -550,3 +552,27 @@ def test_a_gates_own_trouble_is_the_requests_end(run, service):
     generation = run(service, body)
     assert [error.what for error in generation.errors] == ["No answer."] * 2
     assert service.requests == []
+
+
+def test_resume_keeps_to_the_budget(run, service):
+    """What a dead kernel had only planned is not paid for where the budget has no room for it."""
+
+    async def body(session):
+        origin = session.service().access.base_url
+        dead = Journal(session.journal.path.parent)
+        for prompt in ("a boat", "a kite"):
+            dead.reserve(
+                f"of {prompt}", session.request(prompt), origin,
+                split=lambda count: (count,), new_id=new_part_id, usable=lambda *_: False,
+            )  # fmt: skip
+        dead.close()
+        _budget(session, PRICE * 1.5)
+        resumed = session.resume()
+        assert len(resumed.parts) == 2
+        refused = await _refused(resumed.wait())
+        _budget(session, PRICE * 2)
+        await session.start(session.request("a boat"))
+        return refused
+
+    assert "budget" in run(service, body)
+    assert [task["body"]["prompt"] for task in service.tasks] == ["a boat"]

@@ -4,8 +4,9 @@ Durations are taken as log-normal. A pause is as long as the delay that it is ex
 costs as much as the look that ends it; where the hazard h, the rate at which an unfinished task is
 finishing, does not change, that is sqrt(2 L / h), L being the delay in seconds that one look is
 worth. As the pause takes in how the hazard rises, nothing is looked at long before the first tasks
-end. ``python -m tests.bench`` compares it with the optimum: within 1 % of it for durations that
-are known, where the hazard alone is within 14 %.
+end. Worked out for medians of 12, 18 and 27 s and spreads of 0.2 to 0.6 that are known, it costs
+at most 0.4 % more than the best looks that there are after the same early one; pauses by the hazard
+at their beginning cost up to 5 % more. ``python -m tests.bench detection`` has it with learning.
 """
 
 from __future__ import annotations

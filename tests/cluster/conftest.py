@@ -32,7 +32,7 @@ def workers(environment, tmp_path):
     """A client of a cluster of two processes with two threads each."""
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None,
+            n_workers=2, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0",
             host="127.0.0.1", local_directory=str(tmp_path / "dask"),
         ) as cluster,
         Client(cluster) as client,

@@ -347,6 +347,28 @@ def test_what_a_task_took(expectation, end, seed):
     assert before <= end <= looks[-1]
 
 
+def test_where_between_two_looks_a_task_ended():
+    """Seen at the first look, late, a task ended rather shortly before than early on."""
+    expectation = Expectation(27, 0.3, failing=0.0)
+    plan = _plan(expectation)
+    first = plan.pause(0.0)
+    plan.finished(first, first)
+    assert first / 2 < plan.took < expectation.between(0.0, first) < first
+
+
+@PROPERTY
+@given(EXPECTATIONS, SECONDS, SECONDS)
+def test_the_mean_between_two_moments(expectation, one, other):
+    """What ends between two moments ends there on average, however unlikely that is."""
+    early, late = sorted((one, other))
+    assert early <= expectation.between(early, late) <= late
+
+
+def test_the_mean_of_all_is_the_mean():
+    """Between the start and a moment long after all ends, the mean is the log-normal's."""
+    assert expect("2k").between(0.0, 5000.0) == pytest.approx(expect("2k").mean)
+
+
 def test_a_simulators_seconds_are_the_services():
     """At ten times the speed a task of two seconds took the service twenty."""
     expectation = expect("2k").at_pace(10)

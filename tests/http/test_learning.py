@@ -11,8 +11,17 @@ from runapi_magic.errors import TaskFailedError
 from runapi_magic.generation import Step
 from runapi_magic.polling import expect
 from runapi_magic.service import SIMULATOR_URL
+from tests.conftest import serve_simulator
+from tests.http.conftest import Service
 
 SPEED = 200  # of the servers in conftest.py: their median of 12 s passes in 0.06 s
+
+
+@pytest.fixture
+def slow():
+    """A simulator so slow that a task is not done at the first look, where it is told to fail."""
+    with serve_simulator("--speed", "10") as server:
+        yield Service(server)
 
 
 def _kind(origin):
@@ -99,16 +108,16 @@ async def _until(generation, is_so):
     stop()
 
 
-def test_failures_are_marked(use, service):
+def test_failures_are_marked(use, slow):
     """How soon a task failed is kept, apart from how long pictures take."""
-    service.fault("status=failed,times=1,message=no dragons")
+    slow.fault("status=failed,times=1,message=no dragons")
 
     async def body(session):
         with pytest.raises(TaskFailedError):
             await session.generate("a dragon")
-        return _known(session, service.url), session._pipeline.experience
+        return _known(session, slow.url), session._pipeline.experience
 
-    known, experience = use(service, body)
+    known, experience = use(slow, body)
     assert [took.failed for took in known] == [True]
     (learned,) = experience._known.values()
     assert learned.expectation.median == 12

@@ -20,6 +20,7 @@ PARTS = {
     "home": "From the look that says completed to the picture on the screen",
     "inflight": "Many tasks under way in one kernel",
     "batch": "A batch of 1,000 prompts",
+    "growth": "Sweeps of many pictures",
     "journal": "A journal of 100,000 requests",
 }
 _PACKAGES = "ipython", "ipykernel", "ipywidgets", "httpx", "aiohttp", "pillow"

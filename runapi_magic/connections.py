@@ -1,7 +1,7 @@
-"""httpx's interface on aiohttp's connections: a look at a task takes a fifth of the CPU time.
+"""httpx's interface on aiohttp's connections, which a thousand tasks under way do not overload.
 
 httpx's own pool goes through all its connections for every request that waits for one: with a
-thousand tasks under way a kernel does nothing else. ``make bench`` has the figures. The package
+thousand tasks under way a kernel does nothing else; docs/benchmarks.md has the figures. The package
 httpx-aiohttp (0.2) is not used: it calls an answer that was lost a connection that was never made,
 so that a charge would be denied, and it decodes what a signed address has encoded.
 """

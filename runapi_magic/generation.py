@@ -102,6 +102,11 @@ class Part:
         return self.status in {"completed", "failed", "cancelled"}
 
 
+def new_part_id() -> str:
+    """Return an id for a part, unique among all kernels."""
+    return secrets.token_hex(8)
+
+
 @dataclass(eq=False, slots=True)
 class Slot:
     """The place of one picture: its versions, and the one that is shown.

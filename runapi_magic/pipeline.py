@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -21,7 +20,7 @@ from runapi_magic.errors import (
 from runapi_magic.experience import Experience
 from runapi_magic.filing import is_intact
 from runapi_magic.following import follow
-from runapi_magic.generation import Part, Step
+from runapi_magic.generation import Part, Step, new_part_id
 from runapi_magic.history import History
 from runapi_magic.ledger import Ledger
 from runapi_magic.posting import Poster, turn_at_service
@@ -373,11 +372,6 @@ class Pipeline:
         )
         if part.step is not Step.JOINED:
             await self._record(self._journal.let_go, part.id, "stopped")
-
-
-def new_part_id() -> str:
-    """Return an id for a part, unique among all kernels."""
-    return secrets.token_hex(8)
 
 
 def _unrecorded(generation: Generation, service: Service) -> list[StoredTask]:

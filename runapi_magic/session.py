@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sys
 import time
 from dataclasses import replace
@@ -12,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.errors import InvalidRequestError
-from runapi_magic.generation import Generation, Part
+from runapi_magic.generation import Generation, Part, new_part_id
 from runapi_magic.home import data_home
 from runapi_magic.models import DEFAULT_MODEL, find_model
 from runapi_magic.polling import expect
@@ -247,11 +246,11 @@ class Session:
         access.require_key()
         expectation = expect(request.output_resolution)
         if simulator and simulator.is_simulated:
-            expectation = replace(expectation, median=expectation.median / simulator.speed)
+            expectation = expectation.at_pace(simulator.speed)
         generation = Generation(
             request,
             [
-                Part(secrets.token_hex(8), request, count, expectation)  # until it is planned
+                Part(new_part_id(), request, count, expectation)  # until it is planned
                 for count in request.task_counts
             ],
             simulated=bool(simulator and simulator.is_simulated),

@@ -55,7 +55,8 @@ class Desk:
             _log.error("a widget's work failed", exc_info=error)
             what = f"Something unexpected happened ({type(error).__name__}: {error})."
             doubt = "If something was sent, it may have been charged."
-            self._tell((what, doubt, "%runapi history lists what was asked for."))
+            todo = "%runapi resume looks for what is unfinished. Please report this."
+            self._tell((what, doubt, todo))
 
     def _try(self, act: Callable[[], object]) -> None:
         try:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from jupyter_client.manager import run_kernel
 
 from runapi_magic.filing import is_intact
+from runapi_magic.generation import new_part_id
 from runapi_magic.journal import Journal
-from runapi_magic.pipeline import new_part_id
 from runapi_magic.requests import ImageRequest
 from tests.conftest import ROOT
 

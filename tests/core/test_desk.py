@@ -29,7 +29,7 @@ ERRORS = [
         (
             "Something unexpected happened (KeyError: 'x').",
             "If something was sent, it may have been charged.",
-            "%runapi history lists what was asked for.",
+            "%runapi resume looks for what is unfinished. Please report this.",
         ),
         id="unexpected",
     ),

@@ -13,8 +13,8 @@ from runapi_magic import session as session_module
 from runapi_magic.api import edit, generate, generate_many, resume_batch
 from runapi_magic.asking import gate_for
 from runapi_magic.errors import BudgetError, RunAPIError
+from runapi_magic.generation import new_part_id
 from runapi_magic.journal import Journal
-from runapi_magic.pipeline import new_part_id
 from runapi_magic.purse import Cost
 from tests.conftest import serve_simulator
 from tests.http.conftest import Service

@@ -240,8 +240,10 @@ def run_batch(
     session.service().access.require_key()
     requests = [item.request for item in batch.items]
     gate = gate_for(session, requests, max_cost=max_cost, asks=False, since=batch.since)
-    if progress and audience() is not Audience.UNATTENDED:
-        _show_progress(batch)
+    if progress:
+        from runapi_magic.progress import show_progress
+
+        show_progress(batch)
     if client is not None:
         from runapi_magic.cluster import run_on_cluster
 
@@ -276,22 +278,6 @@ def _controls(session: Session) -> Any:
         show_sheet_controls(view)
 
     return show_controls
-
-
-def _show_progress(batch: Batch) -> None:
-    from tqdm.auto import tqdm
-
-    bar = tqdm(total=len(batch), desc=batch.title, unit="picture")
-
-    def update() -> None:
-        counts = batch.counts
-        bar.n = len(batch) - counts["waiting"] - counts["running"]
-        bar.set_postfix(failed=counts["failed"], refresh=False)
-        bar.refresh()
-        if batch.is_done:
-            bar.close()
-
-    batch.subscribe(update)
 
 
 def edit(source: Any, instruction: str, **fields: Any) -> Generation:

@@ -48,7 +48,7 @@ def gate_for(
 
         confirm = Confirm()
 
-    async def gate() -> None:
+    async def check() -> None:
         cost = await session.cost(requests, since=since)
         if max_cost is not None and (cost.usd is None or not cost.usd <= max_cost):
             raise BudgetError(
@@ -65,6 +65,13 @@ def gate_for(
             )
         if not await confirm.ask(str(cost)):
             raise BudgetError(f"{cost}: declined.", todo="Run the cell again to be asked again.")
+
+    async def gate() -> None:
+        try:
+            await check()
+        finally:
+            if confirm is not None:
+                confirm.close()
 
     return gate
 

@@ -226,6 +226,20 @@ def _speed(arguments: list[str]) -> float:
     )
 
 
+def freeze(_session: Session, _arguments: list[str]) -> str:
+    """Take the buttons out of the notebook, so that it can be saved and opened anywhere."""
+    from runapi_magic.widgets.placed import remove_all
+
+    count = remove_all()
+    if not count:
+        return "There are no buttons in the outputs of this kernel."
+    return (
+        f"Buttons were taken out of {count} output{'s' * (count > 1)}; pictures and captions stay."
+        " Save the notebook now: it opens anywhere.\n"
+        "Running a cell again brings its buttons back, at no cost."
+    )
+
+
 def login(_session: Session, _arguments: list[str]) -> str:
     """Ask for the key without showing it, and keep it in the RunAPI CLI's private file."""
     path = save_key(getpass.getpass("RunAPI key (it is not shown): "))
@@ -355,6 +369,7 @@ COMMANDS: dict[str, Command] = {
     "history": history,
     "show": show,
     "simulator": simulator,
+    "freeze": freeze,
     "login": login,
     "resume": resume,
     "cancel": cancel,

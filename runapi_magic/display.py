@@ -195,7 +195,7 @@ def waiting_caption(slot: Slot) -> Bundle:
     )
 
 
-_NOTHING = Bundle({"text/html": "", "text/plain": ""}, {})
+NOTHING = Bundle({"text/html": "", "text/plain": ""}, {})
 
 
 def _ratio(request: ImageRequest) -> str | None:
@@ -315,9 +315,9 @@ class View:
         if slot.part.error is not None:
             # What went wrong for all of them is said once.
             first = next(one for one in self._generation.slots if one.part.error is slot.part.error)
-            return error_bundle(slot.part.error) if first is slot else _NOTHING, _NOTHING
+            return error_bundle(slot.part.error) if first is slot else NOTHING, NOTHING
         if slot.part.is_done:  # a place that pictures are put into
-            return _NOTHING, _NOTHING
+            return NOTHING, NOTHING
         now = time.monotonic()
         if slot.part.step in _AT_WORK:
             # Uploads, and waiting for a turn, are not what the expected time is of.

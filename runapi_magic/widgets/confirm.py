@@ -6,18 +6,21 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
-from IPython.display import display
 
 from runapi_magic.display import FONT
 from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import button, display_when, row
+from runapi_magic.widgets.placed import Placed
 
 if TYPE_CHECKING:
     import asyncio
 
 
 class Confirm:
-    """Asks whether something may be paid for. It takes its place in the cell at once."""
+    """Asks whether something may be paid for. It takes its place in the cell at once.
+
+    Taken out of the notebook before there is an answer, it answers no.
+    """
 
     def __init__(self) -> None:
         self._desk = Desk(lambda lines: self._show(" ".join(lines)))
@@ -29,17 +32,18 @@ class Confirm:
         self.no = button("Cancel", "Send nothing", run, lambda: self._say(answer=False))
         self.widget = row(self._words, self.yes, self.no)
         display_when(self.widget, when=False)
-        display(self.widget)
+        self._placed = Placed(self.widget, lambda: self._say(answer=False))
 
     async def ask(self, question: str) -> bool:
         """Ask, and wait for a click."""
         self._answer = self._desk.loop.create_future()
         self._show(question)
         display_when(self.widget, when=True)
-        try:
-            return await self._answer
-        finally:
-            display_when(self.widget, when=False)
+        return await self._answer
+
+    def close(self) -> None:
+        """Leave the cell: there is nothing to ask any more."""
+        self._placed.remove()
 
     def _show(self, text: str) -> None:
         self._words.value = f'<div role="alert" style="{FONT}">{escape(text)}</div>'

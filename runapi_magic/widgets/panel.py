@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
-from IPython.display import display
 
 from runapi_magic.display import FONT, dollars
 from runapi_magic.errors import InvalidRequestError
@@ -21,6 +20,7 @@ from runapi_magic.widgets.drawers import button, display_when, row, style
 from runapi_magic.widgets.form import FieldsForm
 from runapi_magic.widgets.gallery import Gallery
 from runapi_magic.widgets.picker import LABELS, Picker
+from runapi_magic.widgets.placed import Placed
 from runapi_magic.widgets.queue import Queue
 from runapi_magic.widgets.stage import Stage
 
@@ -129,7 +129,7 @@ class Panel:
 
     def show(self) -> None:
         """Display the panel, and below it the place of the chosen picture."""
-        display(self.widget)
+        Placed(self.widget)
         self._stage.show()
         self._stage.subscribe(self._stage_changed)
         shell = get_ipython()

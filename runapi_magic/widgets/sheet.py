@@ -8,13 +8,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-from IPython.display import display
 
 from runapi_magic.display import FONT, dollars
 from runapi_magic.sheetview import item_name
 from runapi_magic.widgets.bridge import Bridge, read_place
 from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import button, display_when, row
+from runapi_magic.widgets.placed import Placed
 from runapi_magic.widgets.stage import Stage
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class SheetControls:
 
     def show(self) -> None:
         """Display the controls, and below them the place of the opened picture."""
-        display(self.widget)
+        Placed(self.widget)
         self._stage.show()
 
     def _say(self, text: str) -> None:

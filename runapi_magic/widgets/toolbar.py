@@ -8,7 +8,6 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-from IPython.display import display
 
 from runapi_magic.display import FONT, dollars
 from runapi_magic.filing import short_path
@@ -27,6 +26,7 @@ from runapi_magic.widgets.drawers import (
     style,
 )
 from runapi_magic.widgets.guard import Guard
+from runapi_magic.widgets.placed import Placed
 from runapi_magic.widgets.strip import Versions
 
 if TYPE_CHECKING:
@@ -363,4 +363,4 @@ def _worth(price: Price | None) -> str:
 
 def show_toolbar(generation: Generation, slot: Slot, session: Session) -> None:
     """Make the buttons of one place and display them in the cell that runs now."""
-    display(Toolbar(generation, slot, session).widget)
+    Placed(Toolbar(generation, slot, session).widget)

@@ -211,6 +211,11 @@ class Lab:
         self.page.locator(".jp-Dialog").wait_for(state="detached")
         self.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=60_000)
 
+    def shut_down_from_menu(self) -> None:
+        """Shut the kernel down from the menu, and wait until it has none."""
+        self._choose("Kernel", "Shut Down Kernel")
+        self.page.locator(".jp-Toolbar-kernelName", has_text="No Kernel").first.wait_for()
+
     def _choose(self, menu: str, item: str) -> None:
         self.page.locator(".lm-MenuBar-item", has_text=menu).first.click()
         self.page.locator(".lm-Menu-item", has_text=item).first.click()

@@ -1,0 +1,68 @@
+"""A saved notebook, opened when its kernel is gone: pictures, captions, and no dead widgets."""
+
+from __future__ import annotations
+
+import json
+
+import nbformat
+import pytest
+
+from tests.browser.lab import LOAD, Lab
+
+CELLS = (
+    LOAD,
+    "%%gpt_image\na lighthouse to keep",
+    "%gpt_image --sweep animal=fox,owl a {animal} to keep",
+    "%gpt_panel",
+    "%runapi freeze",
+)
+PICTURES = {1: 1, 2: 1, 3: 0}  # by cell
+
+
+def freeze(lab):
+    """Take the buttons out, and let nobody shut the kernel down in order."""
+    lab.run(4)
+    lab.wait_text(4, "Buttons were taken out of 5 outputs")
+
+
+def restart(lab):
+    """Restart the kernel from the menu."""
+    lab.restart()
+
+
+def shut_down(lab):
+    """Shut the kernel down from the menu."""
+    lab.shut_down_from_menu()
+
+
+@pytest.mark.parametrize("end", [freeze, restart, shut_down])
+def test_reopened(open_lab, place, page, end):
+    """Frozen, restarted or shut down, and saved: it reopens with pictures and captions alone."""
+    lab = open_lab(*CELLS)
+    lab.run(0)
+    for number in (1, 2):
+        lab.run(number)
+        lab.wait_pictures(number)
+    lab.run(3)
+    lab.button(1, "Edit").wait_for()
+    lab.button(3, "Generate").wait_for()
+    lab.wait_text(1, "gpt-images/")
+    lab.wait_text(2, "2 of 2 pictures")
+    end(lab)
+    for number in PICTURES:
+        lab.cell(number).locator(".jupyter-widgets").first.wait_for(state="detached")
+    lab.save()
+    path = next(place.folder.glob("test_reopened*.ipynb"))
+    notebook = nbformat.read(path, 4)
+    nbformat.validate(notebook)
+    assert "widget" not in json.dumps([cell.outputs for cell in notebook.cells])
+    assert "widgets" not in notebook.metadata
+
+    lab.shut_down()
+    page.goto("about:blank")
+    again = Lab(page, place.url, path.name)
+    assert {number: again.pictures(number).count() for number in PICTURES} == PICTURES
+    again.wait_text(1, "a lighthouse to keep")
+    assert page.get_by_text("Error displaying widget").count() == 0
+    again.shut_down()
+    path.unlink()

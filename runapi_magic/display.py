@@ -71,7 +71,7 @@ def facts(image: GeneratedImage) -> list[str]:
         image.model,
         *asked,
         f"{image.width} x {image.height} px",
-        *([f"{image.seconds:.1f} s"] if image.seconds is not None else []),
+        *([image.took] if image.took else []),
         saved(image) if image.reused else money(image.cost, simulated=image.simulated),
     ]
 

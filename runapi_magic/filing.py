@@ -65,11 +65,20 @@ def open_part(folder: Path, unique: str) -> Path:
     return part
 
 
+def digest_of(path: Path) -> str:
+    """Return the hex SHA-256 of a file's bytes.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_intact(path: Path, digest: str) -> bool:
     """Whether a picture's file is still there, unchanged."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        return digest_of(path) == digest
     except OSError:
         return False
 
@@ -103,12 +112,35 @@ def settle(part: Path, stem: str, kind: str, limits: Limits, note: Note | None =
             os.fsync(file.fileno())
         return Saved(_give_name(part, stem, kind, digest), width, height, digest, preview)
     except OSError as error:
-        raise DownloadError(
-            f"The picture cannot be written ({error.strerror}).",
-            todo="Make room or set %config RunAPIMagics.image_dir, then %runapi resume.",
-        ) from None
+        raise _trouble(error) from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def name_of(part: Path, title: str) -> str:
+    """Return a readable name for a downloaded file, without its ending; a hash tells it apart.
+
+    The same file has the same name in every run: a notebook that runs again on the simulator, whose
+    pictures do not change, is the same to the letter.
+
+    Args:
+        part: The downloaded file.
+        title: Its letters and digits make the readable part.
+
+    Raises:
+        DownloadError: The file cannot be read.
+    """
+    try:
+        return file_stem(title, digest_of(part))
+    except OSError as error:
+        raise _trouble(error) from None
+
+
+def _trouble(error: OSError) -> DownloadError:
+    return DownloadError(
+        f"The picture cannot be written ({error.strerror}).",
+        todo="Make room or set %config RunAPIMagics.image_dir, then %runapi resume.",
+    )
 
 
 def _give_name(part: Path, stem: str, kind: str, digest: str) -> Path:

@@ -101,6 +101,14 @@ class GeneratedImage:
         return self.request.fields
 
     @property
+    def took(self) -> str:
+        """How long it took, as ``12.3 s``; empty where that is not known.
+
+        A simulated time says nothing, and would differ in each run of a notebook.
+        """
+        return "" if self.seconds is None or self.simulated else f"{self.seconds:.1f} s"
+
+    @property
     def parent(self) -> GeneratedImage | None:
         """The picture that this one is an edit of, where there is one."""
         return self.request.sources[0].image if self.request.sources else None

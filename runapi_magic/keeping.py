@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runapi_magic.filing import Saved, file_stem, open_part, settle
+from runapi_magic.filing import Saved, name_of, open_part, settle
 from runapi_magic.stores import Place, put
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ class Keeping:
 
     Attributes:
         part: The task's own id.
-        origin: The service's base URL.
         title: Makes the files' names readable.
         place: Where they go.
         note: What is written into each file, but for what only the finished task tells; None for
@@ -39,7 +38,6 @@ class Keeping:
     """
 
     part: str
-    origin: str
     title: str
     place: Place
     note: Note | None
@@ -90,7 +88,7 @@ async def save(
     try:
         url = task.image_urls[position]
         kind = await client.download(url, into, max_megabytes=keeping.max_megabytes)
-        stem = file_stem(keeping.title, f"{keeping.origin} {image_id}")
+        stem = await asyncio.to_thread(name_of, into, keeping.title)
         note = keeping.note_for(task, position)
         async with decoder:
             saved = await asyncio.to_thread(settle, into, stem, kind, keeping.limits, note)

@@ -255,9 +255,11 @@ class SheetView:
         counts = [f"{numbers[name]} {word}" for name, word in words.items() if numbers[name]]
         paid = [money(batch.cost, simulated=self._simulated)] if batch.cost else []
         saved = [f"saved {dollars(batch.saved)} from disk"] if batch.saved else []
+        is_timed = not (batch.is_done and self._simulated)  # a simulated time says nothing
         return [
             ", ".join([made, *counts]), *paid, *saved,
-            f"{batch.seconds:.0f} s", f"batch {batch.id}",
+            *([f"{batch.seconds:.0f} s"] if is_timed else []),
+            *([f"batch {batch.id}"] if len(batch.pictures) < asked else []),
         ]  # fmt: skip
 
 

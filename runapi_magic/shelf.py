@@ -94,7 +94,6 @@ class Shelf:
         settings = self._settings()
         return Keeping(
             part=part.id,
-            origin=service.access.base_url,
             title=public_title(part.request),
             place=place_of(settings.image_dir, self._record.journal.path.parent),
             note=_note(part, service) if settings.provenance else None,

@@ -104,7 +104,7 @@ class Tree:
             image.model,
             *([f"${image.cost:.2f}" + (" simulated" if image.simulated else "")]
               if image.cost is not None else []),
-            *([f"{image.seconds:.1f} s"] if image.seconds is not None else []),
+            *([image.took] if image.took else []),
             *([worth] if (worth := self.worth(node)) else []),
             *([] if image.is_on_disk else ["file is gone"]),
         ]  # fmt: skip

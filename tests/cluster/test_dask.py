@@ -279,7 +279,7 @@ def test_what_a_dead_worker_left(tmp_path):
     for name in (".part1-0-aaaa.part", ".part2-0-bbbb.part", "fox.png"):
         (tmp_path / name).touch()
     keeping = Keeping(
-        part="part1", origin="", title="", place=Place(tmp_path), note=None,
+        part="part1", title="", place=Place(tmp_path), note=None,
         limits=DEFAULT_LIMITS, max_megabytes=1,
     )  # fmt: skip
     saved = Saved(Path("/worker/fox.png"), 8, 6, "", None)

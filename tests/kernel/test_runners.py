@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -76,17 +77,27 @@ def run_nbval(notebook):
     return run_module(notebook.parent, "pytest", "-c", settings, notebook).stdout
 
 
-def test_nbclient(tmp_path):
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """A notebook that nbclient ran, in its folder."""
+    folder = tmp_path_factory.mktemp("executed")
+    return SimpleNamespace(folder=folder, notebook=execute(folder, *CELLS))
+
+
+def test_nbclient(executed):
     """nbclient: all pictures are in place without --wait, and the files are there."""
-    check_notebook(execute(tmp_path, *CELLS))
-    assert len(list((tmp_path / "gpt-images").glob("*.png"))) == sum(EXPECTED)
+    check_notebook(executed.notebook)
+    assert len(list((executed.folder / "gpt-images").glob("*.png"))) == sum(EXPECTED)
 
 
-def test_nbconvert(tmp_path):
-    """``jupyter nbconvert --execute``: all pictures are in place."""
+def test_nbconvert(tmp_path, executed):
+    """``jupyter nbconvert --execute``: all is in place, and the same to the letter as before."""
     nbformat.write(make_notebook(*CELLS), tmp_path / "a.ipynb")
     run_module(tmp_path, "nbconvert", "--to", "notebook", "--execute", "--inplace", "a.ipynb")
-    check_notebook(nbformat.read(tmp_path / "a.ipynb", 4))
+    notebook = nbformat.read(tmp_path / "a.ipynb", 4)
+    check_notebook(notebook)
+    ran_before = [cell.outputs for cell in executed.notebook.cells]
+    assert [cell.outputs for cell in notebook.cells] == ran_before
 
 
 def test_papermill(tmp_path):

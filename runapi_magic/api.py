@@ -19,6 +19,7 @@ from runapi_magic.session import Session, current_session
 if TYPE_CHECKING:
     import os
 
+    from runapi_magic.attention import Page
     from runapi_magic.batch import Batch
     from runapi_magic.comparison import Comparison
     from runapi_magic.generation import Generation
@@ -81,18 +82,21 @@ def show(generation: Generation, session: Session) -> None:
     if who in {Audience.TERMINAL, Audience.NONE}:
         show_in_terminal(generation)
     elif generation.shown_in is None or generation.shown_in != current_cell():
-        View(generation, session, who, _toolbar(session))
+        from runapi_magic.attention import attend
+
+        view = View(generation, session, who, _toolbar(session))
+        attend(generation, lambda: generation.images, view.pages, session)
 
 
 def _toolbar(session: Session) -> Any:
     if not session.settings.toolbar:
         return None
 
-    def show_toolbar(*place: Any) -> None:
+    def show_toolbar(*place: Any) -> Page:
         # ipywidgets is imported when the first placeholder is on the screen, not before.
         from runapi_magic.widgets.toolbar import show_toolbar
 
-        show_toolbar(*place)
+        return show_toolbar(*place)
 
     return show_toolbar
 
@@ -265,17 +269,20 @@ def show_batch(batch: Batch, session: Session) -> None:
         show_batch_in_terminal(batch)
     elif batch.shown_in is None or batch.shown_in != current_cell():
         batch.shown_in = current_cell()
-        SheetView(batch, session, who, _controls(session))
+        from runapi_magic.attention import attend
+
+        view = SheetView(batch, session, who, _controls(session))
+        attend(batch, lambda: batch.pictures, view.pages, session)
 
 
 def _controls(session: Session) -> Any:
     if not session.settings.toolbar:
         return None
 
-    def show_controls(view: SheetView) -> None:
+    def show_controls(view: SheetView) -> Page:
         from runapi_magic.widgets.sheet import show_sheet_controls
 
-        show_sheet_controls(view)
+        return show_sheet_controls(view)
 
     return show_controls
 

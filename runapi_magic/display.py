@@ -24,6 +24,7 @@ from runapi_magic.loop import Audience, current_cell, running_loop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runapi_magic.attention import Page
     from runapi_magic.errors import RunAPIError
     from runapi_magic.generation import Generation, Part, Slot
     from runapi_magic.images import GeneratedImage
@@ -268,6 +269,9 @@ class View:
         session: For its settings, its notices, and the buttons' work.
         audience: Who is there; buttons are only for a person.
         toolbar: Makes and displays the buttons of one place; None for no buttons.
+
+    Attributes:
+        pages: What stands below the pictures in the page.
     """
 
     def __init__(
@@ -275,7 +279,7 @@ class View:
         generation: Generation,
         session: Session,
         audience: Audience,
-        toolbar: Callable[[Generation, Slot, Session], None] | None = None,
+        toolbar: Callable[[Generation, Slot, Session], Page] | None = None,
     ) -> None:
         self._generation = generation
         self._session = session
@@ -287,11 +291,12 @@ class View:
         self._side = session.settings.preview_size
         self._outputs: list[tuple[Slot, _Output, _Output]] = []
         self._notes = [*generation.warnings]
+        self.pages: list[Page] = []
         for slot in generation.slots:
             picture, caption = self._content(slot)
             self._outputs.append((slot, _Output(picture), _Output(caption)))
             if toolbar is not None and audience is Audience.LIVE:
-                toolbar(generation, slot, session)
+                self.pages.append(toolbar(generation, slot, session))
         generation.subscribe(self.refresh)
         if audience is Audience.UNATTENDED:
             generation.on_wait = self._show_in_this_cell

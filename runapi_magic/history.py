@@ -110,6 +110,30 @@ class History:
                 (quality.sharpness, quality.noise, image),
             )
 
+    def note_unseen(self, images: Sequence[str]) -> None:
+        """Keep in mind that nobody has seen these pictures."""
+        with self._journal.transaction() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO unseen SELECT id FROM images WHERE id = ?",
+                [(image,) for image in images],
+            )
+
+    def note_seen(self, images: Sequence[str]) -> None:
+        """Keep in mind that somebody has seen these pictures, or was told of them."""
+        with self._journal.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM unseen WHERE image = ?", [(image,) for image in images]
+            )
+
+    def take_unseen(self) -> list[StoredImage]:
+        """Return the pictures that nobody has seen, oldest first, to be told of now."""
+        with self._journal.transaction() as connection:
+            found = select_images(
+                connection, "images.id IN (SELECT image FROM unseen) ORDER BY saved, images.rowid"
+            )
+            connection.execute("DELETE FROM unseen")
+        return found
+
     def _first(self, where: str, *values: str) -> StoredImage | None:
         with self._journal.transaction() as connection:
             return next(iter(select_images(connection, f"{where} LIMIT 1", *values)), None)

@@ -13,6 +13,7 @@ from runapi_magic.home import data_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -119,7 +120,7 @@ def load(shell: InteractiveShell) -> None:
     extension.add()
     if shell.config.get("RunAPIMagics"):
         _ = extension.magics  # a mistake in ipython_config.py is told here
-    _mention_unfinished()
+    _mention_the_past()
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -129,13 +130,19 @@ def unload(shell: InteractiveShell) -> None:
         extension.remove()
 
 
-def _mention_unfinished() -> None:
-    """Print one line if an earlier kernel left something; what cannot be read is no matter here."""
+def _mention_the_past() -> None:
+    """Print what an earlier kernel left; what cannot be read is no matter here."""
     folder = data_home()
-    from runapi_magic.glance import is_anything_unfinished
+    from runapi_magic.glance import look
 
-    if not is_anything_unfinished(folder):
-        return
+    found = look(folder)
+    if "unfinished" in found:
+        _mention_unfinished(folder)
+    if "unseen" in found:
+        _mention_unseen(folder)
+
+
+def _mention_unfinished(folder: Path) -> None:
     import time
 
     from runapi_magic.journal import peek
@@ -146,3 +153,19 @@ def _mention_unfinished() -> None:
         made = time.strftime("%H:%M", time.localtime(waiting[0].created))
         what = f"1 picture from {made} is" if count == 1 else f"{count} pictures from {made} are"
         print(f"{what} unfinished: %runapi resume")  # noqa: T201 (a line for the user)
+
+
+def _mention_unseen(folder: Path) -> None:
+    from runapi_magic.attention import unseen_line
+    from runapi_magic.database import JournalError
+    from runapi_magic.filing import short_path
+    from runapi_magic.history import History
+    from runapi_magic.journal import Journal
+
+    try:
+        unseen = History(Journal(folder)).take_unseen()
+    except JournalError:
+        return
+    if unseen:
+        paths = [short_path(image.location or image.path) for image in unseen]
+        print(unseen_line(paths))  # noqa: T201 (a line for the user)

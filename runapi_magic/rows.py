@@ -247,6 +247,11 @@ def _learn_durations(connection: sqlite3.Connection) -> None:
     )
 
 
+def _note_unseen(connection: sqlite3.Connection) -> None:
+    """Know which pictures came when nobody was there to see them."""
+    connection.execute("CREATE TABLE unseen (image TEXT PRIMARY KEY REFERENCES images (id)) STRICT")
+
+
 # A new version of the tables is a new function at the end; none is ever changed.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _create_tables,
@@ -254,6 +259,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _count_money,
     _keep_in_stores,
     _learn_durations,
+    _note_unseen,
 )
 
 _TASK_COLUMNS = (

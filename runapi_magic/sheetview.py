@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from runapi_magic.attention import Page
     from runapi_magic.batch import Batch
     from runapi_magic.images import GeneratedImage
     from runapi_magic.items import Item, ItemStatus
@@ -50,6 +51,7 @@ class SheetView:
     Attributes:
         batch: What is shown.
         session: The same as above.
+        pages: What stands below the sheet in the page.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class SheetView:
         batch: Batch,
         session: Session,
         audience: Audience,
-        controls: Callable[[SheetView], None] | None = None,
+        controls: Callable[[SheetView], Page] | None = None,
     ) -> None:
         self.batch = batch
         self.session = session
@@ -81,8 +83,8 @@ class SheetView:
         is_last = audience is Audience.UNATTENDED and batch.is_done
         self._shown = self._draw_new(with_pictures=is_last), self._caption()
         self._show_again()
-        if controls is not None and audience is Audience.LIVE:
-            controls(self)
+        is_live = controls is not None and audience is Audience.LIVE
+        self.pages = [controls(self)] if controls is not None and is_live else []
         batch.subscribe(self._changed)
         if audience is Audience.UNATTENDED:
             batch.on_wait = self._finish

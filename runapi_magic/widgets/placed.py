@@ -3,7 +3,9 @@
 A saved output that names a widget shows "Error displaying widget: model not found" where it is
 opened without the kernel that has the widget. So a widget leaves its output when it has done its
 work, by ``%runapi freeze``, and when the kernel is shut down. A kernel that is restarted cannot say
-anything any more: there the page takes the widget out (leave.js).
+anything any more: there the page takes the widget out (placed.js).
+
+The page also says whether it shows a picture: one that was closed, or loaded again, does not.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ from __future__ import annotations
 import atexit
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 from IPython.display import DisplayHandle
 from ipywidgets import Layout, VBox
 
-from runapi_magic.display import NOTHING, Bundle
+from runapi_magic.display import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +31,10 @@ _VIEW = "application/vnd.jupyter.widget-view+json"
 _placed: list[Placed] = []
 
 
-class _Leave(anywidget.AnyWidget):
-    """Not seen; takes the widget with the id ``root`` out of the page's notebook at its end."""
+class _Page(anywidget.AnyWidget):
+    """Not seen; acts in the page for the widget with the id ``root`` that it stands in."""
 
-    _esm = Path(__file__).with_name("leave.js").read_text("utf-8")
+    _esm = Path(__file__).with_name("placed.js").read_text("utf-8")
     root = traitlets.Unicode().tag(sync=True)
 
 
@@ -42,26 +44,50 @@ class Placed:
     Args:
         widget: What to display. Front ends that show no widgets show nothing.
         on_removed: Called when it is taken out of the notebook, whoever does that.
+
+    Attributes:
+        is_heard: Whether its page has ever answered; JupyterLab's and Notebook 7's do.
     """
 
     def __init__(self, widget: Widget, on_removed: Callable[[], object] = lambda: None) -> None:
-        leave = _Leave(layout=Layout(display="none"))
-        self._root = VBox([widget, leave])
-        leave.root = self._root.model_id
+        self._page = _Page(layout=Layout(display="none"))
+        self._page.on_msg(self._on_message)
+        self._root = VBox([widget, self._page])
+        self._page.root = self._root.model_id
+        self._on_seen: Callable[[], object] = lambda: None
         self._on_removed = on_removed
+        self.is_heard = False
         self._handle = DisplayHandle()
         view = {"model_id": self._root.model_id, "version_major": 2, "version_minor": 0}
         self._handle.display({_VIEW: view, "text/plain": ""}, raw=True)
         _placed.append(self)
 
-    def remove(self, instead: Bundle = NOTHING) -> None:
-        """Take the widget out of the notebook; its output shows something else, or nothing.
+    def look(self, on_seen: Callable[[], object], otherwise: str) -> None:
+        """Ask the page whether there is a picture above the widget.
+
+        Args:
+            on_seen: Called when there is, perhaps on another thread than the kernel's.
+            otherwise: What the page is to say where there is none, having been loaded again.
+        """
+        self._on_seen = on_seen
+        self._page.send({"look": otherwise})
+
+    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        """Take what the page says; it is not trusted."""
+        match content:
+            case {"says": "here"}:
+                self.is_heard = True
+            case {"says": "seen"}:
+                self._on_seen()
+
+    def remove(self) -> None:
+        """Take the widget out of the notebook.
 
         A page that was loaded again knows no display by its name, but sees that the widget closes.
         """
         if self in _placed:
             _placed.remove(self)
-            self._handle.update(instead.data, metadata=instead.metadata, raw=True)
+            self._handle.update(NOTHING.data, raw=True)
             self._root.close()
             self._on_removed()
 

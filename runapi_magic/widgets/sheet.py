@@ -67,10 +67,11 @@ class SheetControls:
         self._refresh()
         view.subscribe(self._refresh)
 
-    def show(self) -> None:
+    def show(self) -> Placed:
         """Display the controls, and below them the place of the opened picture."""
-        Placed(self.widget)
+        placed = Placed(self.widget)
         self._stage.show()
+        return placed
 
     def _say(self, text: str) -> None:
         self.status.value = f'<div role="status" style="{FONT}">{escape(text)}</div>'
@@ -149,6 +150,6 @@ def _title(item: Item, number: int) -> str:
     return f"{item_name(item)} ({number + 1})" if len(item.images) > 1 else item_name(item)
 
 
-def show_sheet_controls(view: SheetView) -> None:
+def show_sheet_controls(view: SheetView) -> Placed:
     """Make the controls of a sheet and display them in the cell that runs now."""
-    SheetControls(view).show()
+    return SheetControls(view).show()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from runapi_magic.attention import attend
 from runapi_magic.display import FONT, dollars
 from runapi_magic.filing import short_path
 from runapi_magic.steps import REFINE_MODEL, UPSCALE_MODEL
@@ -93,10 +94,16 @@ class Toolbar:
             ]
         )
         self.widget.add_class(_CLASS)
+        self._placed: list[Placed] = []
         self._close()
         self._count()
         self._refresh()
         generation.subscribe(self._refresh)
+
+    def show(self) -> Placed:
+        """Display the buttons in the cell that runs now."""
+        self._placed.append(Placed(self.widget))
+        return self._placed[-1]
 
     def _make_buttons(self) -> None:
         def make(text: str, hint: str, act: Callable[[], object]) -> widgets.Button:
@@ -315,6 +322,7 @@ class Toolbar:
     async def _bring(self, start: Callable[[], Generation], doing: str) -> None:
         """Start a request and show its picture as this place's next version."""
         child = start()
+        attend(child, lambda: child.images, self._placed, self._session)
         self._close()
         self._jobs.append(child)
         self._count()
@@ -361,6 +369,6 @@ def _worth(price: Price | None) -> str:
     return f" ({'' if price.is_quote else 'about '}{dollars(price.usd)})"
 
 
-def show_toolbar(generation: Generation, slot: Slot, session: Session) -> None:
+def show_toolbar(generation: Generation, slot: Slot, session: Session) -> Placed:
     """Make the buttons of one place and display them in the cell that runs now."""
-    Placed(Toolbar(generation, slot, session).widget)
+    return Toolbar(generation, slot, session).show()

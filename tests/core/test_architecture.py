@@ -24,7 +24,7 @@ ROOMS = [
     "comparison", "sheet", "images", "generation", "namespace", "cells", "records", "revisions",
     "tree", "sources", "service", "purse", "following", "keeping", "shelf", "posting",
     "pipeline", "archive", "items", "batch", "frames", "sweeps", "batches", "session", "errands",
-    "cluster", "loop", "display", "progress", "sheetview",
+    "cluster", "loop", "display", "progress", "sheetview", "attention",
     "widgets", "widgets.desk", "widgets.placed", "widgets.bridge", "widgets.slider",
     "widgets.form",
     "widgets.drawers", "widgets.confirm", "widgets.strip", "widgets.guard", "widgets.toolbar",
@@ -35,7 +35,7 @@ ROOMS = [
 SIMULATOR = "runapi_magic.simulator"
 STARTS_THE_SIMULATOR = {"service"}
 SHOWS = {"display", "sheetview", "magics", "options", "reporting", "loop", "api",
-         "progress"}  # fmt: skip
+         "progress", "attention"}  # fmt: skip
 FRONT_ENDS = {"IPython", "ipywidgets", "anywidget"}
 HEAVY = {"httpx", "aiohttp", "PIL", "ipywidgets", "anywidget", "starlette", "uvicorn", "tenacity",
          "numpy", "yaml", "dotenv", "filelock", "fsspec", "dask", "distributed",

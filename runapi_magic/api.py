@@ -60,9 +60,9 @@ def _teach_display(session: Session) -> None:
         show(generation, session)
 
     def show_tree(tree: Tree) -> None:
-        from runapi_magic.display import show_tree
+        from runapi_magic.display import show_drawn
 
-        show_tree(tree)
+        show_drawn(tree)
 
     def show_sheet(batch: Batch) -> None:
         show_batch(batch, session)

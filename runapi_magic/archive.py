@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -16,11 +17,13 @@ from runapi_magic.previews import open_picture
 from runapi_magic.provenance import Note, embed, extract
 from runapi_magic.quality import Quality, measure
 from runapi_magic.records import SOFTWARE, public_title, restore
-from runapi_magic.thumbnails import flatten
+from runapi_magic.thumbnails import LONGEST_SIDE, flatten, read_small
 from runapi_magic.tree import plant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from PIL.Image import Image
 
     from runapi_magic.history import History
     from runapi_magic.images import Editor, GeneratedImage
@@ -88,6 +91,18 @@ class Archive:
     def thumbnail(self, image: GeneratedImage) -> bytes:
         """Return a small JPEG of a picture; a grey one where its file is gone."""
         return self._thumbnails.get(image.path, image.digest)
+
+    def small(self, image: GeneratedImage, side: int) -> Image:
+        """Return a picture of at most so many pixels on its longest side.
+
+        Where its file is gone it is the thumbnail, or a grey one.
+        """
+        if side > LONGEST_SIDE:
+            with suppress(InvalidRequestError):  # gone or changed since
+                return read_small(image.path, side, megapixels=self._megapixels())
+        from PIL import Image as PillowImage
+
+        return PillowImage.open(io.BytesIO(self.thumbnail(image)))
 
     def tree(self, images: Sequence[GeneratedImage]) -> Tree:
         """Return the trees of edits that pictures stand in as one, with what is measured."""

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runapi_magic.album import LARGEST, Album
 from runapi_magic.database import JournalError
 from runapi_magic.display import money
 from runapi_magic.errors import InvalidRequestError
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from runapi_magic.session import Session
     from runapi_magic.tree import Tree
 
-    Command = Callable[[Session, list[str]], "str | Tree | Awaitable[str] | Generation"]
+    Command = Callable[[Session, list[str]], "str | Tree | Album | Awaitable[str] | Generation"]
 
-_SHORT_HISTORY, _LONGEST_HISTORY = 10, 10_000  # pictures
+_SHORT_HISTORY, _GALLERY, _LONGEST_HISTORY = 10, 20, 10_000  # pictures
 
 
 def find(line: str) -> tuple[Command, list[str]]:
@@ -265,15 +266,24 @@ def history(session: Session, arguments: list[str]) -> Tree | str:
     return "\n".join([*(lines or ["There are no pictures."]), *more, "", _spending(session)])
 
 
-def _limit(arguments: list[str]) -> tuple[list[str], int]:
+def gallery(session: Session, arguments: list[str]) -> Album:
+    """Show the newest pictures on one sheet: ``gallery [WORDS] [--limit N]``, 20 by default."""
+    words, limit = _limit(arguments, _GALLERY, most=LARGEST)
+    images, count = session.archive.page(" ".join(words), limit=limit)
+    return Album(images, session.archive, session.settings.preview_size, count)
+
+
+def _limit(
+    arguments: list[str], usual: int = _SHORT_HISTORY, *, most: int = _LONGEST_HISTORY
+) -> tuple[list[str], int]:
     """Split off ``--limit N``."""
     if "--limit" not in arguments:
-        return arguments, _SHORT_HISTORY
+        return arguments, usual
     place = arguments.index("--limit")
     number = "".join(arguments[place + 1 : place + 2])
-    if not number.isdecimal() or not 0 < int(number) <= _LONGEST_HISTORY:
+    if not number.isdecimal() or not 0 < int(number) <= most:
         raise InvalidRequestError(
-            f"--limit {number} is no number of pictures.", todo="%runapi history --limit 20"
+            f"--limit {number} is no number of pictures from 1 to {most}.", todo="--limit 20"
         )
     return arguments[:place] + arguments[place + 2 :], int(number)
 
@@ -367,6 +377,7 @@ COMMANDS: dict[str, Command] = {
     "budget": budget,
     "batches": batches,
     "history": history,
+    "gallery": gallery,
     "show": show,
     "simulator": simulator,
     "freeze": freeze,

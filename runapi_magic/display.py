@@ -24,6 +24,7 @@ from runapi_magic.loop import Audience, current_cell, running_loop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runapi_magic.album import Album
     from runapi_magic.attention import Page
     from runapi_magic.errors import RunAPIError
     from runapi_magic.generation import Generation, Part, Slot
@@ -361,12 +362,12 @@ def show_unwatched_errors(generation: Generation) -> None:
             display(bundle.data, metadata=bundle.metadata, raw=True)
 
 
-def show_tree(tree: Tree) -> None:
-    """Show a tree of edits as a picture and as text; as text alone in a terminal."""
-    if len(tree) and getattr(get_ipython(), "kernel", None) is not None:
-        data, metadata = tree._repr_mimebundle_()
+def show_drawn(thing: Tree | Album) -> None:
+    """Show a tree or an album as a picture and as text; as text alone in a terminal."""
+    if len(thing) and getattr(get_ipython(), "kernel", None) is not None:
+        data, metadata = thing._repr_mimebundle_()
         display(data, metadata=metadata, raw=True)
-    print(tree)  # noqa: T201 (the text belongs to the picture)
+    print(thing)  # noqa: T201 (the text belongs to the picture)
 
 
 def show_in_terminal(generation: Generation) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic import loop
-from runapi_magic.display import show_tree
+from runapi_magic.album import Album
+from runapi_magic.display import show_drawn
 from runapi_magic.errors import RunAPIError
 from runapi_magic.tree import Tree
 
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 class Report:
     """A command's answer: printed, or shown as soon as the service has given it."""
 
-    def __init__(self, answer: str | Tree | Awaitable[str]) -> None:
+    def __init__(self, answer: str | Tree | Album | Awaitable[str]) -> None:
         self._task: asyncio.Task[None] | None = None
         home = loop.running_loop()
         if isinstance(answer, str):
             print(answer)  # noqa: T201 (a command's answer)
-        elif isinstance(answer, Tree):
-            show_tree(answer)
+        elif isinstance(answer, Tree | Album):
+            show_drawn(answer)
         elif home is None:
             from IPython.core.async_helpers import get_asyncio_loop
 

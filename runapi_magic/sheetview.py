@@ -6,19 +6,16 @@ Both are plain output that is updated, as with a single picture.
 from __future__ import annotations
 
 import asyncio
-import io
 from html import escape
 from typing import TYPE_CHECKING
 
 from IPython.display import DisplayHandle
 
 from runapi_magic.display import FONT, MUTED, Bundle, dollars, money
-from runapi_magic.errors import InvalidRequestError
 from runapi_magic.loop import Audience, current_cell, running_loop
 from runapi_magic.requests import validate
 from runapi_magic.sheet import DENSITY, MOST_CELLS, SheetCell, axes, draw_sheet, encode_sheet
 from runapi_magic.sweeps import Sweep, text_table
-from runapi_magic.thumbnails import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,13 +24,11 @@ if TYPE_CHECKING:
 
     from runapi_magic.attention import Page
     from runapi_magic.batch import Batch
-    from runapi_magic.images import GeneratedImage
     from runapi_magic.items import Item, ItemStatus
     from runapi_magic.session import Session
     from runapi_magic.sheet import Sheet
 
 _TICK = 1.0  # seconds between two updates
-_THUMBNAIL = 160  # pixels; what is drawn larger is read from the original
 _MOST_REASONS = 5
 _LONGEST_TITLE, _LONGEST_NAME = 300, 60  # characters
 _FAULT = "var(--jp-error-color1,#b71c1c)"
@@ -204,22 +199,9 @@ class SheetView:
         known = self._small.get(item.index)
         if known is not None and known[:2] == (image.id, side):
             return known[2]
-        small = None if side <= _THUMBNAIL else self._original(image, side)
-        small = small or self._thumbnail(image)
+        small = self.session.archive.small(image, side)
         self._small[item.index] = image.id, side, small
         return small
-
-    def _original(self, image: GeneratedImage, side: int) -> Image | None:
-        megapixels = self.session.settings.max_megapixels
-        try:
-            return read_small(image.path, side, megapixels=megapixels)
-        except InvalidRequestError:  # gone or changed since: its thumbnail may be there
-            return None
-
-    def _thumbnail(self, image: GeneratedImage) -> Image:
-        from PIL import Image as PillowImage
-
-        return PillowImage.open(io.BytesIO(self.session.archive.thumbnail(image)))
 
     def _ratio(self) -> float:
         """Return width by height of the pictures: the same for all of them, or a square."""

@@ -18,7 +18,7 @@ from runapi_magic.previews import DEFAULT_LIMITS, has_alpha, open_picture
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_LONGEST_SIDE, _QUALITY = 160, 80  # of a thumbnail: pixels, and JPEG quality, for about 5 kB
+LONGEST_SIDE, _QUALITY = 160, 80  # of a thumbnail: pixels, and JPEG quality, for about 5 kB
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -115,7 +115,7 @@ class Thumbnails:
         if known is not None:
             return known
         try:
-            small = read_small(path, _LONGEST_SIDE, megapixels=self._megapixels)
+            small = read_small(path, LONGEST_SIDE, megapixels=self._megapixels)
         except InvalidRequestError:
             return _stand_in()
         if not is_intact(path, digest):
@@ -155,7 +155,7 @@ def _store(cached: Path, data: bytes) -> None:
 def _stand_in() -> bytes:
     from PIL import Image
 
-    return _encode(Image.new("RGB", (_LONGEST_SIDE, _LONGEST_SIDE), "#9e9e9e"))
+    return _encode(Image.new("RGB", (LONGEST_SIDE, LONGEST_SIDE), "#9e9e9e"))
 
 
 def _encode(image: Image) -> bytes:

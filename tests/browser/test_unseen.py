@@ -13,7 +13,7 @@ def _arrived(place, name):
 
 
 def test_page_loaded_again(open_lab, place, server):
-    """The next cell says what came meanwhile, and so does the old one; its re-run shows it, free."""
+    """The next cell says what came meanwhile, and so does the old one; its re-run is free."""
     server.fault(STUCK + "loaded again")
     lab = open_lab(LOAD, "%%gpt_image -o ship\na ship loaded again", "1 + 1", "await ship")
     lab.run(0)

@@ -153,6 +153,7 @@ def split_cells(text):
         ("show nothing.png", "cannot be read"),
         ("show kernel.log", "no picture"),
         ("history --limit none", "no number of pictures"),
+        ("gallery --limit 101", "no number of pictures from 1 to 100"),
     ],
 )
 def test_mistakes(fresh, line, words):
@@ -162,3 +163,15 @@ def test_mistakes(fresh, line, words):
     assert words in cell.text
     assert "Traceback" not in cell.text
     assert "Nothing was sent" in cell.text
+
+
+def test_gallery(made, fresh):
+    """``%runapi gallery`` shows what was made before on one sheet, and lists it, newest first."""
+    pictures = made[3]
+    cell = fresh.run_well("%runapi gallery rain --limit 1")
+    (sheet,) = cell.pictures
+    assert sheet["metadata"]["image/jpeg"]["width"] >= 300
+    name = pictures[4].rpartition("/")[2]  # the repeated one
+    assert f"make it rain · gpt-images/{name}" in cell.stream("stdout")
+    assert "and 1 older" in cell.stream("stdout")
+    assert fresh.run_well("%runapi gallery zebra").stream("stdout") == "There are no pictures.\n"

@@ -8,6 +8,7 @@ import pytest
 from PIL import ImageColor
 
 from runapi_magic import colours, drawing, sheet
+from tests.contrast import contrast
 
 # Words and ground: JupyterLab without its colours and nbconvert; VS Code's Dark Modern and Dark+;
 # Colab's dark theme; a black page.
@@ -19,18 +20,6 @@ GROUNDS = {
     "Colab, dark": ("#e3e3e3", "#383838"),
     "black": ("#ffffff", "#000000"),
 }
-
-
-def _luminance(colour):
-    shares = (channel / 255 for channel in colour)
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one, other):
-    """Return the contrast of two colours as WCAG 2.2 defines it, 1 to 21."""
-    first, second = sorted(_luminance(ImageColor.getrgb(colour)) for colour in (one, other))
-    return (second + 0.05) / (first + 0.05)
 
 
 def test_the_measure():

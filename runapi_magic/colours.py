@@ -7,6 +7,8 @@ lines (WCAG 2.2, 1.4.3 and 1.4.11). What is drawn with Pillow stands on white.
 
 from __future__ import annotations
 
+from html import escape
+
 FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
 
 # No one grey is readable on white and on the dark grounds: three quarters of the words' own is.
@@ -25,12 +27,12 @@ def progress_bar(share: float, name: str, layout: str = "") -> str:
 
     Args:
         share: How far, 0 to 1.
-        name: What it is the progress of, escaped.
+        name: What it is the progress of.
         layout: More CSS for the whole bar.
     """
     percent = f"{share * 100:.0f}"
     return (
-        f'<div role="progressbar" aria-label="{name}" aria-valuemin="0" aria-valuemax="100"'
+        f'<div role="progressbar" aria-label="{escape(name)}" aria-valuemin="0" aria-valuemax="100"'
         f' aria-valuenow="{percent}" style="box-sizing:border-box;height:8px;border-radius:4px;'
         f'border:1px solid {QUIET};overflow:hidden;{layout}"><div style="height:100%;'
         f'width:{percent}%;background:{ACCENT};forced-color-adjust:none"></div></div>'

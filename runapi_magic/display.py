@@ -162,7 +162,7 @@ def placeholder_bundle(
                 "border-radius:4px;display:flex;flex-direction:column;justify-content:center;"
                 'gap:8px;padding:24px;overflow:hidden">'
                 f'<div style="overflow:hidden">{escape(prompt)}</div>'
-                f"{progress_bar(share, escape(step))}"
+                f"{progress_bar(share, step)}"
                 f'<div style="{MUTED}">{escape(simulated)}{escape(step)} · {escape(timing)}</div>'
                 "</div>"
             ),

@@ -50,7 +50,7 @@ class Queue:
         while not end.done():
             elapsed = time.monotonic() - begun
             share, state = _state(generation, elapsed)
-            bar.value = progress_bar(share, escape(short), "width:100px;margin:10px 0")
+            bar.value = progress_bar(share, short, "width:100px;margin:10px 0")
             words.value = _html(f"{short} · {state}")
             await asyncio.wait([end], timeout=_TICK)
         self.remove(line)

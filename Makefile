@@ -14,7 +14,7 @@ apart = RUNAPI_MAGIC_HOME=$(1) IPYTHONDIR=$(1)/ipython JUPYTER_CONFIG_DIR=$(1)/j
 EXECUTE := -m nbconvert --to notebook --execute --inplace --log-level ERROR \
 	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=300
 
-.PHONY: demo test check lab notebooks screenshots bench kill-test clean
+.PHONY: demo test check lab notebooks screenshots accessibility bench kill-test clean
 .DEFAULT_GOAL := demo
 
 # The stamp makes a second call free: nothing is installed again until pyproject.toml changes.
@@ -52,6 +52,9 @@ notebooks: $(INSTALLED)  ## Run the notebooks afresh and save them with their pi
 
 screenshots: $(INSTALLED)  ## Draw the README's pictures of JupyterLab anew, in docs/images.
 	$(RUN) -m tests.browser.screenshots
+
+accessibility: $(INSTALLED)  ## Look at everything with axe-core; write docs/accessibility.md.
+	$(RUN) -m tests.browser.accessibility
 
 bench: $(INSTALLED)  ## Measure, as ratios in one run.
 	$(RUN) -m tests.bench

@@ -56,7 +56,11 @@ class Album:
             return {"text/plain": str(self)}, {}
         cells = [self._cell(number, image) for number, image in enumerate(self.images, 1)]
         drawn = draw_sheet(cells, None, None, longest_side=self.longest_side).picture
-        size = {"width": drawn.width // DENSITY, "height": drawn.height // DENSITY}
+        size = {
+            "width": drawn.width // DENSITY,
+            "height": drawn.height // DENSITY,
+            "alt": f"Gallery of {len(self.images)} pictures; the list below names them",
+        }
         data = {"image/jpeg": encode_sheet(drawn), "text/plain": str(self)}
         return data, {"image/jpeg": size}
 

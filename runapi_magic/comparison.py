@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _THRESHOLD = 8  # of 255: about what JPEG's quality 85 changes, and hardly seen
 _FULL = 255
+_BARS = "#bdbdbd"  # beside a picture of another shape
 _SQUARE = 8  # pixels of the checkerboard under transparency
 _GAP, _TEXT, _LABEL = 12, 15, 24  # pixels
 _NARROWEST, _LOWEST = 160, 72  # pixels of a cell
@@ -73,8 +74,8 @@ class Comparison:
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         sheet = self._draw_sheet()
-        size = {"width": sheet.width, "height": sheet.height}
-        return {"image/jpeg": _encode(sheet), "text/plain": str(self)}, {"image/jpeg": size}
+        about = {"width": sheet.width, "height": sheet.height, "alt": str(self)}
+        return {"image/jpeg": _encode(sheet), "text/plain": str(self)}, {"image/jpeg": about}
 
     def _draw_sheet(self) -> Image:
         """Upright pictures in one row with the figures below, others in two rows."""
@@ -149,7 +150,7 @@ def _bring_to(image: Image, size: tuple[int, int]) -> Image:
     if small.size != size and abs(shape / wanted - 1) <= _SAME_SHAPE:
         small = small.resize(size)
     flat = flatten(small, _checkerboard(small.size))
-    whole = PillowImage.new("RGB", size, LINE)
+    whole = PillowImage.new("RGB", size, _BARS)
     whole.paste(flat, ((size[0] - flat.width) // 2, (size[1] - flat.height) // 2))
     return whole
 

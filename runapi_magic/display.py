@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 
+from runapi_magic.colours import FAULT, FONT, LINE, MUTED, progress_bar
 from runapi_magic.filing import short_path
 from runapi_magic.generation import Step
 from runapi_magic.loop import Audience, current_cell, running_loop
@@ -38,11 +39,6 @@ _FULL = 0.95  # of the progress bar, where only the time is known
 _AT_WORK = {Step.DRAWING, Step.JOINED}  # what the expected time is of
 _SQUARE = (1, 1)
 _LONGEST_PROMPT = 300  # characters in a caption
-MUTED = "color:var(--jp-ui-font-color2,#616161)"
-FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
-_BAR = "var(--jp-brand-color1,#1976d2)"
-_LINE = "var(--jp-border-color2,#bdbdbd)"
-_FAULT = "var(--jp-error-color1,#b71c1c)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +121,7 @@ def error_bundle(error: RunAPIError) -> Bundle:
     return Bundle(
         {
             "text/html": (
-                f'<div role="alert" style="{FONT};border-left:3px solid {_FAULT};'
+                f'<div role="alert" style="{FONT};border-left:3px solid {FAULT};'
                 f'padding:4px 10px;white-space:normal"><strong>{escape(what)}</strong>{html}</div>'
             ),
             "text/plain": str(error),
@@ -162,13 +158,13 @@ def placeholder_bundle(
     return Bundle(
         {
             "text/html": (
-                f'<div role="status" style="{FONT};box-sizing:border-box;max-width:100%;'
-                f"width:{width}px;aspect-ratio:{width}/{height};border:1px solid {_LINE};"
+                # Not a live region: what changes every second would be read every second.
+                f'<div style="{FONT};box-sizing:border-box;max-width:100%;'
+                f"width:{width}px;aspect-ratio:{width}/{height};border:1px solid {LINE};"
                 "border-radius:4px;display:flex;flex-direction:column;justify-content:center;"
                 'gap:8px;padding:24px;overflow:hidden">'
                 f'<div style="overflow:hidden">{escape(prompt)}</div>'
-                f'<div style="height:6px;border-radius:3px;background:{_LINE};overflow:hidden">'
-                f'<div style="height:6px;width:{share * 100:.0f}%;background:{_BAR}"></div></div>'
+                f"{progress_bar(share, step)}"
                 f'<div style="{MUTED}">{escape(simulated)}{escape(step)} · {escape(timing)}</div>'
                 "</div>"
             ),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Font = FreeTypeFont | ImageFont
 
-INK, MUTED, LINE, ACCENT = "#212121", "#616161", "#bdbdbd", "#1976d2"
+INK, MUTED, LINE, ACCENT = "#212121", "#616161", "#8a8a8a", "#1976d2"
 
 _WIDEST, _TALLEST = 1536, 4000  # pixels of a tree
 _LARGEST_BOX, _USUAL_BOX = 240, 152  # pixels; with the usual one, eight columns fill the width

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from runapi_magic.tree import Tree
 
 
+_LONGEST_ALT = 300  # characters
+
+
 class Editor(Protocol):
     """What a picture needs for what can be done with it: the session that it came from."""
 
@@ -137,6 +140,13 @@ class GeneratedImage:
         return [step.prompt for step in self.line[1:] if step.prompt]
 
     @property
+    def alt(self) -> str:
+        """What stands for it where it is not seen: what was asked for, from the first step on."""
+        first, *edits = (" ".join(step.request.title.split()) for step in self.line)
+        text = "; then ".join([f"Generated picture: {first}", *edits])
+        return text if len(text) <= _LONGEST_ALT else text[: _LONGEST_ALT - 1] + "…"
+
+    @property
     def is_on_disk(self) -> bool:
         """Whether its file is still there."""
         return self.path.is_file()
@@ -246,5 +256,11 @@ class GeneratedImage:
         preview = self.preview
         return (
             {preview.mime: preview.data, "text/plain": repr(self)},
-            {preview.mime: {"width": preview.width, "height": preview.height}},
+            {
+                preview.mime: {
+                    "width": preview.width,
+                    "height": preview.height,
+                    "alt": self.alt,
+                }
+            },
         )

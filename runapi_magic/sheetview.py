@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from IPython.display import DisplayHandle
 
-from runapi_magic.display import FONT, MUTED, Bundle, dollars, money
+from runapi_magic.colours import FAULT, FONT, MUTED
+from runapi_magic.display import Bundle, dollars, money
 from runapi_magic.loop import Audience, current_cell, running_loop
 from runapi_magic.requests import validate
 from runapi_magic.sheet import DENSITY, MOST_CELLS, SheetCell, axes, draw_sheet, encode_sheet
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _TICK = 1.0  # seconds between two updates
 _MOST_REASONS = 5
 _LONGEST_TITLE, _LONGEST_NAME = 300, 60  # characters
-_FAULT = "var(--jp-error-color1,#b71c1c)"
 
 
 class SheetView:
@@ -94,6 +94,13 @@ class SheetView:
         """Return what stands at a place of the sheet: shares of its width and height, 0 to 1."""
         number = self._sheet.cell_at(x, y) if self._sheet else None
         return None if number is None else self.batch.items[number]
+
+    @property
+    def alt(self) -> str:
+        """What stands for the sheet where it cannot be seen; the controls name each picture."""
+        values = [f"{name}: {', '.join(map(str, of))}" for name, of in self._variables.items()]
+        about = "; ".join([_shorten(self.batch.title, _LONGEST_TITLE), *values])
+        return _shorten(f"Contact sheet, {self._facts()[0]}: {about}", _LONGEST_TITLE)
 
     # When
 
@@ -169,16 +176,17 @@ class SheetView:
             heading=heading,
             ratio=self._ratio(),
         )
-        size = {
+        about = {
             "width": self._sheet.picture.width // DENSITY,
             "height": self._sheet.picture.height // DENSITY,
+            "alt": self.alt,
         }
         title = _shorten(self.batch.title, _LONGEST_TITLE)
         data = {
             "image/jpeg": encode_sheet(self._sheet.picture),
             "text/plain": f"[contact sheet] {title}\n{_table(self.batch)}",
         }
-        return Bundle(data, {"image/jpeg": size})
+        return Bundle(data, {"image/jpeg": about})
 
     def _cell(self, item: Item, *, with_picture: bool) -> SheetCell:
         def read(side: int) -> Image:
@@ -216,7 +224,7 @@ class SheetView:
             f'<div style="{FONT}"><div>{escape(title)}</div>',
             f'<div style="{MUTED}">{escape(line)}</div>',
             *(
-                f'<div style="border-left:3px solid {_FAULT};padding:0 10px;margin-top:4px">'
+                f'<div style="border-left:3px solid {FAULT};padding:0 10px;margin-top:4px">'
                 f"<strong>{escape(names)}</strong> {'<br>'.join(map(escape, parts))}</div>"
                 for names, parts in reasons
             ),

@@ -61,6 +61,14 @@ class Tree:
 
     __repr__ = __str__
 
+    @property
+    def alt(self) -> str:
+        """What stands for its picture where that cannot be seen; the text says the rest."""
+        titles = [_title(node.image) for node in self.nodes if node.parent is None]
+        count = f"{len(self)} version{'' if len(self) == 1 else 's'}"
+        more = f" and {len(titles) - 1} others" if len(titles) > 1 else ""
+        return f"Tree of {count}: {titles[0] if titles else 'no pictures'}{more}"
+
     def find(self, image: GeneratedImage) -> Node | None:
         """Return a picture's version, None where it is not in the tree."""
         return next((node for node in self.nodes if node.image.id == image.id), None)
@@ -98,9 +106,8 @@ class Tree:
 
     def _facts(self, node: Node) -> list[str]:
         image = node.image
-        title = " ".join(image.request.title.split())
         return [
-            title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…",
+            _title(image),
             image.model,
             *([f"${image.cost:.2f}" + (" simulated" if image.simulated else "")]
               if image.cost is not None else []),
@@ -138,8 +145,13 @@ class Tree:
         drawn = self.draw()
         drawn.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
         # It is drawn twice as large as it is shown, so that its text is sharp.
-        size = {"width": drawn.width // 2, "height": drawn.height // 2}
-        return {"image/jpeg": buffer.getvalue(), "text/plain": str(self)}, {"image/jpeg": size}
+        about = {"width": drawn.width // 2, "height": drawn.height // 2, "alt": self.alt}
+        return {"image/jpeg": buffer.getvalue(), "text/plain": str(self)}, {"image/jpeg": about}
+
+
+def _title(image: GeneratedImage) -> str:
+    title = " ".join(image.request.title.split())
+    return title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…"
 
 
 def plant(

@@ -4,7 +4,6 @@ const CHOSEN = "[data-action]";
 const SLIDE = "input[type=range][data-slide]";
 const KEYED = "[data-key]";
 const OUTPUTS = ".jp-OutputArea";
-const PICTURES = ".jp-RenderedImage img"; // plain output, not a widget's
 const CARRIED = ".runapi-carried"; // buttons and fields of ipywidgets
 const CARRIED_NUMBER = /\brunapi-carried-(\d+)\b/; // among the classes of each
 const BRIDGED = "data-bridged"; // on a container whose bridge works
@@ -94,6 +93,8 @@ function listen(container, tell, send, signal) {
         event.stopImmediatePropagation();
         tell("escape", "");
       }
+      const turn = turnOf(event);
+      if (turn) tell("turn", turn);
     },
     true,
   );
@@ -113,6 +114,7 @@ function listen(container, tell, send, signal) {
   );
 
   keepFocus(container, on, signal);
+  handFocusOn(container, on, signal);
 }
 
 // New HTML in the place of the old takes the focus away: give it to the new element of that key.
@@ -139,13 +141,9 @@ function keepFocus(container, on, signal) {
   signal.addEventListener("abort", () => observer.disconnect());
 }
 
-// The plain picture above a container, in the outputs of the same cell.
 function listenToPicture(container, area, tell, signal) {
-  const isAbove = (picture) =>
-    picture.compareDocumentPosition(container) & Node.DOCUMENT_POSITION_FOLLOWING;
   const find = (event) => {
-    const all = [...area.querySelectorAll(PICTURES)];
-    const picture = all.filter(isAbove).at(-1);
+    const picture = pictureAbove(container, area);
     return picture === event.target ? picture : null;
   };
   area.addEventListener(
@@ -184,7 +182,9 @@ function render({ model, el }) {
   const ended = new AbortController();
   const selector = `.${CSS.escape(model.get("container_class"))}`;
   const tell = (action, value) => model.send({ action, value });
+  let announce = () => {};
   const onMessage = (message) => {
+    if (typeof message.say === "string") announce(message.say);
     if (typeof message.focus === "string") {
       el.closest(selector)?.querySelector(message.focus)?.focus();
     }
@@ -192,8 +192,11 @@ function render({ model, el }) {
   model.on("msg:custom", onMessage);
   whenInside(el, selector, ended.signal, (container) => {
     listen(container, tell, (message) => model.send(message), ended.signal);
-    const area = model.get("pictures") && container.closest(OUTPUTS);
-    if (area) listenToPicture(container, area, tell, ended.signal);
+    announce = makeAnnouncer(container, ended.signal);
+    nameSigns(container, ended.signal);
+    const area = container.closest(OUTPUTS);
+    if (area) describePicture(container, area, model, ended.signal);
+    if (area && model.get("pictures")) listenToPicture(container, area, tell, ended.signal);
   });
   return () => {
     ended.abort();

@@ -6,7 +6,10 @@ children, is not seen itself, and works through attributes of the HTML around it
 * ``<button data-action="..." data-value="...">`` is told when it is clicked;
 * ``<input type="range" data-slide>`` moves the CSS variable ``--at`` of its ``[data-slider]``;
 * an element with ``data-key`` that has the focus gets it again when its HTML is replaced;
-* where it is asked for, a click on the plain picture above the container is told, and where.
+* where it is asked for, a click on the plain picture above the container is told, and where;
+* that picture gets its alt text, which JupyterLab leaves out;
+* buttons of ipywidgets whose words are a sign are called what their tooltips say;
+* a control that goes away with the focus on it hands it on.
 
 A click on a button of ipywidgets is told together with what stands in the fields around it, in one
 message, where both are carried (:meth:`Bridge.carry`). By themselves ipywidgets hold back what was
@@ -14,8 +17,9 @@ typed or chosen while the kernel still works on the change before, and send a cl
 ipykernel 7.4 takes in each widget's messages on one of two threads. So a click might come first,
 and an older prompt be sent and paid for.
 
-Escape anywhere in the container is told too, and Enter in a line of text; keys pressed there are
-no shortcuts of JupyterLab's, except with Ctrl, Alt or Cmd.
+Escape anywhere in the container is told too, Enter in a line of text, and the arrow keys left and
+right on a button. Keys pressed there are no shortcuts of JupyterLab's, except with Ctrl, Alt or
+Cmd.
 
 The page gets the bridge from anywidget's part in JupyterLab's environment. Where the kernel has
 another one and only the kernel's has anywidget, nothing of this works, and a note says so.
@@ -32,6 +36,8 @@ import anywidget
 import traitlets
 from ipywidgets import HTML, BoundedIntText, Button, Dropdown, Layout, Text, Textarea
 
+from runapi_magic.colours import MUTED
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -44,7 +50,7 @@ _MISSING = f"""<style>
 [data-bridged] > .runapi-missing {{display:none}}
 @keyframes runapi-missing {{to {{max-height:none; margin:4px 2px; visibility:visible}}}}
 </style>
-<div style="font-size:13px;line-height:1.5;color:var(--jp-ui-font-color2,#616161)">Some of these
+<div style="font-size:13px;line-height:1.5;{MUTED}">Some of these
 buttons do not work: the environment that JupyterLab runs in lacks the package anywidget. Install it
 there (<code>pip install anywidget</code>) and restart JupyterLab. Cells work without it.</div>"""
 
@@ -54,19 +60,24 @@ class Bridge(anywidget.AnyWidget):
 
     Args:
         on_action: Called with an action and a value, perhaps on another thread than the kernel's:
-            a button's own two, ``("escape", "")``, ``("enter", text)``, ``("picture", ...)`` for
-            ``read_place``, or ``("copied", "yes" or "no")`` after :meth:`copy`. The page is not
-            trusted: the two are strings, and may be any.
+            a button's own two, ``("escape", "")``, ``("enter", text)``, ``("turn", "-1" or "1")``
+            for the arrow keys, ``("picture", ...)`` for ``read_place``, or ``("copied", "yes" or
+            "no")`` after :meth:`copy`. The page is not trusted: the two are strings, and may be
+            any.
         container_class: The CSS class of the ipywidgets container that the bridge stands in.
         pictures: Whether to tell clicks on the last picture before the container among the plain
             outputs of its cell.
 
     Attributes:
+        alt: What stands for the plain picture above; empty where there is none.
         missing: A note to be placed directly in the same container. It takes no room and is seen
             only where the page has no bridge.
     """
 
-    _esm = Path(__file__).with_name("bridge.js").read_text("utf-8")
+    _esm = "\n".join(
+        Path(__file__).with_name(name).read_text("utf-8") for name in ("access.js", "bridge.js")
+    )
+    alt = traitlets.Unicode().tag(sync=True)
     container_class = traitlets.Unicode().tag(sync=True)
     pictures = traitlets.Bool().tag(sync=True)
 
@@ -90,6 +101,10 @@ class Bridge(anywidget.AnyWidget):
     def copy(self, text: str) -> None:
         """Put a text on the clipboard of whoever looks at this; the outcome is told."""
         self.send({"copy": text})
+
+    def say(self, text: str) -> None:
+        """Let screen readers say something, once they have said what they are at."""
+        self.send({"say": text})
 
     def focus(self, selector: str) -> None:
         """Focus the container's first element that a CSS selector finds."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from runapi_magic.display import FONT
+from runapi_magic.colours import FONT
 from runapi_magic.widgets.desk import Desk
-from runapi_magic.widgets.drawers import button, display_when, row
+from runapi_magic.widgets.drawers import button, display_when, row, style
 from runapi_magic.widgets.placed import Placed
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class Confirm:
         self.yes = button("Generate", "Pay for it", run, lambda: self._say(answer=True))
         self.yes.button_style = "primary"
         self.no = button("Cancel", "Send nothing", run, lambda: self._say(answer=False))
-        self.widget = row(self._words, self.yes, self.no)
+        self.widget = row(self._words, self.yes, self.no, style())
+        self.widget.add_class("runapi-confirm")
         display_when(self.widget, when=False)
         self._placed = Placed(self.widget, lambda: self._say(answer=False))
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
+from runapi_magic.colours import ACCENT, FONT, MUTED
 from runapi_magic.comparison import compare_pictures
-from runapi_magic.display import FONT, MUTED
 from runapi_magic.widgets.slider import slider_html
 
 if TYPE_CHECKING:
@@ -33,13 +33,16 @@ _ROW = {"flex_flow": "row wrap", "align_items": "center", "display": "flex"}
 _QUALITY = 85  # of a JPEG
 SLIDER, SIDES, DIFFERENCE = "Slider", "Side by side", "Difference"
 
-_STYLE = """<style>
-.runapi-unseen-label > .widget-label {position:absolute; width:1px; height:1px; margin:0;
-  overflow:hidden; clip-path:inset(50%)}
-.runapi-panel .widget-label {text-align:left}
-.runapi-above {height:auto; flex-direction:column; align-items:stretch}
-.runapi-above > .widget-label {width:auto !important; text-align:left}
-.runapi-above > textarea {flex:none; box-sizing:border-box; width:100%}
+_STYLE = f"""<style>
+:is(.runapi-toolbar, .runapi-panel, .runapi-sheet, .runapi-confirm)
+  :is(button, input, select, textarea):focus-visible {{outline:2px solid {ACCENT} !important;
+  outline-offset:1px}}
+.runapi-unseen-label > .widget-label {{position:absolute; width:1px; height:1px; margin:0;
+  overflow:hidden; clip-path:inset(50%)}}
+.runapi-panel .widget-label {{text-align:left}}
+.runapi-above {{height:auto; flex-direction:column; align-items:stretch}}
+.runapi-above > .widget-label {{width:auto !important; text-align:left}}
+.runapi-above > textarea {{flex:none; box-sizing:border-box; width:100%}}
 </style>"""
 
 
@@ -56,9 +59,10 @@ def row(*children: widgets.Widget) -> widgets.Box:
 
 
 def style() -> widgets.HTML:
-    """Return what the rest needs beside it: a field's label above it, or for screen readers only.
+    """Return what the rest needs beside it: a ring around what has the focus, and two classes.
 
-    These are the classes ``runapi-above`` and ``runapi-unseen-label``.
+    ``runapi-above`` puts a field's label above it, ``runapi-unseen-label`` leaves it to screen
+    readers.
     """
     return widgets.HTML(_STYLE, layout=widgets.Layout(display="none"))
 
@@ -152,9 +156,9 @@ class CompareDrawer:
             style={"description_width": "initial"},
         )
         self.way = widgets.Dropdown(
-            description="as",
+            description="Shown as",
             options=[SLIDER, SIDES, DIFFERENCE],
-            layout=widgets.Layout(width="180px"),
+            layout=widgets.Layout(width="220px"),
             style={"description_width": "initial"},
         )
         self.picture = widgets.HTML()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from runapi_magic.colours import ACCENT, LINE, MUTED
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,8 +26,6 @@ _LONGEST = 26  # pixels, the longest side of a drawn ratio
 _SHORTEST = 5
 _AUTO = "auto"
 
-_LINE = "var(--jp-border-color1,#9e9e9e)"
-_ACCENT = "var(--jp-brand-color1,#1976d2)"
 _STYLE = f"""<style>
 .runapi-fields {{overflow:visible}}
 .runapi-fields > .jupyter-widgets {{width:auto; margin:4px 2px}}
@@ -37,20 +37,22 @@ _STYLE = f"""<style>
 .runapi-choice {{font-family:var(--jp-ui-font-family,system-ui,sans-serif); font-size:13px;
   line-height:1.5; color:var(--jp-ui-font-color1,inherit)}}
 .runapi-choice-title {{line-height:28px}}
-.runapi-choice-state {{color:var(--jp-ui-font-color2,#616161)}}
+.runapi-choice-state {{{MUTED}}}
 .runapi-choice-buttons {{display:flex; flex-wrap:wrap; gap:4px}}
 .runapi-choice button {{box-sizing:border-box; min-width:52px; min-height:28px; margin:0;
   padding:4px 6px; display:flex; flex-direction:column; align-items:center;
   justify-content:flex-end; gap:4px; font:inherit; font-size:12px; line-height:16px; color:inherit;
-  background:var(--jp-layout-color1,transparent); border:1px solid {_LINE}; border-radius:4px;
+  background:var(--jp-layout-color1,transparent); border:1px solid {LINE}; border-radius:4px;
   cursor:pointer}}
 .runapi-choice button:hover {{background:var(--jp-layout-color2,rgba(128,128,128,.2))}}
-.runapi-choice button[aria-pressed=true] {{border-color:{_ACCENT};
-  box-shadow:inset 0 0 0 1px {_ACCENT}; font-weight:600}}
-.runapi-choice button:focus-visible {{outline:2px solid {_ACCENT}; outline-offset:2px}}
+.runapi-choice button[aria-pressed=true] {{border-color:{ACCENT};
+  box-shadow:inset 0 0 0 1px {ACCENT}; font-weight:600}}
+.runapi-choice button:focus-visible {{outline:2px solid {ACCENT}; outline-offset:2px}}
 .runapi-choice-room {{display:flex; align-items:center; justify-content:center;
   height:{_LONGEST + 2}px}}
 .runapi-choice-box {{box-sizing:border-box; border:2px solid currentColor; border-radius:2px}}
+@media (forced-colors:active) {{.runapi-choice button[aria-pressed=true] {{border:3px solid
+  Highlight}} }}
 </style>"""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from runapi_magic.display import FONT
+from runapi_magic.colours import ACCENT, FONT
 from runapi_magic.widgets.drawers import button, row
 
 if TYPE_CHECKING:
@@ -31,10 +31,13 @@ _STYLE = f"""<style>
 .runapi-gallery button {{margin:0; padding:2px; border:2px solid transparent; border-radius:4px;
   background:none; cursor:pointer; height:{_SIDE + 8}px}}
 .runapi-gallery button:hover {{background:var(--jp-layout-color2,rgba(128,128,128,.2))}}
-.runapi-gallery button:focus-visible {{outline:2px solid var(--jp-brand-color1,#1976d2)}}
-.runapi-gallery button[aria-current] {{border-color:var(--jp-brand-color1,#1976d2)}}
+.runapi-gallery button:focus-visible {{outline:2px solid {ACCENT}}}
+.runapi-gallery button[aria-current] {{border-color:{ACCENT}}}
 .runapi-gallery img {{display:block; width:100%; height:100%; margin:0; max-width:none;
   object-fit:cover; border-radius:2px}}
+@media (forced-colors:active) {{
+  .runapi-gallery button {{border-color:Canvas}}
+  .runapi-gallery button[aria-current] {{border-color:Highlight}} }}
 </style>"""
 
 
@@ -46,6 +49,7 @@ class Gallery:
         run: Calls a function on the kernel's loop.
         work: Starts a coroutine on it.
         carry: Makes the bridge tell clicks together with what stands in the field.
+        say: Lets screen readers say something.
 
     Attributes:
         widget: All of it, to be placed in the container of a bridge; its buttons' action is
@@ -59,8 +63,10 @@ class Gallery:
         run: Run,
         work: Callable[[Coroutine[object, object, None]], None],
         carry: Carry,
+        say: Callable[[str], None],
     ) -> None:
         self._archive = archive
+        self._say = say
         self._work = work
         self._page = 0
         self._loading = 0
@@ -91,11 +97,15 @@ class Gallery:
 
     def _find(self) -> None:
         self._page = 0
-        self._work(self.load())
+        self._work(self._load_and_say())
 
     def _turn(self, step: int) -> None:
         self._page = max(0, self._page + step)
-        self._work(self.load())
+        self._work(self._load_and_say())
+
+    async def _load_and_say(self) -> None:
+        await self.load()
+        self._say(f"Pictures: {self._count.value}")
 
     async def load(self) -> None:
         """Show the page afresh.

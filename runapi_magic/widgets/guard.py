@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from runapi_magic.display import FONT
+from runapi_magic.colours import FONT
 from runapi_magic.widgets.drawers import display_when, row
 
 if TYPE_CHECKING:
@@ -25,10 +25,12 @@ class Guard:
 
     Attributes:
         widget: All of it.
+        words: What it says now, for screen readers; empty where it is silent.
     """
 
     def __init__(self, *buttons: widgets.Button) -> None:
         self._words = widgets.HTML()
+        self.words = ""
         self.widget = row(self._words, row(*buttons))
         display_when(self.widget, when=False)
 
@@ -42,6 +44,7 @@ class Guard:
         passes = len(shown.instructions) if shown else 0
         is_many = passes >= _MANY_PASSES
         self.widget.layout.visibility = None if is_many else "hidden"
+        self.words = _words(passes + 1) if is_many else ""
         if is_many:
             self._say(passes + 1, worth)
 
@@ -55,8 +58,14 @@ class Guard:
     def _say(self, next_pass: int, worth: str) -> None:
         unseen = "" if worth else ' style="visibility:hidden"'  # it is measured a little later
         self._words.value = (
-            f'<div role="status" style="{FONT}">The next edit would be pass {next_pass} on this'
-            " line; repeated passes can add noise or degrade shading."
+            f'<div role="note" style="{FONT}">{_words(next_pass)}'
             f"<span{unseen}> Measured: {escape(worth or _LONGEST_WORTH)}.</span></div>"
         )
         display_when(self.widget, when=True)
+
+
+def _words(next_pass: int) -> str:
+    return (
+        f"The next edit would be pass {next_pass} on this line;"
+        " repeated passes can add noise or degrade shading."
+    )

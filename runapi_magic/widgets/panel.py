@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
 
-from runapi_magic.display import FONT, dollars
+from runapi_magic.colours import FONT
+from runapi_magic.display import dollars
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.models import CATALOGUE, find_model
 from runapi_magic.requests import Source, validate
@@ -61,7 +62,9 @@ class Panel:
         self._make_form(shell.user_ns if shell else {})
         run = self._desk.run
         self.queue = Queue(run)
-        self.gallery = Gallery(session.archive, run, self._desk.work, self._bridge.carry)
+        self.gallery = Gallery(
+            session.archive, run, self._desk.work, self._bridge.carry, self._bridge.say
+        )
         self.reuse = button("Reuse prompt", "Fill in the form again", run, self._reuse)
         self.start_from = button(
             "Use as source", "Start the next picture from this one", run, self._use
@@ -236,6 +239,7 @@ class Panel:
         self.picker.take_address()  # what stands in the field is meant, added or not
         request = self._request(self.prompt.value, self.picker.sources, self.picker.mask)
         generation = self._session.launch(request)
+        self._bridge.say("Under way.")
         self._desk.work(self._bring(generation, request.title))
 
     async def _resume(self, line: widgets.Box) -> None:

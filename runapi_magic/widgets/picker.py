@@ -74,6 +74,7 @@ class Picker:
         self._list = widgets.Dropdown(
             options=[_CHOOSE],
             description="or pick",
+            tooltip="Start from a recent picture or a variable",
             layout=widgets.Layout(width="auto"),
             style=LABELS,
         )
@@ -174,7 +175,7 @@ class Picker:
         for chosen in self._chosen:
             words = f"✕ {_shorten(chosen[0])}"
             drop = partial(self._drop, chosen)
-            chips.append(button(words, "Leave this picture out", self._run, drop))
+            chips.append(button(words, f"Leave out {_shorten(chosen[0])}", self._run, drop))
             if self._takes_mask or chosen is self._mask:
                 chips.append(self._mask_button(chosen))
         self._chips.children = tuple(chips)

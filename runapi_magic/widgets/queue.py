@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from runapi_magic.display import FONT
+from runapi_magic.colours import FONT, progress_bar
 from runapi_magic.widgets.drawers import button, row
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _TICK = 1.0  # seconds between two updates of the progress
 _FULL = 0.95  # of the bar, where only the time is known
 _LONGEST_TITLE = 80  # characters
-_LINE, _BAR = "var(--jp-border-color2,#bdbdbd)", "var(--jp-brand-color1,#1976d2)"
 
 
 class Queue:
@@ -51,7 +50,7 @@ class Queue:
         while not end.done():
             elapsed = time.monotonic() - begun
             share, state = _state(generation, elapsed)
-            bar.value = _bar(share, short)
+            bar.value = progress_bar(share, short, "width:100px;margin:10px 0")
             words.value = _html(f"{short} · {state}")
             await asyncio.wait([end], timeout=_TICK)
         self.remove(line)
@@ -84,15 +83,6 @@ def _words(text: str, role: str = "none") -> widgets.HTML:
 
 def _html(text: str, role: str = "none") -> str:
     return f'<div role="{role}" style="{FONT};overflow-wrap:anywhere">{escape(text)}</div>'
-
-
-def _bar(share: float, title: str) -> str:
-    return (
-        f'<div role="progressbar" aria-label="{escape(title)}" aria-valuenow="{share * 100:.0f}"'
-        f' style="width:100px;margin:11px 0;border-radius:3px;background:{_LINE}">'
-        f'<div style="width:{share:.0%};height:6px;border-radius:3px;background:{_BAR}"></div>'
-        "</div>"
-    )
 
 
 def _state(generation: Generation, elapsed: float) -> tuple[float, str]:

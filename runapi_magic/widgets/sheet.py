@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from runapi_magic.display import FONT, dollars
+from runapi_magic.colours import FONT
+from runapi_magic.display import dollars
 from runapi_magic.sheetview import item_name
 from runapi_magic.widgets.bridge import Bridge, read_place
 from runapi_magic.widgets.desk import Desk
-from runapi_magic.widgets.drawers import button, display_when, row
+from runapi_magic.widgets.drawers import button, display_when, row, style
 from runapi_magic.widgets.placed import Placed
 from runapi_magic.widgets.stage import Stage
 
@@ -38,6 +39,7 @@ class SheetControls:
         self._batch = view.batch
         self._filling = False
         self._priced = False
+        self._was_done = self._batch.is_done
         self._stage = Stage(view.session)
         self._bridge = Bridge(self._on_action, _CLASS, pictures=True)
         self.open = widgets.Dropdown(
@@ -60,7 +62,7 @@ class SheetControls:
         self.widget = widgets.VBox(
             [
                 row(self.open, self.cancel, self.retry),
-                self.status, self._bridge, self._bridge.missing,
+                self.status, style(), self._bridge, self._bridge.missing,
             ]
         )  # fmt: skip
         self.widget.add_class(_CLASS)
@@ -74,7 +76,8 @@ class SheetControls:
         return placed
 
     def _say(self, text: str) -> None:
-        self.status.value = f'<div role="status" style="{FONT}">{escape(text)}</div>'
+        self.status.value = f'<div style="{FONT}">{escape(text)}</div>'
+        self._bridge.say(text)
 
     # What is seen
 
@@ -90,6 +93,10 @@ class SheetControls:
             self.open.options = [_NONE, *pictures]
             self.open.value = chosen
             self._filling = False
+        self._bridge.alt = self._view.alt
+        if self._batch.is_done and not self._was_done:
+            self._bridge.say(self._view.alt)
+        self._was_done = self._batch.is_done
         failures = self._batch.failures
         display_when(self.open, when=bool(pictures))
         display_when(self.cancel, when=not self._batch.is_done)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from html import escape
 
+from runapi_magic.colours import ACCENT
+
 _PNG = b"\x89PNG\r\n\x1a\n"
-_FOCUS = "var(--jp-brand-color1,#1976d2)"
 # The field for the pointer is wider than the picture by one thumb: its middle is where --at is.
 _STYLE = f"""<style>
 .runapi-slider {{max-width:100%; font-family:var(--jp-ui-font-family,system-ui,sans-serif);
@@ -25,7 +26,7 @@ _STYLE = f"""<style>
 .runapi-slider-line::after {{content:"\\2194"; position:absolute; top:50%; left:50%; width:28px;
   height:28px; margin:-14px 0 0 -14px; border-radius:50%; background:#fff; color:#212121;
   font-size:18px; line-height:28px; text-align:center; box-shadow:0 0 0 1px rgba(0,0,0,.5)}}
-input:focus-visible + .runapi-slider-line::after {{outline:3px solid {_FOCUS};
+input:focus-visible + .runapi-slider-line::after {{outline:3px solid {ACCENT};
   outline-offset:2px}}
 .runapi-slider-names {{display:flex; justify-content:space-between; gap:16px; padding-top:4px}}
 .runapi-slider-names span {{overflow-wrap:anywhere}}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
+from runapi_magic.colours import ACCENT, LINE
 from runapi_magic.widgets.drawers import button, display_when, row
 
 if TYPE_CHECKING:
@@ -32,14 +33,17 @@ _STYLE = f"""<style>
   margin:0; padding:2px; border:2px solid transparent; border-radius:4px; background:none;
   color:inherit; font:inherit; line-height:16px; cursor:pointer}}
 .runapi-strip button:hover {{background:var(--jp-layout-color2,rgba(128,128,128,.2))}}
-.runapi-strip button:focus-visible {{outline:2px solid var(--jp-brand-color1,#1976d2)}}
-.runapi-strip button[aria-current] {{border-color:var(--jp-brand-color1,#1976d2)}}
+.runapi-strip button:focus-visible {{outline:2px solid {ACCENT}}}
+.runapi-strip button[aria-current] {{border-color:{ACCENT}}}
 .runapi-strip img, .runapi-strip .runapi-coming {{display:block; width:{SIDE}px;
   height:{SIDE - 12}px; margin:0; max-width:none; object-fit:cover; border-radius:2px;
   box-sizing:border-box}}
-.runapi-strip .runapi-coming {{border:2px dashed var(--jp-border-color1,#9e9e9e); margin:4px}}
-.runapi-strip .runapi-beside {{border-left:1px solid var(--jp-border-color2,#bdbdbd);
+.runapi-strip .runapi-coming {{border:2px dashed {LINE}; margin:4px}}
+.runapi-strip .runapi-beside {{border-left:1px solid {LINE};
   margin-left:6px; padding-left:10px; height:{SIDE}px; display:flex; align-items:center; gap:4px}}
+@media (forced-colors:active) {{
+  .runapi-strip button {{border-color:Canvas}}
+  .runapi-strip button[aria-current] {{border-color:Highlight}} }}
 </style>"""
 
 
@@ -126,8 +130,8 @@ class Versions:
         self._drawing = 0
         self.coming = 0
         self.strip = widgets.HTML()
-        self._back = button("◀", "Previous version", run, lambda: self._turn(-1))
-        self._forward = button("▶", "Next version", run, lambda: self._turn(1))
+        self._back = button("◀", "Previous version", run, lambda: self.turn(-1))
+        self._forward = button("▶", "Next version", run, lambda: self.turn(1))
         self._name = widgets.Label()
         self.turning = row(self._back, self._name, self._forward)
 
@@ -181,7 +185,8 @@ class Versions:
             self.strip.value = html
             display_when(self.strip, when=bool(html))
 
-    def _turn(self, step: int) -> None:
+    def turn(self, step: int) -> None:
+        """Go so many versions on, as far as there are any."""
         tree, here = self._slot.tree, self.here
         if tree is not None and here is not None:
             place = min(max(tree.nodes.index(here) + step, 0), len(tree) - 1)

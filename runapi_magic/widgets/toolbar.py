@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from runapi_magic.attention import attend
-from runapi_magic.display import FONT, dollars
+from runapi_magic.colours import FONT
+from runapi_magic.display import dollars
 from runapi_magic.filing import short_path
 from runapi_magic.steps import REFINE_MODEL, UPSCALE_MODEL
 from runapi_magic.widgets.bridge import Bridge
@@ -47,6 +48,7 @@ _PRESETS = (
     ("Change the text to …", "Change the text to HELLO"),
 )  # the guide's examples
 _FACTORS = (2, 4)
+_TURNS = ("-1", "1")  # by the arrow keys
 
 
 class Toolbar:
@@ -67,6 +69,8 @@ class Toolbar:
         self._mode: Callable[[str], None] = self._edit
         self._opener: Any = None
         self._warned: tuple[Any, Any] | None = None
+        self._is_there_at_once = slot.shown is not None
+        self._announced: str | None = None
 
         self._make_buttons()
         self._bridge = Bridge(self._on_action, _CLASS)
@@ -143,7 +147,11 @@ class Toolbar:
         )  # fmt: skip
 
     def _say(self, text: str) -> None:
-        self.status.value = f'<div role="status" style="{FONT}">{escape(text)}</div>'
+        self._show_status(text)
+        self._bridge.say(text)
+
+    def _show_status(self, text: str) -> None:
+        self.status.value = f'<div style="{FONT}">{escape(text)}</div>'
 
     # What is seen
 
@@ -155,6 +163,7 @@ class Toolbar:
         display_when(self.cancel, when=shown is None)
         for action in self._actions:
             display_when(action, when=shown is not None)
+        self._bridge.alt = shown.alt if shown else ""
         self.versions.refresh()
         self._warn()
 
@@ -167,14 +176,29 @@ class Toolbar:
         self._warned = now
         here = self.versions.here
         self.guard.show(shown, tree.worth(here) if tree and here else "")
+        self._announce()
         if not self._jobs:
             self.status.value = ""
+
+    def _announce(self) -> None:
+        """Say which picture is shown, where it is another one than before."""
+        shown, here = self._slot.shown, self.versions.here
+        if shown is None or shown.id == self._announced:
+            return
+        is_first, self._announced = self._announced is None, shown.id
+        if is_first and self._is_there_at_once:
+            return
+        title = " ".join(shown.request.title.split())
+        words = f"{here.name}: {title}" if here else title
+        self._bridge.say(f"Shown: {words}. {self.guard.words}".strip())
 
     def _on_action(self, action: str, value: str) -> None:
         """Act on what happened in the page; it is not trusted."""
         match action:
             case "show":
                 self._desk.run(lambda: self._desk.work(self.versions.show(value)))
+            case "turn" if value in _TURNS:
+                self._desk.run(lambda: self.versions.turn(int(value)))
             case "enter":
                 self._desk.run(lambda: self._mode(value.strip()))
             case "escape":
@@ -346,11 +370,12 @@ class Toolbar:
 
     async def _watch(self, child: Generation, doing: str) -> None:
         begun, end = time.monotonic(), asyncio.ensure_future(child.ended())
+        self._bridge.say(f"{doing} …")  # once; not the seconds
         while not end.done():
             elapsed = time.monotonic() - begun
             about = child.parts[0].expectation.median
             more = f" ({len(self._jobs)} under way)" if len(self._jobs) > 1 else ""
-            self._say(f"{doing} … {elapsed:.0f} s, usually about {about:.0f} s{more}")
+            self._show_status(f"{doing} … {elapsed:.0f} s, usually about {about:.0f} s{more}")
             await asyncio.wait([end], timeout=_TICK)
 
     def _save(self, text: str) -> None:

@@ -42,11 +42,11 @@ def test_buttons(open_lab, server, place):
     assert blue != first
     assert lab.pictures(1).count() == 1
 
-    lab.click(1, "◀")
+    lab.click(1, "Previous version")
     lab.wait_text(1, "1 of 2")
     lab.wait_text(1, "gpt-images/a-cat-with-buttons")
     assert lab.source(1) == first
-    lab.click(1, "▶")
+    lab.click(1, "Next version")
     lab.wait_text(1, "2 of 2")
     lab.wait_text(1, "gpt-images/make-it-blue")
     assert lab.source(1) == blue
@@ -110,7 +110,7 @@ def test_markup_in_texts_stays_text(open_lab, server):
     lab.click(1, "Edit")
     lab.type(1, f"refuse {XSS}")
     lab.page.keyboard.press("Enter")
-    lab.cell(1).get_by_role("status").get_by_text("<b>bold</b>").wait_for()
+    lab.wait_text(1, "<b>bold</b>", ".runapi-toolbar")
     lab.run(3)
     lab.wait_text(3, "2")
     assert dialogs == []

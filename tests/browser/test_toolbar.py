@@ -53,7 +53,7 @@ def _tasks(server):
 
 def _places(lab):
     """Where the buttons of a picture and the next cell stand."""
-    shown = [lab.button(1, name) for name in (*BUTTONS, "◀", "▶")]
+    shown = [lab.button(1, name) for name in (*BUTTONS, "Previous version", "Next version")]
     return [one.bounding_box() for one in (*shown, lab.cell(2))]
 
 
@@ -99,12 +99,12 @@ def test_presets_branch_and_guard(open_lab, server):  # noqa: PLR0915 (one story
     expect(lab.button(1, "From the original")).not_to_be_visible()
     _submit(lab, "Edit", "make it green")
     _is_at(lab, "v4", 4, "v1 > v4")
-    lab.click(1, "◀")
+    lab.click(1, "Previous version")
     _is_at(lab, "v3", 4, "v1 > v2 > v3")
-    lab.click(1, "◀")
+    lab.click(1, "Previous version")
     _is_at(lab, "v2", 4, "v1 > v2")
     assert lab.source(1) == second
-    lab.click(1, "▶")
+    lab.click(1, "Next version")
     _is_at(lab, "v3", 4, "v1 > v2 > v3")
 
     lab.click(1, "From the original")
@@ -200,7 +200,7 @@ def test_upscale_compare_and_copy(open_lab, server):  # noqa: PLR0915 (one story
     choose(other, "v2")
     line = lab.cell(1).get_by_role("slider", name="How much of v2 is shown; the rest is v3")
     expect(line).to_have_value("50")
-    way = lab.cell(1).get_by_role("combobox", name="as")
+    way = lab.cell(1).get_by_role("combobox", name="Shown as")
     way.select_option("Side by side")
     expect(lab.cell(1).get_by_role("img", name=re.compile("^Side by side"))).to_be_visible()
     way.select_option("Difference")

@@ -25,7 +25,8 @@ def _sheet(comparison):
     assert set(data) == {"image/jpeg", "text/plain"}
     image = Image.open(io.BytesIO(data["image/jpeg"]))
     assert image.format == "JPEG"
-    assert metadata == {"image/jpeg": {"width": image.width, "height": image.height}}
+    about = {"width": image.width, "height": image.height, "alt": str(comparison)}
+    assert metadata == {"image/jpeg": about}
     return image, data
 
 

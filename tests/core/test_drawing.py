@@ -60,7 +60,7 @@ def test_edges():
     """Parent and child are joined by a grey line: straight in a row, with right angles below."""
     picture = draw_tree(_nodes([None, 0, 0]))
     one, two, three = _boxes(picture)[:3]
-    line, turn = (189, 189, 189), (one[2] + two[0]) // 2
+    line, turn = (138, 138, 138), (one[2] + two[0]) // 2
     middle, below = (one[1] + one[3]) // 2, (three[1] + three[3]) // 2
     assert {picture.getpixel((x, middle)) for x in range(one[2], two[0])} == {line}
     assert {picture.getpixel((turn, y)) for y in range(middle, below)} == {line}

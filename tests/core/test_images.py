@@ -435,6 +435,7 @@ def test_the_bundle_of_a_picture(generated):
     data, metadata = generated()._repr_mimebundle_()
     assert set(data) == {"image/png", "text/plain"}
     assert Image.open(io.BytesIO(data["image/png"])).size == (30, 20)
-    assert metadata == {"image/png": {"width": 30, "height": 20}}
+    about = {"width": 30, "height": 20, "alt": "Generated picture: a fox"}
+    assert metadata == {"image/png": about}
     assert "fox.png 30x20 'a fox'" in data["text/plain"]
     assert "secret.example" not in data["text/plain"]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from runapi_magic import display, errors
+from runapi_magic import colours, display, errors
 from runapi_magic.errors import RunAPIError, error_from_response
 from runapi_magic.generation import Generation, Part, Slot, Step
 from runapi_magic.images import GeneratedImage
@@ -39,7 +39,10 @@ WAYS_OUT = [
     "\0<\0img src=x>",
 ]
 OUR_TAGS = {"div", "br", "code", "strong"}
-OUR_ATTRIBUTES = {"style", "role", "title", "aria-label", "aria-live"}
+OUR_ATTRIBUTES = {
+    "style", "role", "title", "aria-label", "aria-live", "aria-valuemin", "aria-valuemax",
+    "aria-valuenow",
+}  # fmt: skip
 
 
 class _Elements(HTMLParser):
@@ -243,13 +246,13 @@ def _widget_html(title):
     )  # fmt: skip
     tree = Tree([Node("v1", image, None), Node("v2", image, 0)], lambda _: b"small")
     shelf = gallery.Gallery(
-        SimpleNamespace(thumbnail=lambda _: b"small"), None, None, lambda *_: None
+        SimpleNamespace(thumbnail=lambda _: b"small"), None, None, lambda *_: None, None
     )
     yield strip.strip_html(tree, image, lambda _: b"small", 1)
     yield shelf._tile(image)
     yield shelf._html([], title)
     yield queue._html(title)
-    yield queue._bar(0.5, title)
+    yield colours.progress_bar(0.5, title)
     yield slider.slider_html(b"a", b"b", names=(title, title), width=9, height=9)
     yield drawers._plain_html(Image.new("RGB", (4, 4)), title)
 

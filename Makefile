@@ -38,6 +38,7 @@ check: $(INSTALLED)  ## Lint, format, types.
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) -m pyright --pythonpath $(RUN) --warnings
 
 lab: $(INSTALLED)  ## Open JupyterLab with the notebooks, which run on the simulator.
 	mkdir -p build/lab

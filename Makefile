@@ -47,11 +47,16 @@ test-wheel: $(INSTALLED)  ## Install the built wheel into a clean environment; r
 	cd build/wheel && env --unset=PYTHONPATH venv/bin/python -c 'import runapi_magic as made; \
 		print("The quickstart ran with", made.__version__, "from", made.__file__)'
 
-check: $(INSTALLED)  ## Lint, format, types.
+docs: $(INSTALLED)  ## Write the pages that are made from the code.
+	$(RUN) -m tests.docs.reference
+	$(RUN) -m tests.faults.document
+
+check: $(INSTALLED)  ## Lint, format, types, pages.
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -m pyright --pythonpath $(RUN) --warnings
+	$(RUN) -m pytest --quiet tests/docs/test_reference.py tests/faults/test_document.py
 
 lab: $(INSTALLED)  ## Open JupyterLab with the notebooks, which run on the simulator.
 	mkdir -p build/lab

@@ -190,9 +190,7 @@ def test_importing_the_package_loads_nothing(home):
 
 
 def test_the_first_function_is_light(home):
-    """``from runapi_magic import generate`` enters few rooms, loads no heavy package but IPython,
-    and beyond IPython few modules at all.
-    """
+    """``from runapi_magic import generate`` enters few rooms and loads little but IPython."""
     then = "from runapi_magic import generate"
     loaded = set(_run(_NEW.format(first="", then=then), home))
     assert {name.split(".")[0] for name in loaded} & (HEAVY | {"sqlite3", "httpcore"}) == set()

@@ -116,7 +116,7 @@ def installed(built, tmp_path_factory):
 
 @pytest.mark.kernel
 def test_quickstart_from_the_wheel(installed):
-    """The quickstart runs with nobody there in an environment that has the wheel and no checkout."""
+    """The quickstart runs with nobody there, from the wheel, where there is no checkout."""
     text = (ROOT / "notebooks" / "quickstart.ipynb").read_text("utf-8")
     notebook = nbformat.from_dict(json.loads(text.replace("--speed 8", "--speed 60")))
     notebook.cells.append(nbformat.v4.new_code_cell(WHERE))

@@ -17,7 +17,7 @@ _QUOTED = re.compile(r"""^([^"']*)(["'])(.*)\2$""", re.DOTALL)
 _OPTIONS = (
     argument(
         "-m", "--model",
-        help="RunAPI's name of the model, by default RunAPIMagics.model; %%runapi models lists them",
+        help="RunAPI's name, by default RunAPIMagics.model; %%runapi models lists them",
     ),
     argument("-a", "--aspect-ratio", metavar="RATIO", help="shape, for example 16:9"),
     argument("-r", "--output-resolution", metavar="SIZE", help="1k, 2k or 4k; costs more"),

@@ -301,8 +301,8 @@ def _errors() -> Iterator[str]:
     ]
     yield from _table(("error", "when", "charged", "what to do"), rows)
     yield "Two more: `sweep.images[...]` raises `runapi_magic.sweeps.NoPictureError`, an"
-    yield "`InvalidRequestError` and a `KeyError`, where there is no picture; what reads the journal"
-    yield f"raises `{JournalError.__module__}.{JournalError.__name__}` where that is unusable.\n"
+    yield "`InvalidRequestError` and a `KeyError`, where there is no picture; where the journal is"
+    yield f"unusable, what reads it raises `{JournalError.__module__}.{JournalError.__name__}`.\n"
     yield "They have these attributes:\n"
     yield from _table(
         ("of", "attribute", "meaning"),

@@ -13,7 +13,14 @@ from tests.docs.pages import CODE, FILES, OUTPUT, PAGES, Reader, blocks
 
 RECIPES = "docs/recipes.md"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-MAKE = sorted({line for block in BLOCKS if block.is_make for line in block.code.splitlines()})
+MAKE = sorted(
+    {line for block in BLOCKS if block.is_make for line in block.code.splitlines()}
+    | {  # in the middle of a sentence
+        " ".join(words.split())
+        for page in PAGES
+        for words in re.findall(r"`(make\s[\w-]+)`", page.read_text("utf-8"))
+    }
+)
 LINKS = sorted(
     {
         (page.relative_to(ROOT).as_posix(), link)

@@ -26,6 +26,7 @@ from runapi_magic.images import GeneratedImage
 from runapi_magic.items import Item
 from runapi_magic.magics import RunAPIMagics
 from runapi_magic.models import CATALOGUE
+from runapi_magic.requests import ImageRequest
 from runapi_magic.settings import Settings
 from runapi_magic.simulator.__main__ import _parser as simulator_parser
 from runapi_magic.sweeps import Sweep
@@ -43,12 +44,13 @@ FUNCTIONS = [
     for name in ("generate", "edit", "upscale", "remove_background", "generate_many", "resume",
                  "resume_batch", "open_image", "compare")
 ]  # fmt: skip
-CLASSES = [Generation, GeneratedImage, Tree, Node, Comparison, Batch, Item, Sweep]
+CLASSES = [Generation, GeneratedImage, ImageRequest, Tree, Node, Comparison, Batch, Item, Sweep]
 # The package's own wiring: everything else that is public is for users, and on the page.
 INSIDE = {
     Generation: "parts slots shown_in is_watched is_shown hold turns plan attach ended ready served"
     " subscribe changed put show_version wait",
     GeneratedImage: "preview prepare",
+    ImageRequest: "catalogue action task_counts fingerprint body",
     Batch: "since shown_in on_wait begin ended subscribe wait",
 }
 ENVIRONMENT = {

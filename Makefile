@@ -14,7 +14,7 @@ apart = RUNAPI_MAGIC_HOME=$(1) IPYTHONDIR=$(1)/ipython JUPYTER_CONFIG_DIR=$(1)/j
 EXECUTE := -m nbconvert --to notebook --execute --inplace --log-level ERROR \
 	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=300
 
-.PHONY: demo test check lab notebooks screenshots accessibility bench kill-test clean
+.PHONY: demo test test-wheel check docs lab notebooks screenshots accessibility bench kill-test clean
 .DEFAULT_GOAL := demo
 
 # The stamp makes a second call free: nothing is installed again until pyproject.toml changes.
@@ -34,10 +34,29 @@ test: $(INSTALLED)  ## Run all tests.
 	$(RUN) -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/browser
 	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/browser
 
-check: $(INSTALLED)  ## Lint, format, types.
+test-wheel: $(INSTALLED)  ## Install the built wheel into a clean environment; run the quickstart there.
+	rm -rf build/wheel
+	mkdir -p build/wheel/home
+	$(RUN) -m build --no-isolation --outdir build/wheel .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check \
+		build/wheel/*.whl ipykernel nbconvert
+	cp notebooks/quickstart.ipynb build/wheel/
+	cd build/wheel && env --unset=PYTHONPATH $(call apart,$(CURDIR)/build/wheel/home) \
+		venv/bin/python $(EXECUTE) quickstart.ipynb
+	cd build/wheel && env --unset=PYTHONPATH venv/bin/python -c 'import runapi_magic as made; \
+		print("The quickstart ran with", made.__version__, "from", made.__file__)'
+
+docs: $(INSTALLED)  ## Write the pages that are made from the code.
+	$(RUN) -m tests.docs.reference
+	$(RUN) -m tests.faults.document
+
+check: $(INSTALLED)  ## Lint, format, types, pages.
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) -m pyright --pythonpath $(RUN) --warnings
+	$(RUN) -m pytest --quiet tests/docs/test_reference.py tests/faults/test_document.py
 
 lab: $(INSTALLED)  ## Open JupyterLab with the notebooks, which run on the simulator.
 	mkdir -p build/lab

@@ -116,7 +116,7 @@ def generate(
     """Make pictures from a prompt.
 
     Args:
-        prompt: What to see.
+        prompt: What to see; empty where the model takes none.
         sources: Pictures to start from: URLs, paths, GeneratedImages, Generations, Pillow images,
             numpy arrays, matplotlib figures, open files or the bytes of pictures.
         mask: The part to change, for models that take one.
@@ -126,6 +126,9 @@ def generate(
         output_resolution: ``1k``, ``2k`` or ``4k``; by default the model's own choice.
         new: Ask afresh, also where the same was made before.
         params: The model's other fields, by RunAPI's names.
+
+    Returns:
+        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
 
     Raises:
         RunAPIError: The request cannot be right, or there is no key; nothing was sent.
@@ -167,16 +170,18 @@ def generate_many(
     ``resume_batch``. Two identical prompts are two pictures.
 
     Args:
-        prompts: Texts, dicts, or a pandas DataFrame.
+        prompts: Texts, dicts, or a pandas DataFrame; one picture each.
         prompt: With rows, the prompt with ``{column}`` in it; by default the column ``prompt``.
         sources: Pictures to start from, the same for all; texts may hold ``{column}``.
         model: RunAPI's name of the model; by default ``RunAPIMagics.model``.
         aspect_ratio: For example ``16:9``, or with ``{column}``.
         output_resolution: ``1k``, ``2k`` or ``4k``, or with ``{column}``.
-        concurrency: Requests under way at a time; by default ``RunAPIMagics.concurrency``.
+        concurrency: Requests under way at a time, 1 or more; by default
+            ``RunAPIMagics.concurrency``.
         title: What the batch is called.
         new: Ask afresh, also where the same was made before.
-        max_cost: USD; nothing is sent where the price is higher or not known.
+        max_cost: USD; nothing is sent where the price is higher or not known, and the batch ends
+            with a BudgetError.
         progress: Whether a bar is shown.
         client: A ``dask.distributed`` Client: its workers make the pictures.
         params: The model's other fields, by RunAPI's names; texts may hold ``{column}``.
@@ -222,6 +227,9 @@ def resume_batch(batch_id: str, *, progress: bool = True, client: Any = None) ->
         batch_id: As ``batch.id`` or ``%runapi batches`` says.
         progress: Whether a bar is shown.
         client: A ``dask.distributed`` Client: its workers make the pictures.
+
+    Returns:
+        The Batch, under way again at once. What it makes now counts against budgets.
 
     Raises:
         RunAPIError: There is no such batch, or there is no key.
@@ -293,7 +301,11 @@ def edit(source: Any, instruction: str, **fields: Any) -> Generation:
     Args:
         source: A picture in any of the forms that ``generate`` takes, or a list of them.
         instruction: What to change.
-        fields: As for ``generate``.
+        fields: ``model``, ``mask``, ``count``, ``new`` and the others of ``generate``; by default
+            the model is ``RunAPIMagics.edit_model``, or ``RunAPIMagics.model`` where that is empty.
+
+    Returns:
+        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
 
     Raises:
         RunAPIError: The request cannot be right, or there is no key; nothing was sent.
@@ -303,7 +315,15 @@ def edit(source: Any, instruction: str, **fields: Any) -> Generation:
 
 
 def upscale(source: Any, factor: int = 2, **fields: Any) -> Generation:
-    """Enlarge a picture with Topaz: 1, 2 or 4 times.
+    """Enlarge a picture with Topaz.
+
+    Args:
+        source: A picture in any of the forms that ``generate`` takes.
+        factor: How many times as wide and high: 1, 2 or 4.
+        fields: ``new``, or another ``model`` that enlarges.
+
+    Returns:
+        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
 
     Raises:
         RunAPIError: The request cannot be right, or there is no key; nothing was sent.
@@ -316,6 +336,13 @@ def upscale(source: Any, factor: int = 2, **fields: Any) -> Generation:
 
 def remove_background(source: Any, **fields: Any) -> Generation:
     """Take a picture's background away with Recraft; the result has transparency.
+
+    Args:
+        source: A picture in any of the forms that ``generate`` takes.
+        fields: ``new``, or another ``model`` that does this.
+
+    Returns:
+        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
 
     Raises:
         RunAPIError: The request cannot be right, or there is no key; nothing was sent.
@@ -334,6 +361,9 @@ def open_image(path: str | os.PathLike[str]) -> GeneratedImage:
 
     Args:
         path: A picture's file; its name and place do not matter.
+
+    Returns:
+        The GeneratedImage, with what can be done with any other.
 
     Raises:
         RunAPIError: There is no such file, or it does not say how it was made.

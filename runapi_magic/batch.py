@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from runapi_magic.errors import MAYBE_CHARGED, InvalidRequestError, RunAPIError
 from runapi_magic.generation import Step
@@ -60,12 +60,12 @@ class Batch:
     ) -> None:
         if not items:
             raise InvalidRequestError("There is nothing to make.", todo="Give one prompt or more.")
-        self.items = list(items)
-        self.title = title or items[0].request.title[:_LONGEST_PROMPT]
+        self.items: list[Item] = list(items)
+        self.title: str = title or items[0].request.title[:_LONGEST_PROMPT]
         self.concurrency = concurrency
         self.since = since
-        self.id = batch_id or self._make_id()
-        self.hold = secrets.token_hex(8)
+        self.id: str = batch_id or self._make_id()
+        self.hold: str = secrets.token_hex(8)
         self.error: RunAPIError | None = None
         self.shown_in: str | None = None
         self.on_wait: Callable[[], Awaitable[None]] | None = None
@@ -301,8 +301,12 @@ class Batch:
         for generation in tuple(self._under_way):
             generation.cancel()
 
-    def retry_failed(self) -> Batch:
-        """Ask again for what has no picture, and return at once; the rest stays as it is."""
+    def retry_failed(self) -> Self:
+        """Ask again for what has no picture, and return itself at once; the rest stays as it is.
+
+        Raises:
+            InvalidRequestError: It is still under way.
+        """
         if not self._is_over:
             raise InvalidRequestError(
                 "The batch is still under way.",
@@ -318,10 +322,10 @@ class Batch:
 
     # Waiting and listening
 
-    def __await__(self) -> Generator[object, None, Batch]:
+    def __await__(self) -> Generator[object, None, Self]:
         return self.wait().__await__()
 
-    async def wait(self) -> Batch:
+    async def wait(self) -> Self:
         """Wait for the end; an interrupted wait leaves the batch under way.
 
         Raises:

@@ -53,7 +53,7 @@ def find(line: str) -> tuple[Command, list[str]]:
 
 
 def status(session: Session, _arguments: list[str]) -> str:
-    """Say what answers, with which key, and where pictures go."""
+    """Say what answers, with which key, and where pictures go; so does ``%runapi`` alone."""
     settings = session.settings
     if session.simulator is not None:
         speed = session.simulator.speed
@@ -110,7 +110,7 @@ def _fields(action: Action) -> str:
 
 
 def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
-    """Say what the account has left and what it spent."""
+    """Say what the account has left, and what was spent: this session, this notebook, today."""
     service = session.service()
     service.access.require_key()
 
@@ -132,7 +132,11 @@ def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
 
 
 def budget(session: Session, arguments: list[str]) -> str:
-    """Say what may be spent, or set it: ``budget [USD [--session|--day] | off]``."""
+    """Say what may be spent, or set it: ``budget [USD [--session|--day] | off]``.
+
+    ``--session`` (the default) is for this kernel, ``--day`` for all kernels of the data folder,
+    since midnight.
+    """
     origin = session.service().access.base_url
     match arguments:
         case []:
@@ -195,7 +199,10 @@ def batches(session: Session, _arguments: list[str]) -> str:
 
 
 def simulator(session: Session, arguments: list[str]) -> str:
-    """Switch the simulator on (``on [--speed X]``) or ``off``."""
+    """Answer without a key: ``simulator on [--speed X]``, ``simulator off``.
+
+    X is how many times as fast as life; 1 where it is left out.
+    """
     match arguments:
         case ["on", *rest]:
             session.simulator_on(_speed(rest))
@@ -248,9 +255,10 @@ def login(_session: Session, _arguments: list[str]) -> str:
 
 
 def history(session: Session, arguments: list[str]) -> Tree | str:
-    """Show the newest pictures with their trees of edits: ``history [WORDS] [--limit N]``.
+    """Show the newest pictures in their trees: ``history [WORDS] [--limit N] [--cost]``.
 
-    With ``--cost`` a list of what they cost instead.
+    WORDS are looked for in prompts; N is 10 where it is left out. With ``--cost`` a list of what
+    they cost instead.
     """
     words, limit = _limit([word for word in arguments if word != "--cost"])
     if "--cost" not in arguments:
@@ -289,7 +297,7 @@ def _limit(
 
 
 def show(session: Session, arguments: list[str]) -> str:
-    """Say how a picture's file was made, and print the cells that make it again."""
+    """Say how a picture's file was made, and print the cells for it: ``show PATH``."""
     if len(arguments) != 1:
         raise InvalidRequestError(
             "%runapi show takes the path of one picture.", todo="%runapi show gpt-images/cat.png"

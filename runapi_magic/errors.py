@@ -75,8 +75,8 @@ class RunAPIError(Exception):
     ) -> None:
         super().__init__(what)
         self.what = what
-        self.charged = self.default_charged if charged is None else charged
-        self.todo = self.default_todo if todo is None else todo
+        self.charged: str = self.default_charged if charged is None else charged
+        self.todo: str = self.default_todo if todo is None else todo
         self.task_id = task_id
         self.request_id = request_id
         self.doubtful = False

@@ -158,7 +158,7 @@ class Generation:
         simulated: bool = False,
         warnings: tuple[str, ...] = (),
     ) -> None:
-        self.id = secrets.token_hex(8)
+        self.id: str = secrets.token_hex(8)
         self.request = request
         self.parts: list[Part] = []
         self.slots: list[Slot] = []
@@ -166,9 +166,9 @@ class Generation:
         self.simulated = simulated
         self.warnings = warnings
         self.shown_in: str | None = None
-        self.is_watched = False
-        self.is_shown = True
-        self.hold = self.id
+        self.is_watched: bool = False
+        self.is_shown: bool = True
+        self.hold: str = self.id
         self.turns: asyncio.Semaphore | None = None
         self.on_wait: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None

@@ -169,7 +169,11 @@ class GeneratedImage:
         return self.path
 
     def pil(self) -> Image:
-        """Return the original as a new, loaded Pillow image."""
+        """Return the original as a new, loaded Pillow image, of the mode that the file has.
+
+        Raises:
+            DownloadError: It is neither on disk nor in a store.
+        """
         from PIL import Image
 
         with Image.open(self.ensure_local()) as image:
@@ -177,7 +181,11 @@ class GeneratedImage:
             return image.copy()
 
     def numpy(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Return the original as an array, height x width x 3 or 4, uint8, 0 to 255."""
+        """Return the original as an array, height x width x 3 or 4, uint8, 0 to 255.
+
+        Raises:
+            DownloadError: It is neither on disk nor in a store.
+        """
         import numpy as np
 
         image = self.pil()
@@ -200,17 +208,25 @@ class GeneratedImage:
         return self.edit("", model=UPSCALE_MODEL, upscale_factor=factor)
 
     def refine(self, instruction: str, **fields: Any) -> Generation:
-        """Start an edit by Flux Kontext, which keeps more of a picture over several passes."""
+        """Start an edit by Flux Kontext, which RunAPI's guide recommends for several passes.
+
+        Raises:
+            InvalidRequestError: The request cannot be right; nothing was sent.
+        """
         return self.edit(instruction, model=REFINE_MODEL, **fields)
 
     def remove_background(self) -> Generation:
-        """Start Recraft's removal of the background; the result has transparency."""
+        """Start Recraft's removal of the background; the result has transparency.
+
+        Raises:
+            InvalidRequestError: The picture belongs to no session; nothing was sent.
+        """
         return self.edit("", model=BACKGROUND_MODEL)
 
     def from_original(self) -> Generation:
         """Start one edit of the line's first picture by all instructions since.
 
-        Repeated passes can add noise or degrade shading; one pass with everything does not.
+        RunAPI's guide says that repeated passes can add noise or degrade the shading.
 
         Raises:
             InvalidRequestError: There are fewer than two instructions; nothing was sent.

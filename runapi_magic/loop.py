@@ -69,7 +69,8 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         here = None
     if getattr(get_ipython(), "kernel", None) is None:
         return here
-    if _kernel_loop is None or _kernel_loop.is_closed():
+    if _kernel_loop is None or not _kernel_loop.is_running():
+        # One that ran a line of ipython_config.py, before the kernel's own, runs no more.
         _kernel_loop = here
     return _kernel_loop
 

@@ -307,7 +307,7 @@ class RunAPIMagics(Magics, Settings):
     @no_var_expand
     @line_magic
     def runapi(self, line: str) -> Report | Generation:
-        """Look after RunAPI: status, models, balance, history, show, and more; README."""
+        """Look after RunAPI: %runapi status, models, balance, history, show and more."""
         from runapi_magic import commands
         from runapi_magic.api import show
         from runapi_magic.database import JournalError

@@ -15,10 +15,16 @@ _TOKEN = re.compile(r"""(?:[^\s"']|(?<=[^\s=])["'])*(?:"[^"]*"|'[^']*')(?=\s|$)|
 _QUOTED = re.compile(r"""^([^"']*)(["'])(.*)\2$""", re.DOTALL)
 
 _OPTIONS = (
-    argument("-m", "--model", help="RunAPI's name of the model; %%runapi models lists them"),
+    argument(
+        "-m", "--model",
+        help="RunAPI's name, by default RunAPIMagics.model; %%runapi models lists them",
+    ),
     argument("-a", "--aspect-ratio", metavar="RATIO", help="shape, for example 16:9"),
     argument("-r", "--output-resolution", metavar="SIZE", help="1k, 2k or 4k; costs more"),
-    argument("-n", "--count", type=int, default=1, help="number of pictures; each is paid for"),
+    argument(
+        "-n", "--count", type=int, default=1,
+        help="number of pictures, 1 (the default) or more; each is paid for",
+    ),
     argument(
         "-i", "--source", action="append", default=[], metavar="SOURCE",
         help="a picture to start from: URL, path or variable; may be repeated",
@@ -39,12 +45,21 @@ _OPTIONS = (
     ),
     argument("--dry-run", action="store_true", help="say what it would cost, and send nothing"),
     argument(
-        "--max-cost", type=float, metavar="USD", help="send nothing where it would cost more"
+        "--max-cost", type=float, metavar="USD",
+        help="USD beyond which nothing is sent; so too where the price is not known",
     ),
-    argument("--yes", action="store_true", help="many or dear pictures need no click"),
-    argument("-o", "--output", metavar="VAR", help="variable that gets the Generation, at once"),
-    argument("--wait", action="store_true", help="let the cell wait for the pictures"),
-    argument("--detach", action="store_true", help="let the cell return at once"),
+    argument("--yes", action="store_true", help="do not ask before many or dear pictures"),
+    argument(
+        "-o", "--output", metavar="VAR", help="variable that gets the Generation or Sweep, at once"
+    ),
+    argument(
+        "--wait", action="store_true",
+        help="let the cell wait for the pictures, as it does where nobody watches",
+    ),
+    argument(
+        "--detach", action="store_true",
+        help="let the cell return at once, as it does where somebody watches",
+    ),
     argument("--new", action="store_true", help="ask afresh, also where the same was made before"),
     argument("-q", "--quiet", action="store_true", help="show nothing"),
 )  # fmt: skip

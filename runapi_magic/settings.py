@@ -186,7 +186,7 @@ class Access:
 
         Raises:
             MissingKeyError: There is none; it names the three ways out.
-        ConfigurationError: It cannot be a key.
+            ConfigurationError: It cannot be a key.
         """
         if not self.key:
             raise MissingKeyError("There is no RunAPI key.")

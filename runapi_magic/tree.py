@@ -47,7 +47,7 @@ class Tree:
     """
 
     def __init__(self, nodes: Sequence[Node], thumbnail: Callable[[GeneratedImage], bytes]) -> None:
-        self.nodes = tuple(nodes)
+        self.nodes: tuple[Node, ...] = tuple(nodes)
         self._thumbnail = thumbnail
 
     def __len__(self) -> int:

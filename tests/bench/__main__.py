@@ -45,7 +45,7 @@ def _measure(names: list[str]) -> str:
             lines.append(line)
         what = " ".join(part.__doc__.partition("\n\n")[2].split("``python -m")[0].split())
         table = "\n".join(lines)
-        text += f"\n## {PARTS[name]}\n\n{what}\n\n```\n{table}\n```\n"
+        text += f"\n## {PARTS[name]}\n\n{what}\n\n```text\n{table}\n```\n"
     return text
 
 

@@ -174,12 +174,35 @@ def test_loading_the_extension_loads_few_rooms(home):
     assert {f"runapi_magic.{room}" for room in rooms} & loaded == set()
 
 
+_NEW = """
+import sys
+{first}
+before = set(sys.modules)
+{then}
+print(*sorted(set(sys.modules) - before))
+"""
+
+
 def test_importing_the_package_loads_nothing(home):
-    """``import runapi_magic`` alone loads none of its rooms, and not IPython."""
-    code = "import sys, runapi_magic; print(*sorted(sys.modules))"
-    loaded = _run(code, home)
+    """``import runapi_magic`` loads none of its rooms, nobody's package, and few modules at all."""
+    loaded = _run(_NEW.format(first="", then="import runapi_magic"), home)
+    assert {name.split(".")[0] for name in loaded} - sys.stdlib_module_names == {"runapi_magic"}
     assert [name for name in loaded if name.startswith("runapi_magic.")] == []
-    assert "IPython" not in loaded
+    assert len(loaded) <= 40  # 27 with Python 3.11, none of them ours: typing and what it needs
+
+
+def test_the_first_function_is_light(home):
+    """``from runapi_magic import generate`` enters few rooms and loads little but IPython."""
+    then = "from runapi_magic import generate"
+    loaded = set(_run(_NEW.format(first="", then=then), home))
+    assert {name.split(".")[0] for name in loaded} & (HEAVY | {"sqlite3", "httpcore"}) == set()
+    assert {name.removeprefix("runapi_magic.") for name in loaded if "runapi_magic." in name} == {
+        "api", "asking", "errors", "generation", "home", "loop", "models", "polling", "requests",
+        "session", "settings",
+    }  # fmt: skip
+    beyond = _run(_NEW.format(first="import IPython", then=then), home)
+    assert {name.split(".")[0] for name in beyond} - sys.stdlib_module_names == {"runapi_magic"}
+    assert len(beyond) <= 100  # 76 with Python 3.11; asyncio is most of them
 
 
 def test_public_names():

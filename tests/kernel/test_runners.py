@@ -149,6 +149,7 @@ def test_notebooks_under_nbval(name, tmp_path):
     [
         ("quickstart", 750_000),
         ("iterating", 2_000_000),
+        ("scheduled", 100_000),
         ("sweeps", 2_000_000),
         ("teaching", 2_000_000),
     ],

@@ -128,6 +128,22 @@ def test_mistake_in_the_configuration_file(tmp_path):
         assert "'concurrency' trait of a RunAPIMagics instance" in cell.text
 
 
+def test_lines_of_the_configuration_file(tmp_path):
+    """Magics in ipython_config.py, run before the kernel has its loop, do not hold up others."""
+    with serve_simulator("--speed", "45") as server:
+        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        _configure(
+            tmp_path,
+            "c.InteractiveShellApp.extensions = ['runapi_magic']\n"
+            "c.InteractiveShellApp.exec_lines = ['%runapi budget 2 --day', '%runapi balance']",
+        )
+        with start_kernel(tmp_path, environment) as kernel:
+            cell = kernel.run_well("%gpt_image -o hill a hill in the morning")
+            kernel.wait_pictures(cell)
+            assert "Budget of the day  $2.00" in kernel.run_well("%runapi budget").text
+            assert "Balance" in kernel.run_well("%runapi balance").text
+
+
 def _configure(folder, line):
     profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True)

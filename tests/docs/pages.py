@@ -1,0 +1,170 @@
+"""The pages of the project as what can be run: code blocks, and the sections that they stand in."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from traitlets.config.loader import PyFileConfigLoader
+
+from tests.conftest import ROOT, apart, serve_simulator
+from tests.kernel.kernels import start_kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import SimulatorServer
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+OUTPUT = "text"  # the language of blocks that show what comes out
+CODE = {"python", "bash"}
+FILES = {
+    "ini",
+    "yaml",
+}  # they begin with the file's name in a comment, as python may
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# ((?:~/)?[\w./-]+\.(?:py|yaml|env|ini)|~/[\w./-]+)\n")
+_STUDENT = "ada"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block.
+
+    Attributes:
+        page: The page's path in the project.
+        section: The nearest heading of the second level above it; empty before the first.
+        language: As the fence says.
+        code: What it holds.
+    """
+
+    page: str
+    section: str
+    language: str
+    code: str
+
+    @property
+    def file(self) -> str:
+        """The file that it is the content of; empty where it is none."""
+        match = _FILE.match(self.code)
+        return match[1] if match else ""
+
+    @property
+    def is_make(self) -> bool:
+        """Whether it is make's targets alone: what they do has tests of its own."""
+        lines = self.code.strip().splitlines()
+        return self.language == "bash" and all(line.startswith("make ") for line in lines)
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """Yield a page's blocks in their order."""
+    name = page.relative_to(ROOT).as_posix()
+    for part in re.split(r"^(?=## )", page.read_text("utf-8"), flags=re.MULTILINE):
+        heading = re.match(r"## (.+)", part)
+        for language, code in _FENCE.findall(part):
+            yield Block(name, heading[1] if heading else "", language, code)
+
+
+@dataclass
+class Run:
+    """A section whose blocks were run.
+
+    Attributes:
+        folder: Where its commands and its kernel ran.
+        server: The simulator that stood in for the service.
+        texts: What each block showed, in order.
+    """
+
+    folder: Path
+    server: SimulatorServer
+    texts: list[str] = field(default_factory=list)
+
+
+class Reader:
+    """Does what a section says, block by block, in a home of its own.
+
+    A block that is a file is written to its place. Commands and cells run as they stand, but for
+    the port of a server, which is one that is free. The kernel starts with the first cell.
+    """
+
+    def __init__(self, folder: Path, server: SimulatorServer, **variables: str) -> None:
+        self.run = Run(folder / "work", server)
+        self.run.folder.mkdir()
+        shutil.copytree(ROOT / "notebooks", self.run.folder / "notebooks")
+        home = str(folder / "home")
+        self._environment = apart(folder, PYTHONPATH=str(ROOT), RUNAPI_BASE_URL=server.url)
+        self._environment |= {
+            "IPYTHONDIR": f"{home}/.ipython",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            **variables,
+        }
+        self._home = Path(home)
+        self._port = _free_port()
+        self._kernel = None
+        self._stack = ExitStack()
+
+    def read(self, section: list[Block]) -> Run:
+        """Run the blocks of a section and return what they did."""
+        with self._stack:
+            for block in section:
+                code = block.code.replace("8765", self._port)
+                if block.file:
+                    self.run.texts.append(self._write(block.file, code))
+                elif block.language == "bash":
+                    self.run.texts.append(self._command(code))
+                elif block.language == "python":
+                    self.run.texts.append(self._cell(code))
+        return self.run
+
+    def _write(self, name: str, code: str) -> str:
+        path = self._home / name[2:] if name.startswith("~/") else self.run.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code, "utf-8")
+        if path.name == "jupyterhub_config.py":
+            self._environment |= self._of_spawner(path)
+        return str(path)
+
+    def _of_spawner(self, path: Path) -> dict[str, str]:
+        """Return what JupyterHub would put into a server's environment."""
+        given, self_ = dict(os.environ), self._environment
+        os.environ.update(self_)
+        try:
+            found = PyFileConfigLoader(str(path)).load_config().Spawner.environment
+            spawner = type("Spawner", (), {"user": type("User", (), {"name": _STUDENT})})
+            return {name: value(spawner) if callable(value) else value
+                    for name, value in found.items()}  # fmt: skip
+        finally:
+            os.environ.clear()
+            os.environ.update(given)
+
+    def _command(self, code: str) -> str:
+        words = code.split()
+        if words[:3] == ["python", "-m", "runapi_magic.simulator"]:
+            self.run.server = self._stack.enter_context(serve_simulator(*words[3:]))
+            return self.run.server.url
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", code], cwd=self.run.folder, env=self._environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def _cell(self, code: str) -> str:
+        if self._kernel is None:
+            started = start_kernel(self.run.folder, self._environment)
+            self._kernel = self._stack.enter_context(started)
+        return self._kernel.run_well(code, live=False).text  # so that it waits for its pictures
+
+
+def _free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])

@@ -1,0 +1,407 @@
+"""The reference for users: ``python -m tests.docs.reference`` writes docs/reference.md.
+
+Everything on the page is read from where it holds: the parsers of the magics, the commands of
+``%runapi``, signatures, docstrings, settings, the tree of errors and the catalogue of models.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import re
+import textwrap
+from typing import TYPE_CHECKING
+
+from IPython.core.interactiveshell import InteractiveShell
+
+import runapi_magic
+from runapi_magic import errors, home, settings
+from runapi_magic.batch import Batch
+from runapi_magic.commands import COMMANDS
+from runapi_magic.comparison import Comparison
+from runapi_magic.database import JournalError
+from runapi_magic.generation import Generation
+from runapi_magic.images import GeneratedImage
+from runapi_magic.items import Item
+from runapi_magic.magics import RunAPIMagics
+from runapi_magic.models import CATALOGUE
+from runapi_magic.requests import ImageRequest
+from runapi_magic.settings import Settings
+from runapi_magic.simulator.__main__ import _parser as simulator_parser
+from runapi_magic.sweeps import Sweep
+from runapi_magic.tree import Node, Tree
+from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+PAGE = ROOT / "docs" / "reference.md"
+
+FUNCTIONS = [
+    getattr(runapi_magic, name)
+    for name in ("generate", "edit", "upscale", "remove_background", "generate_many", "resume",
+                 "resume_batch", "open_image", "compare")
+]  # fmt: skip
+CLASSES = [Generation, GeneratedImage, ImageRequest, Tree, Node, Comparison, Batch, Item, Sweep]
+# The package's own wiring: everything else that is public is for users, and on the page.
+INSIDE = {
+    Generation: "parts slots shown_in is_watched is_shown hold turns plan attach ended ready served"
+    " subscribe changed put show_version wait",
+    GeneratedImage: "preview prepare",
+    ImageRequest: "catalogue action task_counts fingerprint body",
+    Batch: "since shown_in on_wait begin ended subscribe wait",
+}
+ENVIRONMENT = {
+    "RUNAPI_API_KEY": "the key",
+    "RUNAPI_BASE_URL": "the service's address; a path `/v1` or `/api/v1` is taken off",
+    "RUNAPI_MAGIC_HOME": "folder of the journal; by default the platform's user data folder",
+    "RUNAPI_CONFIG_DIR": "folder of the RunAPI CLI's `config.json`; by default `~/.config/runapi`",
+    "XDG_CONFIG_HOME": "folder of configuration files; by default `~/.config`",
+    "HERMES_HOME": "Hermes Agent's folder; by default `~/.hermes`",
+    "HOME": "the home folder",
+    "JPY_SESSION_NAME": "the notebook's name, as Jupyter sets it: for what a notebook has spent",
+}
+
+_HEAD = """\
+# Reference
+
+Written by `make docs` from the code itself: the options of the magics, docstrings, settings and the
+catalogue of models. A test fails when this page is not what the code says.
+
+- [Cells](#cells) · [`%runapi`](#runapi) · [The panel](#the-panel)
+- [Functions](#functions) · [Classes](#classes) · [Data frames](#data-frames) · [Errors](#errors)
+- [Settings](#settings) · [Environment](#environment) · [Models](#models)
+- [The simulator as a server](#the-simulator-as-a-server)
+
+Money is in US dollars, time in seconds, sizes in pixels, unless it says otherwise.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    return "\n".join([_HEAD, *_magics(), *_functions(), *_classes(), *_frames(), *_errors(),
+                      *_settings(), *_environment(), *_models(), *_simulator()])  # fmt: skip
+
+
+def sections(thing: object) -> dict[str, str]:
+    """Return a docstring's sections; what stands before the first one is under ''."""
+    parts = re.split(
+        r"^(Args|Returns|Raises|Attributes):\n", inspect.getdoc(thing) or "", flags=re.MULTILINE
+    )
+    found = dict(zip(parts[1::2], map(textwrap.dedent, parts[2::2]), strict=True))
+    return {"": parts[0].strip(), **found}
+
+
+def entries(section: str) -> dict[str, str]:
+    """Return the entries of a section, ``name: text`` with the lines below indented."""
+    found = re.findall(r"^(\w+): (.*(?:\n[ \n].*)*)", section, re.MULTILINE)
+    return {name: _prose(text) for name, text in found}
+
+
+def members(cls: type) -> Iterator[tuple[str, str, str]]:
+    """Yield what an object of a class has for users: name as it is written, type, meaning."""
+    inside = " ".join(names for kind, names in INSIDE.items() if issubclass(cls, kind)).split()
+    types = _attribute_types(cls)
+    for name, text in entries(sections(cls).get("Attributes", "")).items():
+        if name not in inside:
+            yield name, types[name], text
+    for name, value in vars(cls).items():
+        if name.startswith("_") or name in inside:
+            continue
+        if isinstance(value, property):
+            yield name, _returns(value.fget), _paragraph(value)
+        elif inspect.isfunction(value):
+            yield f"{name}{_arguments(value)}", _returns(value), _paragraph(value)
+
+
+def error_tree(kind: type = errors.RunAPIError, depth: int = 0) -> Iterator[tuple[int, type]]:
+    """Yield the errors of errors.py, each below the one that it is a kind of."""
+    yield depth, kind
+    for one in kind.__subclasses__():
+        if one.__module__ == errors.__name__:
+            yield from error_tree(one, depth + 1)
+
+
+def variables() -> set[str]:
+    """Return the environment variables that the package reads."""
+    found = set()
+    for module in (settings, home):
+        source = inspect.getsource(module)
+        found |= set(re.findall(r"environ\)?\.get\(\s*\"(\w+)\"", source))
+    return found
+
+
+def _prose(text: str) -> str:
+    return " ".join(text.replace("``", "`").split())
+
+
+def _paragraph(thing: object) -> str:
+    """Return a docstring's text and what it raises, for the cell of a table."""
+    found = sections(thing)
+    raised = entries(found.get("Raises", ""))
+    return " ".join(
+        [_prose(found[""]), *(f"Raises `{name}`: {why}" for name, why in raised.items())]
+    )
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    names = list(head)
+    yield f"| {' | '.join(names)} |"
+    yield "|---" * len(names) + "|"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+    yield ""
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _magics() -> Iterator[str]:
+    magics = RunAPIMagics(InteractiveShell.instance())
+    yield "## Cells\n"
+    yield "`%%gpt_image [OPTIONS]`, the prompt below, or `%gpt_image [OPTIONS] PROMPT`.\n"
+    yield f"{_prose(_first(magics.gpt_image))}\n"
+    yield "`%%gpt_edit SOURCE... [OPTIONS]`, the instruction below, or"
+    yield "`%gpt_edit SOURCE [OPTIONS] INSTRUCTION`.\n"
+    yield f"{_prose(_first(magics.gpt_edit))}\n"
+    yield "Both take the same options; `%%gpt_image?` shows them in the notebook.\n"
+    parser = magics.gpt_image.parser
+    yield from _options(parser)
+    yield "## %runapi\n"
+    rows = [(f"`%runapi {name}`", _paragraph(command)) for name, command in COMMANDS.items()]
+    yield from _table(("command", "does"), rows)
+    yield "## The panel\n"
+    yield f"`%gpt_panel`: {_prose(magics.gpt_panel.__doc__)}\n"
+
+
+def _first(magic) -> str:
+    """Return a magic's own words: magic_arguments has put the usage before them."""
+    return inspect.unwrap(magic.__func__).__doc__.split("::\n")[-1].split("\n\n")[1]
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    def names(action) -> str:
+        value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
+        return ", ".join(f"`{name}{value if name[:2] == '--' else ''}`"
+                         for name in action.option_strings)  # fmt: skip
+
+    formatter = parser._get_formatter()
+    rows = [
+        (names(action), formatter._expand_help(action))
+        for action in parser._actions
+        if action.option_strings and action.dest != "help"
+    ]
+    yield from _table(("option", "meaning"), rows)
+
+
+def _functions() -> Iterator[str]:
+    yield "## Functions\n"
+    yield "All of them are in `runapi_magic`.\n"
+    for function in FUNCTIONS:
+        found = sections(function)
+        yield f"### {function.__name__}\n"
+        yield f"```text\n{_signature(function)}\n```\n"
+        yield f"{found[''].replace('``', '`')}\n"
+        types = inspect.signature(function).parameters
+        yield from _table(
+            ("argument", "type", "meaning"),
+            [
+                (_code(name), _code(str(types[name].annotation)), text)
+                for name, text in entries(found["Args"]).items()
+            ],
+        )
+        yield f"**Returns** {_prose(found['Returns'])}\n"
+        raised = entries(found.get("Raises", ""))
+        yield from (f"**Raises** `{name}`: {text}\n" for name, text in raised.items())
+
+
+def _signature(function) -> str:
+    signature = inspect.signature(function)
+    shown = [
+        str(one.replace(annotation=inspect.Parameter.empty)).replace(" = ", "=")
+        for one in signature.parameters.values()
+    ]
+    first = next((n for n, one in enumerate(signature.parameters.values())
+                  if one.kind is inspect.Parameter.KEYWORD_ONLY), None)  # fmt: skip
+    if first is not None:
+        shown.insert(first, "*")
+    head = f"{function.__name__}("
+    lines = textwrap.wrap(", ".join(shown), 96 - len(head), break_on_hyphens=False)
+    return head + ("\n" + " " * len(head)).join(lines) + f") -> {signature.return_annotation}"
+
+
+def _classes() -> Iterator[str]:
+    yield "## Classes\n"
+    for cls in CLASSES:
+        yield f"### {cls.__name__}\n"
+        yield f"In `{cls.__module__}`. {sections(cls)[''].replace('``', '`')}\n"
+        if issubclass(cls, Batch) and cls is not Batch:
+            yield f"It has all that a {Batch.__name__} has, and:\n"
+        rows = [(_code(name), _code(kind), text) for name, kind, text in members(cls)]
+        yield from _table(("has", "type", "meaning"), rows)
+
+
+def _attribute_types(cls: type) -> dict[str, str]:
+    """Return the types of a class's attributes: its fields', or those that ``__init__`` gives."""
+    if "__init__" not in vars(cls) or hasattr(cls, "__dataclass_fields__"):
+        return dict(cls.__annotations__)
+    (function,) = ast.parse(textwrap.dedent(inspect.getsource(cls.__init__))).body
+    given = {one.arg: one.annotation for one in (*function.args.args, *function.args.kwonlyargs)}
+    types = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Attribute):
+            types[node.target.attr] = ast.unparse(node.annotation)
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+            for target in node.targets:
+                if isinstance(target, ast.Attribute) and given.get(node.value.id):
+                    types[target.attr] = ast.unparse(given[node.value.id])
+    return types
+
+
+def _arguments(function) -> str:
+    """Return a method's arguments as they are given."""
+    signature = inspect.signature(function)
+    shown = [
+        str(one.replace(annotation=inspect.Parameter.empty)).replace(" = ", "=")
+        for name, one in signature.parameters.items()
+        if name != "self"
+    ]
+    return f"({', '.join(shown)})"
+
+
+def _returns(function) -> str:
+    kind = str(inspect.signature(function).return_annotation)
+    return "" if kind == "None" else kind
+
+
+def _frames() -> Iterator[str]:
+    yield "## Data frames\n"
+    yield "`frame.gpt_image.generate(prompt=None, **options)` gives a pandas data frame's rows to"
+    yield "`generate_many`: `{column}` works in the prompt, in the fields and in `sources`. It is"
+    yield "there in cells after `%load_ext runapi_magic`.\n"
+
+
+def _errors() -> Iterator[str]:
+    yield "## Errors\n"
+    yield f"In `{errors.__name__}`. Every error says three things, as `what`, `charged` and `todo`;"
+    yield "in a notebook they are shown instead of a traceback. What stands here is said where an"
+    yield "error knows no better; [faults.md](faults.md) goes through what causes them.\n"
+    yield "```text"
+    yield from (f"{'  ' * depth}{kind.__name__}" for depth, kind in error_tree())
+    yield "```\n"
+    rows = [
+        (
+            _code(kind.__name__),
+            _prose(sections(kind)[""]),
+            kind.default_charged,
+            " ".join(kind.default_todo.split()),
+        )
+        for _, kind in error_tree()
+    ]
+    yield from _table(("error", "when", "charged", "what to do"), rows)
+    yield "Two more: `sweep.images[...]` raises `runapi_magic.sweeps.NoPictureError`, an"
+    yield "`InvalidRequestError` and a `KeyError`, where there is no picture; where the journal is"
+    yield f"unusable, what reads it raises `{JournalError.__module__}.{JournalError.__name__}`.\n"
+    yield "They have these attributes:\n"
+    yield from _table(
+        ("of", "attribute", "meaning"),
+        [
+            (_code(kind.__name__), _code(name), text)
+            for _, kind in error_tree()
+            for name, text in entries(sections(kind).get("Attributes", "")).items()
+        ],
+    )
+
+
+def _settings() -> Iterator[str]:
+    yield "## Settings\n"
+    yield '`%config RunAPIMagics.model = "..."` in a cell, `c.RunAPIMagics.model = "..."` in'
+    yield "`ipython_config.py`. `%config RunAPIMagics` shows them with their values.\n"
+    rows = []
+    for name, trait in Settings.class_own_traits(config=True).items():
+        least, most = getattr(trait, "min", None), getattr(trait, "max", None)
+        span = ""
+        if least is not None:
+            span = f"{least:g} or more" if most in {None, math.inf} else f"{least:g} to {most:g}"
+        values = getattr(trait, "values", None)
+        kinds = {"Unicode": "text", "Place": "text", "Secret": "text", "Enum": "one of"}
+        kind = type(trait).__name__.removesuffix("Trait").removeprefix("C")
+        kind = kinds.get(kind, {"Bool": "True or False", "Int": "whole number"}.get(kind, "number"))
+        if values:
+            kind += " " + ", ".join(_code(one) for one in values if one)
+        default = "none" if name == "api_key" else repr(trait.default_value)
+        rows.append(
+            (_code(name), _code(default), ", ".join(filter(None, (kind, span))), trait.help)
+        )
+    yield from _table(("setting", "default", "takes", "meaning"), rows)
+
+
+def _environment() -> Iterator[str]:
+    yield "## Environment\n"
+    yield "Variables count where they are set before the kernel starts.\n"
+    rows = [(_code(name), text) for name, text in ENVIRONMENT.items()]
+    yield from _table(("variable", "meaning"), rows)
+
+
+def _models() -> Iterator[str]:
+    yield "## Models\n"
+    yield "What the catalogue knows, of RunAPI's published contracts; `%runapi models` shows it in"
+    yield "a notebook. Other models and fields go through to the service with a warning. Prices are"
+    yield "indicative (mid 2026), and used where the service gives no quote.\n"
+    for model in CATALOGUE:
+        yield f"### {model.name}\n"
+        price = "no price is known"
+        if model.price is not None:
+            prices = [f"{usd:.2f} {value}".strip() for value, usd in model.price.usd.items()]
+            by = f" by `{model.price.by}`" if model.price.by else ""
+            price = f"USD a task{by}: {', '.join(prices)}"
+        yield f"{model.title}; {price}.\n"
+        for verb, action in (("generate", model.text), ("edit", model.edit)):
+            if action is None:
+                yield f"- **{verb}**: no"
+                continue
+            words = [f"prompt {action.prompt}"]
+            if action.source_field:
+                most = action.sources[1]
+                words.append("1 source" if most == 1 else f"1 to {most} sources")
+            words += ["a mask"] if action.mask_field else []
+            words += ["several pictures in one task"] if action.count_field else []
+            yield f"- **{verb}**: {', '.join(words)}"
+        yield ""
+        fields = {
+            one.name: one
+            for action in (model.edit, model.text)
+            if action is not None
+            for one in action.parameters
+        }
+        if not fields:
+            continue
+        yield from _table(
+            ("field", "values", "default", "meaning"),
+            [
+                (
+                    _code(one.name),
+                    ", ".join(_code(str(value)) for value in one.choices)
+                    or {bool: "true, false", str: "text", int: "whole number"}[one.kind],
+                    "required"
+                    if one.required
+                    else _code("" if one.default is None else str(one.default)),
+                    one.help,
+                )
+                for one in fields.values()
+            ],
+        )
+
+
+def _simulator() -> Iterator[str]:
+    yield "## The simulator as a server\n"
+    yield "`python -m runapi_magic.simulator` prints `listening on http://HOST:PORT` and serves"
+    yield "until it is stopped. `--help` lists the faults that it can play.\n"
+    yield from _options(simulator_parser())
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")

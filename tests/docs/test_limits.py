@@ -1,0 +1,107 @@
+"""The page of limits has the code's own figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from runapi_magic import (
+    client,
+    commands,
+    connections,
+    history,
+    journal,
+    previews,
+    rates,
+    records,
+    retrying,
+    service,
+    shelf,
+    sweeps,
+    transport,
+)
+from runapi_magic.models import CATALOGUE, COUNTS_IN_ONE_TASK, find_model
+from runapi_magic.settings import Settings
+from runapi_magic.simulator import gallery
+from runapi_magic.widgets import panel
+from tests.conftest import ROOT
+
+TEXT = " ".join((ROOT / "docs" / "limits.md").read_text("utf-8").split())
+TRAITS = Settings.class_own_traits()
+
+
+def default(name):
+    """Return a setting's default."""
+    return f"{TRAITS[name].default_value:g}"
+
+
+def most_sources(name):
+    """Return how many sources a model takes."""
+    return find_model(name).edit.sources[1]
+
+
+HOUR, MINUTE = 3600, 60
+SENTENCES = [
+    f"a request that is {journal.KEY_LIFETIME / HOUR:g} hours old",
+    f"address is used for {service._OUTPUT_LIFETIME / HOUR:g} hours",
+    (
+        f"is kept for {service._UPLOAD_LIFETIME / MINUTE:g} minutes where the service does not say"
+        f" otherwise, and used again for {service._UPLOAD_LIFETIME * service._TRUSTED / MINUTE:g}"
+    ),
+    f"A quote is kept for {service._QUOTE_LIFETIME / MINUTE:g} minutes",
+    (
+        f"GPT Image takes up to {most_sources('gpt-image-2')},"
+        f" GPT-4o Image up to {most_sources('gpt-4o-image')}"
+    ),
+    (
+        f"only GPT-4o Image does ({', '.join(map(str, COUNTS_IN_ONE_TASK[:-1]))}"
+        f" or {COUNTS_IN_ONE_TASK[-1]})"
+    ),
+    f"| {default('max_download_mb')} MB | `max_download_mb` |",
+    f"| {default('max_megapixels')} million pixels | `max_megapixels` |",
+    f"| {default('preview_size')} px and {previews._LARGEST_PREVIEW:,} bytes |",
+    f"| {default('timeout')} s, without",
+    f"| combinations of a sweep | {sweeps._MOST:,} |",
+    f"| {default('concurrency')}, at most {TRAITS['concurrency'].max} | `concurrency` |",
+    f"| pictures of one request in the panel | {panel._MOST} |",
+    f"| connections at a time | {connections._AT_ONCE} |",
+    f"| an answer of the service | {transport._LARGEST_ANSWER / 1024 / 1024:g} MB |",
+    f"| tries for a request without `Retry-After` | {retrying._ATTEMPTS} |",
+    f"| tries for a download | {shelf._DOWNLOAD_TRIES},",
+    f"| a pause that the service asks for | {rates._LONGEST_PAUSE:g} s |",
+    f"| pictures in `%runapi history` | {commands._LONGEST_HISTORY:,} |",
+    f"| pictures of one tree | {history._LARGEST_FAMILY} |",
+    f"From `--speed {gallery.ROUGH_FROM:g}` on it draws roughly",
+    f"| versions in a file's note | {records._LONGEST_LINE} |",
+]
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_figures(sentence):
+    """A figure of the page is the code's own."""
+    assert sentence in TEXT
+
+
+def test_formats():
+    """The formats that the page names are those whose first bytes are known."""
+    known = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "GIF": "gif"}
+    assert f"| {', '.join(list(known)[:3])} or GIF |" in TEXT
+    assert set(client._MAGIC_BYTES) == set(known.values())
+
+
+def test_who_takes_several_sources():
+    """Only GPT Image and GPT-4o Image take several sources, and only the second a mask."""
+    edits = {model.name: model.edit for model in CATALOGUE if model.edit is not None}
+    several = {name for name, edit in edits.items() if edit.sources[1] > 1}
+    assert all(name.startswith(("gpt-image-", "gpt-4o-image")) for name in several)
+    assert {name for name, edit in edits.items() if edit.mask_field} == {"gpt-4o-image"}
+
+
+def test_numbers_of_shapes():
+    """GPT Image 2 has sixteen shapes with auto, Flux Kontext six, the older models three."""
+    counts = {
+        name: len(find_model(name).text.parameter("aspect_ratio").choices)
+        for name in ("gpt-image-2", "flux-kontext-pro", "gpt-image-1.5", "gpt-4o-image")
+    }
+    assert counts == {
+        "gpt-image-2": 16, "flux-kontext-pro": 6, "gpt-image-1.5": 3, "gpt-4o-image": 3,
+    }  # fmt: skip

@@ -1,0 +1,138 @@
+"""What would be released: the sdist and the wheel, looked into and used apart from the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+import yaml
+from packaging.metadata import Metadata
+
+import runapi_magic
+from tests.conftest import ROOT, apart
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+WHERE = "import runapi_magic\nrunapi_magic.__file__"
+
+
+def run(*words, **options):
+    """Run a command that must succeed; return what it printed."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The sdist, and the wheel that was built from it: so the sdist has all that this takes."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return SimpleNamespace(sdist=sdist, wheel=wheel)
+
+
+def tracked(*folders):
+    """Return the files of these folders that are part of the project."""
+    found = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
+    names = {path.relative_to(ROOT).as_posix() for path in found}
+    leftovers = re.compile(r"__pycache__|\.ipynb_checkpoints|gpt-images|\.pyc$")
+    return {name for name in names if not leftovers.search(name)}
+
+
+def test_wheel_contents(built):
+    """The wheel has every file of the package, its type marker among them, and nothing else."""
+    with zipfile.ZipFile(built.wheel) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        (licence,) = [name for name in wheel.namelist() if name.endswith("licenses/LICENSE")]
+    assert names == tracked("runapi_magic")
+    assert "runapi_magic/py.typed" in names
+    assert built.wheel.name.startswith(f"runapi_magic-{runapi_magic.__version__}-py3-none-any")
+    assert licence
+
+
+def test_sdist_contents(built):
+    """The sdist has what it takes to build, to test and to read the documentation."""
+    with tarfile.open(built.sdist) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    pages = {path.name for path in ROOT.glob("*.md")}
+    assert {"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"} <= pages
+    loose = {"CITATION.cff", "LICENSE", "Makefile", "pyproject.toml", ".ci/run"} | pages
+    assert names >= tracked("runapi_magic", "tests", "docs", "notebooks") | loose
+    assert not [name for name in names if name.startswith((".venv", "build", "dist"))]
+
+
+def test_metadata(built):
+    """The metadata is valid by the standard, and says what pyproject.toml says."""
+    with zipfile.ZipFile(built.wheel) as wheel:
+        (name,) = [name for name in wheel.namelist() if name.endswith("/METADATA")]
+        metadata = Metadata.from_email(wheel.read(name), validate=True)
+    assert metadata.name == "runapi-magic"
+    assert str(metadata.version) == runapi_magic.__version__
+    assert metadata.license_expression == "MIT"
+    assert set(metadata.classifiers) == set(PROJECT["project"]["classifiers"])
+    assert set(metadata.provides_extra) == set(PROJECT["project"]["optional-dependencies"])
+    assert metadata.description == (ROOT / "README.md").read_text("utf-8")
+
+
+def test_one_version():
+    """The version stands in ``__version__``; the build, the citation and the changelog follow."""
+    version = runapi_magic.__version__
+    assert "version" in PROJECT["project"]["dynamic"]
+    assert PROJECT["tool"]["hatch"]["version"]["path"] == "runapi_magic/__init__.py"
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))["version"] == version
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(r"^## (\S+)", changelog, re.MULTILINE)[1] == version
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory):
+    """An environment with the wheel in it; its dependencies are those that the tests use.
+
+    They are found in the tests' own environment, behind the wheel, and without what an editable
+    install puts there: a folder that is named by a .pth file has its own .pth files not read.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
+    python = folder / "venv" / Path(sys.executable).parent.name / Path(sys.executable).name
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps")
+    run(*pip, built.wheel, cwd=folder)
+    packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
+    Path(packages.strip(), "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    environment = apart(folder)
+    environment.pop("PYTHONPATH", None)
+    return SimpleNamespace(python=python, folder=folder, environment=environment)
+
+
+@pytest.mark.kernel
+def test_quickstart_from_the_wheel(installed):
+    """The quickstart runs with nobody there, from the wheel, where there is no checkout."""
+    text = (ROOT / "notebooks" / "quickstart.ipynb").read_text("utf-8")
+    notebook = nbformat.from_dict(json.loads(text.replace("--speed 8", "--speed 60")))
+    notebook.cells.append(nbformat.v4.new_code_cell(WHERE))
+    nbformat.write(notebook, installed.folder / "quickstart.ipynb")
+    run(
+        installed.python, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace",
+        "quickstart.ipynb", cwd=installed.folder, env=installed.environment,
+    )  # fmt: skip
+    done = nbformat.read(installed.folder / "quickstart.ipynb", 4)
+    outputs = [output for cell in done.cells for output in cell.get("outputs", [])]
+    assert sum("image/jpeg" in output.get("data", {}) for output in outputs) >= 6
+    assert os.fspath(installed.folder) in outputs[-1].data["text/plain"]
+    assert len(list((installed.folder / "gpt-images").glob("*.png"))) >= 6
+
+
+def test_simulator_from_the_wheel(installed):
+    """``python -m runapi_magic.simulator`` is there without the checkout."""
+    words = (installed.python, "-m", "runapi_magic.simulator", "--help")
+    assert "--speed" in run(*words, cwd=installed.folder, env=installed.environment)

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 _PATIENCE = 10.0  # seconds in which a page says that it shows a picture; it does so at once
 _MOST = 5  # paths in one line
-ADVICE = "Run the cell again to see it here, at no cost."
+ADVICE = (
+    "The picture has come, but this page was loaded after its cell ran."
+    " Run the cell again to see it here, at no cost."
+)
 
 
 class Page(Protocol):
@@ -163,7 +166,7 @@ def unseen_line(paths: Sequence[str]) -> str:
     what = "1 picture came" if count == 1 else f"{count} pictures came"
     return (
         f"{what} while the page was closed: {', '.join(paths[:_MOST])}{more}.\n"
-        "Run the same cell again to see it here, at no cost; %runapi history lists what there is."
+        "Run the same cell again to see it here, at no cost; %runapi gallery shows what there is."
     )
 
 

@@ -238,11 +238,10 @@ def freeze(_session: Session, _arguments: list[str]) -> str:
     """Take the buttons out of the notebook, so that it can be saved and opened anywhere."""
     from runapi_magic.widgets.placed import remove_all
 
-    count = remove_all()
-    if not count:
+    if not remove_all():
         return "There are no buttons in the outputs of this kernel."
     return (
-        f"Buttons were taken out of {count} output{'s' * (count > 1)}; pictures and captions stay."
+        "The buttons were taken out; pictures and captions stay."
         " Save the notebook now: it opens anywhere.\n"
         "Running a cell again brings its buttons back, at no cost."
     )

@@ -92,12 +92,12 @@ class Placed:
             self._on_removed()
 
 
-def remove_all() -> int:
-    """Take all widgets out of the notebook, and return how many there were."""
-    count = len(_placed)
-    for placed in tuple(_placed):
+def remove_all() -> bool:
+    """Take all widgets out of the notebook, and return whether there were any."""
+    there = tuple(_placed)
+    for placed in there:
         placed.remove()
-    return count
+    return bool(there)
 
 
 @atexit.register

@@ -3,8 +3,9 @@
 const CHOSEN = "[data-action]";
 const SLIDE = "input[type=range][data-slide]";
 const KEYED = "[data-key]";
-const OUTPUTS = ".jp-OutputArea";
-const PICTURES = ".jp-RenderedImage img"; // plain output, not a widget's
+// In JupyterLab and Notebook 7, and in nbclassic; the pictures are plain output, not a widget's.
+const OUTPUTS = ".jp-OutputArea, .output";
+const PICTURES = ".jp-RenderedImage img, .output_jpeg img, .output_png img";
 const CARRIED = ".runapi-carried"; // buttons and fields of ipywidgets
 const CARRIED_NUMBER = /\brunapi-carried-(\d+)\b/; // among the classes of each
 const BRIDGED = "data-bridged"; // on a container whose bridge works

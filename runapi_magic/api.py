@@ -42,7 +42,7 @@ def open_session(settings: Settings | None = None) -> Session:
 
 def _watched(generation: Generation) -> Generation:
     """See to it that a background error is shown, also where nobody waits for it."""
-    if audience() in {Audience.LIVE, Audience.UNATTENDED}:
+    if audience() in {Audience.LIVE, Audience.CONSOLE, Audience.UNATTENDED}:
         from runapi_magic.display import show_unwatched_errors
 
         generation.subscribe(lambda: show_unwatched_errors(generation))
@@ -75,12 +75,14 @@ def _teach_display(session: Session) -> None:
 
 def show(generation: Generation, session: Session) -> None:
     """Show a generation in the output of the cell that runs now, unless it is there already."""
-    from runapi_magic.display import View, show_in_terminal
-
     who = audience()
-    if who in {Audience.TERMINAL, Audience.NONE}:
-        show_in_terminal(generation)
+    if who not in {Audience.LIVE, Audience.UNATTENDED}:
+        from runapi_magic.terminal import show_in_console, show_in_terminal
+
+        (show_in_console if who is Audience.CONSOLE else show_in_terminal)(generation)
     elif generation.shown_in is None or generation.shown_in != current_cell():
+        from runapi_magic.display import View
+
         View(generation, session, who, _toolbar(session))
 
 
@@ -90,9 +92,12 @@ def _toolbar(session: Session) -> Any:
 
     def show_toolbar(*place: Any) -> None:
         # ipywidgets is imported when the first placeholder is on the screen, not before.
-        from runapi_magic.widgets.toolbar import show_toolbar
+        from runapi_magic import controls
 
-        show_toolbar(*place)
+        if controls.are_possible(session):
+            from runapi_magic.widgets.toolbar import show_toolbar
+
+            show_toolbar(*place)
 
     return show_toolbar
 
@@ -256,12 +261,15 @@ def start_batch(batch: Batch, session: Session, gate: Gate | None) -> Batch:
 
 def show_batch(batch: Batch, session: Session) -> None:
     """Show a batch in the output of the cell that runs now, unless it is there already."""
-    from runapi_magic.sheetview import SheetView, show_batch_in_terminal
-
     who = audience()
-    if who in {Audience.TERMINAL, Audience.NONE}:
-        show_batch_in_terminal(batch)
+    if who not in {Audience.LIVE, Audience.UNATTENDED}:
+        from runapi_magic.terminal import show_batch_in_console, show_batch_in_terminal
+
+        in_console = who is Audience.CONSOLE
+        (show_batch_in_console if in_console else show_batch_in_terminal)(batch)
     elif batch.shown_in is None or batch.shown_in != current_cell():
+        from runapi_magic.sheetview import SheetView
+
         batch.shown_in = current_cell()
         SheetView(batch, session, who, _controls(session))
 
@@ -271,15 +279,23 @@ def _controls(session: Session) -> Any:
         return None
 
     def show_controls(view: SheetView) -> None:
-        from runapi_magic.widgets.sheet import show_sheet_controls
+        from runapi_magic import controls
 
-        show_sheet_controls(view)
+        if controls.are_possible(session):
+            from runapi_magic.widgets.sheet import show_sheet_controls
+
+            show_sheet_controls(view)
 
     return show_controls
 
 
 def _show_progress(batch: Batch) -> None:
-    from tqdm.auto import tqdm
+    from runapi_magic import controls
+
+    if audience() is Audience.LIVE and controls.lack() is None:
+        from tqdm.auto import tqdm
+    else:  # tqdm.auto would warn
+        from tqdm.std import tqdm  # type: ignore[assignment]
 
     bar = tqdm(total=len(batch), desc=batch.title, unit="picture")
 

@@ -44,9 +44,12 @@ def gate_for(
         return None
     confirm = None
     if asks and not is_small and not waits and audience() is Audience.LIVE:
-        from runapi_magic.widgets.confirm import Confirm
+        from runapi_magic import controls
 
-        confirm = Confirm()
+        if controls.are_possible(session):
+            from runapi_magic.widgets.confirm import Confirm
+
+            confirm = Confirm()
 
     async def gate() -> None:
         cost = await session.cost(requests, since=since)

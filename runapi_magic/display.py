@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from runapi_magic.errors import RunAPIError
     from runapi_magic.generation import Generation, Part, Slot
     from runapi_magic.images import GeneratedImage
+    from runapi_magic.polling import Expectation
     from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
     from runapi_magic.tree import Tree
@@ -102,7 +103,7 @@ def dollars(usd: float) -> str:
 
 def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") -> Bundle:
     """Return the caption: prompt, facts, file, and what the user should know besides."""
-    prompt = _shorten(image.request.title)
+    prompt = shorten(image.request.title)
     line = " · ".join([*([position] if position else []), *facts(image)])
     path = short_path(image.location)
     rows = [
@@ -156,7 +157,7 @@ def placeholder_bundle(
         share, step = part.uploaded, f"{step}, {part.uploaded:.0%}"
     timing = _timing(part, elapsed)
     simulated = "simulated · " if generation.simulated else ""
-    prompt = _shorten(part.request.title)
+    prompt = shorten(part.request.title)
     return Bundle(
         {
             "text/html": (
@@ -182,7 +183,7 @@ def waiting_caption(slot: Slot) -> Bundle:
     asked = [str(request.fields[name]) for name in _ASKED if request.fields.get(name)]
     line = " · ".join([request.model, *asked])
     task = f"task {slot.part.task_id}" if slot.part.task_id else "no task yet"
-    prompt = _shorten(request.title)
+    prompt = shorten(request.title)
     return Bundle(
         {
             "text/html": (
@@ -220,17 +221,22 @@ def _box(ratio: str | None, longest_side: int) -> tuple[int, int]:
 def _timing(part: Part, elapsed: float) -> str:
     """Return how long it has taken, and how long it is expected to take."""
     expected = part.expectation
-    usual = f"{_seconds(expected.low)} to {_seconds(expected.high)} s"
     if part.step in _AT_WORK and elapsed > expected.high:
-        return f"{elapsed:.0f} s · longer than usual ({usual})"
-    return f"{elapsed:.0f} s · about {_seconds(expected.median)} s, usually {usual}"
+        return f"{elapsed:.0f} s · longer than usual ({usual(expected)})"
+    return f"{elapsed:.0f} s · about {_seconds(expected.median)} s, usually {usual(expected)}"
+
+
+def usual(expected: Expectation) -> str:
+    """Return how long something usually takes."""
+    return f"{_seconds(expected.low)} to {_seconds(expected.high)} s"
 
 
 def _seconds(value: float) -> str:
     return f"{value:.0f}" if value >= 1 else f"{value:.1f}"
 
 
-def _shorten(prompt: str) -> str:
+def shorten(prompt: str) -> str:
+    """Return a prompt on one line, not too long to be read."""
     text = " ".join(prompt.split())
     return text if len(text) <= _LONGEST_PROMPT else text[: _LONGEST_PROMPT - 1] + "…"
 
@@ -362,17 +368,3 @@ def show_tree(tree: Tree) -> None:
         data, metadata = tree._repr_mimebundle_()
         display(data, metadata=metadata, raw=True)
     print(tree)  # noqa: T201 (the text belongs to the picture)
-
-
-def show_in_terminal(generation: Generation) -> None:
-    """Print where the pictures are; show them where the terminal can."""
-    shell = get_ipython()
-    renderers = getattr(shell, "mime_renderers", {})
-    for image in generation.images:
-        if "image/png" in renderers:
-            display({"image/png": image.path.read_bytes()}, raw=True)
-        print(f"{short_path(image.location)}\n  {' · '.join(facts(image))}")  # noqa: T201 (a terminal)
-    for error in generation.errors:
-        print(error)  # noqa: T201 (a terminal)
-    for note in generation.warnings:
-        print(f"Note: {note}")  # noqa: T201 (a terminal)

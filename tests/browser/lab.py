@@ -263,7 +263,12 @@ class Lab:
             text: A part of what is said, or a pattern.
             within: CSS selector of the part of the outputs that says it, if it is known.
         """
-        said = self.cell(number).locator(within or self.output).get_by_text(text).locator("visible=true")
+        said = (
+            self.cell(number)
+            .locator(within or self.output)
+            .get_by_text(text)
+            .locator("visible=true")
+        )
         said.first.wait_for(timeout=60_000)
 
     def source(self, number: int) -> str:

@@ -24,7 +24,7 @@ ROOMS = [
     "comparison", "sheet", "images", "generation", "namespace", "cells", "records", "revisions",
     "tree", "sources", "service", "purse", "following", "keeping", "shelf", "posting",
     "pipeline", "archive", "items", "batch", "frames", "sweeps", "batches", "session", "errands",
-    "cluster", "loop", "display", "sheetview",
+    "cluster", "loop", "display", "sheetview", "terminal", "controls",
     "widgets", "widgets.desk", "widgets.bridge", "widgets.slider", "widgets.form",
     "widgets.drawers", "widgets.confirm", "widgets.strip", "widgets.guard", "widgets.toolbar",
     "widgets.stage", "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.panel",
@@ -33,7 +33,8 @@ ROOMS = [
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"
 STARTS_THE_SIMULATOR = {"service"}
-SHOWS = {"display", "sheetview", "magics", "options", "reporting", "loop", "api"}  # fmt: skip
+SHOWS = {"display", "sheetview", "terminal", "controls", "magics", "options", "reporting", "loop",
+         "api"}  # fmt: skip
 FRONT_ENDS = {"IPython", "ipywidgets", "anywidget"}
 HEAVY = {"httpx", "aiohttp", "PIL", "ipywidgets", "anywidget", "starlette", "uvicorn", "tenacity",
          "numpy", "yaml", "dotenv", "filelock", "fsspec", "dask", "distributed",

@@ -12,8 +12,9 @@ from PIL import Image
 from runapi_magic.batch import Batch
 from runapi_magic.items import Item
 from runapi_magic.loop import Audience
-from runapi_magic.sheetview import SheetView, show_batch_in_terminal
+from runapi_magic.sheetview import SheetView
 from runapi_magic.sweeps import Sweep, parse_sweep, sweep_items
+from runapi_magic.terminal import show_batch_in_terminal
 from tests.conftest import serve_simulator
 from tests.http.conftest import Service
 

@@ -118,7 +118,8 @@ class SheetView:
         async with self._drawing:
             if self.batch.is_done:
                 self._notes += self.session.take_notices()
-            self._show(await asyncio.to_thread(self._draw), self._caption())
+            caption = self._caption()  # it counts no picture that the sheet is still without
+            self._show(await asyncio.to_thread(self._draw), caption)
         for listener in self._listeners:
             listener()
 

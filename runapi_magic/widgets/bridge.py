@@ -17,7 +17,7 @@ and an older prompt be sent and paid for.
 Escape anywhere in the container is told too, and Enter in a line of text; keys pressed there are
 no shortcuts of JupyterLab's, except with Ctrl, Alt or Cmd.
 
-The page gets the bridge from anywidget's part in JupyterLab's environment. Where the kernel has
+The page gets the bridge from anywidget's part in Jupyter's own environment. Where the kernel has
 another one and only the kernel's has anywidget, nothing of this works, and a note says so.
 """
 
@@ -45,8 +45,9 @@ _MISSING = f"""<style>
 @keyframes runapi-missing {{to {{max-height:none; margin:4px 2px; visibility:visible}}}}
 </style>
 <div style="font-size:13px;line-height:1.5;color:var(--jp-ui-font-color2,#616161)">Some of these
-buttons do not work: the environment that JupyterLab runs in lacks the package anywidget. Install it
-there (<code>pip install anywidget</code>) and restart JupyterLab. Cells work without it.</div>"""
+buttons do not work: the environment that Jupyter itself runs in lacks the package anywidget.
+Install it there (<code>pip install anywidget</code>) and restart Jupyter. Cells work without
+it.</div>"""
 
 
 class Bridge(anywidget.AnyWidget):

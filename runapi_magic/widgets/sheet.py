@@ -14,7 +14,7 @@ from runapi_magic.display import FONT, dollars
 from runapi_magic.sheetview import item_name
 from runapi_magic.widgets.bridge import Bridge, read_place
 from runapi_magic.widgets.desk import Desk
-from runapi_magic.widgets.drawers import button, display_when, row
+from runapi_magic.widgets.drawers import button, display_when, row, style
 from runapi_magic.widgets.stage import Stage
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class SheetControls:
         self.widget = widgets.VBox(
             [
                 row(self.open, self.cancel, self.retry),
-                self.status, self._bridge, self._bridge.missing,
+                self.status, style(), self._bridge, self._bridge.missing,
             ]
         )  # fmt: skip
         self.widget.add_class(_CLASS)

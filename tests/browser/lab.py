@@ -64,6 +64,10 @@ _CLASSIC_IDLE = """() => {
 }"""
 _CLASSIC_SHUT_DOWN = """() => new Promise(done =>
     Jupyter.notebook.session.delete(() => done(true), () => done(true)))"""
+_CHOOSE_THEME = """async name => {
+    await window.jupyterapp.commands.execute('apputils:change-theme', {theme: name});
+    return document.body.dataset.jpThemeName === name;
+}"""
 _SHUT_DOWN = "() => window.jupyterapp.serviceManager.sessions.shutdownAll().then(() => true)"
 
 
@@ -237,6 +241,15 @@ class Lab:
         self.page.locator(".lm-MenuBar-item", has_text=menu).first.click()
         self.page.locator(".lm-Menu-item", has_text=item).first.click()
 
+    def hide_files(self) -> None:
+        """Let the notebook take the file browser's room."""
+        self.page.keyboard.press("Control+b")
+        self.page.locator("#jp-left-stack").wait_for(state="hidden")
+
+    def choose_theme(self, name: str) -> None:
+        """Choose a theme, and wait until it is there."""
+        self._call(_CHOOSE_THEME, name)
+
     def prompt(self, number: int) -> str:
         """Return a cell's input prompt: [ ], [*] or [3]."""
         return self.cell(number).locator(".jp-InputPrompt").first.inner_text()
@@ -299,6 +312,9 @@ class Notebook(Lab):
     def _wait_ready(self) -> None:
         self.page.locator(self.cells).first.wait_for(timeout=60_000)
         self._call(_KERNEL_IDLE)
+
+    def hide_files(self) -> None:
+        """Do nothing: files are on another page."""
 
 
 class Classic(Lab):

@@ -45,7 +45,9 @@ def test_cell_and_edit(notebook, server):
     notebook.wait_text(CAT, "gpt-images/make-it-blue")
     assert notebook.source(CAT) != first
     assert notebook.pictures(CAT).count() == 1
-    expect(notebook.cell(CAT).get_by_text("lacks the package anywidget")).to_be_hidden()
+    missing = notebook.cell(CAT).get_by_text("lacks the package anywidget")
+    expect(missing).to_have_count(1)
+    expect(missing).to_be_hidden()
 
 
 def test_sheet_opens_where_it_is_clicked(notebook, server):

@@ -69,7 +69,7 @@ notebooks: $(INSTALLED)  ## Run the notebooks afresh and save them with their pi
 	$(call apart,$(CURDIR)/build/notebooks/home) $(RUN) $(EXECUTE) build/notebooks/*.ipynb
 	cp build/notebooks/*.ipynb notebooks/
 
-screenshots: $(INSTALLED)  ## Draw the README's pictures of JupyterLab anew, in docs/images.
+screenshots: $(INSTALLED)  ## Draw the pictures of notebooks in docs/images anew.
 	$(RUN) -m tests.browser.screenshots
 
 accessibility: $(INSTALLED)  ## Look at everything with axe-core; write docs/accessibility.md.

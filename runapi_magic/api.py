@@ -43,7 +43,7 @@ def open_session(settings: Settings | None = None) -> Session:
 
 def _watched(generation: Generation) -> Generation:
     """See to it that a background error is shown, also where nobody waits for it."""
-    if audience() in {Audience.LIVE, Audience.UNATTENDED}:
+    if audience() in {Audience.LIVE, Audience.CONSOLE, Audience.UNATTENDED}:
         from runapi_magic.display import show_unwatched_errors
 
         generation.subscribe(lambda: show_unwatched_errors(generation))
@@ -76,13 +76,14 @@ def _teach_display(session: Session) -> None:
 
 def show(generation: Generation, session: Session) -> None:
     """Show a generation in the output of the cell that runs now, unless it is there already."""
-    from runapi_magic.display import View, show_in_terminal
-
     who = audience()
-    if who in {Audience.TERMINAL, Audience.NONE}:
-        show_in_terminal(generation)
+    if who not in {Audience.LIVE, Audience.UNATTENDED}:
+        from runapi_magic.terminal import show_in_console, show_in_terminal
+
+        (show_in_console if who is Audience.CONSOLE else show_in_terminal)(generation)
     elif generation.shown_in is None or generation.shown_in != current_cell():
         from runapi_magic.attention import attend
+        from runapi_magic.display import View
 
         view = View(generation, session, who, _toolbar(session))
         attend(generation, lambda: generation.images, view.pages, session)
@@ -92,8 +93,12 @@ def _toolbar(session: Session) -> Any:
     if not session.settings.toolbar:
         return None
 
-    def show_toolbar(*place: Any) -> Page:
+    def show_toolbar(*place: Any) -> Page | None:
         # ipywidgets is imported when the first placeholder is on the screen, not before.
+        from runapi_magic import controls
+
+        if not controls.are_possible(session):
+            return None
         from runapi_magic.widgets.toolbar import show_toolbar
 
         return show_toolbar(*place)
@@ -270,12 +275,15 @@ def start_batch(batch: Batch, session: Session, gate: Gate | None) -> Batch:
 
 def show_batch(batch: Batch, session: Session) -> None:
     """Show a batch in the output of the cell that runs now, unless it is there already."""
-    from runapi_magic.sheetview import SheetView, show_batch_in_terminal
-
     who = audience()
-    if who in {Audience.TERMINAL, Audience.NONE}:
-        show_batch_in_terminal(batch)
+    if who not in {Audience.LIVE, Audience.UNATTENDED}:
+        from runapi_magic.terminal import show_batch_in_console, show_batch_in_terminal
+
+        in_console = who is Audience.CONSOLE
+        (show_batch_in_console if in_console else show_batch_in_terminal)(batch)
     elif batch.shown_in is None or batch.shown_in != current_cell():
+        from runapi_magic.sheetview import SheetView
+
         batch.shown_in = current_cell()
         from runapi_magic.attention import attend
 
@@ -287,7 +295,11 @@ def _controls(session: Session) -> Any:
     if not session.settings.toolbar:
         return None
 
-    def show_controls(view: SheetView) -> Page:
+    def show_controls(view: SheetView) -> Page | None:
+        from runapi_magic import controls
+
+        if not controls.are_possible(session):
+            return None
         from runapi_magic.widgets.sheet import show_sheet_controls
 
         return show_sheet_controls(view)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runapi_magic.purse import Cost
     from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
+    from runapi_magic.widgets.confirm import Confirm
 
 
 def gate_for(
@@ -42,11 +43,7 @@ def gate_for(
     is_small = count <= settings.ask_above_count and (usd or 0.0) <= settings.ask_above_usd
     if max_cost is None and (is_small or not asks):
         return None
-    confirm = None
-    if asks and not is_small and not waits and audience() is Audience.LIVE:
-        from runapi_magic.widgets.confirm import Confirm
-
-        confirm = Confirm()
+    confirm = _question(session) if asks and not is_small and not waits else None
 
     async def check() -> None:
         cost = await session.cost(requests, since=since)
@@ -74,6 +71,17 @@ def gate_for(
                 confirm.close()
 
     return gate
+
+
+def _question(session: Session) -> Confirm | None:
+    """Return a question in the cell that runs now; None where nobody can click."""
+    from runapi_magic import controls
+
+    if audience() is not Audience.LIVE or not controls.are_possible(session):
+        return None
+    from runapi_magic.widgets.confirm import Confirm
+
+    return Confirm()
 
 
 def _is_much(cost: Cost, session: Session) -> bool:

@@ -236,9 +236,15 @@ def _speed(arguments: list[str]) -> float:
 
 def freeze(_session: Session, _arguments: list[str]) -> str:
     """Take the buttons out of the notebook, so that it can be saved and opened anywhere."""
-    from runapi_magic.widgets.placed import remove_all
+    from runapi_magic import controls
 
-    if not remove_all():
+    if controls.lack() is None:
+        from runapi_magic.widgets.placed import remove_all
+
+        were_there = remove_all()
+    else:
+        were_there = False
+    if not were_there:
         return "There are no buttons in the outputs of this kernel."
     return (
         "The buttons were taken out; pictures and captions stay."

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from runapi_magic.errors import RunAPIError
     from runapi_magic.generation import Generation, Part, Slot
     from runapi_magic.images import GeneratedImage
+    from runapi_magic.polling import Expectation
     from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
     from runapi_magic.tree import Tree
@@ -100,7 +101,7 @@ def dollars(usd: float) -> str:
 
 def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") -> Bundle:
     """Return the caption: prompt, facts, file, and what the user should know besides."""
-    prompt = _shorten(image.request.title)
+    prompt = shorten(image.request.title)
     line = " · ".join([*([position] if position else []), *facts(image)])
     path = short_path(image.location)
     rows = [
@@ -154,7 +155,7 @@ def placeholder_bundle(
         share, step = part.uploaded, f"{step}, {part.uploaded:.0%}"
     timing = _timing(part, elapsed)
     simulated = "simulated · " if generation.simulated else ""
-    prompt = _shorten(part.request.title)
+    prompt = shorten(part.request.title)
     return Bundle(
         {
             "text/html": (
@@ -180,7 +181,7 @@ def waiting_caption(slot: Slot) -> Bundle:
     asked = [str(request.fields[name]) for name in _ASKED if request.fields.get(name)]
     line = " · ".join([request.model, *asked])
     task = f"task {slot.part.task_id}" if slot.part.task_id else "no task yet"
-    prompt = _shorten(request.title)
+    prompt = shorten(request.title)
     return Bundle(
         {
             "text/html": (
@@ -218,17 +219,22 @@ def _box(ratio: str | None, longest_side: int) -> tuple[int, int]:
 def _timing(part: Part, elapsed: float) -> str:
     """Return how long it has taken, and how long it is expected to take."""
     expected = part.expectation
-    usual = f"{_seconds(expected.low)} to {_seconds(expected.high)} s"
     if part.step in _AT_WORK and elapsed > expected.high:
-        return f"{elapsed:.0f} s · longer than usual ({usual})"
-    return f"{elapsed:.0f} s · about {_seconds(expected.median)} s, usually {usual}"
+        return f"{elapsed:.0f} s · longer than usual ({usual(expected)})"
+    return f"{elapsed:.0f} s · about {_seconds(expected.median)} s, usually {usual(expected)}"
+
+
+def usual(expected: Expectation) -> str:
+    """Return how long something usually takes."""
+    return f"{_seconds(expected.low)} to {_seconds(expected.high)} s"
 
 
 def _seconds(value: float) -> str:
     return f"{value:.0f}" if value >= 1 else f"{value:.1f}"
 
 
-def _shorten(prompt: str) -> str:
+def shorten(prompt: str) -> str:
+    """Return a prompt on one line, not too long to be read."""
     text = " ".join(prompt.split())
     return text if len(text) <= _LONGEST_PROMPT else text[: _LONGEST_PROMPT - 1] + "…"
 
@@ -276,7 +282,7 @@ class View:
         generation: Generation,
         session: Session,
         audience: Audience,
-        toolbar: Callable[[Generation, Slot, Session], Page] | None = None,
+        toolbar: Callable[[Generation, Slot, Session], Page | None] | None = None,
     ) -> None:
         self._generation = generation
         self._session = session
@@ -293,7 +299,8 @@ class View:
             picture, caption = self._content(slot)
             self._outputs.append((slot, _Output(picture), _Output(caption)))
             if toolbar is not None and audience is Audience.LIVE:
-                self.pages.append(toolbar(generation, slot, session))
+                page = toolbar(generation, slot, session)
+                self.pages += [page] if page else []
         generation.subscribe(self.refresh)
         if audience is Audience.UNATTENDED:
             generation.on_wait = self._show_in_this_cell
@@ -364,17 +371,3 @@ def show_drawn(thing: Tree | Album) -> None:
         data, metadata = thing._repr_mimebundle_()
         display(data, metadata=metadata, raw=True)
     print(thing)  # noqa: T201 (the text belongs to the picture)
-
-
-def show_in_terminal(generation: Generation) -> None:
-    """Print where the pictures are; show them where the terminal can."""
-    shell = get_ipython()
-    renderers = getattr(shell, "mime_renderers", {})
-    for image in generation.images:
-        if "image/png" in renderers:
-            display({"image/png": image.path.read_bytes()}, raw=True)
-        print(f"{short_path(image.location)}\n  {' · '.join(facts(image))}")  # noqa: T201 (a terminal)
-    for error in generation.errors:
-        print(error)  # noqa: T201 (a terminal)
-    for note in generation.warnings:
-        print(f"Note: {note}")  # noqa: T201 (a terminal)

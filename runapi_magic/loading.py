@@ -82,6 +82,7 @@ class _Extension:
     def add(self) -> None:
         """Put stand-ins into the shell's tables."""
         self._shell.configurables.append(self._settings)
+        self._shell.input_transformers_cleanup.append(self.listen)
         self._shell.input_transformers_post.append(self.transform)
         for kind, name in _places():
             self._shell.magics_manager.magics[kind][name] = self._stand_in(name)
@@ -94,9 +95,20 @@ class _Extension:
         mine = (self._settings, self._magics)
         known = self._shell.configurables
         known[:] = [one for one in known if not any(one is other for other in mine)]
+        self._shell.input_transformers_cleanup.remove(self.listen)
         self._shell.input_transformers_post.remove(self.transform)
         for kind, name in _places():
             self._shell.magics_manager.magics[kind].pop(name, None)
+
+    def listen(self, lines: list[str]) -> list[str]:
+        """Leave a cell as it is; note who asks for no more than whether it is complete."""
+        kernel = getattr(self._shell, "kernel", None)
+        header = (kernel.get_parent("shell") or {}).get("header", {}) if kernel else {}
+        if header.get("msg_type") == "is_complete_request":
+            from runapi_magic.loop import remember_console
+
+            remember_console(header)
+        return lines
 
     def transform(self, lines: list[str]) -> list[str]:
         """Let the magics see a cell that may have to do with them; the usual cell costs nothing."""

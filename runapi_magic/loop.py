@@ -24,11 +24,13 @@ class Audience(Enum):
 
     LIVE = auto()  # a front end with a person
     UNATTENDED = auto()  # nbclient, nbconvert, papermill, nbval: nobody can answer
+    CONSOLE = auto()  # `jupyter console` and its like: a person, but no update is shown
     TERMINAL = auto()  # terminal IPython
     NONE = auto()  # plain Python
 
 
 _kernel_loop: asyncio.AbstractEventLoop | None = None
+_consoles: set[str] = set()  # by the session that their messages belong to
 
 
 def parent_message() -> dict[str, Any]:
@@ -53,8 +55,23 @@ def audience() -> Audience:
         return Audience.NONE
     if getattr(shell, "kernel", None) is None:
         return Audience.TERMINAL
-    allowed = parent_message().get("content", {}).get("allow_stdin", True)
-    return Audience.LIVE if allowed else Audience.UNATTENDED
+    parent = parent_message()
+    if not parent.get("content", {}).get("allow_stdin", True):
+        return Audience.UNATTENDED
+    is_console = parent.get("header", {}).get("session") in _consoles
+    return Audience.CONSOLE if is_console else Audience.LIVE
+
+
+def remember_console(header: dict[str, Any]) -> None:
+    """Note who asks whether a cell is complete, as a console does before it runs one.
+
+    Args:
+        header: Of the message that asks. JupyterLab's own console asks, too, but shows updates;
+            what is written with jupyter_client has the session's name in its messages' ids.
+    """
+    session = header["session"]
+    if header["msg_id"].startswith(f"{session}_"):
+        _consoles.add(session)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from runapi_magic.sweeps import Sweep
 
 
+_WAITING = {Audience.UNATTENDED, Audience.CONSOLE}  # a cell stays until its pictures are there
 _CHOSEN = ("model", "aspect_ratio", "output_resolution")
 
 
@@ -300,6 +301,12 @@ class RunAPIMagics(Magics, Settings):
                 " %%gpt_image does the same from a cell."
             )
             return
+        from runapi_magic import controls
+
+        missing = controls.lack()
+        if missing is not None:
+            print(f"No panel: {missing}\nUntil then %%gpt_image does the same from a cell.")  # noqa: T201 (a line for the user)
+            return
         from runapi_magic.widgets.panel import Panel
 
         Panel(self.session).show()
@@ -343,7 +350,7 @@ class RunAPIMagics(Magics, Settings):
         words = line.split()
         if "--detach" in words:
             return False
-        return "--wait" in words or loop.audience() is Audience.UNATTENDED
+        return "--wait" in words or loop.audience() in _WAITING
 
     def transform(self, lines: list[str]) -> list[str]:
         """Put ``await`` where a cell is to wait; IPython calls this with every cell."""

@@ -24,7 +24,7 @@ def show_progress(batch: Batch) -> None:
     match audience():
         case Audience.LIVE:
             _follow(batch, _in_notebook())
-        case Audience.TERMINAL | Audience.NONE:
+        case Audience.TERMINAL | Audience.CONSOLE | Audience.NONE:
             _follow(batch, _in_terminal(batch))
         case Audience.UNATTENDED:
             pass

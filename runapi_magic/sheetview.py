@@ -54,7 +54,7 @@ class SheetView:
         batch: Batch,
         session: Session,
         audience: Audience,
-        controls: Callable[[SheetView], Page] | None = None,
+        controls: Callable[[SheetView], Page | None] | None = None,
     ) -> None:
         self.batch = batch
         self.session = session
@@ -78,8 +78,8 @@ class SheetView:
         is_last = audience is Audience.UNATTENDED and batch.is_done
         self._shown = self._draw_new(with_pictures=is_last), self._caption()
         self._show_again()
-        is_live = controls is not None and audience is Audience.LIVE
-        self.pages = [controls(self)] if controls is not None and is_live else []
+        page = controls(self) if controls is not None and audience is Audience.LIVE else None
+        self.pages = [page] if page else []
         batch.subscribe(self._changed)
         if audience is Audience.UNATTENDED:
             batch.on_wait = self._finish
@@ -122,7 +122,8 @@ class SheetView:
         async with self._drawing:
             if self.batch.is_done:
                 self._notes += self.session.take_notices()
-            self._show(await asyncio.to_thread(self._draw), self._caption())
+            caption = self._caption()  # it counts no picture that the sheet is still without
+            self._show(await asyncio.to_thread(self._draw), caption)
         for listener in self._listeners:
             listener()
 
@@ -219,19 +220,19 @@ class SheetView:
     def _caption(self) -> Bundle:
         title = _shorten(self.batch.title, _LONGEST_TITLE)
         line = " · ".join(self._facts())
-        reasons = _reasons(self.batch)
+        causes = reasons(self.batch)
         rows = [
             f'<div style="{FONT}"><div>{escape(title)}</div>',
             f'<div style="{MUTED}">{escape(line)}</div>',
             *(
                 f'<div style="border-left:3px solid {FAULT};padding:0 10px;margin-top:4px">'
                 f"<strong>{escape(names)}</strong> {'<br>'.join(map(escape, parts))}</div>"
-                for names, parts in reasons
+                for names, parts in causes
             ),
             *(f'<div style="{MUTED}">Note: {escape(note)}</div>' for note in self._notes),
             "</div>",
         ]
-        texts = [f"{names} {' '.join(parts)}" for names, parts in reasons]
+        texts = [f"{names} {' '.join(parts)}" for names, parts in causes]
         text = "\n".join([title, line, *texts, *(f"Note: {n}" for n in self._notes)])
         return Bundle({"text/html": "".join(rows), "text/plain": text}, {})
 
@@ -271,19 +272,19 @@ def _table(batch: Batch) -> str:
     return f"{table}\n… and {left} more" if left > 0 else table
 
 
-def _reasons(batch: Batch) -> list[tuple[str, tuple[str, ...]]]:
+def reasons(batch: Batch) -> list[tuple[str, tuple[str, ...]]]:
     """Return why pictures are missing: which, and the parts of the error, each error once."""
     found: dict[tuple[str, ...], list[str]] = {}
     for item in batch.items:
         if item.error is not None:
             parts = item.error.what, item.error.charged, item.error.todo
             found.setdefault(tuple(filter(None, parts)), []).append(item_name(item))
-    reasons = [
+    told = [
         (f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}:", parts)
         for parts, names in found.items()
     ]
-    left = len(reasons) - _MOST_REASONS
-    return reasons[:_MOST_REASONS] + ([(f"and {left} other reasons", ())] if left > 0 else [])
+    left = len(told) - _MOST_REASONS
+    return told[:_MOST_REASONS] + ([(f"and {left} other reasons", ())] if left > 0 else [])
 
 
 def item_name(item: Item) -> str:
@@ -295,10 +296,3 @@ def item_name(item: Item) -> str:
 def _shorten(text: str, longest: int) -> str:
     text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def show_batch_in_terminal(batch: Batch) -> None:
-    """Print a batch as a table with the pictures' paths, and why some are missing."""
-    lines = [repr(batch), text_table(batch.items)]
-    lines += ["\n  ".join([names, *parts]) for names, parts in _reasons(batch)]
-    print("\n".join(lines))  # noqa: T201 (a terminal)

@@ -10,7 +10,7 @@ const TURNS = { ArrowLeft: "-1", ArrowRight: "1" };
 function pictureAbove(container, area) {
   const isAbove = (picture) =>
     picture.compareDocumentPosition(container) & Node.DOCUMENT_POSITION_FOLLOWING;
-  return [...area.querySelectorAll(".jp-RenderedImage img")].filter(isAbove).at(-1);
+  return [...area.querySelectorAll(PICTURES)].filter(isAbove).at(-1);
 }
 
 function watch(target, act, signal, more = {}) {

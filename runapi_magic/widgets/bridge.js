@@ -3,7 +3,6 @@
 const CHOSEN = "[data-action]";
 const SLIDE = "input[type=range][data-slide]";
 const KEYED = "[data-key]";
-const OUTPUTS = ".jp-OutputArea";
 const CARRIED = ".runapi-carried"; // buttons and fields of ipywidgets
 const CARRIED_NUMBER = /\brunapi-carried-(\d+)\b/; // among the classes of each
 const BRIDGED = "data-bridged"; // on a container whose bridge works

@@ -21,14 +21,13 @@ Escape anywhere in the container is told too, Enter in a line of text, and the a
 right on a button. Keys pressed there are no shortcuts of JupyterLab's, except with Ctrl, Alt or
 Cmd.
 
-The page gets the bridge from anywidget's part in JupyterLab's environment. Where the kernel has
+The page gets the bridge from anywidget's part in Jupyter's own environment. Where the kernel has
 another one and only the kernel's has anywidget, nothing of this works, and a note says so.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -37,6 +36,7 @@ import traitlets
 from ipywidgets import HTML, BoundedIntText, Button, Dropdown, Layout, Text, Textarea
 
 from runapi_magic.colours import MUTED
+from runapi_magic.widgets import read_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +51,9 @@ _MISSING = f"""<style>
 @keyframes runapi-missing {{to {{max-height:none; margin:4px 2px; visibility:visible}}}}
 </style>
 <div style="font-size:13px;line-height:1.5;{MUTED}">Some of these
-buttons do not work: the environment that JupyterLab runs in lacks the package anywidget. Install it
-there (<code>pip install anywidget</code>) and restart JupyterLab. Cells work without it.</div>"""
+buttons do not work: the environment that Jupyter itself runs in lacks the package anywidget.
+Install it there (<code>pip install anywidget</code>) and restart Jupyter. Cells work without
+it.</div>"""
 
 
 class Bridge(anywidget.AnyWidget):
@@ -74,9 +75,7 @@ class Bridge(anywidget.AnyWidget):
             only where the page has no bridge.
     """
 
-    _esm = "\n".join(
-        Path(__file__).with_name(name).read_text("utf-8") for name in ("access.js", "bridge.js")
-    )
+    _esm = read_script("outputs.js", "access.js", "bridge.js")
     alt = traitlets.Unicode().tag(sync=True)
     container_class = traitlets.Unicode().tag(sync=True)
     pictures = traitlets.Bool().tag(sync=True)

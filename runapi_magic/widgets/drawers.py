@@ -43,6 +43,11 @@ _STYLE = f"""<style>
 .runapi-above {{height:auto; flex-direction:column; align-items:stretch}}
 .runapi-above > .widget-label {{width:auto !important; text-align:left}}
 .runapi-above > textarea {{flex:none; box-sizing:border-box; width:100%}}
+.runapi-toolbar select, .runapi-sheet select, .runapi-panel select {{
+  background-image:linear-gradient(45deg, transparent 50%, currentColor 50%),
+    linear-gradient(135deg, currentColor 50%, transparent 50%);
+  background-position:right 13px center, right 8px center; background-size:5px 5px;
+  padding-right:24px}}
 </style>"""
 
 
@@ -62,7 +67,8 @@ def style() -> widgets.HTML:
     """Return what the rest needs beside it: a ring around what has the focus, and two classes.
 
     ``runapi-above`` puts a field's label above it, ``runapi-unseen-label`` leaves it to screen
-    readers.
+    readers. And an arrow on menus that can be seen in a dark theme: that of ipywidgets 8.1 is black
+    in every theme.
     """
     return widgets.HTML(_STYLE, layout=widgets.Layout(display="none"))
 

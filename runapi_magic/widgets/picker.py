@@ -61,7 +61,7 @@ class Picker:
         )
         self._upload.observe(lambda _: run(self._take_uploads), "value")
         self._address = widgets.Text(
-            placeholder="https://…, a path, or a variable",
+            placeholder="URL, path or variable",
             description="Source",
             continuous_update=False,
             layout=widgets.Layout(width="auto", flex="1 1 200px"),

@@ -4,8 +4,6 @@
 
 const VIEW = "application/vnd.jupyter.widget-view+json";
 const NOTHING = { "text/html": "", "text/plain": "" };
-const OUTPUTS = ".jp-OutputArea";
-const PICTURES = ".jp-RenderedImage img"; // plain output, not a widget's
 const PATIENCE = 5000; // milliseconds until a picture that was sent counts as lost
 
 // The model of the outputs that a widget stands in, in JupyterLab and Notebook 7; null elsewhere.

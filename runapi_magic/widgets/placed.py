@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import atexit
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -21,6 +20,7 @@ from IPython.display import DisplayHandle
 from ipywidgets import Layout, VBox
 
 from runapi_magic.display import NOTHING
+from runapi_magic.widgets import read_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ _placed: list[Placed] = []
 class _Page(anywidget.AnyWidget):
     """Not seen; acts in the page for the widget with the id ``root`` that it stands in."""
 
-    _esm = Path(__file__).with_name("placed.js").read_text("utf-8")
+    _esm = read_script("outputs.js", "placed.js")
     root = traitlets.Unicode().tag(sync=True)
 
 

@@ -1,4 +1,7 @@
-"""JupyterLab in a process of its own, and a browser that works in it as a person does."""
+"""JupyterLab in a process of its own, and a browser that works in it as a person does.
+
+The same server has Notebook 7 and nbclassic, where they are installed.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,6 @@ XSS = '<img src=x onerror="window.hacked=1"><b>bold</b>'
 HOLD = """import pathlib, time
 while not pathlib.Path("released").exists():
     time.sleep(0.05)"""
-_CELLS = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell"
 # JupyterLab opens again what was open when its page was loaded, some time after the page is there.
 _RESTORED = "() => window.jupyterapp.restored.then(() => true)"
 _OPEN = """async name => {
@@ -51,6 +53,20 @@ _OPEN = """async name => {
     await commands.execute('docmanager:open', {path: name});
     for (const one of others) one.dispose();
     return true;
+}"""
+_KERNEL_IDLE = """() => {
+    const {session} = window.jupyterapp.shell.currentWidget.sessionContext;
+    return session?.kernel?.connectionStatus === 'connected' && session.kernel.status === 'idle';
+}"""
+_CLASSIC_IDLE = """() => {
+    const {notebook} = window.Jupyter ?? {};
+    return notebook?.kernel?.info_reply.status === 'ok' && !notebook.kernel_busy;
+}"""
+_CLASSIC_SHUT_DOWN = """() => new Promise(done =>
+    Jupyter.notebook.session.delete(() => done(true), () => done(true)))"""
+_CHOOSE_THEME = """async name => {
+    await window.jupyterapp.commands.execute('apputils:change-theme', {theme: name});
+    return document.body.dataset.jpThemeName === name;
 }"""
 _SHUT_DOWN = "() => window.jupyterapp.serviceManager.sessions.shutdownAll().then(() => true)"
 
@@ -70,6 +86,8 @@ def serve_lab(folder: Path, environment: dict[str, str]):
         f"--LabApp.user_settings_dir={settings}",
         f"--LabApp.workspaces_dir={folder.parent / 'lab-workspaces'}",
         "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True",
+        f"--JupyterNotebookApp.user_settings_dir={settings}",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
     ]  # fmt: skip
     log = (folder.parent / "lab.log").open("w")
     process = subprocess.Popen(command, stderr=log, stdout=log, env=environment, cwd=folder)
@@ -158,14 +176,22 @@ class Lab:
         name: The notebook.
     """
 
+    cells = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell"  # CSS selectors
+    editor = ".cm-content"
+    output = ".jp-OutputArea-output"
+    picture = ".jp-RenderedImage img"
+
     def __init__(self, page, url: str, name: str) -> None:
         self.page = page
-        if page.url.startswith(url):
+        self._open(url, name)
+        self._wait_ready()
+
+    def _open(self, url: str, name: str) -> None:
+        if self.page.url.startswith(url):
             self._call(_RESTORED)
             self._call(_OPEN, name)
         else:
-            page.goto(f"{url}/lab/tree/{name}?token={TOKEN}&reset")
-        self._wait_ready()
+            self.page.goto(f"{url}/lab/tree/{name}?token={TOKEN}&reset")
 
     def shut_down(self) -> None:
         """Shut down the kernel."""
@@ -176,7 +202,7 @@ class Lab:
         self.page.wait_for_function(function, arg=argument, timeout=60_000)
 
     def _wait_ready(self) -> None:
-        self.page.locator(_CELLS).first.wait_for(timeout=60_000)
+        self.page.locator(self.cells).first.wait_for(timeout=60_000)
         self.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=60_000)
 
     def save(self) -> None:
@@ -193,11 +219,11 @@ class Lab:
 
     def cell(self, number: int):
         """Return a cell, counted from 0."""
-        return self.page.locator(_CELLS).nth(number)
+        return self.page.locator(self.cells).nth(number)
 
     def run(self, number: int) -> None:
         """Run a cell and do not wait for it."""
-        self.cell(number).locator(".cm-content").first.click()
+        self.cell(number).locator(self.editor).first.click()
         self.page.keyboard.press("Control+Enter")
 
     def run_all(self) -> None:
@@ -220,6 +246,15 @@ class Lab:
         self.page.locator(".lm-MenuBar-item", has_text=menu).first.click()
         self.page.locator(".lm-Menu-item", has_text=item).first.click()
 
+    def hide_files(self) -> None:
+        """Let the notebook take the file browser's room."""
+        self.page.keyboard.press("Control+b")
+        self.page.locator("#jp-left-stack").wait_for(state="hidden")
+
+    def choose_theme(self, name: str) -> None:
+        """Choose a theme, and wait until it is there."""
+        self._call(_CHOOSE_THEME, name)
+
     def prompt(self, number: int) -> str:
         """Return a cell's input prompt: [ ], [*] or [3]."""
         return self.cell(number).locator(".jp-InputPrompt").first.inner_text()
@@ -232,21 +267,26 @@ class Lab:
 
     def pictures(self, number: int):
         """Return the pictures in a cell's output that are plain output, as saved."""
-        return self.cell(number).locator(".jp-RenderedImage img")
+        return self.cell(number).locator(self.picture)
 
     def wait_pictures(self, number: int, count: int = 1, seconds: float = 60) -> None:
         """Wait until a cell shows so many pictures."""
         self.pictures(number).nth(count - 1).wait_for(timeout=seconds * 1000)
 
-    def wait_text(self, number: int, text, within: str = ".jp-OutputArea-output") -> None:
+    def wait_text(self, number: int, text, within: str = "") -> None:
         """Wait until a cell's outputs show this, for a person to see.
 
         Args:
             number: The cell.
             text: A part of what is said, or a pattern.
-            within: CSS selector of the part of the outputs that says it.
+            within: CSS selector of the part of the outputs that says it, if it is known.
         """
-        said = self.cell(number).locator(within).get_by_text(text).locator("visible=true")
+        said = (
+            self.cell(number)
+            .locator(within or self.output)
+            .get_by_text(text)
+            .locator("visible=true")
+        )
         said.first.wait_for(timeout=60_000)
 
     def source(self, number: int) -> str:
@@ -263,6 +303,39 @@ class Lab:
 
     def type(self, number: int, text: str) -> None:
         """Write into the field under a cell's picture, once the focus is in it."""
-        field = self.cell(number).locator(".jp-OutputArea-output input[type=text]").first
+        field = self.cell(number).locator(f"{self.output} input[type=text]").first
         expect(field).to_be_focused(timeout=20_000)
         field.fill(text)
+
+
+class Notebook(Lab):
+    """A notebook that is open in Notebook 7: JupyterLab's cells in a page without its frame."""
+
+    def _open(self, url: str, name: str) -> None:
+        self.page.goto(f"{url}/notebooks/{name}?token={TOKEN}")
+
+    def _wait_ready(self) -> None:
+        self.page.locator(self.cells).first.wait_for(timeout=60_000)
+        self._call(_KERNEL_IDLE)
+
+    def hide_files(self) -> None:
+        """Do nothing: files are on another page."""
+
+
+class Classic(Lab):
+    """A notebook that is open in nbclassic: what Notebook 6 was, with classes of its own."""
+
+    cells = "#notebook-container .cell"
+    editor = ".CodeMirror"
+    output = ".output_area"
+    picture = ".output_jpeg img"
+
+    def _open(self, url: str, name: str) -> None:
+        self.page.goto(f"{url}/nbclassic/notebooks/{name}?token={TOKEN}")
+
+    def _wait_ready(self) -> None:
+        self._call(_CLASSIC_IDLE)
+
+    def shut_down(self) -> None:
+        """Shut down the kernel."""
+        self._call(_CLASSIC_SHUT_DOWN)

@@ -1,4 +1,4 @@
-"""``python -m tests.browser.screenshots``: the README's pictures of JupyterLab, drawn anew."""
+"""``python -m tests.browser.screenshots``: the pictures of notebooks in docs, drawn anew."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.browser.lab import (
     Lab,
+    Notebook,
     find_browser,
     make_notebook,
     open_browser,
@@ -19,41 +20,98 @@ from tests.browser.lab import (
 from tests.conftest import ROOT, apart
 
 FOLDER = ROOT / "docs" / "images"
-WIDTH = 1100  # pixels
+WIDTH = 1180  # pixels, of the page
+FOX, SWEEP, PANEL = 1, 2, 3
 CELLS = (
     "%load_ext runapi_magic\n%runapi simulator on --speed 20",
     "%%gpt_image -a 16:9 -o fox\nA red fox beside a mountain lake at sunrise",
+    """%%gpt_image -a 4:3 --sweep animal=fox,cat --sweep time=dawn,noon,night
+A {animal} in the forest at {time}""",
     "%gpt_panel",
     "",
 )
+PREFIXES = {Lab: "", Notebook: "notebook7-"}
 _MARGIN = 4  # pixels; what is further away belongs to the neighbours
 
 
-def take(lab: Lab, number: int, path: Path, start: str = "") -> None:
-    """Save a picture of one cell with its outputs, as wide as the notebook.
+def take(lab: Lab, number: int, name: str, start: str = "") -> None:
+    """Save a picture of one cell with its outputs.
 
     Args:
         lab: The notebook.
         number: The cell.
-        path: Where to.
+        name: The picture's.
         start: CSS selector of what it begins with, where not with the cell.
     """
-    lab.cell(number + 1).locator(".cm-content").click()  # no frame and no icons
+    lab.cell(number + 1).locator(lab.editor).click()  # no frame and no icons
     lab.page.mouse.move(0, 0)
-    panel = lab.page.locator(".jp-WindowedPanel-outer").first.bounding_box()
     cell = lab.cell(number).bounding_box()
     top = lab.cell(number).locator(start).bounding_box()["y"] if start else cell["y"]
     clip = {
-        "x": panel["x"],
+        "x": cell["x"],
         "y": top - _MARGIN,
-        "width": min(WIDTH, panel["width"]),
+        "width": cell["width"],
         "height": cell["y"] + cell["height"] - top + 2 * _MARGIN,
     }
     shot = Image.open(io.BytesIO(lab.page.screenshot(clip=clip))).convert("RGB")
+    path = FOLDER / f"{PREFIXES[type(lab)]}{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    palette = shot.quantize(256, kmeans=1)
+    # The text of code has few pixels, and must keep its colours.
+    palette = shot.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1)
     shot.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
     print(f"{path.relative_to(ROOT)}  {shot.width} x {shot.height}, {path.stat().st_size} bytes")  # noqa: T201
+
+
+def take_both(lab: Lab, number: int, name: str) -> None:
+    """Save a picture of one cell with its outputs in the light theme and in the dark one."""
+    take(lab, number, name)
+    lab.choose_theme("JupyterLab Dark")
+    take(lab, number, f"{name}-dark")
+    lab.choose_theme("JupyterLab Light")
+
+
+def draw(lab: Lab) -> None:
+    """Draw the pictures of one front end."""
+    page = lab.page
+    lab.run(0)
+    lab.run(FOX)
+    lab.wait_pictures(FOX)
+    lab.wait_text(FOX, "gpt-images/")
+    take_both(lab, FOX, "cell")
+    lab.click(FOX, "Edit")
+    lab.type(FOX, "Add a balloon")
+    page.keyboard.press("Enter")
+    lab.wait_text(FOX, "v2 of 2")
+    lab.wait_text(FOX, "gpt-images/add-a-balloon")
+    take_both(lab, FOX, "edit")
+    if type(lab) is Lab:
+        draw_versions(lab)
+    lab.run(SWEEP)
+    lab.wait_text(SWEEP, "6 of 6 pictures")
+    take_both(lab, SWEEP, "sweep")
+    lab.run(PANEL)
+    page.locator(".runapi-gallery button").nth(2).wait_for()
+    page.get_by_role("textbox", name="Prompt").fill("A paper boat on a still lake")
+    page.get_by_role("button", name="3:2", exact=True).click()
+    page.get_by_text("$0.06 (simulated)").wait_for()
+    take_both(lab, PANEL, "panel")
+
+
+def draw_versions(lab: Lab) -> None:
+    """Draw the ways through a picture's versions."""
+    page = lab.page
+    lab.click(FOX, "Compare")
+    page.locator("[data-slider]").wait_for()
+    take(lab, FOX, "compare", ".runapi-toolbar")
+    lab.click(FOX, "Close")
+    page.get_by_role("button", name="v1: ").click()
+    lab.wait_text(FOX, "v1 of 2")
+    lab.click(FOX, "Edit")
+    lab.type(FOX, "Make it night")
+    page.keyboard.press("Enter")
+    lab.wait_text(FOX, "v3 of 3")
+    lab.wait_text(FOX, "gpt-images/make-it-night")
+    take(lab, FOX, "versions")
 
 
 def main() -> None:
@@ -61,44 +119,17 @@ def main() -> None:
     browser = find_browser()
     if browser is None:
         raise SystemExit("There is no Chromium on this machine.")
-    with tempfile.TemporaryDirectory() as place:
-        notebooks = Path(place) / "notebooks"
-        notebooks.mkdir()
-        write_notebook(notebooks / "fox.ipynb", make_notebook(*CELLS))
-        with serve_lab(notebooks, apart(Path(place))) as url, open_browser(browser) as opened:
-            page = opened.new_page(viewport={"width": WIDTH + 80, "height": 3000})
-            lab = Lab(page, url, "fox.ipynb")
-            page.keyboard.press("Control+b")  # the file browser goes away
-            page.locator("#jp-left-stack").wait_for(state="hidden")
-            lab.run(0)
-            lab.run(1)
-            lab.wait_pictures(1)
-            lab.wait_text(1, "gpt-images/")
-            take(lab, 1, FOLDER / "cell.png")
-            lab.click(1, "Edit")
-            lab.type(1, "Add a balloon")
-            page.keyboard.press("Enter")
-            lab.wait_text(1, "v2 of 2")
-            lab.wait_text(1, "gpt-images/add-a-balloon")
-            take(lab, 1, FOLDER / "edit.png")
-            lab.click(1, "Compare")
-            page.locator("[data-slider]").wait_for()
-            take(lab, 1, FOLDER / "compare.png", ".runapi-toolbar")
-            lab.click(1, "Close")
-            page.get_by_role("button", name="v1: ").click()
-            lab.wait_text(1, "v1 of 2")
-            lab.click(1, "Edit")
-            lab.type(1, "Make it night")
-            page.keyboard.press("Enter")
-            lab.wait_text(1, "v3 of 3")
-            lab.wait_text(1, "gpt-images/make-it-night")
-            take(lab, 1, FOLDER / "versions.png")
-            lab.run(2)
-            page.locator(".runapi-gallery button").nth(2).wait_for()
-            page.get_by_role("textbox", name="Prompt").fill("A paper boat on a still lake")
-            page.get_by_role("button", name="3:2", exact=True).click()
-            page.get_by_text("$0.06 (simulated)").wait_for()
-            take(lab, 2, FOLDER / "panel.png")
+    for front_end in PREFIXES:
+        with tempfile.TemporaryDirectory() as place:
+            notebooks = Path(place) / "notebooks"
+            notebooks.mkdir()
+            write_notebook(notebooks / "fox.ipynb", make_notebook(*CELLS))
+            with serve_lab(notebooks, apart(Path(place))) as url, open_browser(browser) as opened:
+                page = opened.new_page(viewport={"width": WIDTH, "height": 3000})
+                lab = front_end(page, url, "fox.ipynb")
+                lab.hide_files()
+                draw(lab)
+                lab.shut_down()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ ROOMS = [
     "comparison", "sheet", "images", "generation", "namespace", "cells", "records", "revisions",
     "tree", "sources", "service", "purse", "following", "keeping", "shelf", "posting",
     "pipeline", "archive", "album", "items", "batch", "frames", "sweeps", "batches", "session",
-    "errands", "cluster", "loop", "display", "progress", "sheetview", "attention",
+    "errands", "cluster", "loop", "display", "progress", "sheetview", "terminal", "attention",
+    "controls",
     "widgets", "widgets.desk", "widgets.placed", "widgets.bridge", "widgets.slider",
     "widgets.form",
     "widgets.drawers", "widgets.confirm", "widgets.strip", "widgets.guard", "widgets.toolbar",
@@ -34,8 +35,8 @@ ROOMS = [
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"
 STARTS_THE_SIMULATOR = {"service"}
-SHOWS = {"display", "sheetview", "magics", "options", "reporting", "loop", "api",
-         "progress", "attention"}  # fmt: skip
+SHOWS = {"display", "sheetview", "terminal", "controls", "magics", "options", "reporting", "loop",
+         "api", "progress", "attention"}  # fmt: skip
 FRONT_ENDS = {"IPython", "ipywidgets", "anywidget"}
 HEAVY = {"httpx", "aiohttp", "PIL", "ipywidgets", "anywidget", "starlette", "uvicorn", "tenacity",
          "numpy", "yaml", "dotenv", "filelock", "fsspec", "dask", "distributed",

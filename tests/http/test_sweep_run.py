@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import re
+import threading
 
 import pytest
 from PIL import Image
@@ -12,8 +14,9 @@ from PIL import Image
 from runapi_magic.batch import Batch
 from runapi_magic.items import Item
 from runapi_magic.loop import Audience
-from runapi_magic.sheetview import SheetView, show_batch_in_terminal
+from runapi_magic.sheetview import SheetView
 from runapi_magic.sweeps import Sweep, parse_sweep, sweep_items
+from runapi_magic.terminal import show_batch_in_terminal
 from tests.conftest import serve_simulator
 from tests.http.conftest import Service
 
@@ -99,6 +102,39 @@ def test_three_by_four_with_a_failure(use, service, shown):
         assert sweep.counts["failed"] == 1
 
     use(service, body)
+
+
+def test_a_caption_is_not_ahead_of_its_sheet(use, service, shown):
+    """Pictures that come while a sheet is drawn are counted with the sheet that has them."""
+
+    async def body(session):
+        def make(words, fields):
+            return session.request(words, **fields)
+
+        times = [parse_sweep("time=dawn,noon", {})]
+        sweep = Sweep(sweep_items("a dam at {time}", times, make, namespace={}), title="a dam")
+        view = SheetView(sweep, session, Audience.LIVE)
+        draw, ended = view._draw, threading.Event()
+
+        def draw_slowly():
+            sheet = draw()
+            assert ended.wait(60)
+            return sheet
+
+        view._draw = draw_slowly
+        sweep.subscribe(lambda: ended.set() if sweep.is_done else None)
+        await session.begin(sweep)
+        await view._task
+
+    use(service, body)
+    drawn = counted = 0
+    for _, data, _ in shown:
+        if "image/jpeg" in data:
+            drawn = data["text/plain"].count("completed")
+        else:
+            counted = int(re.search(r"(\d+) of 2 pictures", data["text/plain"])[1])
+            assert counted <= drawn
+    assert counted == 2
 
 
 def test_a_second_run_is_from_disk(use, service, shown):

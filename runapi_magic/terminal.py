@@ -1,0 +1,85 @@
+"""What is shown where no output can change: terminal IPython, scripts, and ``jupyter console``.
+
+A console is a front end of a kernel, and its cells wait for their pictures as the others' do not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from IPython.core.getipython import get_ipython
+from IPython.display import display
+
+from runapi_magic.display import caption_bundle, facts, picture_bundle, shorten, usual
+from runapi_magic.filing import short_path
+from runapi_magic.loop import current_cell
+from runapi_magic.sheetview import reasons
+from runapi_magic.sweeps import text_table
+
+if TYPE_CHECKING:
+    from runapi_magic.batch import Batch
+    from runapi_magic.generation import Generation
+
+
+def show_in_terminal(generation: Generation) -> None:
+    """Print where the pictures are; show them where the terminal can."""
+    shell = get_ipython()
+    renderers = getattr(shell, "mime_renderers", {})
+    for image in generation.images:
+        if "image/png" in renderers:
+            display({"image/png": image.path.read_bytes()}, raw=True)
+        print(f"{short_path(image.location)}\n  {' · '.join(facts(image))}")
+    _print_rest(generation)
+
+
+def _print_rest(generation: Generation) -> None:
+    for error in generation.errors:
+        print(error)
+    for note in generation.warnings:
+        print(f"Note: {note}")
+
+
+def show_in_console(generation: Generation) -> None:
+    """Show a generation at its end, in the cell that waits for it: pictures, captions, errors."""
+    if generation.shown_in is not None and generation.shown_in == current_cell():
+        return
+    generation.shown_in = current_cell()
+    if generation.is_done:
+        _show_end(generation)
+    else:
+        title = shorten(generation.request.title)
+        print(f"Under way: {title} (usually {usual(generation.parts[0].expectation)})")
+        generation.on_wait = lambda: _show_end(generation)
+
+
+def _show_end(generation: Generation) -> None:
+    generation.shown_in, generation.on_wait = current_cell(), None
+    for image in generation.images:
+        for bundle in (picture_bundle(image), caption_bundle(image, [])):
+            display(bundle.data, metadata=bundle.metadata, raw=True)
+    if generation.images:  # where there are none the cell ends with the reason
+        _print_rest(generation)
+
+
+def show_batch_in_terminal(batch: Batch) -> None:
+    """Print a batch as a table with the pictures' paths, and why some are missing."""
+    lines = [repr(batch), text_table(batch.items)]
+    lines += ["\n  ".join([names, *parts]) for names, parts in reasons(batch)]
+    print("\n".join(lines))
+
+
+def show_batch_in_console(batch: Batch) -> None:
+    """Print a batch at its end, in the cell that waits for it."""
+    if batch.shown_in is not None and batch.shown_in == current_cell():
+        return
+    batch.shown_in = current_cell()
+    if batch.is_done:
+        show_batch_in_terminal(batch)
+    else:
+        print(f"Under way: {shorten(batch.title)} ({len(batch)} requests)")
+        batch.on_wait = lambda: _end(batch)
+
+
+async def _end(batch: Batch) -> None:
+    batch.shown_in, batch.on_wait = current_cell(), None
+    show_batch_in_terminal(batch)

@@ -1,0 +1,74 @@
+"""Notebook 7 and nbclassic: the same cells, pictures and buttons as in JupyterLab."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.lab import LOAD, STUCK, Classic, Notebook, make_notebook, write_notebook
+
+CAT, SWEEP, PANEL = 1, 2, 3
+CELLS = (
+    LOAD,
+    "%%gpt_image -o cat\na cat in NAME",
+    "%gpt_image -a 1:1 --sweep animal=fox,owl a {animal} in NAME",
+    "%gpt_panel",
+)
+
+
+@pytest.fixture(scope="module", params=[Notebook, Classic])
+def notebook(place, page, request):
+    """A notebook that is open in a front end; each test runs a cell of its own."""
+    name = request.param.__name__
+    cells = [cell.replace("NAME", name) for cell in CELLS]
+    write_notebook(place.folder / f"{name}.ipynb", make_notebook(*cells))
+    opened = request.param(page, place.url, f"{name}.ipynb")
+    opened.run(0)
+    yield opened
+    opened.shut_down()
+
+
+def test_cell_and_edit(notebook, server):
+    """A placeholder becomes the picture; an edit by Enter is version 2 in the same place."""
+    server.fault(STUCK + "a cat in")
+    notebook.run(CAT)
+    notebook.wait_text(CAT, "The service is drawing")
+    assert notebook.pictures(CAT).count() == 0
+    server.clear_faults()
+    notebook.wait_pictures(CAT)
+    notebook.wait_text(CAT, "gpt-images/a-cat-in")
+    first = notebook.source(CAT)
+    notebook.click(CAT, "Edit")
+    notebook.type(CAT, "make it blue")
+    notebook.page.keyboard.press("Enter")
+    notebook.wait_text(CAT, "v2 of 2")
+    notebook.wait_text(CAT, "gpt-images/make-it-blue")
+    assert notebook.source(CAT) != first
+    assert notebook.pictures(CAT).count() == 1
+    missing = notebook.cell(CAT).get_by_text("lacks the package anywidget")
+    expect(missing).to_have_count(1)
+    expect(missing).to_be_hidden()
+
+
+def test_sheet_opens_where_it_is_clicked(notebook, server):
+    """A click on a contact sheet, right half, opens the second of its two pictures below."""
+    notebook.run(SWEEP)
+    notebook.wait_text(SWEEP, "2 of 2 pictures")
+    sheet = notebook.pictures(SWEEP).first
+    box = sheet.bounding_box()
+    sheet.click(position={"x": box["width"] * 0.75, "y": box["height"] * 0.6})
+    notebook.wait_pictures(SWEEP, 2)
+    notebook.wait_text(SWEEP, "gpt-images/a-owl-in")
+    expect(notebook.button(SWEEP, "Edit")).to_be_visible()
+
+
+def test_panel(notebook, server):
+    """The panel sends the prompt that stands in it, and shows the picture with its buttons."""
+    notebook.run(PANEL)
+    prompt = f"a boat in {type(notebook).__name__}"
+    notebook.page.get_by_role("textbox", name="Prompt").fill(prompt)
+    notebook.button(PANEL, "Generate").click()
+    notebook.wait_pictures(PANEL)
+    notebook.wait_text(PANEL, "gpt-images/a-boat-in")
+    expect(notebook.button(PANEL, "Edit")).to_be_visible()
+    assert len(server.bodies(prompt)) == 1

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.kernel.kernels import plain
+
+pytestmark = pytest.mark.versions
 
 SLOW = "status=stuck,match="
 

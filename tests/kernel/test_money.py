@@ -160,6 +160,7 @@ def test_dear_pictures_with_nobody_there(kernel, server):
     assert server.bodies("a dear hill") == []
 
 
+@pytest.mark.versions
 def test_a_click_on_generate(asking, server):
     """Somebody who is there is asked in the cell; nothing is sent before Generate is clicked."""
     cell = asking.run_well("%%gpt_image -n 3 -o agreed\na hill to agree on")

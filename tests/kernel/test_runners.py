@@ -76,6 +76,7 @@ def run_nbval(notebook):
     return run_module(notebook.parent, "pytest", "-c", settings, notebook).stdout
 
 
+@pytest.mark.versions
 def test_nbclient(tmp_path):
     """nbclient: all pictures are in place without --wait, and the files are there."""
     check_notebook(execute(tmp_path, *CELLS))
@@ -89,6 +90,7 @@ def test_nbconvert(tmp_path):
     check_notebook(nbformat.read(tmp_path / "a.ipynb", 4))
 
 
+@pytest.mark.versions
 def test_papermill(tmp_path):
     """Papermill: all pictures are in place."""
     nbformat.write(make_notebook(*CELLS), tmp_path / "a.ipynb")

@@ -8,6 +8,7 @@ says so. A session leaves what it found in build/matrix, so the table can be com
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -139,20 +140,19 @@ def table(session: nox.Session) -> None:
 def _row(combination: Combination) -> str:
     """A combination's line of the table."""
     result = FOUND / f"{combination.name}.json"
+    told = json.loads(result.read_text()) if result.exists() else {}
     asked = ", ".join([f"Python {combination.python}", *combination.requirements])
     if combination.lowest:
         asked += ", all at their lowest"
-    if not result.exists():
-        gone = f"skipped: Python {combination.python} was not on the machine"
-        return f"| {asked} | {' | ' * len(SHOWN)} | {gone} | | | |\n"
-    told = json.loads(result.read_text())
-    if "versions" not in told:
-        return (
-            f"| {asked} | {' | ' * len(SHOWN)} | failed: {told['trouble']} | | | {told['date']} |\n"
-        )
-    where = "kernel, browser" if combination.browser else "kernel"
-    cells = [asked, *told["versions"].values(), where, *map(str, told["counts"].values())]
-    return f"| {' | '.join(cells)} | {told['date']} |\n"
+    if "versions" in told:
+        where = "kernel, browser" if combination.browser else "kernel"
+        cells = [*told["versions"].values(), where, *map(str, told["counts"].values())]
+    else:
+        python = f"python{combination.python}"
+        gone = "not run" if shutil.which(python) else f"skipped: no {python} on the machine"
+        reason = f"failed: {told['trouble']}" if told else gone
+        cells = [*[""] * (len(SHOWN) + 1), reason, "", "", ""]
+    return f"| {' | '.join([asked, *cells, told.get('date', '')])} |\n"
 
 
 HEAD = f"""\

@@ -75,7 +75,9 @@ def test_commands_are_the_known_ones():
     assert set(COMMAND_LINES) == known | {"pip install .", server}
 
 
-@pytest.mark.parametrize("target", [*MAKE_TARGETS, "notebooks", "screenshots", "bench"])
+@pytest.mark.parametrize(
+    "target", [*MAKE_TARGETS, "test-lowest", "matrix", "notebooks", "screenshots", "bench"]
+)
 def test_make_targets_exist(target):
     """Every make target that the README names exists and knows what it would do."""
     run = subprocess.run(

@@ -35,7 +35,7 @@ def test_the_lowest_versions_are_the_stated_ones():
 
 
 def test_each_classifier_was_tried():
-    """Each Python of the classifiers has rows in the table of the matrix, and no row has failures."""
+    """Each Python of the classifiers has a row in the table of the matrix; no row has failures."""
     named = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in TABLE.splitlines()]
     tried = [row for row in rows if row and row[0].startswith("Python ") and row[1]]

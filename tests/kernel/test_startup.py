@@ -25,13 +25,19 @@ publisher.publish = note
 BEFORE = "import sys\nbefore = set(sys.modules)"
 
 
+@pytest.fixture(scope="module")
+def address():
+    """Where a simulator server answers."""
+    with serve_simulator("--speed", "60") as server:
+        yield server.url
+
+
 @pytest.fixture
-def fresh(tmp_path):
+def fresh(tmp_path, address):
     """A kernel in which nothing was run, with a key and a simulator server to send it to."""
-    with serve_simulator("--speed", "45") as server:
-        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
-        with start_kernel(tmp_path, environment) as kernel:
-            yield kernel
+    environment = apart(tmp_path, RUNAPI_BASE_URL=address, RUNAPI_API_KEY=KEY)
+    with start_kernel(tmp_path, environment) as kernel:
+        yield kernel
 
 
 @pytest.fixture

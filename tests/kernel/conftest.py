@@ -22,11 +22,10 @@ def pytest_collection_modifyitems(items):
 def place(tmp_path_factory):
     """A kernel with the magics and a simulator server that it works with; a key is set.
 
-    A module's tests share it. They keep apart by their prompts. At this speed pictures are drawn
-    roughly, in a tenth of the time.
+    A module's tests share it. They keep apart by their prompts.
     """
     folder = tmp_path_factory.mktemp("place")
-    with serve_simulator("--speed", "60", "--balance-cents", "100000") as server:
+    with serve_simulator("--speed", "45", "--balance-cents", "100000") as server:
         environment = apart(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
             yield SimpleNamespace(kernel=kernel, server=server, folder=folder)

@@ -48,7 +48,7 @@ test: $(INSTALLED)  ## Run all tests.
 	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/browser
 
 test-lowest: $(LOWEST)/.installed  ## Run what depends on versions on the lowest supported ones.
-	$(LOWEST)/bin/python -m pytest -m versions --numprocesses=auto tests/kernel
+	$(LOWEST)/bin/python -m pytest -m versions --numprocesses=auto --dist=loadfile tests/kernel
 
 matrix: $(INSTALLED)  ## Run it on many versions, on each Python on the PATH; write docs/matrix.md.
 	$(call install,$(RUN),--editable '.[matrix]')

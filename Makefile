@@ -14,13 +14,27 @@ apart = RUNAPI_MAGIC_HOME=$(1) IPYTHONDIR=$(1)/ipython JUPYTER_CONFIG_DIR=$(1)/j
 EXECUTE := -m nbconvert --to notebook --execute --inplace --log-level ERROR \
 	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=300
 
-.PHONY: demo test test-wheel check docs lab notebooks screenshots accessibility bench kill-test clean
+.PHONY: demo test test-lowest test-wheel matrix check docs lab notebooks screenshots accessibility \
+	bench kill-test clean
 .DEFAULT_GOAL := demo
+
+# uv takes a tenth of pip's time; pip knows the user's own settings, so it has the last word.
+PIP := -m pip install --quiet --disable-pip-version-check
+WHOLE := --editable '.[lab,test]'
+install = $(1) $(PIP) uv && $(1) -m uv pip install --quiet --python $(1) $(2) || $(1) $(PIP) $(2)
 
 # The stamp makes a second call free: nothing is installed again until pyproject.toml changes.
 $(INSTALLED): pyproject.toml
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[lab,test]'
+	$(call install,$(RUN),$(WHOLE))
+	touch $@
+
+# The lowest versions are for the oldest Python, where that is at hand.
+LOWEST := build/lowest
+$(LOWEST)/.installed: pyproject.toml tests/lowest.txt
+	rm -rf $(LOWEST)
+	$(or $(shell command -v python3.11),$(PYTHON)) -m venv $(LOWEST)
+	$(call install,$(LOWEST)/bin/python,--constraint tests/lowest.txt $(WHOLE))
 	touch $@
 
 demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it and say where.
@@ -33,6 +47,14 @@ demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it an
 test: $(INSTALLED)  ## Run all tests.
 	$(RUN) -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/browser
 	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/browser
+
+test-lowest: $(LOWEST)/.installed  ## Run what depends on versions on the lowest supported ones.
+	$(LOWEST)/bin/python -m pytest -m versions --numprocesses=auto --dist=loadfile tests/kernel
+
+matrix: $(INSTALLED)  ## Run it on many versions, on each Python on the PATH; write docs/matrix.md.
+	$(call install,$(RUN),--editable '.[matrix]')
+	rm -rf build/matrix
+	$(RUN) -m nox
 
 test-wheel: $(INSTALLED)  ## Install the built wheel into a clean environment; run the quickstart there.
 	rm -rf build/wheel

@@ -8,6 +8,7 @@ own (ipykernel 7.0 to 7.3 runs it in a subshell).
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -31,6 +32,7 @@ class Audience(Enum):
 
 _kernel_loop: asyncio.AbstractEventLoop | None = None
 _consoles: set[str] = set()  # by the session that their messages belong to
+_first_context = contextvars.Context()  # the one in which that loop was captured
 
 
 def parent_message() -> dict[str, Any]:
@@ -38,8 +40,28 @@ def parent_message() -> dict[str, Any]:
     kernel = getattr(get_ipython(), "kernel", None)
     if kernel is None:
         return {}
-    parent: dict[str, Any] = kernel.get_parent("shell") or {}
+    try:
+        parent: dict[str, Any] = kernel.get_parent("shell") or {}
+    except LookupError:  # ipykernel 7.0 on a thread that it did not start
+        return {}
     return parent
+
+
+def _context() -> contextvars.Context:
+    """Return the context to work in.
+
+    In ipykernel 7.0 widgets fail where the context knows no message of the front end, as on a
+    thread that it did not start: the first cell's context stands in for that one.
+    """
+    here = contextvars.copy_context()
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None:
+        return here
+    try:
+        here.run(kernel.get_parent, "shell")
+    except LookupError:
+        return _first_context.copy()
+    return here
 
 
 def current_cell() -> str | None:
@@ -79,7 +101,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
     In a kernel this is the kernel's own, also for a call from another thread.
     """
-    global _kernel_loop  # noqa: PLW0603 (one kernel, one loop)
+    global _kernel_loop, _first_context  # noqa: PLW0603 (one kernel, one loop)
     try:
         here = asyncio.get_running_loop()
     except RuntimeError:
@@ -89,12 +111,13 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
     if _kernel_loop is None or not _kernel_loop.is_running():
         # One that ran a line of ipython_config.py, before the kernel's own, runs no more.
         _kernel_loop = here
+        _first_context = contextvars.copy_context()
     return _kernel_loop
 
 
 def hand_over(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
     """Call a function on a loop soon, from whatever thread this is."""
-    loop.call_soon_threadsafe(function)
+    loop.call_soon_threadsafe(function, context=_context())
 
 
 class Work(Protocol):
@@ -126,7 +149,7 @@ def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
     """
     loop = running_loop()
     if loop is not None:
-        return start(loop)
+        return _context().run(start, loop)
     from IPython.core.async_helpers import get_asyncio_loop
 
     own = get_asyncio_loop()

@@ -112,7 +112,7 @@ def _end(process, seconds: float = 15) -> None:
         process.wait()
 
 
-def _address(process, log: Path, seconds: float = 60) -> str:
+def _address(process, log: Path, seconds: float = 180) -> str:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = re.search(r"(http://(?:127\.0\.0\.1|localhost):\d+)/lab", log.read_text())

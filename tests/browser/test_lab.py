@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import nbformat
+import pytest
 
 from tests.browser.lab import LOAD, STUCK, XSS
 from tests.conftest import ROOT
@@ -25,6 +26,7 @@ def test_cell_returns_and_the_picture_follows(open_lab, server):
     assert lab.pictures(1).count() == 1
 
 
+@pytest.mark.versions
 def test_buttons(open_lab, server, place):
     """Edit by Enter and by Go, the way back and forth, Again and Save as, all in one output."""
     lab = open_lab(LOAD, "%%gpt_image -o cat\na cat with buttons", "len(cat.images)")
@@ -120,6 +122,7 @@ def test_markup_in_texts_stays_text(open_lab, server):
     assert outputs.locator("b").count() == 0
 
 
+@pytest.mark.versions
 def test_picture_survives_saving_and_reloading(open_lab, server):
     """A saved notebook that is opened again shows the picture that came after its cell returned."""
     lab = open_lab(LOAD, "%gpt_image -a 1:1 a cat that survives")

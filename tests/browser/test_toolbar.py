@@ -237,6 +237,7 @@ def test_upscale_compare_and_copy(open_lab, server):  # noqa: PLR0915 (one story
     assert _tasks(server) == asked
 
 
+@pytest.mark.versions
 def test_escape_closes_and_focus_returns(open_lab, server):
     """Escape closes what each button opens and its button has the focus; nothing is sent."""
     lab = _show(open_lab, "%%gpt_image -a 1:1\na hill to escape from", "")
@@ -267,6 +268,7 @@ def test_escape_closes_and_focus_returns(open_lab, server):
     assert _tasks(server) == asked
 
 
+@pytest.mark.versions
 def test_waiting_failing_and_two_at_once(open_lab, server, place):
     """Waiting can be stopped, two edits go on at once, and a failed one keeps the picture."""
     lab = _show(open_lab, "%%gpt_image -a 1:1\na hill to wait for", "")

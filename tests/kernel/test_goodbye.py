@@ -24,6 +24,7 @@ def widgets(cell):
     return json.dumps(cell.outputs).count("widget-view+json")
 
 
+@pytest.mark.versions
 def test_shutdown(own):
     """An orderly shutdown leaves pictures and captions, and no output that names a widget."""
     cell = own.run_well("%%gpt_image\na hill to say goodbye to")
@@ -38,6 +39,7 @@ def test_shutdown(own):
     assert "a hill to say goodbye to" in cell.text
 
 
+@pytest.mark.versions
 def test_freeze(kernel):
     """``%runapi freeze`` takes the buttons out of all cells, once; a re-run brings them back."""
     first = kernel.run_well("%%gpt_image\na hill to freeze")

@@ -16,6 +16,11 @@ import asyncio, threading
 from ipywidgets import Button, Text
 from ipywidgets.widgets.widget import _instances
 
+# As in ipykernel 7.0, which alone has no answer on a thread that it did not start.
+kernel = get_ipython().kernel
+strict = getattr(kernel, "_shell_parent", None)
+kernel.get_parent = (lambda channel=None: strict.get()) if strict else kernel.get_parent
+
 def newest(kind, text=None):
     made = [w for w in _instances.values() if type(w) is kind]
     return [w for w in made if (w.description or "").startswith(text or "")][-1]
@@ -36,6 +41,7 @@ def elsewhere(act):
 
 
 @pytest.mark.parametrize("where", ["elsewhere", "(lambda act: act())"])
+@pytest.mark.versions
 def test_button_on_another_threads_loop(kernel, server, where):
     """An edit by the buttons arrives as next version in the same output, on whichever thread."""
     kernel.run_well(CLICK)
@@ -60,6 +66,7 @@ def test_button_on_another_threads_loop(kernel, server, where):
     assert kernel.value("len(start.images)") == 3
 
 
+@pytest.mark.versions
 def test_generate_from_another_thread(kernel, server):
     """``generate`` on a thread without a loop works on the kernel's loop."""
     kernel.run_well(CLICK)
@@ -81,12 +88,12 @@ def test_long_cell_does_not_end_a_task(kernel, server):
 
 
 def test_kernel_stays_awake_while_pictures_arrive(tmp_path, record_property, capsys):
-    """Twenty large pictures arrive; the figure printed is how long the kernel was ever kept."""
-    pauses = measure(tmp_path, 20, "4k")
+    """Eight large pictures arrive; the figure printed is how long the kernel was ever kept."""
+    pauses = measure(tmp_path, 8, "4k")
     record_property("pauses", str(pauses))
     with capsys.disabled():
         print(f"\n{pauses}")  # noqa: T201 (the figure)
-    assert pauses.pictures == 20
+    assert pauses.pictures == 8
 
 
 TERMINAL = """
@@ -97,6 +104,7 @@ print(made.status, cat.image.path.exists())
 """
 
 
+@pytest.mark.versions
 def test_terminal_script(tmp_path):
     """IPython without a front end runs a picture to its end and prints where it is."""
     done = subprocess.run(
@@ -116,6 +124,7 @@ def test_terminal_script(tmp_path):
     assert done.returncode == 0
 
 
+@pytest.mark.versions
 def test_terminal_session(tmp_path):
     """In an interactive terminal ``%gpt_image`` waits, prints the path, and gives the result."""
     words = ["-m", "IPython", "--no-banner", "--colors=NoColor", "--simple-prompt"]

@@ -160,6 +160,7 @@ def test_dear_pictures_with_nobody_there(kernel, server):
     assert server.bodies("a dear hill") == []
 
 
+@pytest.mark.versions
 def test_a_click_on_generate(asking, server):
     """Somebody who is there is asked in the cell; nothing is sent before Generate is clicked."""
     cell = asking.run_well("%%gpt_image -n 3 -o agreed\na hill to agree on")
@@ -363,8 +364,8 @@ def test_interrupting_the_wait_for_a_batch(kernel, server):
         "from runapi_magic import generate_many\n"
         "long = generate_many(['a hill in a long batch', 'a tree in a long batch'])"
     )
-    waiting = kernel.start("await long")
-    kernel.wait(lambda: len(server.bodies("in a long batch")) == 2)
+    waiting = kernel.start("print('waiting', flush=True)\nawait long")
+    kernel.wait(lambda: len(server.bodies("in a long batch")) == 2 and "waiting" in waiting.text)
     kernel.interrupt()
     kernel.wait(lambda: waiting.is_done)
     assert "Stopped waiting for the batch" in refusal(waiting)

@@ -84,6 +84,7 @@ def executed(tmp_path_factory):
     return SimpleNamespace(folder=folder, notebook=execute(folder, *CELLS))
 
 
+@pytest.mark.versions
 def test_nbclient(executed):
     """nbclient: all pictures are in place without --wait, and the files are there."""
     check_notebook(executed.notebook)
@@ -100,6 +101,7 @@ def test_nbconvert(tmp_path, executed):
     assert [cell.outputs for cell in notebook.cells] == ran_before
 
 
+@pytest.mark.versions
 def test_papermill(tmp_path):
     """Papermill: all pictures are in place."""
     nbformat.write(make_notebook(*CELLS), tmp_path / "a.ipynb")

@@ -25,13 +25,19 @@ publisher.publish = note
 BEFORE = "import sys\nbefore = set(sys.modules)"
 
 
+@pytest.fixture(scope="module")
+def address():
+    """Where a simulator server answers."""
+    with serve_simulator("--speed", "60") as server:
+        yield server.url
+
+
 @pytest.fixture
-def fresh(tmp_path):
+def fresh(tmp_path, address):
     """A kernel in which nothing was run, with a key and a simulator server to send it to."""
-    with serve_simulator("--speed", "45") as server:
-        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
-        with start_kernel(tmp_path, environment) as kernel:
-            yield kernel
+    environment = apart(tmp_path, RUNAPI_BASE_URL=address, RUNAPI_API_KEY=KEY)
+    with start_kernel(tmp_path, environment) as kernel:
+        yield kernel
 
 
 @pytest.fixture
@@ -41,6 +47,7 @@ def loaded(fresh):
     return fresh
 
 
+@pytest.mark.versions
 def test_load_ext_imports_three_modules(fresh):
     """``%load_ext`` imports three small modules of ours and, but for IPython's own, no others."""
     fresh.run_well(BEFORE)
@@ -50,6 +57,7 @@ def test_load_ext_imports_three_modules(fresh):
     assert new - {"IPython.core.magics.extension"} == {"runapi_magic", *ours}
 
 
+@pytest.mark.versions
 def test_first_placeholder_comes_before_what_takes_long(loaded):
     """The first placeholder is published before any HTTP, picture or widget package is imported."""
     loaded.run_well(WATCH)
@@ -68,12 +76,14 @@ def test_documentation_of_a_magic_that_was_never_used(loaded):
     assert "--aspect-ratio RATIO" in page[0]["data"]["text/plain"]
 
 
+@pytest.mark.versions
 def test_help_of_a_front_end(loaded):
     """Shift-Tab on a magic that was never used gives its documentation."""
     reply = loaded.client.inspect("%%gpt_edit", cursor_pos=8, reply=True, timeout=30)
     assert "Edit pictures by an instruction" in reply["content"]["data"]["text/plain"]
 
 
+@pytest.mark.versions
 def test_magics_are_listed_and_completed_without_being_imported(loaded):
     """Completion knows all names, and is no use of them."""
     reply = loaded.client.complete("%gpt_", cursor_pos=5, reply=True, timeout=30)
@@ -89,12 +99,14 @@ def test_lsmagic(loaded):
     assert all(f"%%{name}" in said for name in MAGICS["cell"])
 
 
+@pytest.mark.versions
 def test_config_lists_settings_that_were_never_used(loaded):
     """``%config`` lists the settings once, shows them and completes their names."""
     assert loaded.run_well("%config").text.split().count("RunAPIMagics") == 1
     assert "RunAPIMagics.preview_size=<Int>" in loaded.run_well("%config RunAPIMagics").text
 
 
+@pytest.mark.versions
 def test_config_completes_settings_that_were_never_used(loaded):
     """Tab behind ``%config RunAPIMagics.`` gives the settings' names."""
     text = "%config RunAPIMagics.prev"
@@ -111,6 +123,7 @@ def test_config_sets_what_was_never_used(loaded):
     assert loaded.value("hill.image.size") == (768, 1024)
 
 
+@pytest.mark.versions
 def test_configuration_file(tmp_path):
     """``c.RunAPIMagics`` in ipython_config.py counts."""
     environment = apart(tmp_path)

@@ -56,6 +56,7 @@ def finish(kernel, server, cell):
     kernel.wait(lambda: len(looks(kernel)) > asked)
 
 
+@pytest.mark.versions
 def test_another_page_is_told_once(kernel, server):
     """The first cell of a page that was loaded again says what came; the next says nothing."""
     cell = make(kernel, server, "a hill behind a closed page")

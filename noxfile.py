@@ -1,0 +1,168 @@
+"""The versions that the package is tested on: ``make matrix`` runs this and writes docs/matrix.md.
+
+No session installs an interpreter: a Python that is not on the machine is skipped, and the table
+says so. A session leaves what it found in build/matrix, so the table can be completed elsewhere:
+``python -m nox --session "matrix(py314-kernel7.4)" table`` where there is such a Python.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+
+ROOT = Path(__file__).parent
+FOUND = ROOT / "build" / "matrix"
+TABLE = ROOT / "docs" / "matrix.md"
+SHOWN = ("ipykernel", "ipython", "jupyterlab", "ipywidgets", "httpx", "pillow")
+KERNEL_TESTS, BROWSER_TESTS = "tests/kernel", "tests/browser"
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What a session installs; an empty version leaves the choice to the installer."""
+
+    python: str
+    ipykernel: str = ""
+    ipython: str = ""
+    jupyterlab: str = ""
+    browser: bool = False
+    lowest: bool = False
+
+    @property
+    def name(self) -> str:
+        """The session's name."""
+        if self.lowest:
+            return f"py{self.python.replace('.', '')}-lowest"
+        words = [f"py{self.python.replace('.', '')}", f"kernel{self.ipykernel}"]
+        return "-".join([*words, f"ipython{self.ipython}"] if self.ipython else words)
+
+    @property
+    def requirements(self) -> list[str]:
+        """What is installed beside the package."""
+        wanted = {
+            "ipykernel": self.ipykernel,
+            "ipython": self.ipython,
+            "jupyterlab": self.jupyterlab,
+        }
+        return [f"{name}=={version}.*" for name, version in wanted.items() if version]
+
+
+# Not every combination: each version of ipykernel, and IPython's oldest and newest 8 and 9, with
+# old and new partners. A browser where clicks take another way: ipykernel 6 has no subshells, 7.0
+# to 7.3 run a click's callback on a subshell's thread, 7.4 brings it to the main thread.
+COMBINATIONS = [
+    Combination("3.11", browser=True, lowest=True),
+    Combination("3.11", "6.29", "8"),
+    Combination("3.11", "7.4", "8.18"),
+    Combination("3.12", "6.31", "9", browser=True),
+    Combination("3.12", "7.0", "9.0", "4.4", browser=True),
+    Combination("3.12", "7.1", "8.18", "4.5"),
+    Combination("3.12", "7.2", "9"),
+    Combination("3.13", "6.29", "9.0"),
+    Combination("3.13", "7.0", "8"),
+    Combination("3.13", "7.3", "9", browser=True),
+    Combination("3.13", "7.4", "9", browser=True),
+    Combination("3.14", "6.31", "9"),
+    Combination("3.14", "7.4", "9"),
+]
+
+
+@nox.session
+@nox.parametrize(
+    ("python", "combination"),
+    [nox.param(one.python, one, id=one.name) for one in COMBINATIONS],
+)
+def matrix(session: nox.Session, combination: Combination) -> None:
+    """Install the package on some versions and run the tests that depend on them."""
+    FOUND.mkdir(parents=True, exist_ok=True)
+    result = FOUND / f"{combination.name}.json"
+    told = {"date": datetime.now(UTC).date().isoformat()}
+    result.write_text(json.dumps(told | {"trouble": "did not install"}))
+    constraints = ["--constraint", "tests/lowest.txt"] if combination.lowest else []
+    session.install(*constraints, "--editable", ".[lab,test]", *combination.requirements)
+    report = FOUND / f"{combination.name}.xml"
+    report.unlink(missing_ok=True)
+    result.write_text(json.dumps(told | {"trouble": "the tests did not end"}))
+    session.run(
+        *("python", "-m", "pytest", "-m", "versions", "--numprocesses=2", "--dist=loadfile"),
+        *("-o", "junit_family=xunit2", f"--junit-xml={report}", *session.posargs),
+        *([KERNEL_TESTS, BROWSER_TESTS] if combination.browser else [KERNEL_TESTS]),
+        success_codes=[0, 1],
+    )
+    told |= {"versions": _versions(session), "counts": _counts(report)}
+    result.write_text(json.dumps(told, indent=1))
+    if told["counts"]["failed"]:
+        session.error("tests failed")
+
+
+def _versions(session: nox.Session) -> dict[str, str]:
+    """What was really installed."""
+    ask = (
+        "import json, platform, importlib.metadata as metadata\n"
+        f"found = {{name: metadata.version(name) for name in {SHOWN}}}\n"
+        "print(json.dumps({'python': platform.python_version(), **found}))"
+    )
+    return json.loads(session.run("python", "-c", ask, silent=True))
+
+
+def _counts(report: Path) -> dict[str, int]:
+    """How many tests passed, failed and were skipped, as pytest reported them."""
+    root = ET.parse(report).getroot()  # noqa: S314 (pytest wrote it)
+    suites = list(root.iter("testsuite"))
+    sums = {
+        kind: sum(int(suite.get(kind, 0)) for suite in suites)
+        for kind in ("tests", "failures", "errors", "skipped")
+    }
+    failed = sums["failures"] + sums["errors"]
+    passed = sums["tests"] - failed - sums["skipped"]
+    return {"passed": passed, "failed": failed, "skipped": sums["skipped"]}
+
+
+@nox.session(venv_backend="none")
+def table(session: nox.Session) -> None:
+    """Write what the sessions found into docs/matrix.md."""
+    rows = [_row(one) for one in COMBINATIONS]
+    TABLE.write_text(HEAD + "".join(rows), encoding="utf-8")
+    session.log(f"wrote {TABLE.relative_to(ROOT)}")
+
+
+def _row(combination: Combination) -> str:
+    """A combination's line of the table."""
+    result = FOUND / f"{combination.name}.json"
+    told = json.loads(result.read_text()) if result.exists() else {}
+    asked = ", ".join([f"Python {combination.python}", *combination.requirements])
+    if combination.lowest:
+        asked += ", all at their lowest"
+    if "versions" in told:
+        where = "kernel, browser" if combination.browser else "kernel"
+        cells = [*told["versions"].values(), where, *map(str, told["counts"].values())]
+    else:
+        python = f"python{combination.python}"
+        gone = "not run" if shutil.which(python) else f"skipped: no {python} on the machine"
+        reason = f"failed: {told['trouble']}" if told else gone
+        cells = [*[""] * (len(SHOWN) + 1), reason, "", "", ""]
+    return f"| {' | '.join([asked, *cells, told.get('date', '')])} |\n"
+
+
+HEAD = f"""\
+# Tested versions
+
+Written by `make matrix`. Each row is a fresh environment, in which the tests that depend on these
+versions ran (`pytest -m versions`): cells in a live kernel, clicks from other threads, runners with
+nobody there, terminal IPython, loading; in some rows a browser's clicks in JupyterLab, too. The
+versions are those that were installed.
+
+| asked for | Python | {" | ".join(SHOWN)} | tests | passed | failed | skipped | on |
+|{"---|" * (len(SHOWN) + 7)}
+"""

@@ -15,10 +15,10 @@ create     ``202`` (202 with a Location to poll), ``id_only`` (the answer is jus
            ``drop_before`` / ``drop_after`` (the connection goes before / after the task is made),
            ``location_foreign`` (202 with a Location on another origin), ``strict_resolution``
            (gpt-image-2 refuses 4k with 1:1 or auto and 2k with auto)
-status     ``failed`` (the task fails for good at this look), ``unknown`` (a status word nobody
-           knows), ``no_images`` (completed without pictures; waits for completion), ``stuck``
-           (never gets beyond processing), ``synonyms`` (Queued, Running, Succeeded, Error),
-           ``location_foreign`` (the same as redirect_foreign)
+status     ``failed`` (the task fails for good, unless somebody saw it complete), ``unknown`` (a
+           status word nobody knows), ``no_images`` (completed without pictures; waits for
+           completion), ``stuck`` (never gets beyond processing), ``synonyms`` (Queued, Running,
+           Succeeded, Error), ``location_foreign`` (the same as redirect_foreign)
 download   ``truncated`` (half the promised bytes), ``corrupt`` (right length, broken content),
            ``html`` (200 with a web page), ``huge`` (10 GB announced; with ``mb=``, that many
            megabytes sent without a length), ``bomb`` (a tiny PNG of 400 megapixels)

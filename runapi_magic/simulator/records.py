@@ -50,6 +50,8 @@ class Task:
     """How many equal requests came before; makes their pictures differ."""
     failure: str | None = None
     failed_at: float = math.inf
+    is_told: bool = False
+    """Whether anybody was told that it is complete; then it cannot fail any more."""
     files_expired: bool = False
 
     @property

@@ -196,8 +196,8 @@ class Simulator:
         return task
 
     def fail(self, task: Task, reason: str) -> None:
-        """Fail a task for good, now. It will not be charged."""
-        task.failure, task.failed_at = reason, self.clock()
+        """Fail a task for good, now, or when it would have ended. It will not be charged."""
+        task.failure, task.failed_at = reason, min(self.clock(), task.ends)
 
     def max_concurrent(self) -> int:
         """The most tasks that were ever under way at the same moment."""

@@ -35,6 +35,7 @@ def shut_down(lab):
     lab.shut_down_from_menu()
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("end", [freeze, restart, shut_down])
 def test_reopened(open_lab, place, page, end):
     """Frozen, restarted or shut down, and saved: it reopens with pictures and captions alone."""

@@ -38,16 +38,7 @@ def tiny_picture(_gallery, task, index):
 
 
 class _Simulator(Simulator):
-    """Leaves the requests out of what it tells: they are kept where they leave, and are many.
-
-    A task that is to fail is under way long enough for a look to find it so.
-    """
-
-    def create(self, *args, **more):
-        task = super().create(*args, **more)
-        if any(fault.effect == "failed" for fault in self.faults):
-            task.duration = 3.0
-        return task
+    """Leaves the requests out of what it tells: they are kept where they leave, and are many."""
 
     def snapshot(self):
         return super().snapshot() | {"requests": []}

@@ -252,12 +252,20 @@ def looked(api, *, finished):
         ("status=synonyms", False, "Queued"),
         ("status=synonyms", True, "Succeeded"),
         ("status=failed", False, "failed"),
-        ("status=failed", True, "completed"),
+        ("status=failed", True, "failed"),
     ],
 )
 def test_status_words(spec, finished, status):
-    """Each kind of status word; a task that is already complete cannot fail."""
+    """Each kind of status word, at the first look, however late it comes."""
     assert looked(faulty(spec), finished=finished).json()["status"] == status
+
+
+def test_what_was_seen_complete_cannot_fail():
+    """A task that somebody saw complete stays so, and is charged."""
+    api = faulty("status=failed,skip=1")
+    task_id = api.create()
+    api.finish()
+    assert [api.status(task_id)["status"] for _ in range(2)] == ["completed", "completed"]
 
 
 def test_a_failed_task_stays_failed():

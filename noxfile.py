@@ -2,7 +2,7 @@
 
 No session installs an interpreter: a Python that is not on the machine is skipped, and the table
 says so. A session leaves what it found in build/matrix, so the table can be completed elsewhere:
-``python -m nox --session "matrix(py314-kernel7.4)" table`` where there is such a Python.
+``python -m nox --session "matrix(py314-kernel7.4-ipython9)" table`` where there is such a Python.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def run_on_cluster(
     _check(client, session)
     cluster = _Cluster(client, batch)
     on_cluster = copy.copy(session)  # its journal, its money, its pictures; another way to them
-    on_cluster._pipeline = _ClusterPipeline(session._pipeline, cluster)  # noqa: SLF001 (its other half)
+    on_cluster.pipeline = _ClusterPipeline(session.pipeline, cluster)
     on_cluster.begin(batch, loop, gate=gate)
     return batch
 

@@ -1,4 +1,4 @@
-"""The composition root: one session a process, with its settings, service and journal."""
+"""What a user asks for: one session a process, from which everything is started."""
 
 from __future__ import annotations
 
@@ -6,212 +6,49 @@ import asyncio
 import sys
 import time
 from dataclasses import replace
-from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.assembly import Assembly
+from runapi_magic.drafts import default_model, draft
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.generation import Generation, Part, new_part_id
-from runapi_magic.home import data_home
-from runapi_magic.models import DEFAULT_MODEL, find_model
 from runapi_magic.polling import expect
 from runapi_magic.requests import ImageRequest, Source, validate
-from runapi_magic.settings import Access, Settings, resolve_access
+from runapi_magic.settings import Settings, resolve_access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from runapi_magic.archive import Archive
     from runapi_magic.batch import Batch
-    from runapi_magic.batches import Batches
     from runapi_magic.images import GeneratedImage
     from runapi_magic.journal import Journal
-    from runapi_magic.ledger import Ledger
-    from runapi_magic.pipeline import Gate, Pipeline
-    from runapi_magic.purse import Cost, Purse
-    from runapi_magic.rates import Rates
-    from runapi_magic.recording import Recorder
+    from runapi_magic.pipeline import Gate
+    from runapi_magic.purse import Cost
     from runapi_magic.rows import StoredTask
-    from runapi_magic.service import Price, Service
+    from runapi_magic.service import Price
     from runapi_magic.tree import Tree
 
 _REST = "runapi_magic.pipeline"  # what brings requests to their end, and most modules with it
 
 
-class Session:
-    """Everything that outlives one cell. What the first placeholder does without is made later.
+class Session(Assembly):
+    """What a user asks for, on the parts of an assembly; one a process.
 
     Attributes:
-        settings: The user's settings.
-        journal: Where requests are written down; by default in the data folder.
-        archive: What was made before.
-        purse: What requests cost.
-        ledger: What was spent, and what may be.
-        batches: The batches that were asked for.
-        notices: What the user should know, to be shown with the next picture.
         launch: How a request is started from wherever the user is; the kernel's side replaces it.
     """
 
     def __init__(self, settings: Settings | None = None, journal: Journal | None = None) -> None:
-        self.settings = settings or Settings()
-        if journal is not None:
-            self.journal = journal
-        self.notices: list[str] = []
+        super().__init__(self, settings, journal)
         self.launch: Callable[..., Generation] = self.start
-        self._service: Service | None = None
-        self._simulator: Service | None = None
         self._active: dict[str, Generation] = {}
-
-    @cached_property
-    def journal(self) -> Journal:  # noqa: D102 (see the class)
-        from runapi_magic.journal import Journal
-
-        return Journal(data_home())
-
-    @cached_property
-    def _record(self) -> Recorder:
-        from runapi_magic.recording import Recorder
-
-        return Recorder(self.journal, self.notice)
-
-    @cached_property
-    def _rates(self) -> Rates:
-        from runapi_magic.rates import Rates
-
-        return Rates(self.journal, self._record)
-
-    @cached_property
-    def _pipeline(self) -> Pipeline:
-        from runapi_magic.pipeline import Pipeline
-
-        return Pipeline(lambda: self.settings, self.journal, self.notice, self)
-
-    @property
-    def purse(self) -> Purse:  # noqa: D102 (see the class)
-        return self._pipeline.purse
-
-    @property
-    def ledger(self) -> Ledger:  # noqa: D102 (see the class)
-        return self._pipeline.ledger
-
-    @cached_property
-    def batches(self) -> Batches:  # noqa: D102 (see the class)
-        from runapi_magic.batches import Batches
-
-        return Batches(self.journal, self._pipeline.shelf)
-
-    @cached_property
-    def archive(self) -> Archive:  # noqa: D102 (see the class)
-        from runapi_magic.archive import Archive
-        from runapi_magic.history import History
-        from runapi_magic.thumbnails import Thumbnails
-
-        return Archive(
-            History(self.journal),
-            self._pipeline.shelf,
-            Thumbnails(self.journal.path.parent / "thumbnails"),
-            self,
-            lambda: self.settings.max_megapixels,
-        )
-
-    # What answers
-
-    def service(self) -> Service:
-        """Return the simulator where it is on, else the service that key and base URL name.
-
-        Raises:
-            ConfigurationError: The base URL is unusable.
-        """
-        return self._simulator or self._remote(resolve_access(self.settings))
-
-    def _remote(self, access: Access) -> Service:
-        from runapi_magic.service import remote_service
-
-        if self._service is None or self._service.access != access:
-            self._service = remote_service(access, self._rates.of(access))
-        return self._service
-
-    @property
-    def simulator(self) -> Service | None:
-        """The simulator in this process, where it is on."""
-        return self._simulator
-
-    def simulator_on(self, speed: float = 1.0) -> None:
-        """Let a simulator in this process answer from now on: no key, no network, no cost.
-
-        Args:
-            speed: How much faster than life it is, more than 0.
-
-        Raises:
-            InvalidRequestError: The speed is not more than 0.
-        """
-        from runapi_magic.service import simulated_service
-
-        self._simulator = simulated_service(speed)
-
-    def simulator_off(self) -> None:
-        """Let RunAPI answer again. What is under way on the simulator goes on there."""
-        self._simulator = None
-
-    def notice(self, text: str) -> None:
-        """Keep a notice to be shown with the next picture."""
-        if text not in self.notices:
-            self.notices.append(text)
-
-    def take_notices(self) -> list[str]:
-        """Return the notices that were not shown yet."""
-        notices, self.notices = self.notices, []
-        return notices
 
     # What is asked
 
-    def request(
-        self,
-        prompt: str,
-        /,
-        *,
-        sources: Sequence[Source] = (),
-        model: str | None = None,
-        count: int = 1,
-        mask: Source | None = None,
-        **fields: Any,
-    ) -> ImageRequest:
-        """Return a request with the settings' defaults where a field is not given.
-
-        Args:
-            prompt: The prompt or instruction.
-            sources: Pictures to start from.
-            model: RunAPI's name of the model.
-            count: Number of pictures.
-            mask: The part to change.
-            fields: The model's fields, by RunAPI's names; None counts as not given.
-
-        Raises:
-            InvalidRequestError: The model does not do that.
-        """
-        request = ImageRequest(
-            prompt=prompt.strip(),
-            model=model or self._default_model(editing=bool(sources)),
-            fields={name: value for name, value in fields.items() if value is not None},
-            count=count,
-            sources=tuple(sources),
-            mask=mask,
-        )
-        fields = {name: _as_text(request, name, value) for name, value in request.fields.items()}
-        defaults = {}
-        for name in ("aspect_ratio", "output_resolution"):
-            value = getattr(self.settings, name)
-            known = request.action.parameter(name)
-            if value and name not in request.fields and known and value in known.choices:
-                defaults[name] = value
-        return replace(request, fields={**defaults, **fields})
-
-    def _default_model(self, *, editing: bool) -> str:
-        if not editing:
-            return self.settings.model
-        if self.settings.edit_model:
-            return self.settings.edit_model
-        return find_model(self.settings.model).edits_with or DEFAULT_MODEL
+    def request(self, prompt: str, /, **parts: Any) -> ImageRequest:
+        """Return a request with the settings' defaults; see ``drafts.draft`` for its parts."""
+        return draft(self.settings, prompt, **parts)
 
     def start(
         self,
@@ -264,8 +101,8 @@ class Session:
         async def run() -> None:
             if _REST not in sys.modules:  # the placeholder is on the screen, and the loop goes on
                 await asyncio.to_thread(import_module, _REST)
-            service = simulator or self._remote(access)
-            await self._pipeline.run(generation, service, since=counts, gate=gate)
+            service = simulator or self.remote(access)
+            await self.pipeline.run(generation, service, since=counts, gate=gate)
 
         self._begin(generation, run(), loop)
         return generation
@@ -317,7 +154,7 @@ class Session:
         """
         from runapi_magic.revisions import fields_for, model_for
 
-        model = model or model_for(image, self._default_model(editing=True))
+        model = model or model_for(image, default_model(self.settings, editing=True))
         return self.edit(image, instruction, model=model, **fields_for(image, model))
 
     async def edit_price(
@@ -332,7 +169,7 @@ class Session:
         """
         from runapi_magic.revisions import fields_for, model_for
 
-        model = model or model_for(image, self._default_model(editing=True))
+        model = model or model_for(image, default_model(self.settings, editing=True))
         source = Source(image.request.title, image.digest)
         fields = fields_for(image, model) | fields
         return await self.service().price(
@@ -390,7 +227,7 @@ class Session:
         async def before(batch: Batch) -> None:
             if gate is not None:
                 await gate()
-            await self._record(self.batches.save, batch)
+            await self.record(self.batches.save, batch)
             requests = [item.request for item in batch.items]
             await self.purse.set_aside(batch.hold, requests, service, since=batch.since)
 
@@ -468,7 +305,7 @@ class Session:
                 todo="%runapi resume without an id goes on with all there are.",
             )
         works = [
-            self._pipeline.work(task, replace(nothing, prompt=task.prompt), service)
+            self.pipeline.work(task, replace(nothing, prompt=task.prompt), service)
             for task in found
         ]
         generation.plan([work.part for work in works])
@@ -476,19 +313,12 @@ class Session:
         async def run() -> None:
             for work in works:
                 work.part.request = await asyncio.to_thread(
-                    self._pipeline.shelf.request_of, work.stored
+                    self.pipeline.shelf.request_of, work.stored
                 )
-            await self._pipeline.run(generation, service, works=works)
+            await self.pipeline.run(generation, service, works=works)
 
         self._begin(generation, run(), loop)
         return generation
-
-
-def _as_text(request: ImageRequest, name: str, value: Any) -> Any:
-    """Return a number as text where the model takes text: ``-p watermark=2024``."""
-    parameter = request.action.parameter(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if parameter and parameter.kind is str and is_number else value
 
 
 def is_stale(task: StoredTask, now: float) -> bool:

@@ -65,7 +65,6 @@ async function render({ model, el }) {
   const id = model.get("root");
   const root = await model.widget_manager.get_model(id);
   const views = await Promise.all(Object.values(root.views ?? {}));
-  const view = views.find((one) => one.el.contains(el));
 
   const onLook = (message) => {
     const area = typeof message.look === "string" && el.closest(OUTPUTS);
@@ -77,7 +76,8 @@ async function render({ model, el }) {
   whenTakenIn(() => el.closest(OUTPUTS), signal, () => model.send({ says: "here" }));
 
   let outputs = null;
-  whenTakenIn(() => outputsAround(view?.luminoWidget), signal, (found) => {
+  const around = () => outputsAround(views.find((one) => one.el.contains(el))?.luminoWidget);
+  whenTakenIn(around, signal, (found) => {
     outputs = found;
   });
   const leave = () => {

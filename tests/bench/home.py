@@ -177,7 +177,7 @@ async def _ours(session: Session, service: Service, url: str) -> int:
     shown = asyncio.get_running_loop().create_future()
     generation.subscribe(lambda: shown.set_result(_message(picture_bundle(part.images[0]).data)))
     fetching = asyncio.create_task(
-        session._pipeline.shelf.fetch(generation, part, service, task, ())
+        session.pipeline.shelf.fetch(generation, part, service, task, ())
     )
     fetching.add_done_callback(lambda _: shown.done() or shown.cancel())  # it failed
     return await shown

@@ -6,6 +6,7 @@ import json
 
 import nbformat
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.lab import LOAD, Lab
 
@@ -62,7 +63,8 @@ def test_reopened(open_lab, place, page, end):
     lab.shut_down()
     page.goto("about:blank")
     again = Lab(page, place.url, path.name)
-    assert {number: again.pictures(number).count() for number in PICTURES} == PICTURES
+    for number, count in PICTURES.items():
+        expect(again.pictures(number)).to_have_count(count)
     again.wait_text(1, "a lighthouse to keep")
     assert page.get_by_text("Error displaying widget").count() == 0
     again.shut_down()

@@ -115,7 +115,7 @@ def test_failures_are_marked(use, slow):
     async def body(session):
         with pytest.raises(TaskFailedError):
             await session.generate("a dragon")
-        return _known(session, slow.url), session._pipeline.experience
+        return _known(session, slow.url), session.pipeline.experience
 
     known, experience = use(slow, body)
     assert [took.failed for took in known] == [True]
@@ -130,9 +130,9 @@ def test_a_hurried_simulators_time_is_the_services(use, service):
     async def body(session):
         session.simulator_on(SPEED)
         await _make(session, 6)
-        fast = session._pipeline.experience.expected(session.request("x"), session.service())
+        fast = session.pipeline.experience.expected(session.request("x"), session.service())
         session.simulator_on(SPEED / 10)
-        slow = session._pipeline.experience.expected(session.request("x"), session.service())
+        slow = session.pipeline.experience.expected(session.request("x"), session.service())
         return _known(session, SIMULATOR_URL), _known(session, service.url), fast, slow
 
     known, others, fast, slow = use(service, body)

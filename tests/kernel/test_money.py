@@ -14,6 +14,7 @@ from tests.kernel.kernels import start_kernel
 NEWEST = """
 from ipywidgets import Button
 from ipywidgets.widgets.widget import _instances
+from runapi_magic.widgets import placed
 
 def newest(text):
     return [w for w in _instances.values() if type(w) is Button and w.description == text][-1]
@@ -23,7 +24,9 @@ def question():
     return boxes[-1]
 
 def is_asked():
-    return question().layout.display != "none"
+    box = question()
+    is_there = any(box in one._root.children for one in placed._placed)
+    return is_there and box.layout.display != "none"
 """
 REFUSED = "Nothing was sent, nothing was charged."
 

@@ -1,0 +1,153 @@
+"""What a session is made of, each part made when it is first needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from runapi_magic.home import data_home
+from runapi_magic.settings import Access, Settings, resolve_access
+
+if TYPE_CHECKING:
+    from runapi_magic.archive import Archive
+    from runapi_magic.batches import Batches
+    from runapi_magic.images import Editor
+    from runapi_magic.journal import Journal
+    from runapi_magic.ledger import Ledger
+    from runapi_magic.pipeline import Pipeline
+    from runapi_magic.purse import Purse
+    from runapi_magic.rates import Rates
+    from runapi_magic.recording import Recorder
+    from runapi_magic.service import Service
+
+
+class Assembly:
+    """The parts that outlive one cell. What the first placeholder does without is made later.
+
+    Args:
+        editor: What pictures are edited with.
+        settings: The user's settings; by default those of nobody.
+        journal: Where requests are written down; by default in the data folder.
+
+    Attributes:
+        settings: The user's settings.
+        journal: Where requests are written down.
+        record: Writes to the journal, off the loop.
+        pipeline: Brings requests to their end.
+        archive: What was made before.
+        purse: What requests cost.
+        ledger: What was spent, and what may be.
+        batches: The batches that were asked for.
+        notices: What the user should know, to be shown with the next picture.
+    """
+
+    def __init__(self, editor: Editor, settings: Settings | None, journal: Journal | None) -> None:
+        self.settings = settings or Settings()
+        if journal is not None:
+            self.journal = journal
+        self.notices: list[str] = []
+        self._editor = editor
+        self._service: Service | None = None
+        self._simulator: Service | None = None
+
+    @cached_property
+    def journal(self) -> Journal:  # noqa: D102 (see the class)
+        from runapi_magic.journal import Journal
+
+        return Journal(data_home())
+
+    @cached_property
+    def record(self) -> Recorder:  # noqa: D102 (see the class)
+        from runapi_magic.recording import Recorder
+
+        return Recorder(self.journal, self.notice)
+
+    @cached_property
+    def _rates(self) -> Rates:
+        from runapi_magic.rates import Rates
+
+        return Rates(self.journal, self.record)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:  # noqa: D102 (see the class)
+        from runapi_magic.pipeline import Pipeline
+
+        return Pipeline(lambda: self.settings, self.journal, self.notice, self._editor)
+
+    @property
+    def purse(self) -> Purse:  # noqa: D102 (see the class)
+        return self.pipeline.purse
+
+    @property
+    def ledger(self) -> Ledger:  # noqa: D102 (see the class)
+        return self.pipeline.ledger
+
+    @cached_property
+    def batches(self) -> Batches:  # noqa: D102 (see the class)
+        from runapi_magic.batches import Batches
+
+        return Batches(self.journal, self.pipeline.shelf)
+
+    @cached_property
+    def archive(self) -> Archive:  # noqa: D102 (see the class)
+        from runapi_magic.archive import Archive
+        from runapi_magic.history import History
+        from runapi_magic.thumbnails import Thumbnails
+
+        return Archive(
+            History(self.journal),
+            self.pipeline.shelf,
+            Thumbnails(self.journal.path.parent / "thumbnails"),
+            self._editor,
+            lambda: self.settings.max_megapixels,
+        )
+
+    # What answers
+
+    def service(self) -> Service:
+        """Return the simulator where it is on, else the service that key and base URL name.
+
+        Raises:
+            ConfigurationError: The base URL is unusable.
+        """
+        return self._simulator or self.remote(resolve_access(self.settings))
+
+    def remote(self, access: Access) -> Service:
+        """Return the service of a key and base URL, the same one as long as they are the same."""
+        from runapi_magic.service import remote_service
+
+        if self._service is None or self._service.access != access:
+            self._service = remote_service(access, self._rates.of(access))
+        return self._service
+
+    @property
+    def simulator(self) -> Service | None:
+        """The simulator in this process, where it is on."""
+        return self._simulator
+
+    def simulator_on(self, speed: float = 1.0) -> None:
+        """Let a simulator in this process answer from now on: no key, no network, no cost.
+
+        Args:
+            speed: How much faster than life it is, more than 0.
+
+        Raises:
+            InvalidRequestError: The speed is not more than 0.
+        """
+        from runapi_magic.service import simulated_service
+
+        self._simulator = simulated_service(speed)
+
+    def simulator_off(self) -> None:
+        """Let RunAPI answer again. What is under way on the simulator goes on there."""
+        self._simulator = None
+
+    def notice(self, text: str) -> None:
+        """Keep a notice to be shown with the next picture."""
+        if text not in self.notices:
+            self.notices.append(text)
+
+    def take_notices(self) -> list[str]:
+        """Return the notices that were not shown yet."""
+        notices, self.notices = self.notices, []
+        return notices

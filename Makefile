@@ -46,7 +46,7 @@ demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it an
 
 test: $(INSTALLED)  ## Run all tests.
 	$(RUN) -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/browser
-	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/browser
+	$(RUN) -m pytest --numprocesses=auto --dist=loadfile tests/browser
 
 test-lowest: $(LOWEST)/.installed  ## Run what depends on versions on the lowest supported ones.
 	$(LOWEST)/bin/python -m pytest -m versions --numprocesses=auto --dist=loadfile tests/kernel
@@ -61,8 +61,7 @@ test-wheel: $(INSTALLED)  ## Install the built wheel into a clean environment; r
 	mkdir -p build/wheel/home
 	$(RUN) -m build --no-isolation --outdir build/wheel .
 	$(PYTHON) -m venv build/wheel/venv
-	build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check \
-		build/wheel/*.whl ipykernel nbconvert
+	$(call install,$(CURDIR)/build/wheel/venv/bin/python,build/wheel/*.whl ipykernel nbconvert)
 	cp notebooks/quickstart.ipynb build/wheel/
 	cd build/wheel && env --unset=PYTHONPATH $(call apart,$(CURDIR)/build/wheel/home) \
 		venv/bin/python $(EXECUTE) quickstart.ipynb

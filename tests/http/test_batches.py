@@ -640,7 +640,7 @@ def test_a_script_waits_and_shows_a_bar(failing, tmp_path):
     assert said == "2 1 True\n"
     assert "trees: 100%" in bar
     assert "3/3" in bar
-    assert "failed=1" in bar
+    assert "1 failed" in bar
     assert bar.endswith("\n")
 
 

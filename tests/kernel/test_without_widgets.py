@@ -95,7 +95,7 @@ def test_batch(bare):
     code += "boats = await generate_many(['a red boat', 'a blue boat'])\nlen(boats.pictures)"
     cell = bare.run_well(code)
     assert cell.result == "2"
-    assert "2/2" in cell.stream("stderr")
+    assert "2/2" in cell.text
     assert "Warning" not in cell.text
 
 

@@ -87,7 +87,7 @@ def draw(lab: Lab) -> None:
     if type(lab) is Lab:
         draw_versions(lab)
     lab.run(SWEEP)
-    lab.wait_text(SWEEP, "6 of 6 pictures")
+    lab.wait_text(SWEEP, "6 of 6 pictures · ")  # the caption, not what is told to screen readers
     take_both(lab, SWEEP, "sweep")
     lab.run(PANEL)
     page.locator(".runapi-gallery button").nth(2).wait_for()

@@ -48,8 +48,7 @@ demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it an
 PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)  ## Run all tests.
-	$(RUN) -m pytest $(PARALLEL) --ignore=tests/browser
-	$(RUN) -m pytest $(PARALLEL) tests/browser
+	$(RUN) -m pytest $(PARALLEL)
 
 test-lowest: $(LOWEST)/.installed  ## Run what depends on versions on the lowest supported ones.
 	$(LOWEST)/bin/python -m pytest -m versions $(PARALLEL) tests/kernel

@@ -44,14 +44,12 @@ demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it an
 	$(call apart,$(CURDIR)/build/home) $(RUN) $(EXECUTE) build/quickstart.ipynb
 	@echo "Executed notebook: build/quickstart.ipynb (its pictures: build/gpt-images)"
 
-# A file's tests stay together. xdist would begin with the files of most tests, which are quick ones.
-PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
-
 test: $(INSTALLED)  ## Run all tests.
-	$(RUN) -m pytest $(PARALLEL)
+	$(RUN) -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/browser
+	$(RUN) -m pytest --numprocesses=auto --dist=loadfile tests/browser
 
 test-lowest: $(LOWEST)/.installed  ## Run what depends on versions on the lowest supported ones.
-	$(LOWEST)/bin/python -m pytest -m versions $(PARALLEL) tests/kernel
+	$(LOWEST)/bin/python -m pytest -m versions --numprocesses=auto --dist=loadfile tests/kernel
 
 matrix: $(INSTALLED)  ## Run it on many versions, on each Python on the PATH; write docs/matrix.md.
 	$(call install,$(RUN),--editable '.[matrix]')

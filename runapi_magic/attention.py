@@ -105,14 +105,19 @@ class _Awaited:
         self._is_noted = True
         with suppress(JournalError):
             self._history.note_unseen([image.id for image in self.new])
+        if self not in _awaited:  # seen while this was being written
+            self._unnote()
 
     def drop(self) -> None:
         """Forget it: it is seen, or told."""
         if self in _awaited:
             _awaited.remove(self)
             if self._is_noted:
-                with suppress(JournalError):
-                    self._history.note_seen([image.id for image in self.new])
+                self._unnote()
+
+    def _unnote(self) -> None:
+        with suppress(JournalError):
+            self._history.note_seen([image.id for image in self.new])
 
 
 _awaited: list[_Awaited] = []

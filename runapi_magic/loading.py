@@ -103,7 +103,10 @@ class _Extension:
     def listen(self, lines: list[str]) -> list[str]:
         """Leave a cell as it is; note who asks for no more than whether it is complete."""
         kernel = getattr(self._shell, "kernel", None)
-        header = (kernel.get_parent("shell") or {}).get("header", {}) if kernel else {}
+        try:
+            header = (kernel.get_parent("shell") or {}).get("header", {}) if kernel else {}
+        except LookupError:  # ipykernel 7.0 on a thread that it did not start
+            return lines
         if header.get("msg_type") == "is_complete_request":
             from runapi_magic.loop import remember_console
 
@@ -174,10 +177,13 @@ def _mention_unseen(folder: Path) -> None:
     from runapi_magic.history import History
     from runapi_magic.journal import Journal
 
+    journal = Journal(folder)
     try:
-        unseen = History(Journal(folder)).take_unseen()
+        unseen = History(journal).take_unseen()
     except JournalError:
         return
+    finally:
+        journal.close()
     if unseen:
         paths = [short_path(image.location or image.path) for image in unseen]
         print(unseen_line(paths))  # noqa: T201 (a line for the user)

@@ -39,11 +39,17 @@ def _print_rest(generation: Generation) -> None:
         print(f"Note: {note}")
 
 
+def _take_over(work: Generation | Batch) -> bool:
+    """Have this cell show it; return False where it does so already."""
+    before, here = work.shown_in, current_cell()
+    work.shown_in = here
+    return before is None or before != here
+
+
 def show_in_console(generation: Generation) -> None:
     """Show a generation at its end, in the cell that waits for it: pictures, captions, errors."""
-    if generation.shown_in is not None and generation.shown_in == current_cell():
+    if not _take_over(generation):
         return
-    generation.shown_in = current_cell()
     if generation.is_done:
         _show_end(generation)
     else:
@@ -70,9 +76,8 @@ def show_batch_in_terminal(batch: Batch) -> None:
 
 def show_batch_in_console(batch: Batch) -> None:
     """Print a batch at its end, in the cell that waits for it."""
-    if batch.shown_in is not None and batch.shown_in == current_cell():
+    if not _take_over(batch):
         return
-    batch.shown_in = current_cell()
     if batch.is_done:
         show_batch_in_terminal(batch)
     else:

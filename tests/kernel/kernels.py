@@ -6,6 +6,7 @@ import time
 from ast import literal_eval
 from contextlib import contextmanager
 from queue import Empty
+from tempfile import TemporaryDirectory
 
 from jupyter_client.manager import KernelManager
 
@@ -41,6 +42,11 @@ class Cell:
     def stream(self, name: str) -> str:
         """What the cell printed on ``stdout`` or ``stderr``."""
         return "".join(o["text"] for o in self.outputs if o.get("name") == name)
+
+    @property
+    def last_stream(self) -> str | None:
+        """The stream that was written to last, if nothing else came after."""
+        return self.outputs[-1].get("name") if self.outputs else None
 
     @property
     def text(self) -> str:
@@ -142,6 +148,8 @@ class Kernel:
             cell.reply = content
         elif kind == "status":
             cell.is_idle = cell.is_idle or content["execution_state"] == "idle"
+        elif kind == "stream" and cell.last_stream == content["name"]:
+            cell.outputs[-1]["text"] += content["text"]  # as front ends do
         elif kind in {"display_data", "execute_result", "stream", "error"}:
             output = {"output_type": kind, **content}
             cell.outputs.append(output)
@@ -153,17 +161,31 @@ class Kernel:
         self.manager.interrupt_kernel()
 
 
+def manage_kernel(sockets: str) -> KernelManager:
+    """Return a manager of a kernel whose sockets are files in a folder; its path must be short.
+
+    A port that is free when it is chosen can be taken by the time the kernel binds it.
+    """
+    return KernelManager(
+        kernel_name="python3", transport="ipc", connection_file=f"{sockets}/kernel.json"
+    )
+
+
 @contextmanager
 def start_kernel(folder, environment: dict[str, str], *first: str):
     """Start a kernel in a folder, run the first cells, and yield it."""
     log = folder / "kernel.log"
-    manager = KernelManager(kernel_name="python3")
-    with log.open("w") as file:
+    with log.open("w") as file, TemporaryDirectory() as sockets:
+        manager = manage_kernel(sockets)
         manager.start_kernel(cwd=str(folder), env=environment, stdout=file, stderr=file)
         client = manager.blocking_client()
         client.start_channels()
         try:
-            client.wait_for_ready(timeout=60)
+            try:
+                client.wait_for_ready(timeout=60)
+            except RuntimeError as error:
+                error.add_note(log.read_text())
+                raise
             kernel = Kernel(manager, client, log)
             for code in first:
                 kernel.run_well(code)

@@ -21,10 +21,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jupyter_client.manager import KernelManager
 from PIL import Image
 
 from tests.conftest import KEY, ROOT, serve_simulator
+from tests.kernel.kernels import manage_kernel
 
 PICTURES = 5
 LONGEST = 2.0  # seconds until the kill, at most; the pictures of a round take about 1.5
@@ -68,7 +68,8 @@ class Kernel:
     """A real kernel in which a person works."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.manager = KernelManager(kernel_name="python3")
+        self._sockets = tempfile.TemporaryDirectory()
+        self.manager = manage_kernel(self._sockets.name)
         with (folder / "stderr").open("a") as stderr:
             self.manager.start_kernel(
                 cwd=str(folder), env={**os.environ, **environment}, stderr=stderr
@@ -99,6 +100,7 @@ class Kernel:
         """End it as the operating system does when memory runs out."""
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
+        self._sockets.cleanup()
 
 
 def states(journal: Path) -> list[str]:

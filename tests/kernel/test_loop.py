@@ -80,9 +80,9 @@ def test_generate_from_another_thread(kernel, server):
 
 def test_long_cell_does_not_end_a_task(kernel, server):
     """A cell that blocks the kernel while a task is done does it no harm."""
-    kernel.run_well("%config RunAPIMagics.timeout = 3.0")
+    kernel.run_well("%config RunAPIMagics.timeout = 8.0")
     cell = kernel.run_well("%%gpt_image -o blocked\na hill behind a long cell")
-    kernel.run_well("import time\ntime.sleep(4)")
+    kernel.run_well("import time\ntime.sleep(9)")
     kernel.wait_pictures(cell)
     kernel.run_well("%config RunAPIMagics.timeout = 900.0")
 

@@ -46,9 +46,11 @@ demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it an
 	$(call apart,$(CURDIR)/build/home) $(RUN) $(EXECUTE) build/quickstart.ipynb
 	@echo "Executed notebook: build/quickstart.ipynb (its pictures: build/gpt-images)"
 
+# Files in their own order: xdist would leave those of few and slow tests to the end.
+SPREAD := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 test: $(INSTALLED)  ## Run all tests.
-	$(RUN) -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/browser
-	$(RUN) -m pytest --numprocesses=auto --dist=loadfile tests/browser
+	$(RUN) -m pytest $(SPREAD) --ignore=tests/browser
+	$(RUN) -m pytest $(SPREAD) tests/browser
 
 test-lowest: $(LOWEST)/.installed  ## Run what depends on versions on the lowest supported ones.
 	$(LOWEST)/bin/python -m pytest -m versions --numprocesses=auto --dist=loadfile tests/kernel

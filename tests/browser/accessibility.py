@@ -113,7 +113,7 @@ def main():
     browser = find_browser()
     if browser is None:
         raise SystemExit("There is no Chromium on this machine.")
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=60_000)
     with tempfile.TemporaryDirectory() as place:
         notebooks = Path(place) / "notebooks"
         notebooks.mkdir()

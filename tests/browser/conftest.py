@@ -20,7 +20,7 @@ from tests.conftest import KEY, apart, serve_simulator
 
 VIEWPORT = {"width": 1280, "height": 1200}  # pixels
 
-expect.set_options(timeout=20_000)  # milliseconds
+expect.set_options(timeout=60_000)  # milliseconds
 
 
 def pytest_collection_modifyitems(items):

@@ -209,7 +209,7 @@ class Lab:
         """Save the notebook and wait until it is saved."""
         self.page.keyboard.press("Control+s")
         changed = self.page.locator(".lm-DockPanel-tabBar .jp-mod-dirty")
-        changed.first.wait_for(state="detached", timeout=20_000)
+        changed.first.wait_for(state="detached", timeout=60_000)
 
     def reload(self) -> None:
         """Load the page again, as F5 does."""
@@ -304,7 +304,7 @@ class Lab:
     def type(self, number: int, text: str) -> None:
         """Write into the field under a cell's picture, once the focus is in it."""
         field = self.cell(number).locator(f"{self.output} input[type=text]").first
-        expect(field).to_be_focused(timeout=20_000)
+        expect(field).to_be_focused(timeout=60_000)
         field.fill(text)
 
 

@@ -96,7 +96,7 @@ place
 
 
 def _told(lab, text):
-    expect(lab.cell(0).locator(".told")).to_have_text(text, timeout=20_000)
+    expect(lab.cell(0).locator(".told")).to_have_text(text)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_python_moves_the_focus(show):
     """The focus goes where Python says."""
     lab = show(_THUMBNAILS, "bridge.focus('input')")
     lab.run(1)
-    expect(lab.cell(0).get_by_placeholder("type here")).to_be_focused(timeout=20_000)
+    expect(lab.cell(0).get_by_placeholder("type here")).to_be_focused()
 
 
 def _share(slider):
@@ -316,7 +316,7 @@ def test_without_the_front_end_a_note_says_so(browser, tmp_path):
         lab.cell(0).locator(".told").wait_for(timeout=60_000)
         note = lab.cell(0).get_by_text("pip install anywidget")
         expect(note).not_to_be_visible()
-        expect(note).to_be_visible(timeout=20_000)
+        expect(note).to_be_visible()
         expect(lab.cell(0).get_by_placeholder("type here")).to_be_visible()
         broken = lab.cell(0).locator(".jupyter-widgets-error-widget")
         expect(broken).to_have_count(1)

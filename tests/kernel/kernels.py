@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from jupyter_client.manager import KernelManager
 
 PICTURES = ("image/jpeg", "image/png")
-SECONDS = 40  # the longest wait for a condition
+SECONDS = 120  # the longest wait for a condition
 
 
 class Cell:
@@ -182,7 +182,7 @@ def start_kernel(folder, environment: dict[str, str], *first: str):
         client.start_channels()
         try:
             try:
-                client.wait_for_ready(timeout=60)
+                client.wait_for_ready(timeout=SECONDS)
             except RuntimeError as error:
                 error.add_note(log.read_text())
                 raise

@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # A folder that was moved after `make` first ran still works: tools run as modules, and kernels find
 # the package here.
 export PYTHONPATH := $(CURDIR)
-# Else every kernel and server that starts compiles all that it imports, which takes five times as long.
+# Else each kernel and server compiles what it imports: it starts three to five times as slowly.
 unexport PYTHONDONTWRITEBYTECODE
 
 # Nothing of the user's is read or written: no journal, no IPython profile, no Jupyter settings.

@@ -50,7 +50,7 @@ async def follow(
 
     Raises:
         TaskFailedError: The service could not make it.
-        TaskTimeoutError: The deadline passed.
+        TaskTimeoutError: The deadline passed, and a look after it found the task unfinished.
         RunAPIError: Nobody knows the task, or the key is not good any more.
     """
     task, paths = created.task, created.status_paths
@@ -61,11 +61,14 @@ async def follow(
     seen: float | None = None
     denials = 0
     trouble: RunAPIError | None = None
+    is_last = False
     begun, begun_by_the_clock = time.monotonic(), time.time()
     while not task.status.is_final:
-        if plan.is_over:
+        if is_last or (trouble and plan.is_over):
             raise _timeout(task, plan.timeout, trouble)
         await _pause(plan, begun)
+        # An answer to a look sent before the deadline may be old: a long cell can keep it waiting.
+        is_last = plan.is_over
         now = time.monotonic()
         try:
             look = await client.get(task.id, paths)

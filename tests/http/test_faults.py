@@ -8,6 +8,7 @@ from email.utils import formatdate
 
 import pytest
 
+from runapi_magic.client import Client
 from runapi_magic.errors import (
     APIError,
     AuthenticationError,
@@ -27,6 +28,7 @@ from runapi_magic.errors import (
 )
 from runapi_magic.settings import Access, Secret
 from runapi_magic.transport import Transport, parse_retry_after
+from tests.faults.clock import Clock
 
 SDK = "/api/v1/gpt_image_2/text_to_image"
 SOON = {"Retry-After": "0.05"}
@@ -293,6 +295,25 @@ def test_a_deadline(service, fail):
     assert "may be charged" in error.charged
     assert f"%runapi resume {task_id}" in error.todo
     assert (row.state, row.task_id, row.owner) == ("running", task_id, None)
+
+
+def test_a_long_cell_after_a_look(scripted, make, png, monkeypatch):
+    """A look's answer that a long cell kept beyond the deadline is not the last one."""
+    clock, get = Clock(monkeypatch), Client.get
+
+    async def held_up(*arguments):
+        answer = await get(*arguments)
+        clock.now += 30
+        return answer
+
+    monkeypatch.setattr(Client, "get", held_up)
+    server = scripted()
+    server.answers = {
+        f"POST {SDK}": [(200, {}, {"id": "tsk_1", "status": "pending"})],
+        f"GET {SDK}/tsk_1": [(200, {}, {"status": "processing"}), _done(server, "a")],
+        "GET /a": [(200, {}, png)],
+    }
+    assert make(server, timeout=8.0).image.path.is_file()
 
 
 def test_a_deadline_in_trouble(service, fail):

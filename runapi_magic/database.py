@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BUSY_TIMEOUT = 10.0  # seconds that a kernel waits for another one's write
+_BLINK = 0.05  # seconds, at most, before the file's first use is tried again
 
 
 class JournalError(Exception):
@@ -95,7 +96,7 @@ class Database:
             self.path, timeout=_BUSY_TIMEOUT, check_same_thread=False, isolation_level=None
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
             with connection:
@@ -115,6 +116,25 @@ class Database:
                 self._connection.close()
                 self._connection = None
             self.owners.release()
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn a new file to write-ahead logging; SQLite does not wait where another kernel does so."""
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
+
+    attempts = Retrying(
+        retry=retry_if_exception(_is_busy),
+        stop=stop_after_delay(_BUSY_TIMEOUT),
+        wait=wait_random(0.0, _BLINK),
+        reraise=True,
+    )
+    attempts(connection.execute, "PRAGMA journal_mode = WAL")
+
+
+def _is_busy(error: BaseException) -> bool:
+    # The lower byte is the error, the upper one says more of it.
+    code = error.sqlite_errorcode if isinstance(error, sqlite3.OperationalError) else 0
+    return code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _is_damage(error: Exception) -> bool:

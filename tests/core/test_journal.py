@@ -323,6 +323,20 @@ def test_two_kernels_never_plan_the_same_twice(open_journal):
     assert sorted(len(one.joined) for one in found) == [0, 1, 1, 1]
 
 
+def test_a_file_that_another_kernel_begins(journal, monkeypatch):
+    """Who opens a new file while another kernel makes it waits for that, and both go on."""
+    journal.path.parent.mkdir()
+    other = sqlite3.connect(journal.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    naps = []
+    monkeypatch.setattr(
+        "tenacity.nap.time.sleep", lambda seconds: (naps.append(seconds), other.rollback())
+    )
+    assert journal.task(_plan(journal)).state == "planned"
+    assert len(naps) == 1
+    other.close()
+
+
 def test_many_threads_write(journal):
     """Calls from many threads are all written."""
     tasks = [_plan(journal, ImageRequest(f"fox {number}", "gpt-image-2")) for number in range(8)]

@@ -41,8 +41,8 @@ def reads(page, section):
 
 @pytest.fixture
 def server():
-    """A simulator server for both route families, 45 times as fast as life."""
-    with serve_simulator("--speed", "45") as running:
+    """A simulator server for both route families, 60 times as fast as life."""
+    with serve_simulator("--speed", "60") as running:
         yield running
 
 

@@ -23,17 +23,24 @@ def blocks(language):
 COMMAND_LINES = [line for block in blocks("bash") for line in block.splitlines()]
 
 
+@pytest.fixture
+def server():
+    """A simulator server for both route families, 60 times as fast as life."""
+    with serve_simulator("--speed", "60") as running:
+        yield running
+
+
 @pytest.mark.kernel
-def test_every_cell_runs(home, simulator_server, monkeypatch):
+def test_every_cell_runs(home, server, monkeypatch):
     """All cells of the README, run in their order in one kernel, end without an error."""
-    monkeypatch.setenv("RUNAPI_BASE_URL", simulator_server.url)
+    monkeypatch.setenv("RUNAPI_BASE_URL", server.url)
     monkeypatch.setenv("RUNAPI_API_KEY", KEY)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     cells = [nbformat.v4.new_code_cell(block) for block in blocks("python")]
     notebook = nbformat.v4.new_notebook(cells=cells)
     resources = {"metadata": {"path": str(home / "work")}}
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
-    assert {body["prompt"] for body in simulator_server.bodies("bird")} == {
+    assert {body["prompt"] for body in server.bodies("bird")} == {
         "A red bird",
         "A blue bird",
     }

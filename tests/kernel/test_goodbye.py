@@ -13,7 +13,7 @@ from tests.kernel.kernels import is_picture, start_kernel
 @pytest.fixture
 def own(tmp_path):
     """A kernel for one test, which may end it."""
-    with serve_simulator("--speed", "45") as server:
+    with serve_simulator("--speed", "60") as server:
         environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             yield kernel

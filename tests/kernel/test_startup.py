@@ -143,7 +143,7 @@ def test_mistake_in_the_configuration_file(tmp_path):
 
 def test_lines_of_the_configuration_file(tmp_path):
     """Magics in ipython_config.py, run before the kernel has its loop, do not hold up others."""
-    with serve_simulator("--speed", "45") as server:
+    with serve_simulator("--speed", "60") as server:
         environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         _configure(
             tmp_path,

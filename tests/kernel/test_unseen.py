@@ -108,7 +108,7 @@ def test_pictures_from_disk_are_not_told(kernel, server):
 @pytest.fixture
 def own(tmp_path):
     """A simulator server, and a function that starts a kernel with its journal."""
-    with serve_simulator("--speed", "45") as server:
+    with serve_simulator("--speed", "60") as server:
         environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         yield server, lambda *cells: start_kernel(tmp_path, environment, *cells)
 

@@ -24,7 +24,7 @@ sys.meta_path.insert(0, Finder())
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """A function that starts a kernel that lacks one package, or has a broken one."""
-    with serve_simulator("--speed", "45") as server:
+    with serve_simulator("--speed", "60") as server:
 
         def start_(*, lacks="", breaks=""):
             folder = tmp_path_factory.mktemp("bare")

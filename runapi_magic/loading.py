@@ -63,6 +63,8 @@ class _Extension:
         self._shell = shell
         self._magics: RunAPIMagics | None = None
         self._settings: Any = _Later(lambda: self.magics)
+        self._cell: str | None = None
+        self._is_whole = True
 
     @property
     def magics(self) -> RunAPIMagics:
@@ -81,6 +83,7 @@ class _Extension:
 
     def add(self) -> None:
         """Put stand-ins into the shell's tables."""
+        self._cell = self._header().get("msg_id")
         self._shell.configurables.append(self._settings)
         self._shell.input_transformers_cleanup.append(self.listen)
         self._shell.input_transformers_post.append(self.transform)
@@ -100,13 +103,23 @@ class _Extension:
         for kind, name in _places():
             self._shell.magics_manager.magics[kind].pop(name, None)
 
-    def listen(self, lines: list[str]) -> list[str]:
-        """Leave a cell as it is; note who asks for no more than whether it is complete."""
+    def _header(self) -> dict[str, Any]:
+        """Return the header of the message that the kernel works on; empty outside a kernel."""
         kernel = getattr(self._shell, "kernel", None)
         try:
-            header = (kernel.get_parent("shell") or {}).get("header", {}) if kernel else {}
+            parent = (kernel.get_parent("shell") or {}) if kernel else {}
         except LookupError:  # ipykernel 7.0 on a thread that it did not start
-            return lines
+            return {}
+        header: dict[str, Any] = parent.get("header", {})
+        return header
+
+    def listen(self, lines: list[str]) -> list[str]:
+        """Leave a cell as it is; note whether it is a whole one, and who asks if it is complete."""
+        header = self._header()
+        cell = header.get("msg_id")
+        # What the cell's own magics run comes here after the cell itself.
+        self._is_whole = cell is None or cell != self._cell
+        self._cell = cell
         if header.get("msg_type") == "is_complete_request":
             from runapi_magic.loop import remember_console
 
@@ -116,8 +129,9 @@ class _Extension:
     def transform(self, lines: list[str]) -> list[str]:
         """Let the magics see a cell that may have to do with them; the usual cell costs nothing."""
         code = "".join(lines)
-        if _PANDAS in code or (_CALL in code and any(name in code for name in _NAMES)):
-            return self.magics.transform(lines)
+        is_theirs = _PANDAS in code or (_CALL in code and any(name in code for name in _NAMES))
+        if is_theirs or (self._magics is not None and self._magics.is_behind):
+            return self.magics.transform(lines, is_whole=self._is_whole)
         return lines
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -189,7 +190,16 @@ class RunAPIMagics(Magics, Settings):
             raise UsageError(str(error)) from None
         if options.output and not options.dry_run:
             self.shell.push({options.output: made})
+        if not options.detach:
+            self._note(made)
         return made
+
+    def _note(self, made: Generation | Sweep | Report) -> None:
+        """Note what the cell is to wait for: it may stand where no ``await`` could be put."""
+        if loop.audience() in _WAITING:
+            from runapi_magic import unawaited
+
+            unawaited.note(made)
 
     def _make(
         self, options: argparse.Namespace, text: str, sources: list[str]
@@ -338,8 +348,11 @@ class RunAPIMagics(Magics, Settings):
             ) from None
         if isinstance(answer, Generation):
             show(answer, self.session)
+            self._note(answer)
             return answer
-        return Report(answer)
+        report = Report(answer)
+        self._note(report)
+        return report
 
     def waits(self, name: str, line: str) -> bool:
         """Whether a call of a magic in the cell that runs now is to be waited for."""
@@ -352,17 +365,30 @@ class RunAPIMagics(Magics, Settings):
             return False
         return "--wait" in words or loop.audience() in _WAITING
 
-    def transform(self, lines: list[str]) -> list[str]:
-        """Put ``await`` where a cell is to wait; IPython calls this with every cell."""
+    def transform(self, lines: list[str], *, is_whole: bool) -> list[str]:
+        """Put ``await`` where a cell is to wait; IPython calls this with every cell.
+
+        Args:
+            lines: The cell's, as IPython's own transformations leave them.
+            is_whole: Whether they are not just a part that another magic runs, which cannot wait.
+        """
         code = "".join(lines)
         if ".gpt_image" in code:  # a data frame's
             from runapi_magic.api import teach_frames
 
             teach_frames()
-        if getattr(self.shell, "kernel", None) is None or not self.shell.autoawait:
+        has_loop = getattr(self.shell, "kernel", None) is not None and self.shell.autoawait
+        if not has_loop or not is_whole:
             return lines
-        if "_magic('" not in code:  # the usual cell, untouched and at no cost
-            return lines
-        from runapi_magic.waiting import await_magics
+        from runapi_magic import waiting
 
-        return await_magics(code, self.waits).splitlines(keepends=True)
+        code = waiting.await_magics(code, self.waits, settles=loop.audience() in _WAITING)
+        if self.is_behind:
+            code = waiting.settle_first(code)
+        return code.splitlines(keepends=True)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is under way that an earlier cell was to wait for."""
+        unawaited = sys.modules.get("runapi_magic.unawaited")
+        return unawaited is not None and unawaited.is_any()

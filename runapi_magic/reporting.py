@@ -39,6 +39,11 @@ class Report:
     async def _show(self, answer: Awaitable[str]) -> None:
         self._handle.update({"text/plain": await _worded(answer)}, raw=True)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the answer is there."""
+        return self._task is None or self._task.done()
+
     def __await__(self) -> Generator[Any, None, None]:
         if self._task is not None:
             yield from self._task

@@ -2,7 +2,8 @@
 
 A magic is a plain function and cannot wait while the kernel's loop goes on. IPython turns
 ``%%gpt_image`` into ``get_ipython().run_cell_magic('gpt_image', ...)``; a call that is to wait
-gets an ``await`` before it, and IPython runs such a cell as a coroutine.
+gets an ``await`` before it, and IPython runs such a cell as a coroutine. A magic of others, such
+as ``%%time``, that runs ours cannot wait either: what it started is waited for after it.
 """
 
 from __future__ import annotations
@@ -14,33 +15,48 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _CALLS = {"run_cell_magic", "run_line_magic"}
+_OURS = ("gpt_image", "gpt_edit", "runapi")
+_AWAIT = ("(await ", ")")
+_SETTLE = ("(await __import__('runapi_magic.unawaited').unawaited.settle(", "))")
 _OWN_SCOPE = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda,
     ast.JoinedStr, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
 )  # fmt: skip
 
 
-def await_magics(code: str, waits: Callable[[str, str], bool]) -> str:
+def await_magics(code: str, waits: Callable[[str, str], bool], *, settles: bool = False) -> str:
     """Return a cell's code with ``await`` before the magic calls that are to wait.
 
     Args:
         code: Python, as IPython's own transformations leave it.
         waits: Says for a magic's name and its line whether the call is to wait.
+        settles: Whether to wait, after a magic of others, for what ours have started in it.
     """
     if not any(call in code for call in _CALLS):
         return code
     try:
-        tree = ast.parse(code)
-        found = [call for call in _magic_calls(tree) if waits(*_name_and_line(call))]
+        calls = list(_magic_calls(ast.parse(code)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return code  # IPython reports it better
     lines = code.encode().splitlines(keepends=True)
-    for call in sorted(found, key=_start, reverse=True):
+    for call in sorted(calls, key=_start, reverse=True):
+        name, line, *cell = _texts(call)
+        if waits(name, line):
+            before, after = _AWAIT
+        elif settles and name not in _OURS and any(our in "".join([line, *cell]) for our in _OURS):
+            before, after = _SETTLE
+        else:
+            continue
         end_row, end_column = (call.end_lineno or 1) - 1, call.end_col_offset or 0
-        lines[end_row] = lines[end_row][:end_column] + b")" + lines[end_row][end_column:]
+        lines[end_row] = lines[end_row][:end_column] + after.encode() + lines[end_row][end_column:]
         row, column = _start(call)
-        lines[row] = lines[row][:column] + b"(await " + lines[row][column:]
+        lines[row] = lines[row][:column] + before.encode() + lines[row][column:]
     return b"".join(lines).decode()
+
+
+def settle_first(code: str) -> str:
+    """Return a cell's code that first waits for what earlier cells could not wait for."""
+    return "None".join(_SETTLE) + "\n" + code
 
 
 def _start(call: ast.Call) -> tuple[int, int]:
@@ -52,13 +68,14 @@ def _magic_calls(tree: ast.AST) -> Iterator[ast.Call]:
     left = [tree]
     while left:  # a long sum is nested deeper than Python calls
         node = left.pop()
-        if isinstance(node, ast.Call) and _name_and_line(node)[0]:
+        if isinstance(node, ast.Call) and _texts(node):
             yield node
         elif not isinstance(node, (*_OWN_SCOPE, ast.Await)):
             left.extend(ast.iter_child_nodes(node))
 
 
-def _name_and_line(call: ast.Call) -> tuple[str, str]:
+def _texts(call: ast.Call) -> list[str]:
+    """Return a magic's name, its line and, of a cell magic, the cell; nothing for other calls."""
     function = call.func
     if (
         isinstance(function, ast.Attribute)
@@ -67,7 +84,7 @@ def _name_and_line(call: ast.Call) -> tuple[str, str]:
         and isinstance(function.value.func, ast.Name)
         and function.value.func.id == "get_ipython"
     ):
-        texts = [value.value for value in call.args[:2] if isinstance(value, ast.Constant)]
-        if len(texts) == len(call.args[:2]) == 2:  # noqa: PLR2004 (name and line)
-            return str(texts[0]), str(texts[1])
-    return "", ""
+        texts = [str(value.value) for value in call.args if isinstance(value, ast.Constant)]
+        if len(texts) == len(call.args) > 1:
+            return texts
+    return []

@@ -32,12 +32,13 @@ ROOMS = [
     "widgets.drawers", "widgets.confirm", "widgets.strip", "widgets.guard", "widgets.toolbar",
     "widgets.stage", "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.panel",
     "widgets.sheet",
-    "asking", "api", "waiting", "commands", "reporting", "options", "magics", "loading",
+    "asking", "api", "waiting", "unawaited", "commands", "reporting", "options", "magics",
+    "loading",
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"
 STARTS_THE_SIMULATOR = {"service"}
 SHOWS = {"display", "sheetview", "terminal", "controls", "magics", "options", "reporting", "loop",
-         "api", "progress", "attention"}  # fmt: skip
+         "api", "progress", "attention", "unawaited"}  # fmt: skip
 FRONT_ENDS = {"IPython", "ipywidgets", "anywidget"}
 HEAVY = {"httpx", "aiohttp", "PIL", "ipywidgets", "anywidget", "starlette", "uvicorn", "tenacity",
          "numpy", "yaml", "dotenv", "filelock", "fsspec", "dask", "distributed",

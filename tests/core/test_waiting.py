@@ -52,6 +52,24 @@ AWAITED = {
 }
 
 
+TIMED = "get_ipython().run_cell_magic('time', '', '%gpt_image a fox')"
+
+
+def test_a_magic_of_others_that_runs_ours():
+    """What ``%%time`` returns stays its result, after a wait; other magics are left alone."""
+    code = f"x = {TIMED}\n{LINE}\nget_ipython().run_line_magic('pwd', '')"
+
+    def waits(name, _line):
+        return name == "gpt_image"
+
+    settled = await_magics(code, waits, settles=True)
+    assert settled == (
+        f"x = (await __import__('runapi_magic.unawaited').unawaited.settle({TIMED}))\n"
+        f"(await {LINE})\nget_ipython().run_line_magic('pwd', '')"
+    )
+    assert await_magics(code, waits) == f"x = {TIMED}\n(await {LINE})" + code[code.rindex("\n") :]
+
+
 @pytest.mark.parametrize(("code", "expected"), AWAITED.values(), ids=AWAITED)
 def test_calls_are_awaited(code, expected):
     """A call of a magic that is to wait is awaited, wherever in the cell it stands."""

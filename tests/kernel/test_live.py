@@ -45,6 +45,13 @@ def test_variable_is_bound_before_the_first_look(kernel, server):
     kernel.run_well("await bound")
 
 
+@pytest.mark.parametrize("outer", ["%%time", "%%time\n%%capture out", "%%capture out\n%%time"])
+@pytest.mark.parametrize("inner", ["%runapi status", "%runapi balance", "%gpt_image --wait a hill"])
+def test_inside_other_magics(kernel, server, outer, inner):
+    """Magics that run ours, which may wait anywhere else, run them; no cell fails."""
+    kernel.run_well(f"{outer}\n{inner}")
+
+
 def test_several_cells_at_once(kernel, server):
     """Three cells' tasks are under way at the same time, and each picture finds its cell."""
     server.fault(SLOW + "side by side")

@@ -101,6 +101,32 @@ def test_nbconvert(tmp_path, executed):
     assert [cell.outputs for cell in notebook.cells] == ran_before
 
 
+INSIDE = (
+    "%load_ext runapi_magic\n%runapi simulator on --speed 60\n%gpt_image -o plum a plum",
+    "plum.status",
+    "%%time\n%gpt_image -o pear a pear",
+    "pear.status",
+    "%%capture said\n%gpt_image -o fig a fig\n%runapi balance",
+    "fig.status",
+    "%time %runapi balance",
+    "def make():\n    %gpt_image -o kiwi a kiwi\nmake()",
+    "kiwi.status",
+)
+
+
+@pytest.mark.versions
+def test_where_no_await_can_stand(tmp_path):
+    """%%time, %%capture, functions and the cell that loads: all end, and are waited for."""
+    notebook = execute(tmp_path, *INSIDE)
+    texts = ["\n".join(plain(output) for output in cell.outputs) for cell in notebook.cells]
+    assert [text for text in texts if "'completed'" in text] == [texts[i] for i in (1, 3, 5, 8)]
+    assert [number for number, text in enumerate(texts) if "did not wait" in text] == [0, 7]
+    assert "Wall time" in texts[2]
+    assert texts[4] == ""
+    assert "Balance" in texts[6]
+    assert pictures(notebook.cells[2]) == 1
+
+
 @pytest.mark.versions
 def test_papermill(tmp_path):
     """Papermill: all pictures are in place."""

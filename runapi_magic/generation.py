@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
-from runapi_magic.errors import InvalidRequestError, RunAPIError
+from runapi_magic.errors import STILL_THERE, InvalidRequestError, RunAPIError, resume_advice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -272,6 +272,9 @@ class Generation:
         for part in self.parts:
             if not part.is_done:  # cancelled before its first step
                 part.status, part.error = "cancelled", RunAPIError("Stopped before it began.")
+                if part.is_resumed:
+                    part.error.charged = STILL_THERE
+                    part.error.todo = resume_advice(part.task_id)
         self._end.set_result(None)
 
     def cancel(self) -> None:

@@ -55,6 +55,10 @@ KEY_LIFETIME = 24 * 3600.0  # seconds; RunAPI publishes none, so a day-old key i
 class Journal(Database):
     """The journal of one data folder, opened on first use."""
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._at_work: set[str] = set()  # this kernel's requests that work on tasks
+
     # A request
 
     def reserve(
@@ -82,6 +86,7 @@ class Journal(Database):
             terms: What new tasks are to cost, and who pays.
         """
         self._bring_back(request, origin, usable, since)
+        self._at_work.add(generation)
         with self.transaction() as connection:
             finished, joined, taken, left = self._match(connection, request, origin, usable, since)
             self._own(connection, taken, generation)
@@ -171,7 +176,7 @@ class Journal(Database):
                     left -= len(found)
                 elif task.count > left:
                     continue
-                elif self.owners.is_alive(task.owner):
+                elif self.is_worked_on(task):
                     joined.append(task)
                     left -= task.count
                 elif task.task_id or task.created > time.time() - KEY_LIFETIME:
@@ -226,19 +231,26 @@ class Journal(Database):
 
     def sending(self, task: str, attempt: Attempt) -> None:
         """Write down what is about to be posted. Committed before it leaves."""
-        self._set(
-            task,
-            state="sent",
-            idempotency_key=attempt.idempotency_key,
-            family=attempt.family,
-            path=attempt.path,
-            body=attempt.body,
-            status_paths=json.dumps(attempt.status_paths),
-        )
+        self._set(task, state="sent", **_posted(attempt))
 
-    def created(self, task: str, task_id: str, status_paths: tuple[str, ...]) -> None:
-        """Write down the service's id of a task."""
-        self._set(task, state="running", task_id=task_id, status_paths=json.dumps(status_paths))
+    def created(
+        self,
+        task: str,
+        task_id: str,
+        status_paths: tuple[str, ...],
+        attempt: Attempt | None = None,
+    ) -> None:
+        """Write down the service's id of a task.
+
+        Args:
+            task: The task's own id.
+            task_id: The service's.
+            status_paths: Where its status is.
+            attempt: What was posted, where that may not have been written down.
+        """
+        known = {} if attempt is None else _posted(attempt)
+        known |= {"task_id": task_id, "status_paths": json.dumps(status_paths)}
+        self._set(task, state="running", **known)
 
     def completed(
         self,
@@ -315,6 +327,7 @@ class Journal(Database):
 
     def release(self, generation: str) -> None:
         """Let go of what a request still owns; what was never sent is not wanted any more."""
+        self.end(generation)
         with self.transaction() as connection:
             connection.execute(
                 "UPDATE tasks SET owner = NULL,"
@@ -323,8 +336,19 @@ class Journal(Database):
                 (generation, self.owners.me),
             )
 
+    def end(self, generation: str) -> None:
+        """Note that a request works on nothing any more, whatever could be written down of that."""
+        self._at_work.discard(generation)
+
+    def is_worked_on(self, task: StoredTask) -> bool:
+        """Whether a living kernel works on a task; this one, where the request is under way."""
+        if task.owner == self.owners.me:
+            return task.generation in self._at_work
+        return self.owners.is_alive(task.owner)
+
     def take(self, wanted: Callable[[StoredTask], bool], generation: str) -> list[StoredTask]:
         """Make those of the unfinished tasks a request's that are wanted, and return them."""
+        self._at_work.add(generation)
         with self.transaction() as connection:
             found = [task for task in self._abandoned(connection) if wanted(task)]
             self._own(connection, found, generation)
@@ -332,8 +356,9 @@ class Journal(Database):
 
     def _abandoned(self, connection: sqlite3.Connection) -> list[StoredTask]:
         rows = select_tasks(connection, f"{IS_UNFINISHED} ORDER BY created, tasks.rowid")
-        alive = {owner: self.owners.is_alive(owner) for owner in {task.owner for task in rows}}
-        return [task for task in rows if not alive[task.owner]]
+        by_owner = {(task.owner, task.generation): task for task in rows}
+        worked_on = {name: self.is_worked_on(task) for name, task in by_owner.items()}
+        return [task for task in rows if not worked_on[task.owner, task.generation]]
 
     def durations(self, kind: Kind) -> list[Took]:
         """Return how long the last tasks of a kind took, oldest first."""
@@ -376,6 +401,17 @@ class Journal(Database):
                 f"UPDATE tasks SET {names} WHERE id = ?",  # noqa: S608 (names are ours)
                 (*columns.values(), task),
             )
+
+
+def _posted(attempt: Attempt) -> dict[str, Any]:
+    """Return the columns that say what was posted."""
+    return {
+        "idempotency_key": attempt.idempotency_key,
+        "family": attempt.family,
+        "path": attempt.path,
+        "body": attempt.body,
+        "status_paths": json.dumps(attempt.status_paths),
+    }
 
 
 def peek(folder: Path) -> list[StoredTask]:

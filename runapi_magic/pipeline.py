@@ -257,17 +257,18 @@ class Pipeline:
     async def _run_part(self, generation: Generation, work: Work, service: Service) -> None:
         part = work.part
         try:
-            if work.how is How.MAKE or not await self._join(generation, work):
+            left = work if work.how is How.MAKE else await self._join(generation, work)
+            if left is not None:
                 async with turn_at_service(generation, part):
-                    await self._make(generation, work, service)
+                    await self._make(generation, left, service)
             part.status = "completed"
         except Exception as error:  # noqa: BLE001 (whatever it is, it is shown in its place)
             await self._fail(part, _in_words(error, part))
         finally:
             generation.changed()
 
-    async def _join(self, generation: Generation, work: Work) -> bool:
-        """Wait for what another cell or kernel is at; False if it died and this one is to go on."""
+    async def _join(self, generation: Generation, work: Work) -> Work | None:
+        """Wait for what another cell or kernel is at; what is left to do if it died, else None."""
         part = work.part
 
         def wanted(task: StoredTask) -> bool:
@@ -277,26 +278,34 @@ class Pipeline:
         generation.changed()
         while True:
             stored = await self._record(self._journal.task, work.stored.id)
-            if stored is None:
-                return False
+            if stored is None:  # to ask for it here might pay for it twice
+                raise RunAPIError(
+                    "Another cell asked for the same picture, and the journal cannot be read that"
+                    " says what became of it.",
+                    charged="Nothing was sent for this one.",
+                    todo="Run this cell again in a while: it finds that picture, at no cost.",
+                )
             part.task_id = stored.task_id
             if stored.state == "saved":
                 for image in await self._record(self._journal.images, stored.id) or ():
                     picture = await self.shelf.load(image, shown=generation.is_shown)
                     self.shelf.place(generation, part, picture)
                 part.cost = 0.0
-                return True
+                return None
             if stored.state in {"failed", "refused"}:
                 raise RunAPIError(
                     f"The same request, made by another cell, came to nothing: {stored.error}",
                     charged=NOT_CHARGED,
                     todo="Run this cell again to ask afresh.",
                 )
-            if await asyncio.to_thread(self._journal.owners.is_alive, stored.owner):
+            if await asyncio.to_thread(self._journal.is_worked_on, stored):
                 await asyncio.sleep(_JOIN_PAUSE)
                 continue
-            if await self._record(self._journal.take, wanted, generation.id):
-                return False
+            for taken in await self._record(self._journal.take, wanted, generation.id) or ():
+                # As it is by now: it may have been sent since this one began to wait.
+                part.step, part.status = Step.PREPARING, "pending"
+                part.task_id, part.is_resumed = taken.task_id, taken.attempt is not None
+                return replace(work, stored=taken, how=How.MAKE)
 
     async def _make(self, generation: Generation, work: Work, service: Service) -> None:
         part = work.part
@@ -349,6 +358,8 @@ class Pipeline:
         error.task_id = error.task_id or part.task_id
         part.error = error
         part.status = "completed" if part.images else "failed"
+        if part.step is Step.JOINED:
+            return  # its row is another's
         never_taken = part.task_id is None and not error.doubtful
         said_no = isinstance(error, TaskFailedError) and error.charged != MAYBE_CHARGED
         if never_taken or said_no:

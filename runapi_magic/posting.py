@@ -147,9 +147,9 @@ class Poster:
                     error.todo = "Look for it at runapi.ai. To pay for another: --new."
                 if error.task_id and attempts:  # refused, and yet there is a task
                     paths = attempts[-1].paths_of(error.task_id)
-                    await self._know(part, error.task_id, paths)
+                    await self._know(part, error.task_id, paths, attempts[-1])
                 raise
-            await self._know(part, created.task.id, created.status_paths)
+            await self._know(part, created.task.id, created.status_paths, attempts[-1])
             return created
 
         answering = asyncio.ensure_future(answered())
@@ -166,9 +166,12 @@ class Poster:
                 raise error from None
             raise
 
-    async def _know(self, part: Part, task_id: str, status_paths: tuple[str, ...]) -> None:
+    async def _know(
+        self, part: Part, task_id: str, status_paths: tuple[str, ...], attempt: Attempt
+    ) -> None:
         part.task_id = task_id
-        await self._record(self._journal.created, part.id, task_id, status_paths)
+        # What was posted once more: a full disk or a lock may have kept it out of the journal.
+        await self._record(self._journal.created, part.id, task_id, status_paths, attempt)
 
 
 @contextlib.asynccontextmanager

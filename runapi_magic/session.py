@@ -116,7 +116,8 @@ class Session(Assembly):
         home = loop or asyncio.get_running_loop()
 
         def tell(task: asyncio.Task[None]) -> None:
-            if task.cancelled():  # before its first step, so that it told nobody
+            if task.cancelled():  # before it came to the pipeline, so that it told nobody
+                self.journal.end(generation.id)
                 generation.changed()
 
         def begin() -> None:
@@ -137,9 +138,9 @@ class Session(Assembly):
 
     def edit(self, source: Any, instruction: str, /, **fields: Any) -> Generation:
         """Start an edit of a picture, or of a list of pictures."""
-        from runapi_magic.sources import as_source
+        from runapi_magic.sources import as_many, as_source
 
-        many = source if isinstance(source, list | tuple) else [source]
+        many = as_many(source)
         return self.generate(instruction, sources=[as_source(one) for one in many], **fields)
 
     def revise(

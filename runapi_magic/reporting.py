@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic import loop
@@ -11,8 +12,10 @@ from runapi_magic.errors import RunAPIError
 from runapi_magic.tree import Tree
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Generator
+
+_TICK = 0.5  # seconds
+_STOPPED = "Stopped asking. Nothing was charged."
 
 
 class Report:
@@ -46,10 +49,23 @@ class Report:
 
     def __await__(self) -> Generator[Any, None, None]:
         if self._task is not None:
-            yield from self._task
+            yield from _ended(self._task).__await__()
 
     def _ipython_display_(self) -> None:
         """It has its place in the cell already."""
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    try:
+        while not task.done():
+            # The kernel hears an interrupt when its loop wakes, and a silent service wakes nobody.
+            await asyncio.wait([task], timeout=_TICK)
+        await task
+    except asyncio.CancelledError as error:
+        task.cancel()
+        # IPython shows this in place of a traceback when the cell is interrupted.
+        error._render_traceback_ = lambda: [_STOPPED]  # type: ignore[attr-defined]
+        raise
 
 
 async def _worded(answer: Awaitable[str]) -> str:

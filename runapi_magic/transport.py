@@ -171,23 +171,27 @@ class Transport:
         if idempotency_key:
             headers["Idempotency-Key"] = idempotency_key
         repeatable = method == "GET" or idempotency_key is not None
-        doubtful = False
+        doubtful, held_up = False, 0.0
         turns = Turns(
             self.limiter, in_line=in_line, patience=budget, stopping=stopping, told=waiting
         )
         attempts = retrying(
-            repeatable=repeatable, budget=lambda: budget + turns.waited, stopping=stopping
+            repeatable=repeatable,
+            budget=lambda: budget + turns.waited + held_up,
+            stopping=stopping,
         )
         try:
             async for attempt in attempts:
                 await turns.take()
                 with attempt:
+                    begun = time.monotonic()
                     try:
                         answer = await self._once(method, url, headers, body)
                         if read is not None:
                             read(answer)
                     except RunAPIError as error:
                         doubtful = doubtful or may_have_arrived(error)
+                        held_up += max(0.0, time.monotonic() - begun - _longest(error))
                         await turns.failed(error)
                         raise
         except RunAPIError as error:
@@ -216,6 +220,10 @@ class Transport:
                 f"The connection to {self.access.base_url} was lost ({_name(error)}).",
                 arrived=True,
             ) from None
+        except BaseException as error:  # noqa: BLE001 (raised again)
+            # An interrupt, say. The frames that it passed hold the key, and %xmode Verbose shows
+            # what frames hold.
+            raise error.with_traceback(None) from None
         answer = Answer(
             response.status_code,
             {name.lower(): self._without_key(value) for name, value in response.headers.items()},
@@ -374,6 +382,12 @@ def _client_factory(is_public: bool, app: Any) -> Callable[..., httpx.AsyncClien
         )
 
     return make
+
+
+def _longest(error: RunAPIError) -> float:
+    """Return the seconds that such a failure takes at most; a long cell makes it take more."""
+    never_left = isinstance(error, ConnectionFailedError) and not error.arrived
+    return _CONNECT_TIMEOUT + (0.0 if never_left else _ANSWER_TIMEOUT)
 
 
 def _raise_for_download(response: httpx.Response) -> None:

@@ -322,8 +322,9 @@ def edit(source: Any, instruction: str, **fields: Any) -> Generation:
     Raises:
         RunAPIError: The request cannot be right, or there is no key; nothing was sent.
     """
-    many = list(source) if isinstance(source, list | tuple) else [source]
-    return generate(instruction, sources=many, **fields)
+    from runapi_magic.sources import as_many
+
+    return generate(instruction, sources=as_many(source), **fields)
 
 
 def upscale(source: Any, factor: int = 2, **fields: Any) -> Generation:

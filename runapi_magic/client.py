@@ -224,14 +224,21 @@ class Client:
             RunAPIError: The service refused, or no answer came.
         """
         unknown: NotFoundError | None = None
+        unreadable: ConnectionFailedError | None = None
         for path in paths:
             try:
                 answer = await self.transport.request("GET", path, budget=LOOK_BUDGET)
             except NotFoundError as error:
                 unknown = unknown or error
                 continue
-            task = parse_task(answer.json())
+            try:
+                task = parse_task(answer.json())
+            except ConnectionFailedError as error:  # a web page, where this is no path of the API
+                unreadable = unreadable or error
+                continue
             return Look(replace(task, id=task_id), path, answer.retry_after)
+        if unreadable is not None:
+            raise unreadable
         assert unknown is not None, "a task has at least one path"
         raise unknown
 

@@ -38,6 +38,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 3600.0  # seconds; the first where the se
 _FORGOTTEN = 60.0  # seconds without a create until the limit counts as over
 _LOOK = 1.0  # seconds between two looks at what other kernels have seen
 _WORTH_TELLING = 1.0  # seconds; a shorter wait is not mentioned
+_OVERSLEPT = 1.0  # seconds beyond a deadline, after which a long cell has kept the loop busy
 _TOO_MANY, _UNAVAILABLE = 429, 503
 
 
@@ -296,10 +297,16 @@ class Turns:
         await self._limiter.look()
         if is_set(self._stopping):
             raise self._last or StoppedError("Stopped before it was sent.")
-        if not self._limiter.rate.is_free(time.time()):
-            begun = time.monotonic()
-            await self._wait(self._patience - self.waited)
+        while not self._limiter.rate.is_free(time.time()):
+            begun, most = time.monotonic(), self._patience - self.waited
+            try:
+                await self._wait(most)
+            except TimeoutError:
+                if time.monotonic() - begun <= most + _OVERSLEPT:
+                    raise self._too_late() from None
+                continue  # its turn may have come behind a long cell: that time does not count
             self.waited += time.monotonic() - begun
+            break
         if self._told is not None:
             self._told(0.0)
         self._sent = time.time()
@@ -308,20 +315,20 @@ class Turns:
         wait = self._limiter.wait(
             in_line=self._in_line, deadline=time.time() + most, told=self._told
         )
-        try:
-            async with asyncio.timeout(most):
-                done = await until_stopped(wait, self._stopping)
-        except TimeoutError:
-            left = max(0.0, self._limiter.rate.paused_until - time.time())
-            raise self._last or RateLimitError(
-                f"its turn did not come in {self._patience:.0f} s"
-                + (f"; the service asks to wait {left:.0f} s more." if left else "."),
-                status_code=_TOO_MANY,
-                retry_after=left,
-                charged=NOT_SENT,
-            ) from None
+        async with asyncio.timeout(most):
+            done = await until_stopped(wait, self._stopping)
         if not done:
             raise self._last or StoppedError("Stopped before its turn came.")
+
+    def _too_late(self) -> RunAPIError:
+        left = max(0.0, self._limiter.rate.paused_until - time.time())
+        return self._last or RateLimitError(
+            f"its turn did not come in {self._patience:.0f} s"
+            + (f"; the service asks to wait {left:.0f} s more." if left else "."),
+            status_code=_TOO_MANY,
+            retry_after=left,
+            charged=NOT_SENT,
+        )
 
     async def failed(self, error: RunAPIError) -> None:
         """Note how it failed; where the service asks to slow down, everything does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -133,12 +134,19 @@ def _read(source: Source) -> bytes:
             todo="Run the cell again.",
         )
     try:
-        return source.path.read_bytes()
+        content = source.path.read_bytes()
     except OSError as error:
         raise InvalidRequestError(
             f"The file {source.path} cannot be read any more ({error.strerror}).",
             todo="Check the path.",
         ) from None
+    if hashlib.sha256(content).hexdigest() != source.digest:
+        raise InvalidRequestError(
+            f"The file {source.path} was changed before it was uploaded.",
+            todo="Run the cell again. To edit a file that changes in a loop, await each edit, or"
+            " give the picture itself in place of its path.",
+        )
+    return content
 
 
 def remote_service(access: Access, limiter: Limiter | None = None) -> Service:

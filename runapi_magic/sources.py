@@ -79,6 +79,21 @@ def as_source(value: Any, *, label: str | None = None) -> Source:
     return source
 
 
+def as_many(value: Any) -> list[Any]:
+    """Return what is to be edited as a list of one or more.
+
+    Raises:
+        InvalidRequestError: It is an empty list: its edit would be a new picture.
+    """
+    many = list(value) if isinstance(value, list | tuple) else [value]
+    if not many:
+        raise InvalidRequestError(
+            "There is no picture to edit: the list is empty.",
+            todo="Check what fills it; for a new picture use generate.",
+        )
+    return many
+
+
 def open_source(source: Source) -> Image:
     """Return a source as a loaded Pillow image.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -245,6 +246,27 @@ def test_a_pause_that_is_too_long(clock):
     assert "1000 s more" in error.what
     assert error.charged == "Nothing was sent, nothing was charged."
     assert error.todo
+
+
+def test_a_long_cell_in_line(monkeypatch):
+    """A turn that came behind a long cell is taken, though the patience ended behind it, too."""
+
+    async def main():
+        loop, passed = asyncio.get_running_loop(), 0.0
+        time = loop.time
+        monkeypatch.setattr(loop, "time", lambda: time() + passed)
+        clocks = SimpleNamespace(monotonic=lambda: passed, time=lambda: NOW + passed)
+        monkeypatch.setattr(rates, "time", clocks)
+        limiter = Limiter()
+        await limiter.refused(NOW, 10.0)
+        turn = asyncio.ensure_future(_turns(limiter, patience=20.0).take())
+        while not limiter._in_line:  # noqa: ASYNC110 (it tells nobody)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        passed = 300.0  # the cell
+        await turn
+
+    asyncio.run(main())
 
 
 def test_waiting_is_told(clock):

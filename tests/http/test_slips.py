@@ -1,0 +1,71 @@
+"""Slips of the hand, of the service and of the clock: nothing is lost, or paid for in vain."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from runapi_magic.errors import ConnectionFailedError, InvalidRequestError
+from runapi_magic.settings import Access, Secret
+from runapi_magic.transport import Answer, Transport
+from tests.conftest import KEY
+from tests.faults.clock import Clock
+from tests.sessions import write_picture
+
+
+def test_a_source_that_changed(service, use):
+    """A file that is written over before its upload is not sent in the place of what it was."""
+
+    async def body(session):
+        write_picture("plot.png", "orange")
+        first = session.edit("plot.png", "a poster")
+        write_picture("plot.png", "blue")
+        second = session.edit("plot.png", "a poster")
+        await first.ended()
+        return first, await second
+
+    first, second = use(service, body)
+    assert "was changed" in first.errors[0].what
+    assert len(second.images) == len(service.tasks) == 1
+
+
+def test_an_edit_of_nothing(service, use):
+    """An edit of an empty list is refused: without a source it would be a new picture."""
+
+    async def body(session):
+        with pytest.raises(InvalidRequestError, match="no picture to edit"):
+            session.edit([], "make it night")
+
+    use(service, body)
+    assert service.tasks == []
+
+
+def test_a_status_path_that_is_a_web_page(answering, scripted, png, make):
+    """A path that answers with a page of the web site is none of the API: the next one is asked."""
+    server = scripted()
+    done = {"status": "completed", "images": [{"url": f"{server.url}/a.png"}]}
+    server.answers = {
+        "POST /v1/text_to_image": [(200, {}, {"task_id": "tsk_1", "status": "pending"})],
+        "GET /v1/text_to_image/tsk_1": [(200, {"Content-Type": "text/html"}, b"<!doctype html>")],
+        "GET /v1/tasks/tsk_1": [(200, {}, done)],
+        "GET /a.png": [(200, {}, png)],
+    }
+    fields = {"model": "gpt-image-2-text-to-image"}
+    assert make(server, fields=fields, timeout=5.0).image.path.is_file()
+
+
+def test_a_long_cell_while_connecting(monkeypatch):
+    """A connection that timed out behind a long cell is tried again, whatever the time by then."""
+    clock, answers = Clock(monkeypatch), []
+
+    async def once(*_):
+        if not answers:
+            answers.append(None)
+            clock.now += 300  # the cell
+            raise ConnectionFailedError("It cannot be reached.")
+        return Answer(200, {}, b"{}")
+
+    monkeypatch.setattr(Transport, "_once", once)
+    transport = Transport(Access("http://127.0.0.1", Secret(KEY), "a test", "a test"))
+    assert asyncio.run(transport.request("GET", "/x", budget=60.0)).status_code == 200

@@ -53,7 +53,7 @@ class Panel:
     def __init__(self, session: Session) -> None:
         self._desk = Desk(self._show_error)
         self._session = session
-        self._pricing = 0
+        self._pricing = self._picking = 0
         self._stage = Stage(session)
         self._seen: str | None = None
 
@@ -259,10 +259,13 @@ class Panel:
     # The chosen picture
 
     async def _pick(self, image_id: str) -> None:
+        self._picking += 1
+        mine = self._picking
         image = await asyncio.to_thread(self._session.archive.find, image_id)
         if image is not None:
             await asyncio.to_thread(self._session.archive.prepare, image)
-            self._stage.put(replace(image, reused=False))
+            if mine == self._picking:  # else another one was chosen since
+                self._stage.put(replace(image, reused=False))
 
     def _stage_changed(self) -> None:
         shown = self._stage.shown

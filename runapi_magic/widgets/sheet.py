@@ -38,6 +38,7 @@ class SheetControls:
         self._view = view
         self._batch = view.batch
         self._filling = False
+        self._opening = 0
         self._priced = False
         self._was_done = self._batch.is_done
         self._stage = Stage(view.session)
@@ -146,11 +147,14 @@ class SheetControls:
             self._say(f"{item_name(item)}: not there yet ({item.status}).")
 
     async def _open(self, item: Item, number: int) -> None:
+        self._opening += 1
+        mine = self._opening
         # A copy: the batch's own pictures keep no previews, thousands of them fill the memory.
         image = replace(item.images[number])
         await asyncio.to_thread(self._view.session.archive.prepare, image)
-        self.status.value = ""
-        self._stage.put(image)
+        if mine == self._opening:  # else another one was opened since
+            self.status.value = ""
+            self._stage.put(image)
 
 
 def _title(item: Item, number: int) -> str:

@@ -128,6 +128,8 @@ class Versions:
         self._known: tuple[str, ...] = ()
         self._shown: str | None = None
         self._drawing = 0
+        self._showing = 0
+        self._wanted = ""  # the id of the version that is about to be shown
         self.coming = 0
         self.strip = widgets.HTML()
         self._back = button("◀", "Previous version", run, lambda: self.turn(-1))
@@ -189,11 +191,21 @@ class Versions:
         """Go so many versions on, as far as there are any."""
         tree, here = self._slot.tree, self.here
         if tree is not None and here is not None:
+            # From where the click before leads to, which may not be shown yet.
+            here = next((node for node in tree if node.image.id == self._wanted), here)
             place = min(max(tree.nodes.index(here) + step, 0), len(tree) - 1)
-            self._work(self.show(tree.nodes[place].image.id))
+            self._wanted = tree.nodes[place].image.id
+            self._work(self.show(self._wanted))
 
     async def show(self, image_id: str) -> None:
-        """Show the version with this id, where there is one."""
-        for node in [node for node in self._slot.tree or () if node.image.id == image_id]:
-            await asyncio.to_thread(self._session.archive.prepare, node.image)
-            self._generation.show_version(self._slot, node.image)
+        """Show the version with this id, where there is one and none is asked for after it."""
+        self._showing += 1
+        mine, self._wanted = self._showing, image_id
+        try:
+            for node in [node for node in self._slot.tree or () if node.image.id == image_id]:
+                await asyncio.to_thread(self._session.archive.prepare, node.image)
+                if mine == self._showing:
+                    self._generation.show_version(self._slot, node.image)
+        finally:
+            if mine == self._showing:
+                self._wanted = ""

@@ -68,6 +68,7 @@ class Toolbar:
         self._jobs: list[Generation] = []
         self._mode: Callable[[str], None] = self._edit
         self._opener: Any = None
+        self._entries = 0  # so often was the field for a text opened
         self._warned: tuple[Any, Any] | None = None
         self._is_there_at_once = slot.shown is not None
         self._announced: str | None = None
@@ -225,6 +226,7 @@ class Toolbar:
 
     def _open_entry(self, opener: Any, mode: Callable[[str], None], *texts: str) -> None:
         self._mode = mode
+        self._entries += 1
         self.entry.fill(*texts)
         self._open(self.entry, opener)
         self.entry.text.focus()
@@ -233,7 +235,7 @@ class Toolbar:
         self._open_entry(
             self.edit, self._edit, "Edit", "What to change, for example: make it night", text, "Go"
         )
-        self._desk.work(self._quote(None))
+        self._desk.work(self._quote(None, self._entries))
 
     def _on_preset(self, change: Any) -> None:
         text = change["new"]
@@ -244,7 +246,7 @@ class Toolbar:
     def _open_refine(self) -> None:
         hint = "What to refine, for example: softer light"
         self._open_entry(self.refine, self._refine, "Refine with Flux Kontext", hint, "", "Go")
-        self._desk.work(self._quote(REFINE_MODEL))
+        self._desk.work(self._quote(REFINE_MODEL, self._entries))
 
     def _open_save(self) -> None:
         if self._slot.shown is not None:
@@ -274,11 +276,13 @@ class Toolbar:
         )
         self._desk.work(self._quote_upscales(image))
 
-    async def _quote(self, model: str | None) -> None:
-        """Put the price on the button, once it is known."""
+    async def _quote(self, model: str | None, entry: int) -> None:
+        """Put the price on the button, once it is known and if it still asks for this."""
         image = self._slot.shown
         if image is not None:
-            self.entry.go.description = f"Go{_worth(await self._session.edit_price(image, model))}"
+            worth = _worth(await self._session.edit_price(image, model))
+            if entry == self._entries:
+                self.entry.go.description = f"Go{worth}"
 
     async def _quote_upscales(self, image: GeneratedImage) -> None:
         for factor, chosen in zip(_FACTORS, self.choice.widget.children[1:-1], strict=False):

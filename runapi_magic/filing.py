@@ -112,7 +112,7 @@ def settle(part: Path, stem: str, kind: str, limits: Limits, note: Note | None =
             os.fsync(file.fileno())
         return Saved(_give_name(part, stem, kind, digest), width, height, digest, preview)
     except OSError as error:
-        raise _trouble(error) from None
+        raise trouble(error) from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -133,10 +133,11 @@ def name_of(part: Path, title: str) -> str:
     try:
         return file_stem(title, digest_of(part))
     except OSError as error:
-        raise _trouble(error) from None
+        raise trouble(error) from None
 
 
-def _trouble(error: OSError) -> DownloadError:
+def trouble(error: OSError) -> DownloadError:
+    """Return what a disk's refusal means for a picture."""
     return DownloadError(
         f"The picture cannot be written ({error.strerror}).",
         todo="Make room or set %config RunAPIMagics.image_dir, then %runapi resume.",

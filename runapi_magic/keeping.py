@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runapi_magic.filing import Saved, name_of, open_part, settle
+from runapi_magic.filing import Saved, name_of, open_part, settle, trouble
 from runapi_magic.stores import Place, put
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ async def save(
     half.add(into)
     try:
         url = task.image_urls[position]
-        kind = await client.download(url, into, max_megabytes=keeping.max_megabytes)
+        try:
+            kind = await client.download(url, into, max_megabytes=keeping.max_megabytes)
+        except OSError as error:  # a full disk
+            raise trouble(error) from None
         stem = await asyncio.to_thread(name_of, into, keeping.title)
         note = keeping.note_for(task, position)
         async with decoder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ class Owners:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         for path in self._folder.glob("*.lock"):
             # Young files may belong to a kernel that is about to take its lock.
-            if time.time() - path.stat().st_mtime > _OLD and not self.is_alive(path.stem):
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another kernel removes them, too
+                if time.time() - path.stat().st_mtime > _OLD and not self.is_alive(path.stem):
+                    path.unlink()
         # Any thread may let go of it again; another kernel may hold it for a moment to look.
         mine = FileLock(self._path(self.me), thread_local=False)
         mine.acquire(timeout=_PATIENCE)

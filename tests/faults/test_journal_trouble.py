@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from pathlib import Path
 
 import pytest
 
+from runapi_magic.client import Client
+from runapi_magic.errors import CHARGED, DownloadError
 from runapi_magic.journal import Journal
 from runapi_magic.session import Session
 from runapi_magic.settings import Settings
@@ -213,3 +216,27 @@ def test_journal_of_a_later_version(server, make, data):
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA user_version").fetchone() == (99,)
     connection.close()
+
+
+def test_a_lock_that_another_kernel_removes(server, make, data, monkeypatch):
+    """Two kernels that clear away what dead ones left do not keep each other from the journal."""
+    glob = Path.glob
+
+    def find(folder, pattern):
+        return [*glob(folder, pattern), *([folder / "gone.lock"] if pattern == "*.lock" else [])]
+
+    monkeypatch.setattr(Path, "glob", find)
+    assert make(data, "two kernels begin")[1] == []
+
+
+def test_a_disk_that_is_full_at_the_download(make, data, monkeypatch):
+    """A picture for which there is no room is said to be paid for, and what to do about it."""
+
+    async def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Client, "download", refuse)
+    with pytest.raises(DownloadError) as caught:
+        make(data, "no room for a picture")
+    assert caught.value.charged == CHARGED
+    assert "Make room" in caught.value.todo

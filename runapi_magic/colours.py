@@ -11,6 +11,9 @@ from html import escape
 
 FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
 
+# Classes of what MathJax is to leave alone (3 in JupyterLab, 2 elsewhere): dollars are no formula.
+AS_TYPED = "mathjax_ignore tex2jax_ignore"
+
 # No one grey is readable on white and on the dark grounds: three quarters of the words' own is.
 MUTED_SHARE = 75  # percent
 QUIET = f"var(--jp-ui-font-color2,color-mix(in srgb,currentColor {MUTED_SHARE}%,transparent))"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 
-from runapi_magic.colours import FAULT, FONT, LINE, MUTED, progress_bar
+from runapi_magic.colours import AS_TYPED, FAULT, FONT, LINE, MUTED, progress_bar
 from runapi_magic.filing import short_path
 from runapi_magic.generation import Step
 from runapi_magic.loop import Audience, current_cell, running_loop
@@ -105,7 +105,7 @@ def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") 
     line = " · ".join([*([position] if position else []), *facts(image)])
     path = short_path(image.location)
     rows = [
-        f'<div style="{FONT}">',
+        f'<div class="{AS_TYPED}" style="{FONT}">',
         f"<div>{escape(prompt)}</div>" if prompt else "",
         f'<div style="{MUTED}">{escape(line)}<br><code>{escape(path)}</code></div>',
         *(f'<div style="{MUTED}">Note: {escape(note)}</div>' for note in notes),
@@ -122,7 +122,7 @@ def error_bundle(error: RunAPIError) -> Bundle:
     return Bundle(
         {
             "text/html": (
-                f'<div role="alert" style="{FONT};border-left:3px solid {FAULT};'
+                f'<div role="alert" class="{AS_TYPED}" style="{FONT};border-left:3px solid {FAULT};'
                 f'padding:4px 10px;white-space:normal"><strong>{escape(what)}</strong>{html}</div>'
             ),
             "text/plain": str(error),
@@ -160,7 +160,7 @@ def placeholder_bundle(
         {
             "text/html": (
                 # Not a live region: what changes every second would be read every second.
-                f'<div style="{FONT};box-sizing:border-box;max-width:100%;'
+                f'<div class="{AS_TYPED}" style="{FONT};box-sizing:border-box;max-width:100%;'
                 f"width:{width}px;aspect-ratio:{width}/{height};border:1px solid {LINE};"
                 "border-radius:4px;display:flex;flex-direction:column;justify-content:center;"
                 'gap:8px;padding:24px;overflow:hidden">'
@@ -185,8 +185,8 @@ def waiting_caption(slot: Slot) -> Bundle:
     return Bundle(
         {
             "text/html": (
-                f'<div style="{FONT}"><div>{escape(prompt)}</div><div style="{MUTED}">'
-                f"{escape(line)}<br><code>{escape(task)}</code></div></div>"
+                f'<div class="{AS_TYPED}" style="{FONT}"><div>{escape(prompt)}</div>'
+                f'<div style="{MUTED}">{escape(line)}<br><code>{escape(task)}</code></div></div>'
             ),
             "text/plain": f"{prompt}\n{line}\n{task}",
         },

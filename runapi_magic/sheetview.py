@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from IPython.display import DisplayHandle
 
-from runapi_magic.colours import FAULT, FONT, MUTED
+from runapi_magic.colours import AS_TYPED, FAULT, FONT, MUTED
 from runapi_magic.display import Bundle, dollars, money
 from runapi_magic.loop import Audience, current_cell, running_loop
 from runapi_magic.requests import validate
@@ -222,7 +222,7 @@ class SheetView:
         line = " · ".join(self._facts())
         causes = reasons(self.batch)
         rows = [
-            f'<div style="{FONT}"><div>{escape(title)}</div>',
+            f'<div class="{AS_TYPED}" style="{FONT}"><div>{escape(title)}</div>',
             f'<div style="{MUTED}">{escape(line)}</div>',
             *(
                 f'<div style="border-left:3px solid {FAULT};padding:0 10px;margin-top:4px">'

@@ -19,6 +19,7 @@ import traitlets
 from IPython.display import DisplayHandle
 from ipywidgets import Layout, VBox
 
+from runapi_magic.colours import AS_TYPED
 from runapi_magic.display import NOTHING
 from runapi_magic.widgets import read_script
 
@@ -53,6 +54,8 @@ class Placed:
         self._page = _Page(layout=Layout(display="none"))
         self._page.on_msg(self._on_message)
         self._root = VBox([widget, self._page])
+        for name in AS_TYPED.split():
+            self._root.add_class(name)
         self._page.root = self._root.model_id
         self._on_seen: Callable[[], object] = lambda: None
         self._on_removed = on_removed

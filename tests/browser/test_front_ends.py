@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.lab import LOAD, STUCK, Classic, Notebook, make_notebook, write_notebook
 
-CAT, SWEEP, PANEL = 1, 2, 3
+CAT, SWEEP, PANEL, DOLLARS, FORMULA = 1, 2, 3, 4, 5
 CELLS = (
     LOAD,
     "%%gpt_image -o cat\na cat in NAME",
     "%gpt_image -a 1:1 --sweep animal=fox,owl a {animal} in NAME",
     "%gpt_panel",
+    "%gpt_image a sign in NAME: apples $5, pears $3\n%gpt_image --new --max-cost 0.01 a dear one",
+    "from IPython.display import HTML\nHTML('the only formula: $x$')",
 )
 
 
@@ -72,3 +76,15 @@ def test_panel(notebook, server):
     notebook.wait_text(PANEL, "gpt-images/a-boat-in")
     expect(notebook.button(PANEL, "Edit")).to_be_visible()
     assert len(server.bodies(prompt)) == 1
+
+
+def test_dollars_are_no_formula(notebook, server):
+    """Prompts and prices are shown as written, though a front end sets mathematics in HTML."""
+    notebook.run(DOLLARS)
+    notebook.wait_pictures(DOLLARS)
+    notebook.wait_text(DOLLARS, "apples $5, pears $3")
+    notebook.wait_text(DOLLARS, re.compile(r"\$0\.06.*\$0\.01"))
+    notebook.run(FORMULA)
+    formulas = notebook.page.locator("mjx-container, .MathJax")
+    formulas.first.wait_for()
+    expect(formulas).to_have_count(1)

@@ -22,7 +22,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from runapi_magic import loop
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.loop import Audience
-from runapi_magic.options import picture_options, split_line
+from runapi_magic.options import as_typed, picture_options, split_line
 from runapi_magic.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class RunAPIMagics(Magics, Settings):
     def gpt_image(self, line: str, cell: str | None = None) -> Generation | Sweep | Report:
         """Make pictures from a prompt. {name} stands for a variable of yours."""
         options = self._parse(self.gpt_image, line)
-        words = " ".join(options.prompt)
+        words = as_typed(options.prompt)
         if cell is not None and words:
             raise UsageError(
                 f"What is {words!r} on the %%gpt_image line?\nNothing was sent, nothing was"
@@ -91,7 +91,7 @@ class RunAPIMagics(Magics, Settings):
         """Edit pictures by an instruction. {name} stands for a variable of yours."""
         options = self._parse(self.gpt_edit, line)
         named = options.sources if cell is not None else options.sources[:1]
-        instruction = cell if cell is not None else " ".join(options.sources[1:])
+        instruction = cell if cell is not None else as_typed(options.sources[1:])
         sources = [*named, *options.source]
         if not sources:
             raise UsageError(
@@ -184,6 +184,8 @@ class RunAPIMagics(Magics, Settings):
     def _run(
         self, options: argparse.Namespace, text: str, sources: list[str]
     ) -> Generation | Sweep | Report:
+        if not options.quiet:
+            self._mention_unknown([text, *options.then], options.sweep)
         try:
             made = (self._sweep if options.sweep else self._make)(options, text, sources)
         except RunAPIError as error:
@@ -193,6 +195,14 @@ class RunAPIMagics(Magics, Settings):
         if not options.detach:
             self._note(made)
         return made
+
+    def _mention_unknown(self, texts: list[str], sweeps: list[str]) -> None:
+        """Say which names in braces stand for nothing: a slip of the pen is paid for, too."""
+        from runapi_magic.namespace import unknown_names
+
+        swept = dict.fromkeys(sweep.partition("=")[0].strip() for sweep in sweeps)
+        for name in unknown_names(" ".join(texts), {**self.shell.user_ns, **swept}):
+            print(f"Note: {{{name}}} is no variable of yours; it is sent as typed.")  # noqa: T201 (a line for the user)
 
     def _note(self, made: Generation | Sweep | Report) -> None:
         """Note what the cell is to wait for: it may stand where no ``await`` could be put."""

@@ -56,3 +56,9 @@ def interpolate(text: str, namespace: Mapping[str, Any]) -> str:
             return match.group()
 
     return _BRACED.sub(replace, text)
+
+
+def unknown_names(text: str, namespace: Mapping[str, Any]) -> list[str]:
+    """Return what stands in braces as a name and stands for nothing, each once."""
+    found = dict.fromkeys(match.group(1) for match in _BRACED.finditer(text))
+    return [name for name in found if interpolate(f"{{{name}}}", namespace) == f"{{{name}}}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from IPython.core.magic_arguments import argument
 
@@ -70,11 +70,31 @@ def picture_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return reduce(lambda made, option: option(made), reversed(_OPTIONS), function)
 
 
-def split_line(line: str) -> list[str]:
+class Word(str):
+    """A word of a line: without the quotes that hold it together, for a value of an option.
+
+    Attributes:
+        typed: The same as it was typed, for a prompt.
+    """
+
+    __slots__ = ("typed",)
+    typed: str
+
+    def __new__(cls, typed: str) -> Self:
+        """Read a word as it was typed."""
+        match = _QUOTED.match(typed)
+        # argparse leaves out a lone --, which is a word of a prompt as any other.
+        bare = "—" if typed == "--" else typed
+        word = super().__new__(cls, match.group(1) + match.group(3) if match else bare)
+        word.typed = typed
+        return word
+
+
+def split_line(line: str) -> list[Word]:
     """Return a line's words; quotes hold words together, alone or after a ``KEY=``."""
-    return [_unquote(token) for token in _TOKEN.findall(line)]
+    return [Word(token) for token in _TOKEN.findall(line)]
 
 
-def _unquote(token: str) -> str:
-    match = _QUOTED.match(token)
-    return match.group(1) + match.group(3) if match else token
+def as_typed(words: list[Word]) -> str:
+    """Return the prompt that stands on a line: quotes are part of it, but not around all of it."""
+    return words[0] if len(words) == 1 else " ".join(word.typed for word in words)

@@ -91,6 +91,35 @@ def test_variables_in_a_line_and_an_option(kernel, server):
     assert (body["prompt"], body["aspect_ratio"]) == ("a dog's ship at sea for $5", "16:9")
 
 
+@pytest.mark.parametrize(
+    ("line", "sent"),
+    [
+        ('%gpt_image -q a cafe sign that says "OPEN"', 'a cafe sign that says "OPEN"'),
+        ("%gpt_image -a 1:1 -q a \"red\" and a 'blue' one", "a \"red\" and a 'blue' one"),
+        ("%gpt_image -q a sign -- closed", "a sign -- closed"),
+        ('%gpt_image -q "a red fox"', "a red fox"),
+        ('%gpt_edit -q sign change "OPEN" to "SHUT"', 'change "OPEN" to "SHUT"'),
+        ('%gpt_edit -q sign "make it blue"', "make it blue"),
+    ],
+)
+def test_quotes_on_a_line(kernel, server, line, sent):
+    """Quotes on a line are part of the prompt, unless they stand around all of it."""
+    kernel.run_well("sign = %gpt_image -q a sign\nawait sign")
+    kernel.run_well(f"made = {line}\nawait made")
+    assert creates(server)[-1]["body"]["prompt"] == sent
+
+
+def test_an_unknown_name_is_mentioned(kernel, server):
+    """A name in braces that stands for nothing is sent as typed, and a line says so."""
+    kernel.run_well("animal = 'otter'")
+    prompt = "an {animal} of a {bread} with {'a': 1} and {{braces}}"
+    cell = kernel.run_well(f"%%gpt_image\n{prompt}")
+    assert cell.stream("stdout") == "Note: {bread} is no variable of yours; it is sent as typed.\n"
+    sweep = kernel.run_well("%gpt_image --dry-run --sweep colour=red,blue a {colour} {animall}")
+    assert sweep.stream("stdout").count("Note:") == 1
+    assert "{animall}" in sweep.stream("stdout")
+
+
 SETUP = "number = 5\nopen('notes.txt', 'w').write('no picture')"
 
 BAD = {

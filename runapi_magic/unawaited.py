@@ -6,6 +6,7 @@ or another magic runs it, or where its cell is also the one that loads the exten
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from IPython.core.getipython import get_ipython
@@ -58,6 +59,8 @@ async def settle(value: Value) -> Value:
 
 def _on_end(result: Any) -> None:
     """Forget what is done, and say of what is not that the cell has not waited for it."""
+    if isinstance(result.error_in_exec, KeyboardInterrupt | asyncio.CancelledError):
+        _started.clear()  # somebody wants to wait no more
     _started[:] = [work for work in _started if not work.is_done]
     is_whole = result.info.raw_cell == parent_message().get("content", {}).get("code")
     if _started and is_whole:  # not just a part that another magic runs

@@ -173,6 +173,20 @@ def test_interrupt_leaves_the_task(kernel, server):
     assert kernel.value("(await stopped).status") == "completed"
 
 
+def test_an_interrupted_wait_is_not_taken_up_again(kernel, server):
+    """Where nobody watches, too, an interrupt ends the waiting: the next cell does not wait."""
+    server.fault(SLOW + "waited for no more")
+    cell = kernel.start("%gpt_image a hill waited for no more", live=False)
+    kernel.wait(lambda: len(server.bodies("waited for no more")) == 1)
+    wait_for_polls(kernel, server)
+    kernel.interrupt()
+    kernel.wait(lambda: cell.is_done)
+    assert "did not wait" not in cell.text
+    assert kernel.run_well("6 * 7", live=False).result == "42"
+    server.clear_faults()
+    kernel.wait_pictures(cell)
+
+
 def test_interrupt_of_an_await(kernel, server):
     """Interrupting ``await`` in a later cell leaves the task under way as well."""
     server.fault(SLOW + "awaited and stopped")

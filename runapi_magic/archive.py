@@ -155,8 +155,23 @@ class Archive:
         return found
 
     def cell(self, image: GeneratedImage) -> str:
-        """Return the cell that makes a picture again, or finds it on disk at no cost."""
+        """Return the cell that makes a picture again, or finds it on disk at no cost.
+
+        It runs on its own: the picture that it starts from is named by its file.
+        """
         return cell_text(image, self._take, short_path)
+
+    def cells(self, image: GeneratedImage) -> list[str]:
+        """Return the cells of a picture's line, from the first version to it.
+
+        They run in this order: each names the picture before it by the variable that it binds.
+        """
+        cells: list[str] = []
+        bound: set[str] = set()
+        for one in image.line:
+            cells.append(cell_text(one, self._take, short_path, bound))
+            bound.add(one.id)
+        return cells
 
     def _take(self, image: GeneratedImage) -> int:
         same = [row for row in self._history.identical(image.id) if is_intact(row.path, row.digest)]

@@ -6,14 +6,14 @@ import hashlib
 import json
 import keyword
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.namespace import is_reference
 from runapi_magic.requests import parse_param
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from runapi_magic.images import GeneratedImage
     from runapi_magic.requests import Source
@@ -22,6 +22,13 @@ _WORDS_IN_A_NAME = 3
 # What IPython takes for a pasted session, and takes away; also blanks in an empty line.
 _PASTED = re.compile(r"^ *(?:>>>|\.\.\.|In \[)|^ +$", re.MULTILINE)
 _OPTIONS = {"aspect_ratio": "-a", "output_resolution": "-r"}
+
+
+class _Name(NamedTuple):
+    """How a cell names a source: by a variable, or by a path or an address."""
+
+    text: str
+    is_variable: bool
 
 
 def variable_name(image: GeneratedImage) -> str:
@@ -43,28 +50,37 @@ def reference(image: GeneratedImage, take: int) -> str:
 
 
 def cell_text(
-    image: GeneratedImage, take: Callable[[GeneratedImage], int], show_path: Callable[[Any], str]
+    image: GeneratedImage,
+    take: Callable[[GeneratedImage], int],
+    show_path: Callable[[Any], str],
+    bound: Collection[str] = (),
 ) -> str:
     """Return the cell that makes a picture again, or finds it on the disk at no cost.
 
-    It binds ``variable_name(image)``, and names a source that was made here in the same way. What
-    a magic cannot hold as it is, such as ``{braces}``, becomes a call of ``generate``. The picture
-    may be from elsewhere: whatever its record says, running the cell asks for a picture and does
-    nothing else.
+    It binds ``variable_name(image)``. A source that was made here is named in the same way where a
+    cell before it does that, and else by its file, so that the cell runs on its own. What a magic
+    cannot hold as it is, such as ``{braces}``, becomes a call of ``generate``. The picture may be
+    from elsewhere: whatever its record says, running the cell asks for a picture and does nothing
+    else.
 
     Args:
         image: The picture.
         take: Says which of the pictures of identical requests one is, from 0.
         show_path: Returns a path as a user writes it.
+        bound: The ids of the pictures whose cells stand before this one.
     """
 
-    def name_of(source: Source) -> str:
-        if source.image is not None:
-            return reference(source.image, take(source.image))
-        shown = show_path(source.path) if source.path else source.label
+    def name_of(source: Source) -> _Name:
+        if source.image is not None and source.image.id in bound:
+            return _Name(reference(source.image, take(source.image)), is_variable=True)
+        if source.url is not None:
+            return _Name(source.url, is_variable=False)
+        path = source.path or (source.image.path if source.image else None)
+        if path is None:
+            return _Name(source.label, is_variable=is_reference(source.label))
+        shown = show_path(path)
         # A file without an ending may have the name of a variable.
-        is_doubtful = source.path is not None and shown.isidentifier()
-        return source.url or (f"./{shown}" if is_doubtful else shown)
+        return _Name(f"./{shown}" if shown.isidentifier() else shown, is_variable=False)
 
     request, count = image.request, take(image) + 1
     as_typed = (request.prompt, request.model, *request.fields.values())
@@ -81,17 +97,17 @@ def _is_plain(prompt: str) -> bool:
     return prompt.replace("\n", "").isprintable() and not _PASTED.search(prompt)
 
 
-def _magic(image: GeneratedImage, name_of: Callable[[Source], str], count: int) -> str:
+def _magic(image: GeneratedImage, name_of: Callable[[Source], _Name], count: int) -> str:
     request = image.request
-    words = [_quoted(name_of(source)) for source in request.sources[:1]]
+    words = [_quoted(name_of(source).text) for source in request.sources[:1]]
     for source in request.sources[1:]:
-        words += ["-i", _quoted(name_of(source))]
+        words += ["-i", _quoted(name_of(source).text)]
     words += ["-m", _quoted(request.model)]
     for name, value in request.fields.items():
         option = _OPTIONS.get(name) if isinstance(value, str) else None
         words += [option, _quoted(value)] if option else ["-p", _param(name, value)]
     if request.mask is not None:
-        words += ["--mask", _quoted(name_of(request.mask))]
+        words += ["--mask", _quoted(name_of(request.mask).text)]
     if count > 1:
         words += ["-n", str(count)]
     words += ["-o", variable_name(image)]
@@ -127,13 +143,14 @@ def _quoted(word: str) -> str:
     return f"{quote}{word}{quote}"
 
 
-def _call(image: GeneratedImage, name_of: Callable[[Source], str], count: int) -> str:
+def _call(image: GeneratedImage, name_of: Callable[[Source], _Name], count: int) -> str:
     request = image.request
+    named = [_expression(name_of(source)) for source in request.sources]
     arguments = [repr(request.prompt), f"model={request.model!r}"]
-    if request.sources:
-        arguments.append(f"sources=[{', '.join(map(_expression(name_of), request.sources))}]")
+    if named:
+        arguments.append(f"sources=[{', '.join(named)}]")
     if request.mask is not None:
-        arguments.append(f"mask={_expression(name_of)(request.mask)}")
+        arguments.append(f"mask={_expression(name_of(request.mask))}")
     if count > 1:
         arguments.append(f"count={count}")
     for field, value in request.fields.items():
@@ -145,10 +162,5 @@ def _call(image: GeneratedImage, name_of: Callable[[Source], str], count: int) -
     return f"from runapi_magic import generate\n\n{name} = await generate(\n    {call},\n)\n{name}"
 
 
-def _expression(name_of: Callable[[Source], str]) -> Callable[[Source], str]:
-    def expression(source: Source) -> str:
-        name = name_of(source)
-        is_variable = source.url is None and source.path is None and is_reference(name)
-        return name if is_variable or source.image is not None else repr(name)
-
-    return expression
+def _expression(name: _Name) -> str:
+    return name.text if name.is_variable else repr(name.text)

@@ -321,7 +321,7 @@ def show(session: Session, arguments: list[str]) -> str:
             f"Line     {chr(10).join(line).replace(chr(10), chr(10) + ' ' * 9)}",
             "",
             "To make it again, or to find it on disk at no cost:",
-            *(f"\n{session.cell(one)}" for one in image.line),
+            *(f"\n{cell}" for cell in session.cells(image)),
         ]
     )
 

@@ -242,7 +242,14 @@ class GeneratedImage:
         return self._need_editor().tree([self])
 
     def cell(self) -> str:
-        """Return the cell that makes this picture again, or finds it on disk at no cost."""
+        """Return the cell that makes this picture again, or finds it on disk at no cost.
+
+        It runs on its own, in any notebook of this folder: the picture that it starts from is
+        named by its file. ``%runapi show`` prints the cells of the whole line.
+
+        Raises:
+            JournalError: The journal cannot be read.
+        """
         return self._need_editor().cell(self)
 
     def _need_editor(self) -> Editor:

@@ -195,6 +195,10 @@ class Session(Assembly):
         """Return the cell that makes a picture again; see ``Archive.cell``."""
         return self.archive.cell(image)
 
+    def cells(self, image: GeneratedImage) -> list[str]:
+        """Return the cells of a picture's line; see ``Archive.cells``."""
+        return self.archive.cells(image)
+
     def repeat(self, image: GeneratedImage) -> Generation:
         """Ask once more, afresh, for what a picture was asked for."""
         return self.launch(replace(image.request, count=1), new=True)

@@ -319,8 +319,9 @@ class Toolbar:
             self._desk.work(self._write_cell(self._slot.shown))
 
     async def _write_cell(self, image: GeneratedImage) -> None:
-        cells = await asyncio.to_thread(lambda: [self._session.cell(one) for one in image.line])
-        self.cell.open(cells[-1], "\n\n".join(cells))
+        step = await asyncio.to_thread(self._session.cell, image)
+        line = await asyncio.to_thread(self._session.cells, image)
+        self.cell.open(step, "\n\n".join(line))
 
     # What asks the service
 

@@ -212,9 +212,10 @@ def test_upscale_compare_and_copy(open_lab, server):  # noqa: PLR0915 (one story
     lab.click(1, "Copy as cell")
     _says(lab, "Copied; paste it into a new cell.")
     step = lab.page.evaluate("navigator.clipboard.readText()")
-    assert re.fullmatch(
-        r"%%gpt_edit (\w+) -m flux-kontext-pro -a 16:9 -o \w+\nmake it pink", step
-    ), step
+    alone = re.fullmatch(
+        r"%%gpt_edit gpt-images/\S+\.png (-m flux-kontext-pro -a 16:9 -o \w+\nmake it pink)", step
+    )
+    assert alone, step
     expect(lab.cell(1).get_by_role("textbox", name="Cell")).to_have_value(step)
     lab.click(1, "Copy whole line")
     expect(lab.cell(1).get_by_role("textbox", name="Cell")).to_have_value(
@@ -224,9 +225,9 @@ def test_upscale_compare_and_copy(open_lab, server):  # noqa: PLR0915 (one story
         "async step => (await navigator.clipboard.readText()) !== step", arg=step
     )
     line = lab.page.evaluate("navigator.clipboard.readText()")
-    assert line.endswith("\n\n" + step)
+    assert re.search(rf"\n\n%%gpt_edit \w+ {re.escape(alone[1])}\Z", line), line
     asked = _tasks(server)
-    for number, cell in enumerate(line.split("\n\n"), 2):
+    for number, cell in enumerate([*line.split("\n\n"), step], 2):
         lab.page.evaluate("text => navigator.clipboard.writeText(text)", cell)
         lab.cell(number).locator(".cm-content").click()
         lab.page.keyboard.press("Control+v")

@@ -209,15 +209,37 @@ def test_the_text(request_, text):
 
 
 def test_the_text_of_an_edit():
-    """An edit names the picture that it starts from by the variable that its own cell binds."""
+    """An edit names the picture that it starts from by its file: no other cell is needed for it."""
     fox = _picture(_request(), "fox")
     source = Source("a fox", fox.digest, path=fox.path, image=fox)
     request = Session().request("snow", sources=[source, source], model="gpt-image-2")
-    name = variable_name(fox)
     own = variable_name(_picture(request))
-    assert _cell(request) == f"%%gpt_edit {name} -i {name} -m gpt-image-2 -o {own}\nsnow"
-    second = cell_text(_picture(request), lambda image: 2 * (image is fox), str)
-    assert second.startswith(f"%%gpt_edit {name}.images[2] -i {name}.images[2] -m")
+    assert _cell(request) == f"%%gpt_edit fox.png -i fox.png -m gpt-image-2 -o {own}\nsnow"
+
+
+def test_the_text_of_an_edit_in_its_line():
+    """In a line, pictures with cells of their own are named by the variables that these bind."""
+    fox, hen = _picture(_request(), "fox"), _picture(_request("a hen"), "hen")
+    sources = [Source("label", one.digest, path=one.path, image=one) for one in (fox, hen)]
+    name = variable_name(fox)
+    for prompt, edit in (
+        ("snow", f"%%gpt_edit {name}.images[2] -i hen.png -m gpt-image-2 -o NAME\nsnow"),
+        ("a {fox}", f"sources=[{name}.images[2], 'hen.png']"),
+    ):
+        image = _picture(Session().request(prompt, sources=sources, model="gpt-image-2"))
+        text = cell_text(image, lambda one: 2 * (one is fox), str, {fox.id})
+        assert edit.replace("NAME", variable_name(image)) in text
+
+
+def test_a_source_of_bytes_that_is_a_picture_from_here():
+    """A source that was given as bytes, and is a picture that was made here, is named by its file.
+
+    Its label is a variable that other notebooks have not.
+    """
+    fox = _picture(_request(), "fox")
+    source = Source("file", fox.digest, content=b"...", image=fox)
+    request = Session().request("snow", sources=[source], model="gpt-image-2")
+    assert _cell(request).startswith("%%gpt_edit fox.png -m ")
 
 
 def test_a_step_without_instruction():
@@ -227,7 +249,7 @@ def test_a_step_without_instruction():
     request = Session().request("", sources=[source], model="topaz-upscale-image", upscale_factor=4)
     own = variable_name(_picture(request))
     assert _cell(request) == (
-        f"%gpt_edit {variable_name(fox)} -m topaz-upscale-image -p upscale_factor=4 -o {own}"
+        f"%gpt_edit fox.png -m topaz-upscale-image -p upscale_factor=4 -o {own}"
     )
 
 
@@ -298,16 +320,17 @@ def test_takes_of_a_session():
         return (
             images,
             cells,
-            session.cell(edit.image),
+            session.cells(edit.image),
             [(await session.generate("a fox", count=n)).images[-1].id for n in (1, 2, 3)],
         )
 
-    images, cells, edit, found = simulate(body)
+    images, cells, line, found = simulate(body)
     assert [("-n 2" in cell, "-n 3" in cell) for cell in cells] == [
         (False, False), (True, False), (False, True),
     ]  # fmt: skip
     assert found == [image.id for image in images]
-    assert edit.startswith(f"%%gpt_edit {variable_name(images[2])}.images[2] ")
+    assert line[:-1] == cells[2:]
+    assert line[-1].startswith(f"%%gpt_edit {variable_name(images[2])}.images[2] ")
 
 
 def test_a_take_whose_file_is_gone():

@@ -51,7 +51,7 @@ def test_every_cell_runs(home, server, monkeypatch):
     assert "├─ v2  Make it night, with a full moon · gpt-image-2" in text
     assert "compared at 576 x 768 px" in text
     assert "(['Add a blue hat'], (1536, 2048))" in text
-    assert "%%gpt_edit a_ginger_cat_" in text
+    assert "%%gpt_edit gpt-images/a-ginger-cat-" in text
     assert "6 of 6 pictures" in text
     assert "('completed', 6, {'animal': ['fox', 'cat'], 'time': ['dawn', 'noon', 'night']})" in text
     assert "[contact sheet] A red fox" in text

@@ -323,7 +323,7 @@ def test_show(line, opened, service, use):
 
     async def body(session):
         image = session.archive.open(line[3].path)
-        return _run(session, f'"{line[3].path}"'), [session.cell(one) for one in image.line]
+        return _run(session, f'"{line[3].path}"'), session.cells(image)
 
     text, cells = use(service, body)
     shown = [row.split(maxsplit=1) for row in text.splitlines()[:9]]

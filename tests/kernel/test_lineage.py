@@ -32,7 +32,10 @@ ENDS = ("moon", "rain", "large", "alone")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A session in a kernel that is gone: its server, environment, pictures, cells and tree."""
+    """A session in a kernel that is gone.
+
+    Its server, folder, environment, pictures, lines of cells, tree, and each picture's own cell.
+    """
     folder = tmp_path_factory.mktemp("lineage")
     with serve_simulator("--speed", "60") as server:
         environment = apart(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
@@ -40,17 +43,21 @@ def made(tmp_path_factory):
             kernel.run_well(SESSION)
             pictures = kernel.value("[str(image.path) for image in made]")
             lines = {
-                name: kernel.value(f"[(one.cell(), str(one.path)) for one in {name}.image.line]")
+                name: kernel.value(
+                    f"[(cell, str(one.path)) for cell, one in"
+                    f" zip(session.cells({name}.image), {name}.image.line)]"
+                )
                 for name in ENDS
             }
+            alone = kernel.value("[image.cell() for image in made]")
             tree = kernel.value("[(n.name, n.image.prompt, n.parent) for n in fox.tree()]")
-        yield server, folder, environment, pictures, lines, tree
+        yield server, folder, environment, pictures, lines, tree, alone
 
 
 @pytest.fixture
 def fresh(made):
     """Another kernel, on the same journal and folder."""
-    _, folder, environment, *_ = made
+    folder, environment = made[1:3]
     with start_kernel(folder, environment, LOAD) as kernel:
         yield kernel
 
@@ -58,7 +65,7 @@ def fresh(made):
 @pytest.mark.parametrize("end", ENDS)
 def test_the_cells_of_a_line(made, fresh, end):
     """A line's cells, run in a fresh kernel, give the same pictures from disk, and cost nothing."""
-    server, _, _, _, lines, _ = made
+    server, _, _, _, lines, *_ = made
     before = server.state()["tasks_created"]
     for cell, path in lines[end]:
         shown = fresh.run_well(cell, live=False)
@@ -70,6 +77,18 @@ def test_the_cells_of_a_line(made, fresh, end):
     assert server.state()["tasks_created"] == before == 8
 
 
+def test_each_cell_alone(made, fresh):
+    """What ``image.cell()`` gives runs on its own, last pictures first, and costs nothing."""
+    server, _, _, pictures, _, _, alone = made
+    before = server.state()["tasks_created"]
+    for cell, path in reversed([*zip(alone, pictures, strict=True)]):
+        fresh.run_well(cell, live=False)
+        name = shown_name(cell)
+        assert fresh.value(f"(str({name}.images[-1].path), {name}.cost)") == (path, 0)
+        fresh.run_well(f"del {name}")
+    assert server.state()["tasks_created"] == before
+
+
 def shown_name(cell):
     """The variable that a cell binds."""
     rows = cell.splitlines()
@@ -78,7 +97,7 @@ def shown_name(cell):
 
 def test_all_cells_as_a_notebook(made, fresh):
     """All lines' cells in one notebook: each picture of the session is there, each once paid."""
-    server, _, _, pictures, lines, _ = made
+    server, _, _, pictures, lines, *_ = made
     before = server.state()["tasks_created"]
     found = set()
     for cell in dict.fromkeys(cell for line in lines.values() for cell, _ in line):
@@ -90,7 +109,7 @@ def test_all_cells_as_a_notebook(made, fresh):
 
 def test_the_tree_in_another_kernel(made, fresh):
     """%runapi history in a fresh kernel shows the tree, as text and as a picture."""
-    *_, tree = made
+    *_, tree, _ = made
     shown = fresh.run_well("%runapi history")
     text = shown.stream("stdout")
     assert len(shown.pictures) == 1
@@ -104,7 +123,7 @@ def test_the_tree_in_another_kernel(made, fresh):
 
 def test_edits_in_other_cells(made, fresh):
     """Edits by a variable, and by the path of a picture's file, stand in the same tree."""
-    *_, pictures, lines, tree = made
+    *_, pictures, lines, tree, _ = made
     path = Path(pictures[0]).name
     for cell, _ in lines["moon"]:
         fresh.run_well(cell, live=False)
@@ -121,7 +140,7 @@ def test_edits_in_other_cells(made, fresh):
 @pytest.mark.parametrize("number", [2, 6])
 def test_show_prints_cells_that_run(made, fresh, number):
     """The cells that %runapi show prints give the picture from disk, at no cost."""
-    server, _, _, pictures, _, _ = made
+    server, _, _, pictures, *_ = made
     before = server.state()["tasks_created"]
     relative = f"gpt-images/{Path(pictures[number]).name}"
     text = fresh.run_well(f"%runapi show {relative}").stream("stdout")

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
-import math
 import shlex
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runapi_magic.accounts import balance, budget, spending
 from runapi_magic.album import LARGEST, Album
-from runapi_magic.database import JournalError
 from runapi_magic.display import money
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.filing import short_path
 from runapi_magic.models import CATALOGUE, Action
 from runapi_magic.service import SIMULATOR_URL
 from runapi_magic.session import is_stale
-from runapi_magic.settings import notebook_name, resolve_access, save_key
+from runapi_magic.settings import resolve_access, save_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from runapi_magic.generation import Generation
-    from runapi_magic.ledger import Scope
     from runapi_magic.session import Session
     from runapi_magic.tree import Tree
 
@@ -107,84 +104,6 @@ def _fields(action: Action) -> str:
         needed = " (required)" if parameter.required else ""
         words.append(f"{parameter.name}={values}{needed}")
     return "; ".join(words) or "no fields"
-
-
-def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
-    """Say what the account has left, and what was spent: this session, this notebook, today."""
-    service = session.service()
-    service.access.require_key()
-
-    async def ask() -> str:
-        try:
-            spent = await asyncio.to_thread(_spending, session)
-        except JournalError as error:
-            spent = f"What was spent from here is not known: the journal cannot be read ({error})."
-        found = await service.client.balance()
-        simulated = "  (simulated)" if service.speed else ""
-        return (
-            f"Balance ${found.balance_cents / 100:.2f}{simulated}\n"
-            f"Spent by the account today ${found.spent_cents_today / 100:.2f},"
-            f" in total ${found.spent_cents_total / 100:.2f}\n"
-            f"{spent}"
-        )
-
-    return ask()
-
-
-def budget(session: Session, arguments: list[str]) -> str:
-    """Say what may be spent, or set it: ``budget [USD [--session|--day] | off]``.
-
-    ``--session`` (the default) is for this kernel, ``--day`` for all kernels of the data folder,
-    since midnight.
-    """
-    origin = session.service().access.base_url
-    match arguments:
-        case []:
-            return _budgets(session)
-        case ["off"]:
-            for scope in _SCOPES.values():
-                session.ledger.set_budget(origin, scope, None)
-            return "There is no budget any more."
-        case [amount] | [amount, "--session" | "--day"] | ["--session" | "--day", amount]:
-            scope = _SCOPES[next((word for word in arguments if word in _SCOPES), "--session")]
-            amount = next((word for word in arguments if word not in _SCOPES), "Nothing")
-            session.ledger.set_budget(origin, scope, _usd(amount))
-            return _budgets(session)
-    raise InvalidRequestError(
-        "%runapi budget takes an amount of USD, and whether it is for the session or the day.",
-        todo="%runapi budget 5 [--session|--day], or %runapi budget off",
-    )
-
-
-_SCOPES: dict[str, Scope] = {"--session": "session", "--day": "day"}
-
-
-def _usd(amount: str) -> float:
-    try:
-        usd = float(amount.removeprefix("$"))
-    except ValueError:
-        usd = math.nan
-    if not 0 <= usd < math.inf:
-        raise InvalidRequestError(f"{amount} is no amount of USD.", todo="%runapi budget 5")
-    return usd
-
-
-def _budgets(session: Session) -> str:
-    origin = session.service().access.base_url
-    budgets, spent = session.ledger.budgets(origin), _spending(session)
-    lines = [f"Budget of the {scope}  ${usd:.2f}" for scope, usd in budgets.items()]
-    return "\n".join([*(lines or ["There is no budget. Set one: %runapi budget 5 [--day]"]), spent])
-
-
-def _spending(session: Session) -> str:
-    """Say what the journal knows of costs."""
-    found = session.ledger.spending(session.service().access.base_url, notebook_name())
-    notebook = "" if found.notebook is None else f", this notebook ${found.notebook:.2f}"
-    waiting = f"\nSet aside for what is under way ${found.under_way:.2f}" if found.under_way else ""
-    return (
-        f"From here: this session ${found.session:.2f}{notebook}, today ${found.today:.2f},"
-        f" in total ${found.total:.2f}{waiting}"
-    )
 
 
 def batches(session: Session, _arguments: list[str]) -> str:
@@ -276,7 +195,7 @@ def history(session: Session, arguments: list[str]) -> Tree | str:
         for image in images
     ]
     more = [f"{count - len(images)} older ones: --limit {count}"] if count > len(images) else []
-    return "\n".join([*(lines or ["There are no pictures."]), *more, "", _spending(session)])
+    return "\n".join([*(lines or ["There are no pictures."]), *more, "", spending(session)])
 
 
 def gallery(session: Session, arguments: list[str]) -> Album:

@@ -32,8 +32,8 @@ ROOMS = [
     "widgets.drawers", "widgets.confirm", "widgets.strip", "widgets.guard", "widgets.toolbar",
     "widgets.stage", "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.panel",
     "widgets.sheet",
-    "asking", "api", "waiting", "unawaited", "commands", "reporting", "options", "magics",
-    "loading",
+    "asking", "api", "waiting", "unawaited", "accounts", "commands", "reporting", "options",
+    "magics", "loading",
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"
 STARTS_THE_SIMULATOR = {"service"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import getpass
 import shlex
 import time
+from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runapi_magic.accounts import balance, budget, spending
@@ -14,15 +14,19 @@ from runapi_magic.album import LARGEST, Album
 from runapi_magic.display import money
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.filing import short_path
+from runapi_magic.loop import user_variables
 from runapi_magic.models import CATALOGUE, Action
+from runapi_magic.options import split_line
 from runapi_magic.service import SIMULATOR_URL
 from runapi_magic.session import is_stale
 from runapi_magic.settings import resolve_access, save_key
+from runapi_magic.sources import find_source
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from runapi_magic.generation import Generation
+    from runapi_magic.images import GeneratedImage
     from runapi_magic.session import Session
     from runapi_magic.tree import Tree
 
@@ -37,16 +41,20 @@ def find(line: str) -> tuple[Command, list[str]]:
     Raises:
         InvalidRequestError: There is no such command.
     """
-    try:
-        words = shlex.split(line)
-    except ValueError:
-        words = line.split()
-    name, *arguments = words or ["status"]
+    name, *arguments = _split(line) or ["status"]
     if name not in COMMANDS:
         raise InvalidRequestError(
             f"%runapi knows no {name!r}.", todo=f"It knows {', '.join(COMMANDS)}."
         )
     return COMMANDS[name], arguments
+
+
+def _split(line: str) -> list[str]:
+    """Return a line's words as the picture magics read them, and as completion escapes them."""
+    if "\\" in line:
+        with suppress(ValueError):
+            return shlex.split(line)
+    return split_line(line)
 
 
 def status(session: Session, _arguments: list[str]) -> str:
@@ -221,12 +229,16 @@ def _limit(
 
 
 def show(session: Session, arguments: list[str]) -> str:
-    """Say how a picture's file was made, and print the cells for it: ``show PATH``."""
+    """Say how a picture was made, and print the cells for it: ``show SOURCE``.
+
+    SOURCE is a variable, as ``cat``, ``cat.images[1]``, ``{cat}`` or ``$cat``, or a file's path.
+    """
     if len(arguments) != 1:
         raise InvalidRequestError(
-            "%runapi show takes the path of one picture.", todo="%runapi show gpt-images/cat.png"
+            "%runapi show takes one picture, by its variable or its path.",
+            todo="%runapi show cat, or %runapi show gpt-images/cat.png",
         )
-    image = session.archive.open(Path(arguments[0]))
+    image = _made_here(session, arguments[0])
     made = datetime.fromtimestamp(image.created).astimezone().strftime("%Y-%m-%d %H:%M")
     line = [f"{number}. {one.request.title}" for number, one in enumerate(image.line, 1)]
     fields = ", ".join(f"{name}={value}" for name, value in image.fields.items())
@@ -243,6 +255,25 @@ def show(session: Session, arguments: list[str]) -> str:
             *(f"\n{cell}" for cell in session.cells(image)),
         ]
     )
+
+
+def _made_here(session: Session, word: str) -> GeneratedImage:
+    """Return the picture that a word stands for.
+
+    Raises:
+        InvalidRequestError: There is none, or it does not say how it was made.
+    """
+    source = find_source(word, user_variables())
+    if source.pending is not None:
+        return source.pending.image  # which says that there is none yet
+    if source.image is not None:
+        return source.image
+    if source.path is None:
+        raise InvalidRequestError(
+            f"{word} is no file, and does not say how it was made.",
+            todo="Name a picture that was made here, or the file of one.",
+        )
+    return session.archive.open(source.path)
 
 
 def resume(session: Session, arguments: list[str]) -> str | Generation:

@@ -70,6 +70,12 @@ def current_cell() -> str | None:
     return message_id
 
 
+def user_variables() -> dict[str, Any]:
+    """Return the variables of the user's cells; none in plain Python."""
+    shell = get_ipython()
+    return {} if shell is None else shell.user_ns
+
+
 def audience() -> Audience:
     """Say who is there. Nobody is, where the execute request allows no question."""
     shell = get_ipython()

@@ -15,12 +15,19 @@ _NAME = r"[^\W\d]\w*"
 _INDEX = r"""\[(?:-?\d+|'[^'\[\]{}]*'|"[^"\[\]{}]*")\]"""
 _REFERENCE = re.compile(rf"{_NAME}(?:\.{_NAME}|{_INDEX})*")
 _STEP = re.compile(rf"\.({_NAME})|\[(-?\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
+_WRAPPED = re.compile(rf"\{{({_REFERENCE.pattern})\}}|\$({_REFERENCE.pattern})")
 _BRACED = re.compile(rf"(?<!\{{)\{{({_REFERENCE.pattern})\}}(?!\}})")
 
 
 def is_reference(text: str) -> bool:
     """Whether a text has the form of a name, dotted and indexed allowed."""
     return _REFERENCE.fullmatch(text) is not None
+
+
+def unwrap(word: str) -> str:
+    """Return ``cat`` for the words ``{cat}`` and ``$cat``, as other magics take variables."""
+    match = _WRAPPED.fullmatch(word)
+    return word if match is None else match[1] or match[2]
 
 
 def look_up(reference: str, namespace: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from runapi_magic.encoding import encode_picture, is_picture_like
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.generation import Generation
 from runapi_magic.images import GeneratedImage
-from runapi_magic.namespace import is_reference, look_up
+from runapi_magic.namespace import is_reference, look_up, unwrap
 from runapi_magic.requests import Source
 
 if TYPE_CHECKING:
@@ -31,11 +31,14 @@ _KINDS = (
 def find_source(text: str, namespace: Mapping[str, Any]) -> Source:
     """Return the source that a word in a cell stands for: a URL, a variable, or a path.
 
+    ``{name}`` and ``$name`` stand for the variable, too, where no file has such a name.
+
     Raises:
         InvalidRequestError: There is no such thing, or it is no picture.
     """
     if _is_url(text):
         return as_source(text)
+    text = text if _is_file(text) else unwrap(text)
     if is_reference(text):
         try:
             value = look_up(text, namespace)

@@ -13,6 +13,7 @@ from IPython.core.getipython import get_ipython
 from runapi_magic.colours import FONT
 from runapi_magic.display import dollars
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.loop import user_variables
 from runapi_magic.models import CATALOGUE, find_model
 from runapi_magic.requests import Source, validate
 from runapi_magic.widgets.bridge import Bridge
@@ -58,8 +59,7 @@ class Panel:
         self._seen: str | None = None
 
         self._bridge = Bridge(self._on_action, _CLASS)
-        shell = get_ipython()
-        self._make_form(shell.user_ns if shell else {})
+        self._make_form(user_variables())
         run = self._desk.run
         self.queue = Queue(run)
         self.gallery = Gallery(

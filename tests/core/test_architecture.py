@@ -32,7 +32,7 @@ ROOMS = [
     "widgets.drawers", "widgets.confirm", "widgets.strip", "widgets.guard", "widgets.toolbar",
     "widgets.stage", "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.panel",
     "widgets.sheet",
-    "asking", "api", "waiting", "unawaited", "accounts", "commands", "reporting", "options",
+    "asking", "api", "waiting", "unawaited", "accounts", "options", "commands", "reporting",
     "magics", "loading",
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"

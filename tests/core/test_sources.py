@@ -200,6 +200,29 @@ def test_dotted_and_indexed_variables(word, generated):
     assert (source.image, source.label) == (generated, word)
 
 
+@pytest.mark.parametrize("word", ["{pets[0]}", "$pets[0]", "{box.path}", "$box.path"])
+def test_variables_as_other_magics_take_them(word, generated):
+    """``{name}`` and ``$name`` stand for the variable, and the label is its name."""
+    box = type("Box", (), {"path": generated.path})
+    source = find_source(word, {"pets": [generated], "box": box})
+    assert source.path == generated.path
+    assert source.label == word.strip("{}$")
+
+
+@pytest.mark.parametrize("name", ["{cat}", "$cat"])
+def test_a_file_named_like_a_variable_of_other_magics(file, picture, name):
+    """A file with such a name stays the file, also where there is a variable."""
+    Path(name).write_bytes(picture(color="blue"))
+    assert find_source(name, {"cat": file}).path.samefile(name)
+
+
+@pytest.mark.parametrize("word", ["{cat()}", "$cat + 1", "{{cat}}", "${cat}", "{}", "$"])
+def test_nothing_is_evaluated(word):
+    """What is no plain name in braces or after a dollar is no variable, and is not called."""
+    with pytest.raises(InvalidRequestError, match="There is no file"):
+        find_source(word, {"cat": lambda: 1 / 0})
+
+
 def test_a_file_named_like_a_variable(file):
     """A word that is no variable but a file means the file."""
     assert find_source("cat.png", {}).path.samefile(file)

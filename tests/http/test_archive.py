@@ -340,6 +340,16 @@ def test_show(line, opened, service, use):
     assert KEY not in text
 
 
+def test_show_a_file_that_completion_escaped(line, service, use):
+    """Blanks and brackets that completion has put a backslash before are those of the file."""
+    shutil.copy(line[1].path, "a fox (1).png")
+
+    async def body(session):
+        return _run(session, r"a\ fox\ \(1\).png")
+
+    assert use(service, body).startswith("File     a fox (1).png, ")
+
+
 @pytest.mark.parametrize("arguments", [[], ["a.png", "b.png"]])
 def test_show_wants_one_path(use, service, arguments):
     """%runapi show without a path, or with two, says how it is used."""

@@ -155,6 +155,36 @@ def test_show_prints_cells_that_run(made, fresh, number):
     assert server.state()["tasks_created"] == before
 
 
+WAYS = ("snow", "snow.image", "snow.images[0]", "{snow}", "$snow", "{snow.image.path}", "$f", "f",
+        "shelf['snowy']")  # fmt: skip
+
+
+def test_show_takes_what_an_edit_takes(made, fresh):
+    """%runapi show takes a variable in all the ways in which %%gpt_edit does."""
+    server, _, _, pictures, *_, alone = made
+    before = server.state()["tasks_created"]
+    fresh.run_well(alone[1], live=False)
+    fresh.run_well(f"snow = {shown_name(alone[1])}\nf = snow.image.path")
+    fresh.run_well("shelf = {'snowy': snow}")
+    for way in WAYS:
+        text = fresh.run_well(f"%runapi show {way}").stream("stdout")
+        assert text.startswith(f"File     gpt-images/{Path(pictures[1]).name}, "), way
+        fresh.run_well(f"%gpt_edit {way} --dry-run make it rain", live=False)
+    assert server.state()["tasks_created"] == before
+
+
+def test_show_waits_for_nothing(made, fresh):
+    """A picture that is still coming has no file to tell of: that is said, and it goes on."""
+    server = made[0]
+    server.fault("status=stuck,match=a stuck fox")
+    fresh.run_well("%gpt_image -o stuck a stuck fox")
+    cell = fresh.run("%runapi show stuck")
+    assert "There is no picture yet" in cell.text
+    assert "The task goes on." in cell.text
+    fresh.run_well("stuck.cancel()")
+    server.clear_faults()
+
+
 def split_cells(text):
     """The cells of a text in which a blank line stands before each."""
     cells = []
@@ -168,9 +198,11 @@ def split_cells(text):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("show", "takes the path of one picture"),
-        ("show nothing.png", "cannot be read"),
-        ("show kernel.log", "no picture"),
+        ("show", "takes one picture, by its variable or its path"),
+        ("show nothing.png", "There is no variable, and no file, nothing.png"),
+        ("show gpt-images/nothing.png", "There is no file gpt-images/nothing.png"),
+        ("show kernel.log", "is no readable picture"),
+        ("show https://example.com/a.png", "does not say how it was made"),
         ("history --limit none", "no number of pictures"),
         ("gallery --limit 101", "no number of pictures from 1 to 100"),
     ],

@@ -309,20 +309,15 @@ class Session(Assembly):
                 f"No unfinished task of {service.access.base_url} has the id {task_id}.",
                 todo="%runapi resume without an id goes on with all there are.",
             )
+        # At once, since it is shown at once: model, fields and sources are in the journal.
+        requests = [self.pipeline.shelf.request_of(task) for task in found]
         works = [
-            self.pipeline.work(task, replace(nothing, prompt=task.prompt), service)
-            for task in found
+            self.pipeline.work(task, request, service)
+            for task, request in zip(found, requests, strict=True)
         ]
+        generation.request = next(iter(requests), nothing)
         generation.plan([work.part for work in works])
-
-        async def run() -> None:
-            for work in works:
-                work.part.request = await asyncio.to_thread(
-                    self.pipeline.shelf.request_of, work.stored
-                )
-            await self.pipeline.run(generation, service, works=works)
-
-        self._begin(generation, run(), loop)
+        self._begin(generation, self.pipeline.run(generation, service, works=works), loop)
         return generation
 
 

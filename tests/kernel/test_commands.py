@@ -129,5 +129,35 @@ def test_resume_after_a_crash(tmp_path):
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             cell = kernel.run_well("%runapi resume")
             kernel.wait_pictures(cell)
+            assert "hill that outlives" in cell.text
             assert "Nothing is unfinished." in kernel.run_well("%runapi resume").text
         assert len(server.state()["tasks"]) == 1
+
+
+def test_resume_shows_what_was_asked_for(tmp_path):
+    """While a task is gone on with, its placeholder has its own model, shape and source."""
+    with serve_simulator("--speed", "60") as server:
+        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
+            kernel.run_well("%gpt_image -a 1:1 -o hill a hill", live=False)
+            server.fault("status=stuck")
+            kernel.run_well("%gpt_image -m flux-kontext-pro -a 16:9 -o lake a resumable lake")
+            kernel.run_well("%gpt_edit hill -m topaz-upscale-image -p upscale_factor=2 -o large")
+            kernel.wait(lambda: kernel.value("len(lake.task_ids + large.task_ids)") == 2)
+        with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
+            cell = kernel.start("both = %runapi resume")
+            kernel.wait(lambda: cell.text.count("The service is drawing") == 2)
+            text, all_shown = cell.text, str(kernel.received)
+            server.clear_faults()
+            kernel.wait(lambda: cell.is_done)
+            asked = kernel.value("[(p.request.model, dict(p.request.fields)) for p in both.parts]")
+            model = kernel.value("both.request.model")
+    assert "a resumable lake\nflux-kontext-pro · 16:9\n" in text
+    assert "upscale image: hill\ntopaz-upscale-image\n" in text
+    assert "flux-kontext-pro" in all_shown
+    assert "gpt-image-2" not in all_shown
+    assert model == "flux-kontext-pro"
+    assert asked == [
+        ("flux-kontext-pro", {"aspect_ratio": "16:9"}),
+        ("topaz-upscale-image", {"upscale_factor": 2}),
+    ]

@@ -25,7 +25,7 @@ from runapi_magic.generation import Generation
 from runapi_magic.images import GeneratedImage
 from runapi_magic.items import Item
 from runapi_magic.magics import RunAPIMagics
-from runapi_magic.models import CATALOGUE
+from runapi_magic.models import CATALOGUE, Model, Parameter
 from runapi_magic.requests import ImageRequest
 from runapi_magic.settings import Settings
 from runapi_magic.simulator.__main__ import _parser as simulator_parser
@@ -371,19 +371,14 @@ def _models() -> Iterator[str]:
             words += ["several pictures in one task"] if action.count_field else []
             yield f"- **{verb}**: {', '.join(words)}"
         yield ""
-        fields = {
-            one.name: one
-            for action in (model.edit, model.text)
-            if action is not None
-            for one in action.parameters
-        }
+        fields = list(_fields(model))
         if not fields:
             continue
         yield from _table(
             ("field", "values", "default", "meaning"),
             [
                 (
-                    _code(one.name),
+                    f"{_code(one.name)} {only}".strip(),
                     ", ".join(_code(str(value)) for value in one.choices)
                     or {bool: "true, false", str: "text", int: "whole number"}[one.kind],
                     "required"
@@ -391,9 +386,22 @@ def _models() -> Iterator[str]:
                     else _code("" if one.default is None else str(one.default)),
                     one.help,
                 )
-                for one in fields.values()
+                for only, one in fields
             ],
         )
+
+
+def _fields(model: Model) -> Iterator[tuple[str, Parameter]]:
+    """Yield a model's fields, each with what it is for where generating and editing differ."""
+    actions = {"generate": model.text, "edit": model.edit}
+    known = {verb: action for verb, action in actions.items() if action is not None}
+    names = dict.fromkeys(one.name for action in known.values() for one in action.parameters)
+    for name in names:
+        found = {verb: action.parameter(name) for verb, action in known.items()}
+        if len(set(found.values())) == 1:
+            yield "", next(iter(found.values()))
+        else:
+            yield from ((f"({verb})", one) for verb, one in found.items() if one is not None)
 
 
 def _simulator() -> Iterator[str]:

@@ -88,6 +88,16 @@ def test_everything_is_on_the_page():
     ] == []
 
 
+def test_fields_of_models():
+    """A field that takes other values in an edit has a row for each, any other field one row."""
+    of_flux = page().split("### flux-kontext-pro\n")[1].split("\n### ")[0]
+    assert re.findall(r"^\| (`safety_tolerance`.*?) \| (.*?) \|", of_flux, re.MULTILINE) == [
+        ("`safety_tolerance` (generate)", "`0`, `1`, `2`, `3`, `4`, `5`, `6`"),
+        ("`safety_tolerance` (edit)", "`0`, `1`, `2`"),
+    ]
+    assert len(re.findall(r"^\| `", of_flux, re.MULTILINE)) == 7
+
+
 def test_variables_are_documented():
     """The page has every environment variable that the package reads, and no other."""
     assert variables() == set(ENVIRONMENT)

@@ -26,6 +26,10 @@ def test_models_lists_the_catalogue(kernel):
     said = kernel.run_well("%runapi models").text
     for word in ("gpt-image-2", "gpt-4o-image", "flux-kontext-pro", "1:1|3:2|2:3", "2k"):
         assert word in said
+    of_flux = said.split("flux-kontext-pro  (")[1].split("USD")[0]
+    generate, edit = of_flux.split("    edit: 1 source; ")
+    assert "safety_tolerance=0|1|2|3|4|5|6\n" in generate
+    assert "safety_tolerance=0|1|2\n" in edit
 
 
 @pytest.mark.parametrize("live", [True, False])

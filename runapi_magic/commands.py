@@ -39,12 +39,17 @@ def find(line: str) -> tuple[Command, list[str]]:
     """Return the command that a line names, and its arguments.
 
     Raises:
-        InvalidRequestError: There is no such command.
+        InvalidRequestError: There is no such command, or it takes no arguments.
     """
     name, *arguments = _split(line) or ["status"]
     if name not in COMMANDS:
         raise InvalidRequestError(
             f"%runapi knows no {name!r}.", todo=f"It knows {', '.join(COMMANDS)}."
+        )
+    if arguments and name in _ALONE:
+        raise InvalidRequestError(
+            f"%runapi {name} takes no {' '.join(arguments)!r}.",
+            todo=f"Leave it out: %runapi {name}",
         )
     return COMMANDS[name], arguments
 
@@ -84,10 +89,21 @@ def status(session: Session, _arguments: list[str]) -> str:
     return "\n".join([*lines, *(f"Note: {notice}" for notice in session.take_notices())])
 
 
-def models(_session: Session, _arguments: list[str]) -> str:
-    """List the catalogue: each model's actions, fields and indicative price."""
+def models(_session: Session, arguments: list[str]) -> str:
+    """List the catalogue: ``models [WORDS]``, with actions, fields and indicative prices.
+
+    With WORDS only the models that have all of them in their name or title.
+    """
     lines = []
-    for model in CATALOGUE:
+    words = [word.lower() for word in arguments]
+    found = [
+        model
+        for model in CATALOGUE
+        if all(word in f"{model.name} {model.title}".lower() for word in words)
+    ]
+    if not found:
+        lines.append(f"The catalogue has no model with {' '.join(arguments)!r} in its name.")
+    for model in found:
         lines.append(f"{model.name}  ({model.title})")
         for verb, action in (("generate", model.text), ("edit", model.edit)):
             if action is not None:
@@ -180,8 +196,14 @@ def freeze(_session: Session, _arguments: list[str]) -> str:
     )
 
 
-def login(_session: Session, _arguments: list[str]) -> str:
+def login(_session: Session, arguments: list[str]) -> str:
     """Ask for the key without showing it, and keep it in the RunAPI CLI's private file."""
+    if arguments:  # not repeated: they may be the key
+        raise InvalidRequestError(
+            "%runapi login takes no key in the cell: the notebook would keep it.",
+            charged="Nothing was sent, nothing was stored.",
+            todo="Take it out of the cell, and run %runapi login: it asks, and shows nothing.",
+        )
     path = save_key(getpass.getpass("RunAPI key (it is not shown): "))
     return f"The key is in {path}, readable by you alone. %runapi status shows what is used."
 
@@ -332,6 +354,8 @@ def cancel(session: Session, arguments: list[str]) -> str:
         " goes on and may be charged. %runapi resume gets the pictures."
     )
 
+
+_ALONE = {"status", "balance", "batches", "freeze"}  # they take no arguments
 
 COMMANDS: dict[str, Command] = {
     "status": status,

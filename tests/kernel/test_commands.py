@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from runapi_magic.models import CATALOGUE
 from tests.conftest import KEY, apart, serve_simulator
 from tests.kernel.kernels import start_kernel
 
@@ -30,6 +31,44 @@ def test_models_lists_the_catalogue(kernel):
     generate, edit = of_flux.split("    edit: 1 source; ")
     assert "safety_tolerance=0|1|2|3|4|5|6\n" in generate
     assert "safety_tolerance=0|1|2\n" in edit
+
+
+def test_models_of_a_name(kernel):
+    """Words choose models by name and title, in any case; where there is none, that is said."""
+    names = [model.name for model in CATALOGUE]
+
+    def listed(words):
+        said = kernel.run_well(f"%runapi models {words}").text
+        assert said.strip().endswith("-p sets any other field.")
+        return [name for name in names if f"{name}  (" in said], said
+
+    assert listed("flux")[0] == ["flux-kontext-pro", "flux-kontext-max"]
+    assert listed("Kontext MAX")[0] == ["flux-kontext-max"]
+    assert listed("")[0] == names
+    none, said = listed("no-such")
+    assert none == []
+    assert said.startswith("The catalogue has no model with 'no-such' in its name.\n")
+
+
+@pytest.mark.parametrize("line", ["status foo", "balance now", "batches 3", "freeze now"])
+def test_words_that_a_command_does_not_take(kernel, line):
+    """Words after a command that takes none are refused, and nothing is done."""
+    name, word = line.split()
+    cell = kernel.run(f"%runapi {line}")
+    assert cell.stream("stderr").splitlines() == [
+        f"UsageError: %runapi {name} takes no {word!r}.",
+        "Nothing was sent, nothing was charged.",
+        f"Leave it out: %runapi {name}",
+    ]
+
+
+def test_a_key_in_the_cell_is_not_taken(kernel):
+    """A key after ``%runapi login`` is refused, and is not repeated in the output."""
+    cell = kernel.run(f"%runapi login {KEY}")
+    assert "UsageError: %runapi login takes no key in the cell" in cell.text
+    assert "Take it out of the cell" in cell.text
+    assert KEY not in cell.text
+    assert kernel.questions == []
 
 
 @pytest.mark.parametrize("live", [True, False])

@@ -179,26 +179,26 @@ class Archive:
 
     @staticmethod
     def save_copy(image: GeneratedImage, target: str) -> Path:
-        """Copy a picture's original, in the format that the new name asks for; return the path.
-
-        The copy says how it was made where the original does.
-
-        Raises:
-            InvalidRequestError: There is such a file already, or it cannot be written.
-        """
+        """Copy a picture's original to a place of the user's; see ``GeneratedImage.save``."""
         if not target:
-            raise InvalidRequestError("There is no name to save to.", todo="Type a path.")
+            raise InvalidRequestError("There is no name to save to.", todo="Give a path.")
         path = _absolute(Path(target))
         if path.is_dir():
             path /= image.path.name
         if not path.suffix:
             path = path.with_suffix(image.path.suffix)
         if path.exists():
-            raise InvalidRequestError(f"There is a file {path} already.", todo="Type another name.")
+            raise InvalidRequestError(f"There is a file {path} already.", todo="Give another name.")
+        original = image.ensure_local()
+        if not image.is_on_disk:
+            raise InvalidRequestError(
+                f"The picture's file {short_path(original)} is gone.",
+                todo="Run the cell that makes it again: image.cell() gives it.",
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if _KINDS.get(path.suffix.lower()) == _KINDS.get(image.path.suffix.lower()):
-                shutil.copyfile(image.ensure_local(), path)
+                shutil.copyfile(original, path)
             else:
                 _convert(image, path)
         except (OSError, ValueError) as error:
@@ -206,7 +206,7 @@ class Archive:
                 path.unlink()
             raise InvalidRequestError(
                 f"The picture cannot be saved as {path} ({error}).",
-                todo="Type another name ending in .png, .jpg or .webp.",
+                todo="Give another name ending in .png, .jpg or .webp.",
             ) from None
         return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,6 +43,9 @@ class Editor(Protocol):
 
     def cell(self, image: GeneratedImage) -> str:
         """Return the cell that makes a picture again."""
+
+    def save_copy(self, image: GeneratedImage, target: str) -> Path:
+        """Copy a picture's original to a place of the user's; return its path."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True, weakref_slot=True)
@@ -251,6 +255,22 @@ class GeneratedImage:
             JournalError: The journal cannot be read.
         """
         return self._need_editor().cell(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Save a copy of the original, and return its path; **Save as** does the same.
+
+        The path's ending names the format: ``.png``, ``.jpg``, ``.webp`` or another of Pillow's. In
+        the original's own format, and without an ending, it is the same file to the byte. A folder
+        that exists gets it under its own name; folders that are missing are made; a file that
+        exists is never written over. A PNG, JPEG, WEBP or GIF says how it was made where the
+        original does. Blocking.
+
+        Raises:
+            InvalidRequestError: There is such a file already, or it cannot be written, or the
+                original is gone.
+            DownloadError: The original is only in a store, and cannot be read there.
+        """
+        return self._need_editor().save_copy(self, os.fspath(path))
 
     def _need_editor(self) -> Editor:
         if self.editor is None:

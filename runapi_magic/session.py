@@ -19,6 +19,7 @@ from runapi_magic.settings import Settings, resolve_access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
+    from pathlib import Path
 
     from runapi_magic.batch import Batch
     from runapi_magic.images import GeneratedImage
@@ -198,6 +199,10 @@ class Session(Assembly):
     def cells(self, image: GeneratedImage) -> list[str]:
         """Return the cells of a picture's line; see ``Archive.cells``."""
         return self.archive.cells(image)
+
+    def save_copy(self, image: GeneratedImage, target: str) -> Path:
+        """Copy a picture's original; see ``GeneratedImage.save``."""
+        return self.archive.save_copy(image, target)
 
     def repeat(self, image: GeneratedImage) -> Generation:
         """Ask once more, afresh, for what a picture was asked for."""

@@ -388,7 +388,7 @@ class Toolbar:
             self._desk.work(self._save_copy(self._slot.shown, text))
 
     async def _save_copy(self, image: GeneratedImage, text: str) -> None:
-        path = await asyncio.to_thread(self._session.archive.save_copy, image, text)
+        path = await asyncio.to_thread(self._session.save_copy, image, text)
         self._close()
         self._say(f"Saved: {short_path(path)}")
 

@@ -16,6 +16,7 @@ from PIL import Image
 import runapi_magic
 from runapi_magic import commands
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.images import GeneratedImage
 from runapi_magic.journal import Journal
 from runapi_magic.provenance import Note, embed, extract
 from runapi_magic.session import Session
@@ -361,25 +362,32 @@ def test_show_wants_one_path(use, service, arguments):
     use(service, body)
 
 
-def test_save_as_keeps_the_record(line, opened, elsewhere):
+def _by_button(image, target):
+    """As the toolbar does it."""
+    return image.editor.save_copy(image, target)
+
+
+@pytest.fixture(params=[_by_button, GeneratedImage.save], ids=["button", "Python"])
+def save(request):
+    """Save a picture's copy, as the button does it and from Python."""
+    return request.param
+
+
+def test_save_as_keeps_the_record(line, opened, elsewhere, save):
     """A copy in any format says how it was made, and is opened elsewhere like the original."""
-    session = Session(Settings())
     for name in ("a.png", "b.jpg", "c.webp", "d.JPEG", "e.gif"):
-        path = session.archive.save_copy(line[0], name)
+        path = save(line[0], name)
         assert path == elsewhere / name
         image = opened(name)
         assert (image.id, image.prompt, image.task_id) == (line[0].id, "a fox", line[0].task_id)
         with Image.open(path) as saved:
             assert saved.size == line[0].size
-    session.journal.close()
     assert Path("a.png").read_bytes() == line[0].path.read_bytes()
 
 
-def test_save_as_copies_where_it_can(line, opened):
+def test_save_as_copies_where_it_can(line, save):
     """A JPEG that is saved as .jpeg is copied byte by byte, not encoded once more."""
-    session = Session(Settings())
-    path = session.archive.save_copy(line[2], "copy.jpeg")
-    session.journal.close()
+    path = save(line[2], "copy.jpeg")
     assert path.read_bytes() == line[2].path.read_bytes()
 
 
@@ -389,7 +397,7 @@ def test_transparency_becomes_white(service, use):
     async def body(session):
         fox = await session.generate("a fox")
         cut = await fox.image.remove_background()
-        return cut.image, session.archive.save_copy(cut.image, "cut.jpg")
+        return cut.image, cut.image.save("cut.jpg")
 
     cut, path = use(service, body)
     alpha = cut.pil().convert("RGBA").getchannel("A")
@@ -414,25 +422,37 @@ def test_transparency_becomes_white(service, use):
         ("a\0b.png", "cannot be saved"),
     ],
 )
-def test_places_that_cannot_be_saved_to(line, target, words):
+def test_places_that_cannot_be_saved_to(line, target, words, save):
     """A place that does not take the copy is an error in words, and leaves nothing half done."""
     Path("taken.png").write_text("mine")
     before = sorted(Path.cwd().iterdir())
-    session = Session(Settings())
     with pytest.raises(InvalidRequestError, match=words):
-        session.archive.save_copy(line[0], target)
-    session.journal.close()
+        save(line[0], target)
     assert sorted(Path.cwd().iterdir()) == before
     assert Path("taken.png").read_text() == "mine"
 
 
-def test_save_into_a_folder(line):
+def test_an_original_that_is_gone(line, save):
+    """A picture whose file is gone cannot be copied: that is said, and nothing is left behind."""
+    line[0].path.unlink()
+    for name in ("a.png", "new/b.jpg"):
+        with pytest.raises(InvalidRequestError, match=r"a-fox-\w+\.png is gone") as caught:
+            save(line[0], name)
+        assert "image.cell()" in caught.value.todo
+    assert not Path("a.png").exists()
+    assert not Path("new").exists()
+
+
+def test_save_by_a_path(line):
+    """From Python the place may be a Path, too."""
+    assert line[0].save(Path("new") / "fox.webp") == Path("new/fox.webp").absolute()
+
+
+def test_save_into_a_folder(line, save):
     """A folder gets the file under its own name; a name without ending gets the original's."""
-    session = Session(Settings())
     Path("folder").mkdir()
-    first = session.archive.save_copy(line[0], "folder")
-    second = session.archive.save_copy(line[2], "new/deep/soft")
-    session.journal.close()
+    first = save(line[0], "folder")
+    second = save(line[2], "new/deep/soft")
     assert first == Path("folder", line[0].path.name).absolute()
     assert second == Path("new/deep/soft.jpg").absolute()
 

@@ -109,6 +109,8 @@ def pictures(image: GeneratedImage) -> None:
     assert_type(image.from_original(), Generation)
     assert_type(image.tree(), Tree)
     assert_type(image.cell(), str)
+    assert_type(image.save("cat.png"), Path)
+    assert_type(image.save(Path("pictures")), Path)
 
 
 def trees(tree: Tree, image: GeneratedImage) -> None:

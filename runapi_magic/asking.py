@@ -8,7 +8,7 @@ from runapi_magic.errors import BudgetError
 from runapi_magic.loop import Audience, audience
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from runapi_magic.pipeline import Gate
     from runapi_magic.purse import Cost
@@ -45,14 +45,17 @@ def gate_for(
         return None
     confirm = _question(session) if asks and not is_small and not waits else None
 
-    async def check() -> None:
+    is_agreed = False  # one word is enough, also where a batch's failures are asked for again
+
+    async def check(on_ask: Callable[[], None]) -> None:
+        nonlocal is_agreed
         cost = await session.cost(requests, since=since)
         if max_cost is not None and (cost.usd is None or not cost.usd <= max_cost):
             raise BudgetError(
                 f"{cost}, and --max-cost is ${max_cost:.2f}.",
                 todo="Ask for less, or allow more with --max-cost.",
             )
-        if not asks or not _is_much(cost, session):
+        if not asks or is_agreed or not _is_much(cost, session):
             return
         if confirm is None:
             raise BudgetError(
@@ -60,12 +63,14 @@ def gate_for(
                 f" ${settings.ask_above_usd:.2f}, need your word.",
                 todo="Add --yes, or look first with --dry-run.",
             )
-        if not await confirm.ask(str(cost)):
+        on_ask()
+        is_agreed = await confirm.ask(str(cost))
+        if not is_agreed:
             raise BudgetError(f"{cost}: declined.", todo="Run the cell again to be asked again.")
 
-    async def gate() -> None:
+    async def gate(on_ask: Callable[[], None]) -> None:
         try:
-            await check()
+            await check(on_ask)
         finally:
             if confirm is not None:
                 confirm.close()

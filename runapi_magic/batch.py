@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from runapi_magic.errors import MAYBE_CHARGED, InvalidRequestError, RunAPIError
-from runapi_magic.generation import Step
+from runapi_magic.generation import HELD, Step
 from runapi_magic.items import share
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_PROMPT = 40  # characters in a title
 _AHEAD = 2  # requests that are made ready while others have the turns at the service
-_NOT_BEGUN = {Step.PREPARING, Step.PRICING, Step.SOURCE, Step.QUEUED}
+_NOT_BEGUN = {Step.PREPARING, *HELD, Step.SOURCE, Step.QUEUED}
 
 
 class Batch:
@@ -45,6 +45,7 @@ class Batch:
         items: Its requests, in order.
         since: Unix time in seconds; pictures that were asked for before do not count.
         concurrency: Requests under way at a time.
+        held: What is waited for before anything is sent, if anything is.
         shown_in: The cell that shows it, by its message's id.
         on_wait: Awaited at the end by whoever waits for it, in that cell.
     """
@@ -67,6 +68,7 @@ class Batch:
         self.id: str = batch_id or self._make_id()
         self.hold: str = secrets.token_hex(8)
         self.error: RunAPIError | None = None
+        self.held: Step | None = None
         self.shown_in: str | None = None
         self.on_wait: Callable[[], Awaitable[None]] | None = None
         self._begun: float | None = None
@@ -121,6 +123,11 @@ class Batch:
         if self.error is not None:
             return [self.error]
         return list({str(item.error): item.error for item in self.items if item.error}.values())
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether all of it ended at once, by one error, before anything was sent."""
+        return self.error is not None and all(item.error is self.error for item in self.items)
 
     @property
     def cost(self) -> float | None:
@@ -204,6 +211,7 @@ class Batch:
         units = self._units()
         try:
             await self._before(self)
+            self._begun = time.monotonic()  # nobody's word is waited for any more
             async with asyncio.TaskGroup() as workers:
                 line, fetching = asyncio.Lock(), asyncio.Semaphore(self.concurrency)
                 for _ in range(min(self.concurrency + _AHEAD, len(units))):
@@ -294,6 +302,11 @@ class Batch:
 
         stop = generation.subscribe(begin)
         return generation
+
+    def hold_for(self, step: Step | None) -> None:
+        """Say what is waited for before anything is sent; None for nothing any more."""
+        self.held = step
+        self._notify()
 
     def cancel(self) -> None:
         """Stop: nothing more is sent. What the service has begun may still be charged."""

@@ -136,6 +136,8 @@ def placeholder_bundle(
 ) -> Bundle:
     """Return what stands in a picture's place until it comes, of about its size.
 
+    As long as it is not known whether it will come that is one line for all of them.
+
     Args:
         generation: The request.
         slot: The place.
@@ -143,6 +145,8 @@ def placeholder_bundle(
         longest_side: Of the picture, in pixels.
     """
     part = slot.part
+    if part.is_held:
+        return _held_bundle(generation, slot)
     share = 0.0
     if part.step in _AT_WORK:
         share = min(elapsed / part.expectation.high, _FULL)
@@ -175,8 +179,18 @@ def placeholder_bundle(
     )
 
 
+def _held_bundle(generation: Generation, slot: Slot) -> Bundle:
+    if slot is not generation.slots[0]:
+        return NOTHING
+    words = slot.part.doing
+    html = f'<div style="{FONT};{MUTED}">{escape(words)}</div>'
+    return Bundle({"text/html": html, "text/plain": words}, {})
+
+
 def waiting_caption(slot: Slot) -> Bundle:
     """Return the caption of a picture that is still to come, as high as the final one."""
+    if slot.part.is_held:
+        return NOTHING
     request = slot.part.request
     asked = [str(request.fields[name]) for name in _ASKED if request.fields.get(name)]
     line = " · ".join([request.model, *asked])
@@ -328,6 +342,8 @@ class View:
         if slot.part.is_done:  # a place that pictures are put into
             return NOTHING, NOTHING
         now = time.monotonic()
+        if slot.part.is_held:
+            self._begun = now
         if slot.part.step in _AT_WORK:
             # Uploads, and waiting for a turn, are not what the expected time is of.
             self._at_work.setdefault(slot.part.id, now)

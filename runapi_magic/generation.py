@@ -29,6 +29,7 @@ class Step(Enum):
 
     PREPARING = "Preparing the request"
     PRICING = "Asking for the price; nothing is sent before"
+    ASKING = "Waiting for your click above; nothing is sent before"
     SOURCE = "Waiting for the source picture"
     QUEUED = "Waiting for its turn"
     SENDING = "Sending the request"
@@ -37,6 +38,9 @@ class Step(Enum):
     DRAWING = "The service is drawing"
     FETCHING = "Fetching the picture"
     JOINED = "Another cell asked for the same picture; waiting for it"
+
+
+HELD = {Step.PRICING, Step.ASKING}
 
 
 _log = logging.getLogger(__name__)
@@ -90,6 +94,11 @@ class Part:
         if self.step is Step.THROTTLED:
             words += f" ({max(0.0, self.turn - time.monotonic()):.0f} s)"
         return words
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a price, or somebody's word, is waited for before anything is made."""
+        return self.step in HELD
 
     @property
     def seconds(self) -> float | None:

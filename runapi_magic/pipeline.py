@@ -20,7 +20,7 @@ from runapi_magic.errors import (
 from runapi_magic.experience import Experience
 from runapi_magic.filing import is_intact
 from runapi_magic.following import follow
-from runapi_magic.generation import Part, Step, new_part_id
+from runapi_magic.generation import HELD, Part, Step, new_part_id
 from runapi_magic.history import History
 from runapi_magic.ledger import Ledger
 from runapi_magic.posting import Poster, turn_at_service
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from runapi_magic.settings import Settings
     from runapi_magic.tasks import Task
 
-    Gate = Callable[[], Awaitable[None]]
+    Gate = Callable[[Callable[[], None]], Awaitable[None]]  # told what to call when it asks
 
 _log = logging.getLogger(__name__)
 
 _JOIN_PAUSE = 0.3  # seconds between two looks at another kernel's row
 _NOT_SENT = {
-    Step.PREPARING, Step.PRICING, Step.SOURCE, Step.QUEUED, Step.UPLOADING, Step.THROTTLED,
+    Step.PREPARING, *HELD, Step.SOURCE, Step.QUEUED, Step.UPLOADING, Step.THROTTLED,
 }  # fmt: skip
 
 
@@ -147,11 +147,16 @@ class Pipeline:
     @staticmethod
     async def _pass(generation: Generation, gate: Gate | None) -> None:
         """Wait until a request may be made."""
-        if gate is not None:
+
+        def go_on(step: Step) -> None:
             for part in generation.parts:
-                part.step = Step.PRICING
+                part.step = step
             generation.changed()
-            await gate()
+
+        if gate is not None:
+            go_on(Step.PRICING)
+            await gate(lambda: go_on(Step.ASKING))
+            go_on(Step.PREPARING)
 
     async def _plan(
         self, generation: Generation, service: Service, since: float | None

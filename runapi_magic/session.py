@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runapi_magic.assembly import Assembly
 from runapi_magic.drafts import default_model, draft
 from runapi_magic.errors import InvalidRequestError
-from runapi_magic.generation import Generation, Part, new_part_id
+from runapi_magic.generation import Generation, Part, Step, new_part_id
 from runapi_magic.polling import expect
 from runapi_magic.requests import ImageRequest, Source, validate
 from runapi_magic.settings import Settings, resolve_access
@@ -94,6 +94,8 @@ class Session(Assembly):
             simulated=bool(simulator and simulator.is_simulated),
             warnings=tuple(warnings),
         )
+        for part in generation.parts if gate is not None else ():
+            part.step = Step.PRICING
         generation.hold = hold or generation.hold
         generation.turns, generation.is_shown = turns, turns is None
         # A batch that is asked for afresh says from when on pictures count.
@@ -236,7 +238,11 @@ class Session(Assembly):
 
         async def before(batch: Batch) -> None:
             if gate is not None:
-                await gate()
+                try:
+                    batch.hold_for(Step.PRICING)
+                    await gate(lambda: batch.hold_for(Step.ASKING))
+                finally:
+                    batch.hold_for(None)
             await self.record(self.batches.save, batch)
             requests = [item.request for item in batch.items]
             await self.purse.set_aside(batch.hold, requests, service, since=batch.since)
@@ -244,6 +250,7 @@ class Session(Assembly):
         async def after(batch: Batch) -> None:
             await self.purse.release(batch.hold)
 
+        batch.held = None if gate is None else Step.PRICING
         batch.begin(self.start, loop or asyncio.get_running_loop(), before, after)
         return batch
 

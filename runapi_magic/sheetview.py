@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from IPython.display import DisplayHandle
 
 from runapi_magic.colours import AS_TYPED, FAULT, FONT, MUTED
-from runapi_magic.display import Bundle, dollars, money
+from runapi_magic.display import NOTHING, Bundle, dollars, error_bundle, money
 from runapi_magic.loop import Audience, current_cell, running_loop
 from runapi_magic.requests import validate
 from runapi_magic.sheet import DENSITY, MOST_CELLS, SheetCell, axes, draw_sheet, encode_sheet
@@ -76,7 +76,8 @@ class SheetView:
         self._handles = DisplayHandle(), DisplayHandle()
         # In a notebook that nobody watches, nothing may come after the cell's end.
         is_last = audience is Audience.UNATTENDED and batch.is_done
-        self._shown = self._draw_new(with_pictures=is_last), self._caption()
+        sheet = NOTHING if self.is_bare else self._draw_new(with_pictures=is_last)
+        self._shown = sheet, self._caption()
         self._show_again()
         page = controls(self) if controls is not None and audience is Audience.LIVE else None
         self.pages = [page] if page else []
@@ -96,6 +97,12 @@ class SheetView:
         return None if number is None else self.batch.items[number]
 
     @property
+    def is_bare(self) -> bool:
+        """Whether there is no sheet: nothing was sent yet, or all of it was refused before."""
+        held = self.batch.held is not None and not self.batch.pictures
+        return held or self.batch.is_refused
+
+    @property
     def alt(self) -> str:
         """What stands for the sheet where it cannot be seen; the controls name each picture."""
         values = [f"{name}: {', '.join(map(str, of))}" for name, of in self._variables.items()]
@@ -108,6 +115,8 @@ class SheetView:
         if not self.batch.is_done:  # a retry
             self._is_told = False
         is_wanted = self._audience is Audience.LIVE or self.batch.is_done
+        if is_wanted and self._shown[0] == NOTHING:
+            self._show(NOTHING, self._caption())  # at once: the question is gone already
         if is_wanted and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._keep_up())
 
@@ -155,6 +164,9 @@ class SheetView:
 
     def _draw(self) -> Bundle:
         """Draw the sheet where it has changed. Blocking: not for the loop."""
+        if self.is_bare:
+            self._drawn = []
+            return NOTHING
         shown = {
             *range(min(len(self.batch), MOST_CELLS)),
             *(self._sheet.boxes if self._sheet else ()),
@@ -218,8 +230,10 @@ class SheetView:
         return ratios.pop() if len(ratios) == 1 else 1.0
 
     def _caption(self) -> Bundle:
+        if self.batch.is_refused and self.batch.error is not None:
+            return error_bundle(self.batch.error)
         title = _shorten(self.batch.title, _LONGEST_TITLE)
-        line = " · ".join(self._facts())
+        line = self.batch.held.value if self.batch.held else " · ".join(self._facts())
         causes = reasons(self.batch)
         rows = [
             f'<div class="{AS_TYPED}" style="{FONT}"><div>{escape(title)}</div>',

@@ -95,12 +95,12 @@ class SheetControls:
             self.open.value = chosen
             self._filling = False
         self._bridge.alt = self._view.alt
-        if self._batch.is_done and not self._was_done:
+        if self._batch.is_done and not self._was_done and not self._view.is_bare:
             self._bridge.say(self._view.alt)
         self._was_done = self._batch.is_done
-        failures = self._batch.failures
+        failures = [] if self._view.is_bare else self._batch.failures
         display_when(self.open, when=bool(pictures))
-        display_when(self.cancel, when=not self._batch.is_done)
+        display_when(self.cancel, when=not (self._batch.is_done or self._view.is_bare))
         display_when(self.retry, when=self._batch.is_done and bool(failures))
         if not self._batch.is_done:
             self._priced = False

@@ -158,8 +158,9 @@ class Toolbar:
 
     def _refresh(self) -> None:
         shown = self._slot.shown
-        failed = shown is None and self._slot.part.is_done
-        self.widget.layout.display = "none" if failed else ""
+        part = self._slot.part
+        is_of_no_use = shown is None and (part.is_done or part.is_held)
+        self.widget.layout.display = "none" if is_of_no_use else ""
         # The row of buttons is as high before the picture comes as after: nothing moves.
         display_when(self.cancel, when=shown is None)
         for action in self._actions:

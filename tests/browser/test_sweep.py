@@ -9,6 +9,8 @@ import re
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.browser.lab import LOAD
+
 REASON = "The filter refused it"
 FAULT = f"status=failed,match=ink at dusk,message={REASON}"
 STUCK = "status=stuck,match=pixel at night"
@@ -127,6 +129,32 @@ def test_cancel(open_lab, server):
     expect(
         lab.cell(1).get_by_role("button", name=re.compile(r"^Retry failed \(1\)"))
     ).to_be_visible()
+
+
+def test_many_pictures_before_the_click(open_lab, server):
+    """While the user is asked there is the question and one line, and no place of 12 pictures."""
+    lab = open_lab(LOAD, "%gpt_image -n 12 a fox to be asked about")
+    lab.run(0)
+    lab.run(1)
+    lab.wait_text(1, "Waiting for your click above")
+    expect(lab.button(1, "Generate")).to_be_visible()
+    buttons = lab.cell(1).locator(lab.output).get_by_role("button").locator("visible=true")
+    expect(buttons).to_have_text(["Generate", "Cancel"])
+    assert lab.cell(1).bounding_box()["height"] < 150
+    lab.click(1, "Generate")
+    lab.wait_pictures(1, 12)
+    expect(lab.cell(1).get_by_text("Waiting for your click above")).to_have_count(0)
+
+
+def test_a_refused_sweep(open_lab, server):
+    """A sweep that is refused shows one error, its dollars as typed, and nothing to click."""
+    lab = open_lab(LOAD, "%gpt_image --max-cost 0.1 --sweep animal=fox,owl a dear {animal}")
+    lab.run(0)
+    lab.run(1)
+    lab.wait_text(1, "2 pictures: $0.12 (quoted), and --max-cost is $0.10.")
+    expect(lab.pictures(1)).to_have_count(0)
+    expect(lab.cell(1).get_by_role("button", name=re.compile("^Retry"))).to_have_count(0)
+    assert server.bodies("a dear") == []
 
 
 def test_it_fills_in_and_survives(open_lab, server):

@@ -518,7 +518,7 @@ def test_a_dear_request_is_asked_about_by_its_quote(run, service):
         yes = gate_for(session, [request], asks=False)
         gate = gate_for(session, [request])
         with pytest.raises(BudgetError, match=r"7 pictures: \$1\.12 \(quoted\)"):
-            await gate()
+            await gate(lambda: None)
         return yes
 
     assert run(service, body) is None
@@ -541,7 +541,7 @@ def test_a_repeat_from_disk_is_not_asked_about(run, service):
 def test_a_gates_own_trouble_is_the_requests_end(run, service):
     """An error while the price is asked for ends the request in words, with nothing sent."""
 
-    async def gate():
+    async def gate(_on_ask):
         raise RunAPIError("No answer.")
 
     async def body(session):

@@ -27,6 +27,10 @@ def is_asked():
     box = question()
     is_there = any(box in one._root.children for one in placed._placed)
     return is_there and box.layout.display != "none"
+
+def toolbars(count):
+    made = [w for w in _instances.values() if "runapi-toolbar" in getattr(w, "_dom_classes", ())]
+    return made[-count:]
 """
 REFUSED = "Nothing was sent, nothing was charged."
 
@@ -169,11 +173,13 @@ def test_a_click_on_generate(asking, server):
     cell = asking.run_well("%%gpt_image -n 3 -o agreed\na hill to agree on")
     asking.wait(lambda: asking.value("is_asked()"))
     assert "3 pictures: $0.18 (quoted)" in asking.value("question().children[0].value")
-    assert "Asking for the price; nothing is sent before" in cell.text
+    asking.wait(lambda: cell.text.strip() == "Waiting for your click above; nothing is sent before")
+    assert asking.value("[bar.layout.display for bar in toolbars(3)]") == ["none"] * 3
     assert server.bodies("to agree on") == []
     asking.run_well("newest('Generate').click()")
     assert len(asking.wait_pictures(cell, 3)) == 3
     assert asking.value("is_asked()") is False
+    assert asking.value("[bar.layout.display for bar in toolbars(3)]") == [""] * 3
     assert len(server.bodies("to agree on")) == 3
     again = asking.run_well("%%gpt_image -n 3\na hill to agree on")
     assert len(asking.wait_pictures(again, 3)) == 3
@@ -195,6 +201,40 @@ def test_a_click_on_cancel(asking, server):
     asking.wait(lambda: asking.value("is_asked()"))
     asking.run_well("question().children[1].click()\nquestion().children[2].click()")
     assert asking.value("len((await declined).images)") == 3
+
+
+SWEEP = "%%gpt_image -o {0} --sweep style=oil,ink,wax\na {{style}} hill to {0}"
+
+
+def test_a_sweep_that_is_agreed_on(asking, server):
+    """A sweep has no sheet before the click, and its failures need no second click."""
+    server.fault("create=422,match=hill to agree,message=not today,times=3")
+    cell = asking.run_well(SWEEP.format("agree"))
+    asking.wait(lambda: "Waiting for your click above" in cell.text)
+    assert cell.pictures == []
+    assert " s ·" not in cell.text
+    asking.run_well("newest('Generate').click()")
+    asking.wait(lambda: "0 of 3 pictures, 3 failed" in cell.text)
+    asking.wait_pictures(cell)
+    asking.run_well("agree.retry_failed()")
+    asking.wait(lambda: "3 of 3 pictures" in cell.text)
+    assert asking.value("is_asked()") is False
+
+
+def test_a_sweep_that_is_declined(asking, server):
+    """A sweep that is refused before anything is sent is one error: no sheet, nothing to retry."""
+    cell = asking.run_well(SWEEP.format("drop"))
+    asking.wait(lambda: asking.value("is_asked()"))
+    asking.run_well("question().children[2].click()")
+    asking.wait(lambda: "declined" in cell.text)
+    assert cell.text.strip().splitlines() == [
+        "3 pictures: $0.18 (quoted): declined.",
+        REFUSED,
+        "Run the cell again to be asked again.",
+    ]
+    assert cell.pictures == []
+    assert asking.value("newest('Retry failed').layout.display") == "none"
+    assert server.bodies("hill to drop") == []
 
 
 def test_yes_needs_no_click(asking, server):
@@ -396,8 +436,8 @@ batch = generate_many(['a hill at a prompt', 'a tree at a prompt'])
 print(len(batch.pictures), batch.cost)
 get_ipython().run_line_magic('runapi', 'budget 0')
 get_ipython().run_line_magic('gpt_image', '--dry-run -n 2 a dry hill at a prompt')
-refused = get_ipython().run_line_magic('gpt_image', 'a hill over budget at a prompt')
-print(refused.errors[0])
+get_ipython().run_line_magic('gpt_image', '-n 3 a hill over budget at a prompt')
+get_ipython().run_line_magic('gpt_image', '--max-cost 0 --sweep a=fox,owl a dear {a} at a prompt')
 get_ipython().run_line_magic('runapi', 'balance')
 """
 
@@ -418,7 +458,10 @@ def test_in_a_terminal(tmp_path, server):
     assert "2 0.12" in done.stdout
     assert "Budget of the session  $0.00" in done.stdout
     assert "2 pictures: $0.12 (quoted). Nothing was sent." in done.stdout
-    assert "This costs $0.06, and the budget of the session is $0.00: $0.12 are" in done.stdout
+    what = "This costs $0.18, and the budget of the session is $0.00: $0.12 are"
+    assert done.stdout.count(what) == 1
+    assert "2 pictures: $0.12 (quoted), and --max-cost is $0.00." in done.stdout
+    assert "<Sweep" not in done.stdout
     assert "From here: this session $0.12" in done.stdout
     assert "a hill at a prompt: 100%" in done.stderr
-    assert server.bodies("over budget at a prompt") == []
+    assert server.bodies("over budget at a prompt") == server.bodies("a dear") == []

@@ -56,7 +56,7 @@ class _Elements(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.attributes += [name for name, _ in attrs]
+        self.attributes += [name for name, value in attrs if value != colours.AS_TYPED]
         self.styles += [value for name, value in attrs if name == "style"]
         self.open += tag != "br"
 

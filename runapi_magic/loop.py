@@ -166,7 +166,7 @@ def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
         # Nothing goes on here without a running loop: let go, so that it can be resumed.
         work.cancel()
         own.run_until_complete(work.ended())
-        lines = [str(error) for error in work.errors]
+        lines = list(dict.fromkeys(map(str, work.errors)))
         interrupt._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
         raise
     return work

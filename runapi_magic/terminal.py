@@ -33,8 +33,8 @@ def show_in_terminal(generation: Generation) -> None:
 
 
 def _print_rest(generation: Generation) -> None:
-    for error in generation.errors:
-        print(error)
+    for text in dict.fromkeys(map(str, generation.errors)):
+        print(text)
     for note in generation.warnings:
         print(f"Note: {note}")
 
@@ -69,6 +69,9 @@ def _show_end(generation: Generation) -> None:
 
 def show_batch_in_terminal(batch: Batch) -> None:
     """Print a batch as a table with the pictures' paths, and why some are missing."""
+    if batch.is_refused:
+        print(batch.error)
+        return
     lines = [repr(batch), text_table(batch.items)]
     lines += ["\n  ".join([names, *parts]) for names, parts in reasons(batch)]
     print("\n".join(lines))

@@ -6,19 +6,20 @@ Each function returns a Generation at once (in a script or in terminal IPython: 
 
 from __future__ import annotations
 
+import os
 import time
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
 
 from runapi_magic.asking import gate_for
+from runapi_magic.errors import InvalidRequestError, check_type
 from runapi_magic.loop import Audience, audience, current_cell, launch
 from runapi_magic.session import Session, current_session
 
 if TYPE_CHECKING:
-    import os
-
     from runapi_magic.attention import Page
     from runapi_magic.batch import Batch
     from runapi_magic.comparison import Comparison
@@ -138,11 +139,11 @@ def generate(
     Raises:
         RunAPIError: The request cannot be right, or there is no key; nothing was sent.
     """
-    from runapi_magic.sources import as_source
+    from runapi_magic.sources import as_source, as_sources
 
     return open_session().generate(
         prompt,
-        sources=[as_source(source) for source in sources or ()],
+        sources=[] if sources is None else as_sources(sources),
         mask=None if mask is None else as_source(mask),
         model=model,
         count=count,
@@ -200,7 +201,16 @@ def generate_many(
     """
     from runapi_magic.batch import Batch
     from runapi_magic.frames import batch_items
+    from runapi_magic.sources import as_list
 
+    templates = [] if sources is None else as_list(sources)
+    check_type("concurrency", concurrency, (Integral, type(None)), "a whole number, 1 or more")
+    check_type("title", title, str, "text")
+    check_type("max_cost", max_cost, (Real, type(None)), "USD as a number, such as 0.5")
+    if concurrency is not None and concurrency < 1:
+        raise InvalidRequestError(
+            f"concurrency={concurrency} sends nothing.", todo="Use 1 or more."
+        )
     session = open_session()
     fields = {
         "model": model,
@@ -208,7 +218,7 @@ def generate_many(
         "output_resolution": output_resolution,
         **params,
     }
-    items = batch_items(prompts, prompt, sources or (), fields, session.request)
+    items = batch_items(prompts, prompt, templates, fields, session.request)
     batch = Batch(
         items,
         title=title,
@@ -240,6 +250,7 @@ def resume_batch(batch_id: str, *, progress: bool = True, client: Any = None) ->
         RunAPIError: There is no such batch, or there is no key.
         JournalError: The journal cannot be read.
     """
+    check_type("batch_id", batch_id, str, "text, as %runapi batches lists it")
     session = open_session()
     batch = session.batches.load(batch_id, session.settings.concurrency)
     return run_batch(batch, session, progress=progress, client=client)
@@ -382,6 +393,7 @@ def open_image(path: str | os.PathLike[str]) -> GeneratedImage:
         RunAPIError: There is no such file, or it does not say how it was made.
         JournalError: The journal cannot be read.
     """
+    check_type("The path", path, (str, os.PathLike), 'text, such as "gpt-images/fox.png"')
     return open_session().archive.open(Path(path))
 
 
@@ -400,9 +412,9 @@ def compare(before: Any, after: Any) -> Comparison:
         RunAPIError: One of them is no picture, is still under way, or is a URL.
     """
     from runapi_magic.comparison import compare_pictures
-    from runapi_magic.sources import as_source, open_source
+    from runapi_magic.sources import LOCAL_KINDS, as_source, open_source
 
-    sources = [as_source(one) for one in (before, after)]
+    sources = [as_source(one, kinds=LOCAL_KINDS) for one in (before, after)]
     pictures = [open_source(source) for source in sources]
     names = [source.label for source in sources]
     if names[0] == names[1]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.errors import check_type
 from runapi_magic.models import DEFAULT_MODEL, find_model
 from runapi_magic.requests import ImageRequest
 
@@ -40,11 +42,14 @@ def draft(
     Raises:
         InvalidRequestError: The model does not do that.
     """
+    check_type("The instruction" if sources else "The prompt", prompt, str, 'text, such as "a fox"')
+    check_type("The model", model, (str, type(None)), 'text, such as "gpt-image-2"')
+    check_type("The count", count, Integral, "a whole number, 1 or more")
     request = ImageRequest(
         prompt=prompt.strip(),
         model=model or default_model(settings, editing=bool(sources)),
         fields={name: value for name, value in fields.items() if value is not None},
-        count=count,
+        count=int(count),
         sources=tuple(sources),
         mask=mask,
     )

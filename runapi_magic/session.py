@@ -141,10 +141,9 @@ class Session(Assembly):
 
     def edit(self, source: Any, instruction: str, /, **fields: Any) -> Generation:
         """Start an edit of a picture, or of a list of pictures."""
-        from runapi_magic.sources import as_many, as_source
+        from runapi_magic.sources import as_many, as_sources
 
-        many = as_many(source)
-        return self.generate(instruction, sources=[as_source(one) for one in many], **fields)
+        return self.generate(instruction, sources=as_sources(as_many(source)), **fields)
 
     def revise(
         self, image: GeneratedImage, instruction: str, model: str | None = None

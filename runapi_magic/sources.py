@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-_LONGEST_LABEL = 60
-_KINDS = (
-    "a URL, a path, a GeneratedImage, a Generation, a Pillow image, a numpy array,"
+_LONGEST_LABEL, _LONGEST_PATH = 60, 300  # characters
+LOCAL_KINDS = (
+    "a path, a GeneratedImage, a Generation, a Pillow image, a numpy array,"
     " a matplotlib figure, an open file or the bytes of a picture"
 )
+_KINDS = f"a URL, {LOCAL_KINDS}"
 
 
 def find_source(text: str, namespace: Mapping[str, Any]) -> Source:
@@ -63,12 +64,13 @@ def picture_variables(namespace: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def as_source(value: Any, *, label: str | None = None) -> Source:
+def as_source(value: Any, *, label: str | None = None, kinds: str = _KINDS) -> Source:
     """Return a source for a value; local pictures are read and checked.
 
     Args:
         value: A URL, a path, a GeneratedImage, a Generation, or what ``encode_picture`` takes.
         label: What the user called it.
+        kinds: What may be used, in words.
 
     Raises:
         InvalidRequestError: It is no picture, or cannot be read.
@@ -77,18 +79,32 @@ def as_source(value: Any, *, label: str | None = None) -> Source:
     if source is None:
         raise InvalidRequestError(
             f"{label or 'The source'} is of type {type(value).__name__}, which is no picture.",
-            todo=f"Use {_KINDS}.",
+            todo=f"Use {kinds}.",
         )
     return source
 
 
-def as_many(value: Any) -> list[Any]:
+def as_sources(values: Any) -> list[Source]:
+    """Return the sources for one value, or for a list of them.
+
+    Raises:
+        InvalidRequestError: One of them is no picture, or cannot be read.
+    """
+    return [as_source(value) for value in as_list(values)]
+
+
+def as_list(values: Any) -> list[Any]:
+    """Return one picture or several as a list; an array is one picture."""
+    return list(values) if isinstance(values, list | tuple) else [values]
+
+
+def as_many(values: Any) -> list[Any]:
     """Return what is to be edited as a list of one or more.
 
     Raises:
         InvalidRequestError: It is an empty list: its edit would be a new picture.
     """
-    many = list(value) if isinstance(value, list | tuple) else [value]
+    many = as_list(values)
     if not many:
         raise InvalidRequestError(
             "There is no picture to edit: the list is empty.",
@@ -118,6 +134,18 @@ def open_source(source: Source) -> Image:
     with Image.open(io.BytesIO(opened)) as image:
         image.load()
         return image.copy()
+
+
+def unreadable(path: Path, error: Exception) -> InvalidRequestError:
+    """Return what to say of a file that cannot be read."""
+    why = getattr(error, "strerror", None) or error  # the whole error names the path once more
+    shown = _shorten(str(path), _LONGEST_PATH)
+    return InvalidRequestError(
+        f"There is no file {shown}."
+        if isinstance(error, FileNotFoundError)
+        else f"The file {shown} cannot be read ({why}).",
+        todo="Check the path; it starts at the notebook's folder.",
+    )
 
 
 def _from_ours(value: Any, label: str | None) -> Source | None:
@@ -179,14 +207,8 @@ def _read(path: Path | None) -> bytes:
     assert path is not None, "a source is a file where it is nothing else"
     try:
         return path.expanduser().read_bytes()
-    except FileNotFoundError:
-        raise InvalidRequestError(
-            f"There is no file {path}.", todo="Check the path; it starts at the notebook's folder."
-        ) from None
     except (OSError, ValueError, RuntimeError) as error:
-        raise InvalidRequestError(
-            f"The file {_shorten(str(path))} cannot be read ({error}).", todo="Check the path."
-        ) from None
+        raise unreadable(path, error) from None
 
 
 def _from_bytes(content: bytes, label: str) -> Source:
@@ -207,5 +229,5 @@ def _check(content: bytes, label: str) -> None:
         ) from None
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
+def _shorten(text: str, longest: int = _LONGEST_LABEL) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import keyword
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runapi_magic.errors import InvalidRequestError
-from runapi_magic.namespace import is_reference
+from runapi_magic.namespace import is_name, is_reference
 from runapi_magic.requests import parse_param
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def variable_name(image: GeneratedImage) -> str:
     """Return the variable that a picture's cell binds: readable, and the same every time."""
     words = re.findall(r"[a-z0-9]+", image.request.title.lower())[:_WORDS_IN_A_NAME]
     name = "_".join([*words, hashlib.sha256(image.id.encode()).hexdigest()[:4]])
-    return name if name.isidentifier() and not keyword.iskeyword(name) else f"picture_{name}"
+    return name if is_name(name) else f"picture_{name}"
 
 
 def reference(image: GeneratedImage, take: int) -> str:
@@ -154,8 +153,7 @@ def _call(image: GeneratedImage, name_of: Callable[[Source], _Name], count: int)
     if count > 1:
         arguments.append(f"count={count}")
     for field, value in request.fields.items():
-        is_name = field.isidentifier() and not keyword.iskeyword(field)
-        arguments.append(f"{field}={value!r}" if is_name else f"**{ {field: value}!r}")
+        arguments.append(f"{field}={value!r}" if is_name(field) else f"**{ {field: value}!r}")
     name = variable_name(image)
     call = ",\n    ".join(arguments)
     # Awaited, so that a notebook that is run with nobody there holds the picture.

@@ -22,6 +22,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from runapi_magic import loop
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.loop import Audience
+from runapi_magic.namespace import is_name
 from runapi_magic.options import as_typed, picture_options, split_line
 from runapi_magic.settings import Settings
 
@@ -124,7 +125,7 @@ class RunAPIMagics(Magics, Settings):
                 f"--max-cost {options.max_cost:g} is no amount of USD.\nNothing was sent, nothing"
                 " was charged.\nWrite for example --max-cost 0.50."
             )
-        if options.output is not None and not options.output.isidentifier():
+        if options.output is not None and not is_name(options.output):
             raise UsageError(
                 f"-o {options.output} is no name of a variable.\nNothing was sent, nothing was"
                 " charged.\nWrite for example -o cat."

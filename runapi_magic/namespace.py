@@ -5,6 +5,7 @@ Names may be dotted and indexed. Nothing is evaluated: no call, no operator, no 
 
 from __future__ import annotations
 
+import keyword
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,11 @@ _REFERENCE = re.compile(rf"{_NAME}(?:\.{_NAME}|{_INDEX})*")
 _STEP = re.compile(rf"\.({_NAME})|\[(-?\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 _WRAPPED = re.compile(rf"\{{({_REFERENCE.pattern})\}}|\$({_REFERENCE.pattern})")
 _BRACED = re.compile(rf"(?<!\{{)\{{({_REFERENCE.pattern})\}}(?!\}})")
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of a variable."""
+    return text.isidentifier() and not keyword.iskeyword(text)
 
 
 def is_reference(text: str) -> bool:

@@ -14,7 +14,7 @@ BACKGROUND_MODEL = "recraft-remove-background"
 
 _STEP = re.compile(
     r"upscale(?:\s+(?P<factor>\S+))?|(?P<background>remove[ -]background)"
-    r"|refine\s*:\s*(?P<refine>.+)|(?:edit\s*:\s*)?(?P<edit>.+)",
+    r"|(?P<bare>refine|edit)\s*:?|refine\s*:\s*(?P<refine>.+)|(?:edit\s*:\s*)?(?P<edit>.+)",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -35,12 +35,17 @@ def parse_step(text: str) -> StepRequest:
     model that edits are made with.
 
     Raises:
-        InvalidRequestError: It is none of these.
+        InvalidRequestError: It is none of these, or its instruction is missing.
     """
     match = _STEP.fullmatch(text.strip())
     if match is None:
         raise InvalidRequestError(
             "--then is empty.", todo='Write for example --then "upscale 4" or --then "refine: ..."'
+        )
+    if match["bare"]:
+        raise InvalidRequestError(
+            f"--then {match['bare']} needs an instruction.",
+            todo=f'Write for example --then "{match["bare"].lower()}: softer light".',
         )
     if match["background"]:
         return StepRequest("", {"model": BACKGROUND_MODEL})

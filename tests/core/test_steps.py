@@ -20,6 +20,7 @@ UPSCALE = "topaz-upscale-image"
         ("refine: softer light", StepRequest("softer light", {"model": "flux-kontext-pro"})),
         ("refine:softer: light", StepRequest("softer: light", {"model": "flux-kontext-pro"})),
         ("edit: make it night", StepRequest("make it night")),
+        ("refine the edges", StepRequest("refine the edges")),
         ("make it night", StepRequest("make it night")),
         ("upscale the fox only", StepRequest("upscale the fox only")),
     ],
@@ -29,9 +30,9 @@ def test_steps(text, expected):
     assert parse_step(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "  ", "upscale much"])
+@pytest.mark.parametrize("text", ["", "  ", "upscale much", "refine", "Refine :", "edit", "edit: "])
 def test_bad_steps(text):
-    """An empty step or a factor that is no number is refused before anything is sent."""
+    """An empty step, a factor that is no number or a missing instruction is refused, unsent."""
     with pytest.raises(InvalidRequestError) as error:
         parse_step(text)
     assert error.value.charged == NOT_SENT

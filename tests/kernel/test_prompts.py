@@ -139,6 +139,9 @@ BAD = {
     "malformed param": ("%%gpt_image -p quality\nx", ["quality", "KEY=VALUE"]),
     "wait and detach": ("%%gpt_image --wait --detach\nx", ["--wait", "--detach"]),
     "bad variable name": ("%%gpt_image -o 2nd\nx", ["2nd"]),
+    "keyword as a variable": ("%%gpt_image -o class\nx", ["-o class", "no name"]),
+    "keyword for a sweep": ("%gpt_image -o if --sweep a=1,2 x {a}", ["-o if", "no name"]),
+    "step without instruction": ('%%gpt_image --then "refine:"\nx', ["refine", "instruction"]),
     "prompt on the line": ("%%gpt_image a cat\nx", ["a cat"]),
 }
 

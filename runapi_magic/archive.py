@@ -17,6 +17,7 @@ from runapi_magic.previews import open_picture
 from runapi_magic.provenance import Note, embed, extract
 from runapi_magic.quality import Quality, measure
 from runapi_magic.records import SOFTWARE, public_title, restore
+from runapi_magic.sources import unreadable
 from runapi_magic.thumbnails import LONGEST_SIDE, flatten, read_small
 from runapi_magic.tree import plant
 
@@ -221,10 +222,7 @@ class Archive:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, ValueError) as error:
-            raise InvalidRequestError(
-                f"The file {path} cannot be read ({error}).",
-                todo="Check the path; it starts at the notebook's folder.",
-            ) from None
+            raise unreadable(path, error) from None
         stored = self._history.of_file(digest)
         if stored is not None:
             image = self._shelf.restore(stored)
@@ -232,9 +230,9 @@ class Archive:
         try:
             with open_picture(path) as picture:
                 size = picture.size
-        except Exception as error:  # noqa: BLE001 (damaged files make Pillow raise anything)
+        except Exception:  # noqa: BLE001 (damaged files make Pillow raise anything)
             raise InvalidRequestError(
-                f"The file {path} is damaged, or no picture ({type(error).__name__}).",
+                f"The file {path} is damaged, or no picture.",
                 todo="Use a picture that this package saved, or another copy of it.",
             ) from None
         record = extract(path)

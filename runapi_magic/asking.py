@@ -52,8 +52,8 @@ def gate_for(
         cost = await session.cost(requests, since=since)
         if max_cost is not None and (cost.usd is None or not cost.usd <= max_cost):
             raise BudgetError(
-                f"{cost}, and --max-cost is ${max_cost:.2f}.",
-                todo="Ask for less, or allow more with --max-cost.",
+                f"{cost}, and the maximum cost is ${max_cost:.2f}.",
+                todo="Ask for less, or allow a higher maximum cost.",
             )
         if not asks or is_agreed or not _is_much(cost, session):
             return

@@ -173,7 +173,8 @@ def _speed(arguments: list[str]) -> float:
             except ValueError:
                 pass
     raise InvalidRequestError(
-        f"{' '.join(arguments)!r} is no speed.", todo="%runapi simulator on --speed 10"
+        f"%runapi simulator on takes --speed and a number, and this is {' '.join(arguments)!r}.",
+        todo="%runapi simulator on --speed 10",
     )
 
 

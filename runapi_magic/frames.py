@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import sys
@@ -49,7 +50,10 @@ def batch_items(
         InvalidRequestError: A row cannot be right; it says which.
     """
     items = []
-    for index, row in enumerate(_rows(prompts)):
+    rows = _rows(prompts)
+    # A frame's rows go by the frame's own names for them.
+    names = prompts.index if is_frame(prompts) else itertools.count()
+    for index, (name, row) in enumerate(zip(names, rows, strict=False)):
         try:
             text = _own_prompt(row) if prompt is None else _fill(prompt, row)
             request = make(
@@ -59,7 +63,7 @@ def batch_items(
             )
             validate(request)
         except InvalidRequestError as error:
-            error.what = f"Row {index}: {error.what}"
+            error.what = f"Row {name}: {error.what}"
             raise
         items.append(Item(index, request, row))
     return items
@@ -105,7 +109,8 @@ def _known(name: str, row: Mapping[str, Any]) -> str:
     is_nan = isinstance(value, float) and math.isnan(value)
     if value is None or is_nan or (pandas is not None and pandas.isna(value) is True):
         raise InvalidRequestError(
-            f"There is no {name}.", todo="Fill it in, or leave the row out: frame.dropna()."
+            "There is no prompt." if name == _PROMPT else f"There is no value in column {name}.",
+            todo="Fill it in, or leave the row out: pandas does with dropna().",
         )
     return str(value)
 

@@ -144,7 +144,10 @@ class Poster:
             except RunAPIError as error:
                 if isinstance(error, ConflictError) and part.is_resumed:
                     mark_doubtful(error)  # there is a task under this key, and no way to its id
-                    error.todo = "Look for it at runapi.ai. To pay for another: --new."
+                    error.todo = (
+                        "Look for it at runapi.ai."
+                        " To pay for another: --new in a cell, new=True in Python."
+                    )
                 if error.task_id and attempts:  # refused, and yet there is a task
                     paths = attempts[-1].paths_of(error.task_id)
                     await self._know(part, error.task_id, paths, attempts[-1])

@@ -117,12 +117,12 @@ class ImageRequest:
         if action is None and self.sources:
             raise InvalidRequestError(
                 f"{self.model} takes no source picture.",
-                todo="Use -m gpt-image-2 for an edit, or leave the source out.",
+                todo="Use gpt-image-2 for an edit, or leave the source out.",
             )
         if action is None:
             raise InvalidRequestError(
                 f"{self.model} works on a picture, and there is none.",
-                todo="Name a source: %%gpt_edit SOURCE, or -i SOURCE.",
+                todo="Name a picture to start from.",
             )
         return action
 
@@ -235,24 +235,21 @@ def validate(request: ImageRequest) -> list[str]:
     """
     if request.count < 1:
         raise InvalidRequestError(
-            f"-n {request.count} asks for no picture.", todo="Ask for 1 or more."
+            f"A count of {request.count} is no picture.", todo="Ask for 1 or more."
         )
     model, action = request.catalogue, request.action
     warnings = []
     if not model.known:
         warnings.append(f"{model.name} is not in the catalogue (%runapi models); sent as it is.")
     if action.prompt == "required" and not request.prompt.strip():
-        raise InvalidRequestError(
-            "The prompt is empty.", todo="Write what you want to see below the %% line."
-        )
+        wanted = "what to change" if request.sources else "what you want to see"
+        raise InvalidRequestError("The prompt is empty.", todo=f"Write {wanted}.")
     if action.prompt == "unused" and request.prompt.strip():
         warnings.append(f"{model.name} takes no prompt; it is not sent.")
     _check_sources(request, action)
     for known in action.parameters:
         if known.required and known.name not in request.fields:
-            raise InvalidRequestError(
-                f"{model.name} needs {_option(known.name)}.", todo=_allowed(known)
-            )
+            raise InvalidRequestError(f"{model.name} needs {known.name}.", todo=_allowed(known))
     _check_json(request)
     return warnings + _check_fields(request) + _check_resolution(request)
 
@@ -266,9 +263,7 @@ def _check_fields(request: ImageRequest) -> list[str]:
             _check_value(model, parameter, value)
         elif name in {"aspect_ratio", "output_resolution"} and model.known:
             takes = ", ".join(known.name for known in action.parameters) or "no fields"
-            raise InvalidRequestError(
-                f"{model.name} takes no {_option(name)}.", todo=f"It takes {takes}."
-            )
+            raise InvalidRequestError(f"{model.name} takes no {name}.", todo=f"It takes {takes}.")
         elif model.known and name not in _ANY_MODEL:
             warnings.append(f"{model.name} is not known to take {name}; sent as it is.")
     return warnings
@@ -311,7 +306,7 @@ def _check_value(model: Model, parameter: Parameter, value: Any) -> None:
         fits = fits and value in parameter.choices
     if not fits:
         raise InvalidRequestError(
-            f"{value!r} is not a value of {_option(parameter.name)} for {model.name}.",
+            f"{value!r} is not a value of {parameter.name} for {model.name}.",
             todo=_allowed(parameter) if parameter.choices else f"It takes {wanted}.",
         )
 
@@ -326,7 +321,7 @@ def _check_resolution(request: ImageRequest) -> list[str]:
     if request.catalogue.service == "gpt_image_2_5":
         raise InvalidRequestError(
             f"{request.model} makes no {resolution} picture with the ratio {ratio}.",
-            todo="Choose another ratio with -a, such as 3:2, or a smaller resolution with -r.",
+            todo="Choose another ratio, such as 3:2, or a smaller resolution.",
         )
     if request.catalogue.service == "gpt_image_2":
         return [
@@ -338,18 +333,8 @@ def _check_resolution(request: ImageRequest) -> list[str]:
     return []
 
 
-def _option(name: str) -> str:
-    flags = {"aspect_ratio": "-a", "output_resolution": "-r"}
-    return f"{name} ({flags[name]})" if name in flags else name
-
-
 def _allowed(parameter: Parameter) -> str:
-    flag = {"aspect_ratio": "-a", "output_resolution": "-r"}.get(
-        parameter.name, f"-p {parameter.name}="
-    )
-    blank = "" if flag.endswith("=") else " "
-    allowed = ", ".join(map(str, parameter.choices))
-    return f"Allowed: {allowed}.\nFor example: {flag}{blank}{parameter.choices[-1]}"
+    return f"Allowed: {', '.join(map(str, parameter.choices))}."
 
 
 def parse_param(text: str) -> tuple[str, Any]:

@@ -170,7 +170,7 @@ def simulated_service(speed: float) -> Service:
     """
     if not speed > 0:
         raise InvalidRequestError(
-            f"--speed {speed:g} is no speed.", todo="Use a number above 0, such as 10."
+            f"{speed:g} is no speed.", todo="Use a number above 0, such as 10."
         )
     app: Any
     from runapi_magic.simulator import Simulator, create_app

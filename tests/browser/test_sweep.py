@@ -151,7 +151,7 @@ def test_a_refused_sweep(open_lab, server):
     lab = open_lab(LOAD, "%gpt_image --max-cost 0.1 --sweep animal=fox,owl a dear {animal}")
     lab.run(0)
     lab.run(1)
-    lab.wait_text(1, "2 pictures: $0.12 (quoted), and --max-cost is $0.10.")
+    lab.wait_text(1, "2 pictures: $0.12 (quoted), and the maximum cost is $0.10.")
     expect(lab.pictures(1)).to_have_count(0)
     expect(lab.cell(1).get_by_role("button", name=re.compile("^Retry"))).to_have_count(0)
     assert server.bodies("a dear") == []

@@ -82,6 +82,13 @@ def test_names_of_columns():
     assert list(item.variables) == ["1", "b c", "gap", "prompt"]
 
 
+def test_a_frames_rows_go_by_its_own_names():
+    """A mistake is told by the name that the frame has for the row, as its user sees it."""
+    frame = pd.DataFrame({"c": ["red", None]}, index=["first", "second"])
+    with pytest.raises(InvalidRequestError, match=r"^Row second: There is no value in column c\."):
+        _items(frame, "a {c} boat")
+
+
 def test_rows_keep_their_places():
     """Items are numbered from 0 in the frame's order, whatever its index is."""
     frame = pd.DataFrame({"prompt": ["b", "a"]}, index=[7, 3])

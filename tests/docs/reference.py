@@ -51,7 +51,7 @@ INSIDE = {
     " subscribe changed put show_version wait",
     GeneratedImage: "preview prepare",
     ImageRequest: "catalogue action task_counts fingerprint body",
-    Batch: "since shown_in on_wait begin ended subscribe wait",
+    Batch: "since held hold_for is_refused shown_in on_wait begin ended subscribe wait",
 }
 ENVIRONMENT = {
     "RUNAPI_API_KEY": "the key",

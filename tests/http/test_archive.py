@@ -292,7 +292,7 @@ def _broken(line, kind):
         ("text", "no picture"),
         ("empty", "no picture"),
         ("folder", "cannot be read"),
-        ("missing", "cannot be read"),
+        ("missing", "There is no file"),
         ("cut", "damaged"),
         ("odd record", "cannot be read"),
     ],

@@ -555,11 +555,15 @@ def test_what_can_be_given(many, prompts):
         (["a boat", None], {}, "Row 1: There is no prompt"),
         (pd.Series(["a boat", float("nan")]), {}, "Row 1: There is no prompt"),
         ([{"prompt": "a boat"}, {"text": "a tree"}], {}, "Row 1: There is no prompt, and no col"),
-        ([{"c": "red"}, {"c": None}], {"prompt": "a {c} boat"}, "Row 1: There is no c"),
+        (
+            [{"c": "red"}, {"c": None}],
+            {"prompt": "a {c} boat"},
+            "Row 1: There is no value in column c.",
+        ),
         (
             pd.DataFrame({"c": pd.array(["red", None], dtype="string")}),
             {"prompt": "a {c} boat"},
-            "Row 1: There is no c",
+            "Row 1: There is no value in column c.",
         ),
         (["a boat"], {"sources": ["nowhere.png"]}, "Row 0: "),
         (

@@ -478,7 +478,7 @@ def test_max_cost_of_an_unknown_price(run, service):
             generate_many(["a boat"], model="new-model", max_cost=100, progress=False)
         )
 
-    assert run(service, body) == "1 picture: price not known, and --max-cost is $100.00."
+    assert run(service, body) == "1 picture: price not known, and the maximum cost is $100.00."
     assert service.tasks == []
 
 

@@ -96,6 +96,14 @@ def test_unknown_command_lists_the_known(kernel):
     assert "balance" in said
 
 
+@pytest.mark.parametrize("speed", ["10", "--speed much", "--speed"])
+def test_simulator_at_no_speed(kernel, speed):
+    """A speed that is none is refused with what would be one, and nothing is switched on."""
+    said = kernel.run(f"%runapi simulator on {speed}").stream("stderr")
+    assert f"takes --speed and a number, and this is '{speed}'." in said
+    assert "simulator in this kernel" not in kernel.run_well("%runapi status").text
+
+
 def test_simulator_on_and_off(kernel, server):
     """With the simulator on nothing reaches the service; off again, everything does."""
     kernel.run_well("%runapi simulator on --speed 40")

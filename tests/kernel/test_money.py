@@ -124,10 +124,10 @@ def test_dry_run_of_what_cannot_be_right(kernel, server):
 def test_max_cost(kernel, server, live):
     """``--max-cost`` refuses a cell in its own place, in three parts, and lets a cheap one pass."""
     cell = kernel.run(f"%%gpt_image -n 2 --max-cost 0.11\na hill too dear {live}", live=live)
-    kernel.wait(lambda: "--max-cost" in cell.text)
-    assert "2 pictures: $0.12 (quoted), and --max-cost is $0.11." in refusal(cell)
+    kernel.wait(lambda: "maximum cost" in cell.text)
+    assert "2 pictures: $0.12 (quoted), and the maximum cost is $0.11." in refusal(cell)
     assert REFUSED in cell.text
-    assert "allow more with --max-cost" in cell.text
+    assert "allow a higher maximum cost" in cell.text
     assert server.bodies(f"too dear {live}") == []
     cheap = kernel.run(f"%%gpt_image -n 2 --max-cost 0.12\na hill not too dear {live}", live=live)
     assert len(kernel.wait_pictures(cheap, 2)) == 2
@@ -460,7 +460,7 @@ def test_in_a_terminal(tmp_path, server):
     assert "2 pictures: $0.12 (quoted). Nothing was sent." in done.stdout
     what = "This costs $0.18, and the budget of the session is $0.00: $0.12 are"
     assert done.stdout.count(what) == 1
-    assert "2 pictures: $0.12 (quoted), and --max-cost is $0.00." in done.stdout
+    assert "2 pictures: $0.12 (quoted), and the maximum cost is $0.00." in done.stdout
     assert "<Sweep" not in done.stdout
     assert "From here: this session $0.12" in done.stdout
     assert "a hill at a prompt: 100%" in done.stderr

@@ -188,7 +188,8 @@ class Generation:
 
     def __repr__(self) -> str:
         places = ", ".join(str(image.path) for image in self.images) or ", ".join(self.task_ids)
-        return f"<Generation {self.request.prompt[:60]!r} {self.status}{places and ': ' + places}>"
+        title = self.parts[0].request.title if self.parts else self.request.prompt
+        return f"<Generation {title[:60]!r} {self.status}{places and ': ' + places}>"
 
     @property
     def status(self) -> Status:

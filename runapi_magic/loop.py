@@ -143,6 +143,22 @@ class Work(Protocol):
 Started = TypeVar("Started", bound=Work)
 
 
+class LetGo(KeyboardInterrupt):
+    """Ctrl-C where nothing goes on without a running loop: it was let go of, to be resumed.
+
+    Attributes:
+        work: What was under way.
+    """
+
+    def __init__(self, work: Work) -> None:
+        super().__init__("\n".join(dict.fromkeys(map(str, work.errors))))
+        self.work = work
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython shows this instead of a traceback."""
+        return [str(self)]
+
+
 def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
     """Start something from a cell, a callback or a script, and return its handle.
 
@@ -162,11 +178,8 @@ def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
     work = start(own)
     try:
         own.run_until_complete(work.ended())
-    except KeyboardInterrupt as interrupt:
-        # Nothing goes on here without a running loop: let go, so that it can be resumed.
+    except KeyboardInterrupt:
         work.cancel()
         own.run_until_complete(work.ended())
-        lines = list(dict.fromkeys(map(str, work.errors)))
-        interrupt._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
-        raise
+        raise LetGo(work) from None
     return work

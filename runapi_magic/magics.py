@@ -67,7 +67,7 @@ class RunAPIMagics(Magics, Settings):
     @magic_arguments()
     @picture_options
     @argument("prompt", nargs="*", help="the prompt; in a %%%%gpt_image cell it stands below")
-    def gpt_image(self, line: str, cell: str | None = None) -> Generation | Sweep | Report:
+    def gpt_image(self, line: str, cell: str | None = None) -> Generation | Sweep | Report | None:
         """Make pictures from a prompt. {name} stands for a variable of yours."""
         options = self._parse(self.gpt_image, line)
         words = as_typed(options.prompt)
@@ -88,7 +88,7 @@ class RunAPIMagics(Magics, Settings):
         metavar="SOURCE",
         help="what to edit: variable, URL or path; %%gpt_edit takes one, then the instruction",
     )
-    def gpt_edit(self, line: str, cell: str | None = None) -> Generation | Sweep | Report:
+    def gpt_edit(self, line: str, cell: str | None = None) -> Generation | Sweep | Report | None:
         """Edit pictures by an instruction. {name} stands for a variable of yours."""
         options = self._parse(self.gpt_edit, line)
         named = options.sources if cell is not None else options.sources[:1]
@@ -137,11 +137,13 @@ class RunAPIMagics(Magics, Settings):
         simulated = " Simulated: nothing is charged." if self.session.simulator else ""
         return f"{cost}. Nothing was sent.{simulated}"
 
-    def _sweep(self, options: argparse.Namespace, text: str, sources: list[str]) -> Sweep | Report:
+    def _sweep(
+        self, options: argparse.Namespace, text: str, sources: list[str]
+    ) -> Sweep | Report | None:
         """Make every combination of the values of a sweep."""
         from runapi_magic.api import show_batch, start_batch
         from runapi_magic.asking import gate_for
-        from runapi_magic.reporting import Report
+        from runapi_magic.reporting import report
         from runapi_magic.sweeps import Sweep, parse_sweep, sweep_items
 
         if options.then:
@@ -163,7 +165,7 @@ class RunAPIMagics(Magics, Settings):
         requests = [item.request for item in items]
         since = time.time() if options.new or not session.settings.reuse else 0.0
         if options.dry_run:
-            return Report(self._price(requests, since))
+            return report(self._price(requests, since))
         gate = gate_for(
             session,
             requests,
@@ -184,18 +186,24 @@ class RunAPIMagics(Magics, Settings):
 
     def _run(
         self, options: argparse.Namespace, text: str, sources: list[str]
-    ) -> Generation | Sweep | Report:
+    ) -> Generation | Sweep | Report | None:
         if not options.quiet:
             self._mention_unknown([text, *options.then], options.sweep)
         try:
             made = (self._sweep if options.sweep else self._make)(options, text, sources)
         except RunAPIError as error:
             raise UsageError(str(error)) from None
-        if options.output and not options.dry_run:
-            self.shell.push({options.output: made})
+        except loop.LetGo as interrupt:
+            self._bind(options, interrupt.work)
+            raise
+        self._bind(options, made)
         if not options.detach:
             self._note(made)
         return made
+
+    def _bind(self, options: argparse.Namespace, made: object) -> None:
+        if options.output and not options.dry_run:
+            self.shell.push({options.output: made})
 
     def _mention_unknown(self, texts: list[str], sweeps: list[str]) -> None:
         """Say which names in braces stand for nothing: a slip of the pen is paid for, too."""
@@ -205,16 +213,16 @@ class RunAPIMagics(Magics, Settings):
         for name in unknown_names(" ".join(texts), {**self.shell.user_ns, **swept}):
             print(f"Note: {{{name}}} is no variable of yours; it is sent as typed.")  # noqa: T201 (a line for the user)
 
-    def _note(self, made: Generation | Sweep | Report) -> None:
+    def _note(self, made: Generation | Sweep | Report | None) -> None:
         """Note what the cell is to wait for: it may stand where no ``await`` could be put."""
-        if loop.audience() in _WAITING:
+        if made is not None and loop.audience() in _WAITING:
             from runapi_magic import unawaited
 
             unawaited.note(made)
 
     def _make(
         self, options: argparse.Namespace, text: str, sources: list[str]
-    ) -> Generation | Report:
+    ) -> Generation | Report | None:
         """Make one request and the steps after it."""
         from runapi_magic.api import show
         from runapi_magic.namespace import interpolate
@@ -228,9 +236,9 @@ class RunAPIMagics(Magics, Settings):
         )
         requests, steps = self._chain(request, options)
         if options.dry_run:
-            from runapi_magic.reporting import Report
+            from runapi_magic.reporting import report
 
-            return Report(self._price(requests, None if options.new else 0.0))
+            return report(self._price(requests, None if options.new else 0.0))
         chain = self._start_chain(requests, steps, options)
         for generation in chain:
             if options.quiet:
@@ -334,13 +342,13 @@ class RunAPIMagics(Magics, Settings):
 
     @no_var_expand
     @line_magic
-    def runapi(self, line: str) -> Report | Generation:
+    def runapi(self, line: str) -> Report | Generation | None:
         """Look after RunAPI: %runapi status, models, balance, history, show and more."""
         from runapi_magic import commands
         from runapi_magic.api import show
         from runapi_magic.database import JournalError
         from runapi_magic.generation import Generation
-        from runapi_magic.reporting import Report
+        from runapi_magic.reporting import report
 
         try:
             command, arguments = commands.find(line)
@@ -361,9 +369,9 @@ class RunAPIMagics(Magics, Settings):
             show(answer, self.session)
             self._note(answer)
             return answer
-        report = Report(answer)
-        self._note(report)
-        return report
+        answered = report(answer)
+        self._note(answered)
+        return answered
 
     def waits(self, name: str, line: str) -> bool:
         """Whether a call of a magic in the cell that runs now is to be waited for."""

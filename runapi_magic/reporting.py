@@ -18,6 +18,12 @@ _TICK = 0.5  # seconds
 _STOPPED = "Stopped asking. Nothing was charged."
 
 
+def report(answer: str | Tree | Album | Awaitable[str]) -> Report | None:
+    """Show a command's answer and return it; None in a terminal, which has no Out for it then."""
+    made = Report(answer)
+    return None if loop.running_loop() is None else made
+
+
 class Report:
     """A command's answer: printed, or shown as soon as the service has given it."""
 

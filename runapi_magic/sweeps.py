@@ -313,9 +313,6 @@ class Sweep(Batch):
         """Return the table as text: variables, status, cost, and the file or why there is none."""
         return text_table(self.items)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": f"{self!r}\n{self.table()}"}
-
 
 class SweepImages(Mapping[Any, "GeneratedImage"]):
     """A sweep's first pictures by values: a tuple, or one value where there is one variable.

@@ -72,7 +72,7 @@ def show_batch_in_terminal(batch: Batch) -> None:
     if batch.is_refused:
         print(batch.error)
         return
-    lines = [repr(batch), text_table(batch.items)]
+    lines = [text_table(batch.items)]
     lines += ["\n  ".join([names, *parts]) for names, parts in reasons(batch)]
     print("\n".join(lines))
 
@@ -82,7 +82,7 @@ def show_batch_in_console(batch: Batch) -> None:
     if not _take_over(batch):
         return
     if batch.is_done:
-        show_batch_in_terminal(batch)
+        _show_batch_end(batch)
     else:
         print(f"Under way: {shorten(batch.title)} ({len(batch)} requests)")
         batch.on_wait = lambda: _end(batch)
@@ -90,4 +90,10 @@ def show_batch_in_console(batch: Batch) -> None:
 
 async def _end(batch: Batch) -> None:
     batch.shown_in, batch.on_wait = current_cell(), None
+    _show_batch_end(batch)
+
+
+def _show_batch_end(batch: Batch) -> None:
+    if not batch.is_refused:
+        print(repr(batch))  # which a terminal has as Out
     show_batch_in_terminal(batch)

@@ -11,7 +11,7 @@ import pytest
 from runapi_magic.errors import InvalidRequestError, RunAPIError, TaskFailedError
 from runapi_magic.generation import Generation, Part
 from runapi_magic.polling import expect
-from runapi_magic.requests import ImageRequest
+from runapi_magic.requests import ImageRequest, Source
 
 REQUEST = ImageRequest("a fox", "gpt-image-2")
 
@@ -113,6 +113,10 @@ def test_task_ids_and_repr():
     assert repr(generation) == "<Generation 'a fox' processing: tsk_1>"
     done = _generation(_part("completed", _Image("/x/a.png"), task_id="tsk_1"))
     assert repr(done) == "<Generation 'a fox' completed: /x/a.png>"
+    cut = ImageRequest("", "recraft-remove-background", sources=(Source("a fox", ""),))
+    assert repr(Generation(cut, [Part("p", cut, 1, expect("1k"))])) == (
+        "<Generation 'remove background: a fox' pending>"
+    )
 
 
 def test_ids_are_unique():

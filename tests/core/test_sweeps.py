@@ -322,7 +322,6 @@ def test_table(sweep):
         "style": "oil", "time": 2, "prompt": "", "model": "", "status": "failed", "cost": None,
         "path": None, "error": "The task failed: no.",
     }  # fmt: skip
-    assert sweep._repr_mimebundle_()["text/plain"].endswith(sweep.table())
 
 
 def test_true_and_one_are_two_values():

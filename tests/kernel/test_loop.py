@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pexpect
 import pytest
 
-from tests.conftest import apart
+from tests.conftest import KEY, apart, serve_simulator
 from tests.kernel.heartbeat import measure
 
 CLICK = """
@@ -147,6 +148,12 @@ def test_terminal_session(tmp_path):
         child.sendline("%gpt_image -a 5:9 a cat")
         child.expect_exact("In [6]: ")
         refused = child.before
+        child.sendline("%runapi status")
+        child.expect_exact("In [7]: ")
+        told = child.before
+        child.sendline("%gpt_image --sweep a=fox,owl a {a} in a terminal")
+        child.expect_exact("In [8]: ")
+        swept = child.before
         child.sendline("exit")
         child.expect(pexpect.EOF)
     finally:
@@ -155,3 +162,39 @@ def test_terminal_session(tmp_path):
     assert "Traceback" not in said
     assert "UsageError: '5:9'" in refused
     assert "Traceback" not in refused
+    assert "simulator in this kernel" in told
+    assert "Out[" not in told
+    assert swept.count("gpt-images/a-owl-in-a-terminal-") == 1
+    assert "<Sweep " in swept
+
+
+def _looked_at(server):
+    return {one["path"] for one in server.state()["requests"] if one["method"] == "GET"}
+
+
+def test_interrupting_a_terminal(tmp_path):
+    """Ctrl-C in a terminal lets go in words, and ``-o`` has bound what was under way."""
+    with serve_simulator("--speed", "60") as server:
+        server.fault("status=stuck,match=let go of")
+        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY, TERM="dumb")
+        words = ["-m", "IPython", "--no-banner", "--colors=NoColor", "--simple-prompt"]
+        child = pexpect.spawn(
+            sys.executable, words, cwd=str(tmp_path), env=environment, timeout=60, encoding="utf-8"
+        )
+        try:
+            child.expect_exact("In [1]: ")
+            child.sendline("%load_ext runapi_magic")
+            child.expect_exact("In [2]: ")
+            child.sendline("%gpt_image -n 2 -o kept a cat to be let go of")
+            deadline = time.monotonic() + 60
+            while len(_looked_at(server)) < 2:
+                assert time.monotonic() < deadline
+            child.sendintr()
+            child.expect_exact("In [3]: ")
+            said = child.before
+            child.sendline("print(kept.status, len(kept.task_ids))")
+            child.expect_exact("cancelled 2")
+        finally:
+            child.close(force=True)
+    assert "Traceback" not in said
+    assert "%runapi resume" in said

@@ -461,7 +461,7 @@ def test_in_a_terminal(tmp_path, server):
     what = "This costs $0.18, and the budget of the session is $0.00: $0.12 are"
     assert done.stdout.count(what) == 1
     assert "2 pictures: $0.12 (quoted), and the maximum cost is $0.00." in done.stdout
-    assert "<Sweep" not in done.stdout
+    assert "fox" not in done.stdout
     assert "From here: this session $0.12" in done.stdout
     assert "a hill at a prompt: 100%" in done.stderr
     assert server.bodies("over budget at a prompt") == server.bodies("a dear") == []

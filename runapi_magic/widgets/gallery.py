@@ -73,7 +73,7 @@ class Gallery:
         self.chosen: str | None = None
         self._search = widgets.Text(
             description="Search",
-            placeholder="words of prompt or model",
+            placeholder="words of prompt or model, then Enter",
             continuous_update=False,
             layout=widgets.Layout(width="min(320px, 100%)"),
             style={"description_width": "initial"},

@@ -265,6 +265,7 @@ def test_gallery_of_a_thousand(open_panel, server, place):
     lab.click(1, "Older pictures")
     _says(lab, re.compile(r"^25 to 48 of 1\d\d\d$"))
     search = _panel(lab).get_by_role("textbox", name="Search")
+    expect(search).to_have_attribute("placeholder", re.compile("then Enter$"))
     search.fill("OLD picture 49")
     lab.page.keyboard.press("Enter")
     _says(lab, "1 to 20 of 20")

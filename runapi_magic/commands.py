@@ -59,7 +59,7 @@ def _split(line: str) -> list[str]:
     if "\\" in line:
         with suppress(ValueError):
             return shlex.split(line)
-    return split_line(line)
+    return [str(word) for word in split_line(line)]
 
 
 def status(session: Session, _arguments: list[str]) -> str:

@@ -126,7 +126,7 @@ class Batch:
 
     @property
     def is_refused(self) -> bool:
-        """Whether all of it ended at once, by one error, before anything was sent."""
+        """Whether all of it ended by one and the same error, which is told once."""
         return self.error is not None and all(item.error is self.error for item in self.items)
 
     @property

@@ -75,6 +75,7 @@ class Batch:
         self._took = 0.0
         self._start: Callable[..., Generation] | None = None
         self._running: asyncio.Task[None] | None = None
+        self._asking: asyncio.Future[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._under_way: set[Generation] = set()
         self._changed: list[Callable[[], None]] = []
@@ -177,6 +178,11 @@ class Batch:
         frame["image"] = [item.images[0] if item.images else None for item in self.items]
         return frame
 
+    @property
+    def task_ids(self) -> list[str]:
+        """The service's ids of the tasks that are under way, as far as known."""
+        return [task_id for generation in self._under_way for task_id in generation.task_ids]
+
     # Running
 
     def begin(
@@ -209,8 +215,11 @@ class Batch:
 
     async def _run(self) -> None:
         units = self._units()
+        self._asking = asyncio.ensure_future(self._before(self))
+        if self._cancelled:  # before it came to this
+            self._asking.cancel()
         try:
-            await self._before(self)
+            await self._asking
             self._begun = time.monotonic()  # nobody's word is waited for any more
             async with asyncio.TaskGroup() as workers:
                 line, fetching = asyncio.Lock(), asyncio.Semaphore(self.concurrency)
@@ -311,6 +320,9 @@ class Batch:
     def cancel(self) -> None:
         """Stop: nothing more is sent. What the service has begun may still be charged."""
         self._cancelled = True
+        if self._asking is not None and self._loop is not None:
+            # There may be a question that nobody is to answer any more.
+            self._loop.call_soon_threadsafe(self._asking.cancel)
         for generation in tuple(self._under_way):
             generation.cancel()
 

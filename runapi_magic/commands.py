@@ -339,17 +339,18 @@ def _left_alone(session: Session) -> str:
 
 
 def cancel(session: Session, arguments: list[str]) -> str:
-    """Stop waiting: for everything (``cancel``), or for one task (``cancel ID``)."""
+    """Stop waiting: for everything (``cancel``), or for one task or batch (``cancel ID``)."""
     match arguments:
         case [] | [_]:
             stopped = session.cancel(*arguments)
         case _:
             raise InvalidRequestError(
-                "%runapi cancel takes one task's id, or none.", todo="%runapi cancel [ID]"
+                "%runapi cancel takes the id of one task or batch, or none.",
+                todo="%runapi cancel [ID]",
             )
     if not stopped:
         return "Nothing is under way."
-    ids = ", ".join(name for generation in stopped for name in generation.task_ids)
+    ids = ", ".join(dict.fromkeys(name for work in stopped for name in work.task_ids))
     return (
         f"Stopped waiting{ids and f' for {ids}'}. The service knows no cancel: what it has begun"
         " goes on and may be charged. %runapi resume gets the pictures."

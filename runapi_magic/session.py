@@ -44,6 +44,7 @@ class Session(Assembly):
         super().__init__(self, settings, journal)
         self.launch: Callable[..., Generation] = self.start
         self._active: dict[str, Generation] = {}
+        self._active_batches: set[Batch] = set()
 
     # What is asked
 
@@ -236,6 +237,7 @@ class Session(Assembly):
         service.access.require_key()
 
         async def before(batch: Batch) -> None:
+            self._active_batches.add(batch)
             if gate is not None:
                 try:
                     batch.hold_for(Step.PRICING)
@@ -247,6 +249,7 @@ class Session(Assembly):
             await self.purse.set_aside(batch.hold, requests, service, since=batch.since)
 
         async def after(batch: Batch) -> None:
+            self._active_batches.discard(batch)
             await self.purse.release(batch.hold)
 
         batch.held = None if gate is None else Step.PRICING
@@ -260,16 +263,20 @@ class Session(Assembly):
 
     # What is under way, and what was left
 
-    def cancel(self, name: str | None = None) -> list[Generation]:
-        """Stop waiting for a task, a request, or all; return what was stopped.
+    def cancel(self, name: str | None = None) -> list[Generation | Batch]:
+        """Stop waiting for a task, a request, a batch, or all; return what was stopped.
 
         Args:
-            name: A task's or a Generation's id; None for all that is under way.
+            name: A task's, a Generation's or a Batch's id; None for all that is under way.
 
         Raises:
             InvalidRequestError: Nothing of this name is under way.
         """
-        found = [
+        # Batches first: one that has lost its requests would go on with the next.
+        found: list[Generation | Batch] = [
+            batch for batch in self._active_batches if name in {None, batch.id}
+        ]
+        found += [
             generation
             for generation in self._active.values()
             if name is None or name in {generation.id, *generation.task_ids}
@@ -280,8 +287,8 @@ class Session(Assembly):
                 charged="Nothing was changed.",
                 todo="%runapi resume lists what is unfinished.",
             )
-        for generation in found:
-            generation.cancel()
+        for work in found:
+            work.cancel()
         return found
 
     def resume(

@@ -13,9 +13,12 @@ import weakref
 import pandas as pd
 import pytest
 
+from runapi_magic import commands
 from runapi_magic import session as session_module
 from runapi_magic.api import generate_many, resume_batch
+from runapi_magic.batch import Batch
 from runapi_magic.errors import InvalidRequestError, RunAPIError, TaskFailedError
+from runapi_magic.items import Item
 from runapi_magic.previews import Preview
 from tests.conftest import ROOT, apart, serve_simulator
 from tests.http.conftest import KEY, Service
@@ -352,6 +355,47 @@ def test_cancel_before_the_first(run, service):
 
     assert run(service, body).counts["cancelled"] == 6
     assert service.tasks == []
+
+
+def test_cancel_while_it_is_asked_about(run, service):
+    """A batch that is cancelled while a question is open ends at once, and sends nothing."""
+
+    async def body(session):
+        asked = asyncio.Event()
+
+        async def gate():
+            asked.set()
+            await asyncio.Event().wait()  # a click that never comes
+
+        batch = session.begin(Batch([Item(0, session.request("a boat"))]), gate=gate)
+        await asked.wait()
+        batch.cancel()
+        await batch.ended()
+        return batch
+
+    assert run(service, body).counts["cancelled"] == 1
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_cancel_by_the_session(run, service, by_name):
+    """Who cancels everything, or a batch by its id, is not sent the rest of the batch."""
+    service.fault("status=stuck")
+
+    async def body(session):
+        batch = generate_many(PROMPTS, progress=False, concurrency=2)
+        await asyncio.to_thread(_wait_until, lambda: len(service.tasks) == 2)
+        await asyncio.to_thread(_wait_until, lambda: len(batch.task_ids) == 2)
+        ids = batch.task_ids
+        said = commands.cancel(session, [batch.id] if by_name else [])
+        await batch.ended()
+        assert commands.cancel(session, []) == "Nothing is under way."
+        return batch, ids, said
+
+    batch, ids, said = run(service, body)
+    assert batch.counts["cancelled"] == 6
+    assert len(service.tasks) == 2
+    assert [said.count(task_id) for task_id in ids] == [1, 1]
 
 
 def test_an_interrupted_wait_leaves_it_under_way(run, service):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
 
 from runapi_magic.asking import gate_for
-from runapi_magic.errors import InvalidRequestError, check_type
+from runapi_magic.errors import check_type
 from runapi_magic.loop import Audience, audience, current_cell, launch
 from runapi_magic.session import Session, current_session
 
@@ -143,7 +143,7 @@ def generate(
 
     return open_session().generate(
         prompt,
-        sources=[] if sources is None else as_sources(sources),
+        sources=as_sources(sources),
         mask=None if mask is None else as_source(mask),
         model=model,
         count=count,
@@ -203,14 +203,8 @@ def generate_many(
     from runapi_magic.frames import batch_items
     from runapi_magic.sources import as_list
 
-    templates = [] if sources is None else as_list(sources)
-    check_type("concurrency", concurrency, (Integral, type(None)), "a whole number, 1 or more")
     check_type("title", title, str, "text")
     check_type("max_cost", max_cost, (Real, type(None)), "USD as a number, such as 0.5")
-    if concurrency is not None and concurrency < 1:
-        raise InvalidRequestError(
-            f"concurrency={concurrency} sends nothing.", todo="Use 1 or more."
-        )
     session = open_session()
     fields = {
         "model": model,
@@ -218,11 +212,11 @@ def generate_many(
         "output_resolution": output_resolution,
         **params,
     }
-    items = batch_items(prompts, prompt, templates, fields, session.request)
+    items = batch_items(prompts, prompt, as_list(sources), fields, session.request)
     batch = Batch(
         items,
         title=title,
-        concurrency=concurrency or session.settings.concurrency,
+        concurrency=session.settings.concurrency if concurrency is None else concurrency,
         since=time.time() if new or not session.settings.reuse else 0.0,
     )
     return run_batch(batch, session, max_cost=max_cost, progress=progress, client=client)

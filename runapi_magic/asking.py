@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from runapi_magic.errors import BudgetError
+from runapi_magic.errors import BudgetError, InvalidRequestError
 from runapi_magic.loop import Audience, audience
 
 if TYPE_CHECKING:
@@ -35,7 +35,12 @@ def gate_for(
         asks: Whether many or dear pictures need a click, or --yes where nobody can click.
         waits: Whether the cell waits; a click might wait behind it.
         since: Unix time in seconds; what was asked for before is paid again. None: everything.
+
+    Raises:
+        InvalidRequestError: ``max_cost`` is no number.
     """
+    if max_cost is not None:
+        max_cost = _usd(max_cost)
     settings = session.settings
     count = sum(request.count for request in requests)
     estimates = [request.estimate for request in requests]
@@ -76,6 +81,15 @@ def gate_for(
                 confirm.close()
 
     return gate
+
+
+def _usd(amount: Any) -> float:
+    try:
+        return float(amount)
+    except (TypeError, ValueError):
+        raise InvalidRequestError(
+            f"max_cost is {amount!r:.60}, which is no amount of USD.", todo="Give a number."
+        ) from None
 
 
 def _question(session: Session) -> Confirm | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from runapi_magic.errors import MAYBE_CHARGED, InvalidRequestError, RunAPIError
 from runapi_magic.generation import HELD, Step
 from runapi_magic.items import share
+from runapi_magic.requests import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
@@ -61,6 +62,10 @@ class Batch:
     ) -> None:
         if not items:
             raise InvalidRequestError("There is nothing to make.", todo="Give one prompt or more.")
+        if whole_number("concurrency", concurrency) < 1:
+            raise InvalidRequestError(
+                f"concurrency is {concurrency}: nothing would be sent.", todo="Give 1 or more."
+            )
         self.items: list[Item] = list(items)
         self.title: str = title or items[0].request.title[:_LONGEST_PROMPT]
         self.concurrency = concurrency

@@ -68,7 +68,7 @@ class Batches:
         """
         with self._journal.transaction() as connection:
             row = connection.execute(
-                "SELECT is_sweep, title, since, items FROM batches WHERE id = ?", (batch_id,)
+                "SELECT is_sweep, title, since, items FROM batches WHERE id = ?", (str(batch_id),)
             ).fetchone()
         if row is None:
             raise InvalidRequestError(

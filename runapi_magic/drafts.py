@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.errors import check_type
 from runapi_magic.models import DEFAULT_MODEL, find_model
-from runapi_magic.requests import ImageRequest
+from runapi_magic.requests import ImageRequest, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,16 +39,15 @@ def draft(
         fields: The model's fields, by RunAPI's names; None counts as not given.
 
     Raises:
-        InvalidRequestError: The model does not do that.
+        InvalidRequestError: The model does not do that, or prompt or count cannot be right.
     """
     check_type("The instruction" if sources else "The prompt", prompt, str, 'text, such as "a fox"')
     check_type("The model", model, (str, type(None)), 'text, such as "gpt-image-2"')
-    check_type("The count", count, Integral, "a whole number, 1 or more")
     request = ImageRequest(
         prompt=prompt.strip(),
         model=model or default_model(settings, editing=bool(sources)),
         fields={name: value for name, value in fields.items() if value is not None},
-        count=int(count),
+        count=whole_number("count", count),
         sources=tuple(sources),
         mask=mask,
     )

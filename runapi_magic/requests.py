@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -34,6 +35,7 @@ _OWN_FIELDS = {
     "new": "use --new",
 }
 _ANY_MODEL = ("callback_url",)
+_MOST = 10_000  # pictures; beyond that it is a slip of the hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +337,25 @@ def _check_resolution(request: ImageRequest) -> list[str]:
 
 def _allowed(parameter: Parameter) -> str:
     return f"Allowed: {', '.join(map(str, parameter.choices))}."
+
+
+def whole_number(name: str, value: Any, most: int = _MOST) -> int:
+    """Return a number of pictures or requests that a user gave.
+
+    Raises:
+        InvalidRequestError: It is no whole number, or more than the most.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidRequestError(
+            f"{name} is {value!r:.60}, which is no whole number.", todo="Give 1 or more."
+        ) from None
+    if number > most:
+        raise InvalidRequestError(
+            f"{name} is {number:,}, more than the {most:,} allowed.", todo="Ask for less at a time."
+        )
+    return number
 
 
 def parse_param(text: str) -> tuple[str, Any]:

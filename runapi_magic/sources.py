@@ -85,7 +85,7 @@ def as_source(value: Any, *, label: str | None = None, kinds: str = _KINDS) -> S
 
 
 def as_sources(values: Any) -> list[Source]:
-    """Return the sources for one value, or for a list of them.
+    """Return the sources for one value, for a list of them, or for None.
 
     Raises:
         InvalidRequestError: One of them is no picture, or cannot be read.
@@ -94,7 +94,9 @@ def as_sources(values: Any) -> list[Source]:
 
 
 def as_list(values: Any) -> list[Any]:
-    """Return one picture or several as a list; an array is one picture."""
+    """Return pictures to start from as a list: an array is one picture, and None is no picture."""
+    if values is None:
+        return []
     return list(values) if isinstance(values, list | tuple) else [values]
 
 
@@ -104,7 +106,7 @@ def as_many(values: Any) -> list[Any]:
     Raises:
         InvalidRequestError: It is an empty list: its edit would be a new picture.
     """
-    many = as_list(values)
+    many = [values] if values is None else as_list(values)
     if not many:
         raise InvalidRequestError(
             "There is no picture to edit: the list is empty.",

@@ -24,7 +24,7 @@ WRONG = {
     "no prompt": (lambda: runapi_magic.generate(None), "The prompt is of type NoneType."),
     "list as prompt": (lambda: runapi_magic.generate(["a"]), "The prompt is of type list."),
     "number as model": (lambda: runapi_magic.generate("a", model=2), "The model is of type int."),
-    "text as count": (lambda: runapi_magic.generate("a", count="2"), "The count is of type str."),
+    "text as count": (lambda: runapi_magic.generate("a", count="2"), "count is '2', which is no"),
     "number as source": (lambda: runapi_magic.generate("a", sources=5), "of type int, which is no"),
     "number as mask": (lambda: runapi_magic.generate("a", mask=5), "of type int, which is no"),
     "number as field": (
@@ -38,10 +38,10 @@ WRONG = {
     "path": (lambda: runapi_magic.open_image(5), "The path is of type int."),
     "batch id": (lambda: runapi_magic.resume_batch(5), "batch_id is of type int."),
     "concurrency": (
-        lambda: runapi_magic.generate_many(["a"], concurrency="2"), "concurrency is of type str."
+        lambda: runapi_magic.generate_many(["a"], concurrency="2"), "concurrency is '2', which"
     ),
     "no concurrency": (
-        lambda: runapi_magic.generate_many(["a"], concurrency=0), "concurrency=0 sends nothing."
+        lambda: runapi_magic.generate_many(["a"], concurrency=0), "concurrency is 0: nothing would"
     ),
     "title": (lambda: runapi_magic.generate_many(["a"], title=5), "title is of type int."),
     "cost": (lambda: runapi_magic.generate_many(["a"], max_cost="1"), "max_cost is of type str."),

@@ -30,7 +30,9 @@ def test_steps(text, expected):
     assert parse_step(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "  ", "upscale much", "refine", "Refine :", "edit", "edit: "])
+@pytest.mark.parametrize(
+    "text", ["", "  ", "upscale much", "refine", "Refine :", "edit", "Edit : "]
+)
 def test_bad_steps(text):
     """An empty step, a factor that is no number or a missing instruction is refused, unsent."""
     with pytest.raises(InvalidRequestError) as error:

@@ -363,7 +363,7 @@ def test_cancel_while_it_is_asked_about(run, service):
     async def body(session):
         asked = asyncio.Event()
 
-        async def gate():
+        async def gate(*_):
             asked.set()
             await asyncio.Event().wait()  # a click that never comes
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
-from runapi_magic.errors import ConnectionFailedError, InvalidRequestError
+from runapi_magic import session as session_module
+from runapi_magic.api import edit, generate, generate_many, open_image, resume_batch
+from runapi_magic.errors import NOT_SENT, ConnectionFailedError, InvalidRequestError
 from runapi_magic.settings import Access, Secret
 from runapi_magic.transport import Answer, Transport
 from tests.conftest import KEY
@@ -69,3 +72,62 @@ def test_a_long_cell_while_connecting(monkeypatch):
     monkeypatch.setattr(Transport, "_once", once)
     transport = Transport(Access("http://127.0.0.1", Secret(KEY), "a test", "a test"))
     assert asyncio.run(transport.request("GET", "/x", budget=60.0)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda: generate("a hen", count="2"), "count is '2'"),
+        (lambda: generate("a hen", count=2.5), "count is 2.5"),
+        (lambda: generate("a hen", count=10**9), "1,000,000,000"),
+        (lambda: edit("hen.png", None), "NoneType"),
+        (lambda: generate_many(["a hen"], concurrency=-1), "concurrency is -1"),
+        (lambda: generate_many(["a hen"], concurrency=0), "concurrency is 0"),
+        (lambda: generate_many(["a hen"], concurrency="4"), "concurrency is '4'"),
+        (lambda: generate_many(["a hen"], max_cost="a lot"), "max_cost is of type str"),
+        (lambda: open_image(5), "type int"),
+        (lambda: resume_batch(["a hen"]), "type list"),
+    ],
+)
+def test_values_that_cannot_be_right(service, use, monkeypatch, ask, words):
+    """A value of the wrong kind or size is refused in words at once, and nothing is sent."""
+    write_picture("hen.png", "orange")
+
+    async def body(session):
+        monkeypatch.setitem(session_module._current, "session", session)
+        with pytest.raises(InvalidRequestError) as caught:
+            ask()
+        return caught.value
+
+    error = use(service, body)
+    assert words in error.what
+    assert (error.charged, bool(error.todo)) == (NOT_SENT, True)
+    assert service.requests == []
+
+
+def test_a_count_of_a_cell_that_cannot_be_right(service, use):
+    """A slip like ``-n 1000000000`` is refused before its tasks are counted or priced."""
+
+    async def body(session):
+        with pytest.raises(InvalidRequestError, match="more than the 10,000 allowed"):
+            session.request("a hen", count=10**9)
+        return session.request("a hen", count=np.int64(2)).count
+
+    assert use(service, body) == 2
+
+
+def test_a_source_that_stands_alone(service, use, monkeypatch):
+    """One source need not stand in a list, whatever it is: a path, an array, a picture."""
+    write_picture("hen.png", "orange")
+
+    async def body(session):
+        monkeypatch.setitem(session_module._current, "session", session)
+        first = await generate("at night", sources="hen.png")
+        second = await generate("at dawn", sources=first.image)
+        third = await generate("at noon", sources=np.zeros((8, 8, 3), np.uint8))
+        batch = await generate_many(["at dusk"], sources=first.image, progress=False)
+        made = [first.image, second.image, third.image, *batch.pictures]
+        return [len(image.request.sources) for image in made]
+
+    assert use(service, body) == [1] * 4
+    assert len(service.tasks) == 4

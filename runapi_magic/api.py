@@ -241,12 +241,13 @@ def resume_batch(batch_id: str, *, progress: bool = True, client: Any = None) ->
         The Batch, under way again at once. What it makes now counts against budgets.
 
     Raises:
-        RunAPIError: There is no such batch, or there is no key.
+        RunAPIError: There is no such batch, it was asked of another service, or there is no key.
         JournalError: The journal cannot be read.
     """
     check_type("batch_id", batch_id, str, "text, as %runapi batches lists it")
     session = open_session()
-    batch = session.batches.load(batch_id, session.settings.concurrency)
+    origin = session.service().access.base_url
+    batch = session.batches.load(batch_id, session.settings.concurrency, origin)
     return run_batch(batch, session, progress=progress, client=client)
 
 

@@ -47,6 +47,7 @@ class Batch:
         since: Unix time in seconds; pictures that were asked for before do not count.
         concurrency: Requests under way at a time.
         held: What is waited for before anything is sent, if anything is.
+        simulated: Whether a simulator in this process answers.
         shown_in: The cell that shows it, by its message's id.
         on_wait: Awaited at the end by whoever waits for it, in that cell.
     """
@@ -70,6 +71,7 @@ class Batch:
         self.title: str = title or items[0].request.title[:_LONGEST_PROMPT]
         self.concurrency = concurrency
         self.since = since
+        self.simulated: bool = False
         self.id: str = batch_id or self._make_id()
         self.hold: str = secrets.token_hex(8)
         self.error: RunAPIError | None = None
@@ -92,12 +94,13 @@ class Batch:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number)
-        money = "" if self.cost is None else f", ${self.cost:.2f}"
+        money = "" if self.cost is None else f", ${self.cost:.2f}{' simulated' * self.simulated}"
         return f"<{type(self).__name__} {self.id} {self.title!r}: {counts}{money}>"
 
     def _make_id(self) -> str:
         """The same requests, asked for again, are the same batch."""
-        text = json.dumps([self.since, *(item.request.fingerprint for item in self.items)])
+        asked = [(item.request.fingerprint, item.request.count) for item in self.items]
+        text = json.dumps([self.since, asked])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     # What there is

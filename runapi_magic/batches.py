@@ -34,8 +34,13 @@ class Batches:
         self._journal = journal
         self._shelf = shelf
 
-    def save(self, batch: Batch) -> None:
-        """Write a batch down; one that is there already stays as it is."""
+    def save(self, batch: Batch, origin: str) -> None:
+        """Write a batch down; one that is there already stays as it is.
+
+        Args:
+            batch: The batch.
+            origin: The base URL of the service that it is asked of now.
+        """
         items = [
             {
                 "prompt": item.request.prompt,
@@ -49,7 +54,8 @@ class Batches:
         ]
         with self._journal.transaction() as connection:
             connection.execute(
-                "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET origin = excluded.origin",
                 (
                     batch.id,
                     time.time(),
@@ -57,24 +63,38 @@ class Batches:
                     batch.title,
                     batch.since,
                     json.dumps(items),
+                    origin,
                 ),
             )
 
-    def load(self, batch_id: str, concurrency: int) -> Batch:
+    def load(self, batch_id: str, concurrency: int, origin: str) -> Batch:
         """Return a batch as it was asked for, to be begun again.
 
+        Args:
+            batch_id: Its id.
+            concurrency: Requests under way at a time.
+            origin: The base URL of the service that answers now.
+
         Raises:
-            InvalidRequestError: There is no batch with this id.
+            InvalidRequestError: There is no batch with this id, or it was asked of another service,
+                where its pictures are: here all of them would be made, and paid for, again.
         """
         with self._journal.transaction() as connection:
             row = connection.execute(
-                "SELECT is_sweep, title, since, items FROM batches WHERE id = ?", (str(batch_id),)
+                "SELECT is_sweep, title, since, items, origin FROM batches WHERE id = ?",
+                (str(batch_id),),
             ).fetchone()
         if row is None:
             raise InvalidRequestError(
                 f"There is no batch {batch_id}.", todo="%runapi batches lists them."
             )
-        is_sweep, title, since, items = row
+        is_sweep, title, since, items, before = row
+        if before not in {None, origin}:
+            raise InvalidRequestError(
+                f"The batch {batch_id} was asked of {before}, and {origin} answers now.",
+                todo="%runapi simulator and RUNAPI_BASE_URL say what answers; to make it here, run"
+                " the cell that asked for it.",
+            )
         return (Sweep if is_sweep else Batch)(
             [self._item(index, item) for index, item in enumerate(json.loads(items))],
             title=title,

@@ -252,6 +252,11 @@ def _note_unseen(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE unseen (image TEXT PRIMARY KEY REFERENCES images (id)) STRICT")
 
 
+def _tell_where_batches_were_asked(connection: sqlite3.Connection) -> None:
+    """Know what a batch was asked of: what was simulated is not to be paid for by a resume."""
+    connection.execute("ALTER TABLE batches ADD COLUMN origin TEXT")  # NULL: not known
+
+
 # A new version of the tables is a new function at the end; none is ever changed.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _create_tables,
@@ -260,6 +265,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _keep_in_stores,
     _learn_durations,
     _note_unseen,
+    _tell_where_batches_were_asked,
 )
 
 _TASK_COLUMNS = (

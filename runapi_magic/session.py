@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from runapi_magic.pipeline import Gate
     from runapi_magic.purse import Cost
     from runapi_magic.rows import StoredTask
-    from runapi_magic.service import Price
+    from runapi_magic.service import Price, Service
     from runapi_magic.tree import Tree
 
 _REST = "runapi_magic.pipeline"  # what brings requests to their end, and most modules with it
@@ -62,6 +62,7 @@ class Session(Assembly):
         hold: str | None = None,
         turns: asyncio.Semaphore | None = None,
         gate: Gate | None = None,
+        service: Service | None = None,
     ) -> Generation:
         """Start a request and return its handle at once.
 
@@ -73,6 +74,7 @@ class Session(Assembly):
             hold: Names the money that is set aside for it already.
             turns: Lets so many tasks of a batch be at the service at a time.
             gate: Awaited before anything is planned; what it raises is the request's end.
+            service: What answers, where it is not to be what the settings say now.
 
         Raises:
             InvalidRequestError: The request cannot be right; nothing was sent.
@@ -80,33 +82,34 @@ class Session(Assembly):
             ConfigurationError: The base URL is unusable.
         """
         warnings = validate(request)
-        simulator = self._simulator
-        access = simulator.access if simulator else resolve_access(self.settings)
+        service = service or self._simulator
+        access = service.access if service else resolve_access(self.settings)
         access.require_key()
         expectation = expect(request.output_resolution)
-        if simulator and simulator.is_simulated:
-            expectation = expectation.at_pace(simulator.speed)
+        if service and service.is_simulated:
+            expectation = expectation.at_pace(service.speed)
         generation = Generation(
             request,
             [
                 Part(new_part_id(), request, count, expectation)  # until it is planned
                 for count in request.task_counts
             ],
-            simulated=bool(simulator and simulator.is_simulated),
+            simulated=bool(service and service.is_simulated),
             warnings=tuple(warnings),
         )
         for part in generation.parts if gate is not None else ():
             part.step = Step.PRICING
         generation.hold = hold or generation.hold
         generation.turns, generation.is_shown = turns, turns is None
-        # A batch that is asked for afresh says from when on pictures count.
-        counts = since if (self.settings.reuse or since) and not new else None
+        # A batch says from when on pictures count, whatever the settings say by now.
+        is_counted = self.settings.reuse or since or turns is not None
+        counts = since if is_counted and not new else None
 
         async def run() -> None:
             if _REST not in sys.modules:  # the placeholder is on the screen, and the loop goes on
                 await asyncio.to_thread(import_module, _REST)
-            service = simulator or self.remote(access)
-            await self.pipeline.run(generation, service, since=counts, gate=gate)
+            answering = service or self.remote(access)
+            await self.pipeline.run(generation, answering, since=counts, gate=gate)
 
         self._begin(generation, run(), loop)
         return generation
@@ -233,8 +236,19 @@ class Session(Assembly):
         """
         for item in batch.items:
             validate(item.request)
-        service = self.service()
-        service.access.require_key()
+        simulator = self._simulator
+
+        def service() -> Service:
+            # The key may be another one by now, but what was simulated never comes to be paid for.
+            return simulator or self.remote(resolve_access(self.settings))
+
+        def start(
+            request: ImageRequest, loop: asyncio.AbstractEventLoop, **options: Any
+        ) -> Generation:
+            return self.start(request, loop, service=service(), **options)
+
+        service().access.require_key()
+        batch.simulated = simulator is not None
 
         async def before(batch: Batch) -> None:
             self._active_batches.add(batch)
@@ -244,16 +258,16 @@ class Session(Assembly):
                     await gate(lambda: batch.hold_for(Step.ASKING))
                 finally:
                     batch.hold_for(None)
-            await self.record(self.batches.save, batch)
+            await self.record(self.batches.save, batch, service().access.base_url)
             requests = [item.request for item in batch.items]
-            await self.purse.set_aside(batch.hold, requests, service, since=batch.since)
+            await self.purse.set_aside(batch.hold, requests, service(), since=batch.since)
 
         async def after(batch: Batch) -> None:
             self._active_batches.discard(batch)
             await self.purse.release(batch.hold)
 
         batch.held = None if gate is None else Step.PRICING
-        batch.begin(self.start, loop or asyncio.get_running_loop(), before, after)
+        batch.begin(start, loop or asyncio.get_running_loop(), before, after)
         return batch
 
     async def cost(self, requests: Sequence[ImageRequest], *, since: float | None = 0.0) -> Cost:

@@ -62,7 +62,6 @@ class SheetView:
         self._audience = audience
         self._loop = running_loop()
         self._variables = batch.variables if isinstance(batch, Sweep) else {}
-        self._simulated = session.service().is_simulated
         self._notes = list(dict.fromkeys(
             note for item in batch.items for note in validate(item.request)
         ))  # fmt: skip
@@ -260,9 +259,9 @@ class SheetView:
             "running": "under way",
         }
         counts = [f"{numbers[name]} {word}" for name, word in words.items() if numbers[name]]
-        paid = [money(batch.cost, simulated=self._simulated)] if batch.cost else []
+        paid = [money(batch.cost, simulated=self.batch.simulated)] if batch.cost else []
         saved = [f"saved {dollars(batch.saved)} from disk"] if batch.saved else []
-        is_timed = not (batch.is_done and self._simulated)  # a simulated time says nothing
+        is_timed = not (batch.is_done and self.batch.simulated)  # a simulated time says nothing
         return [
             ", ".join([made, *counts]), *paid, *saved,
             *([f"{batch.seconds:.0f} s"] if is_timed else []),

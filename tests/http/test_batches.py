@@ -452,6 +452,69 @@ def test_resume_edits_of_a_file(run, service, png, home):
     assert len(service.tasks) == 2
 
 
+def test_resume_makes_as_many_as_were_asked_for(run, service):
+    """The same prompts with another count are another batch, and go on with their own count."""
+
+    async def body(_session):
+        one = await generate_many(["a boat"], progress=False)
+        three = await generate_many(["a boat"], count=3, progress=False)
+        again = await resume_batch(three.id, progress=False)
+        return one.id, three.id, len(again.pictures)
+
+    one, three, pictures = run(service, body)
+    assert one != three
+    assert pictures == 3
+    assert len(service.tasks) == 3
+
+
+def test_resume_where_reuse_is_off(run, service):
+    """What a batch has made is not paid for again by its resume, also where nothing is reused."""
+
+    async def body(session):
+        batch = await generate_many(["a boat", "a tree"], progress=False)
+        session.settings.reuse = False
+        return await resume_batch(batch.id, progress=False)
+
+    assert [image.reused for image in run(service, body).pictures] == [True] * 2
+    assert len(service.tasks) == 2
+
+
+def test_a_simulated_batch_is_never_paid_for(run, service):
+    """A batch that began on the simulator ends on it, and is resumed and retried nowhere else."""
+
+    async def body(session):
+        session.simulator_on(100)
+        batch = generate_many(PROMPTS, progress=False, concurrency=1)
+        async for _ in batch.as_completed():
+            break
+        session.simulator_off()
+        batch.cancel()
+        await batch.ended()
+        assert batch.failures
+        with pytest.raises(InvalidRequestError, match=r"was asked of http://simulator\.localhost"):
+            resume_batch(batch.id, progress=False)
+        return await batch.retry_failed()
+
+    batch = run(service, body)
+    assert [image.simulated for image in batch.pictures] == [True] * 6
+    assert repr(batch).endswith("6 completed, $0.36 simulated>")
+    assert service.requests == []
+
+
+def test_a_batch_is_resumed_where_it_was_asked_for_last(run, service):
+    """A batch that was tried on the simulator and then asked for in earnest can be resumed."""
+
+    async def body(session):
+        session.simulator_on(100)
+        await generate_many(["a boat"], progress=False)
+        session.simulator_off()
+        batch = await generate_many(["a boat"], progress=False)
+        return await resume_batch(batch.id, progress=False)
+
+    assert not run(service, body).pictures[0].simulated
+    assert len(service.tasks) == 1
+
+
 def test_resume_of_nothing(run, service):
     """An id that nobody knows is refused in three parts."""
 

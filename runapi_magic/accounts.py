@@ -85,10 +85,12 @@ def _budgets(session: Session) -> str:
 
 def spending(session: Session) -> str:
     """Say what the journal knows of costs."""
-    found = session.ledger.spending(session.service().access.base_url, notebook_name())
+    service = session.service()
+    found = session.ledger.spending(service.access.base_url, notebook_name())
+    simulated = " (simulated)" if service.is_simulated else ""
     notebook = "" if found.notebook is None else f", this notebook ${found.notebook:.2f}"
     waiting = f"\nSet aside for what is under way ${found.under_way:.2f}" if found.under_way else ""
     return (
-        f"From here: this session ${found.session:.2f}{notebook}, today ${found.today:.2f},"
-        f" in total ${found.total:.2f}{waiting}"
+        f"From here{simulated}: this session ${found.session:.2f}{notebook},"
+        f" today ${found.today:.2f}, in total ${found.total:.2f}{waiting}"
     )

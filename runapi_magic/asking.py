@@ -55,23 +55,24 @@ def gate_for(
     async def check(on_ask: Callable[[], None]) -> None:
         nonlocal is_agreed
         cost = await session.cost(requests, since=since)
+        words = f"{cost}, simulated" if session.simulator else str(cost)
         if max_cost is not None and (cost.usd is None or not cost.usd <= max_cost):
             raise BudgetError(
-                f"{cost}, and the maximum cost is ${max_cost:.2f}.",
+                f"{words}, and the maximum cost is ${max_cost:.2f}.",
                 todo="Ask for less, or allow a higher maximum cost.",
             )
         if not asks or is_agreed or not _is_much(cost, session):
             return
         if confirm is None:
             raise BudgetError(
-                f"{cost}. More than {settings.ask_above_count} pictures, or more than"
+                f"{words}. More than {settings.ask_above_count} pictures, or more than"
                 f" ${settings.ask_above_usd:.2f}, need your word.",
                 todo="Add --yes, or look first with --dry-run.",
             )
         on_ask()
-        is_agreed = await confirm.ask(str(cost))
+        is_agreed = await confirm.ask(words)
         if not is_agreed:
-            raise BudgetError(f"{cost}: declined.", todo="Run the cell again to be asked again.")
+            raise BudgetError(f"{words}: declined.", todo="Run the cell again to be asked again.")
 
     async def gate(on_ask: Callable[[], None]) -> None:
         try:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -166,9 +167,9 @@ def simulated_service(speed: float) -> Service:
         speed: How much faster than life it is, more than 0.
 
     Raises:
-        InvalidRequestError: The speed is not more than 0.
+        InvalidRequestError: The speed is not more than 0, or infinite.
     """
-    if not speed > 0:
+    if not 0 < speed < math.inf:
         raise InvalidRequestError(
             f"{speed:g} is no speed.", todo="Use a number above 0, such as 10."
         )

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from runapi_magic import commands
 from runapi_magic import session as session_module
 from runapi_magic.api import edit, generate, generate_many, resume_batch
 from runapi_magic.asking import gate_for
@@ -388,6 +389,21 @@ def test_simulated_money_is_not_real(run, service):
 
     assert run(service, body) == (pytest.approx(PRICE), 0)
     assert service.tasks == []
+
+
+def test_simulated_money_says_so(run, service):
+    """Neither a question nor what was spent calls the simulator's money real."""
+
+    async def body(session):
+        session.simulator_on(speed=1000)
+        gate = gate_for(session, [session.request("a boat", count=20)])
+        with pytest.raises(BudgetError) as caught:
+            await gate()
+        return caught.value.what, commands.budget(session, [])
+
+    asked, spent = run(service, body)
+    assert asked.startswith("20 pictures: $1.20 (quoted), simulated.")
+    assert "From here (simulated): this session $0.00" in spent
 
 
 def test_the_cost_counts_and_not_the_quote(run, service):

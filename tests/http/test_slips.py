@@ -7,6 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from runapi_magic import commands
 from runapi_magic import session as session_module
 from runapi_magic.api import edit, generate, generate_many, open_image, resume_batch
 from runapi_magic.errors import NOT_SENT, ConnectionFailedError, InvalidRequestError
@@ -114,6 +115,18 @@ def test_a_count_of_a_cell_that_cannot_be_right(service, use):
         return session.request("a hen", count=np.int64(2)).count
 
     assert use(service, body) == 2
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf"])
+def test_a_speed_that_cannot_be_right(service, use, speed):
+    """A simulator of no speed, or of an endless one, is refused, and RunAPI answers as before."""
+
+    async def body(session):
+        with pytest.raises(InvalidRequestError, match="is no speed"):
+            commands.simulator(session, ["on", "--speed", speed])
+        return session.simulator
+
+    assert use(service, body) is None
 
 
 def test_a_source_that_stands_alone(service, use, monkeypatch):

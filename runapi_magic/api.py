@@ -200,7 +200,7 @@ def generate_many(
         RunAPIError: A request cannot be right, or there is no key; nothing was sent.
     """
     from runapi_magic.batch import Batch
-    from runapi_magic.frames import batch_items
+    from runapi_magic.frames import batch_items, is_frame
     from runapi_magic.sources import as_list
 
     check_type("title", title, str, "text")
@@ -219,6 +219,7 @@ def generate_many(
         concurrency=session.settings.concurrency if concurrency is None else concurrency,
         since=time.time() if new or not session.settings.reuse else 0.0,
     )
+    batch.index = prompts.index if is_frame(prompts) else None
     return run_batch(batch, session, max_cost=max_cost, progress=progress, client=client)
 
 

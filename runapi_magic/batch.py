@@ -48,6 +48,7 @@ class Batch:
         concurrency: Requests under way at a time.
         held: What is waited for before anything is sent, if anything is.
         simulated: Whether a simulator in this process answers.
+        index: The rows' names, where they came in a data frame that has some.
         shown_in: The cell that shows it, by its message's id.
         on_wait: Awaited at the end by whoever waits for it, in that cell.
     """
@@ -72,6 +73,7 @@ class Batch:
         self.concurrency = concurrency
         self.since = since
         self.simulated: bool = False
+        self.index: Any = None
         self.id: str = batch_id or self._make_id()
         self.hold: str = secrets.token_hex(8)
         self.error: RunAPIError | None = None
@@ -173,6 +175,8 @@ class Batch:
     def to_frame(self) -> Any:
         """Return the table as a pandas DataFrame, one row a request, with the pictures.
 
+        It has the index of the data frame that was given; a resumed batch counts from 0.
+
         Raises:
             InvalidRequestError: pandas is not installed.
         """
@@ -182,7 +186,7 @@ class Batch:
             raise InvalidRequestError(
                 "to_frame needs pandas, which is not installed.", todo="pip install pandas"
             ) from None
-        frame = pd.DataFrame(self.records())
+        frame = pd.DataFrame(self.records(), self.index)
         frame["image"] = [item.images[0] if item.images else None for item in self.items]
         return frame
 

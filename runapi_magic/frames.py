@@ -59,7 +59,7 @@ def batch_items(
             request = make(
                 text,
                 sources=[as_source(_fill(source, row)) for source in sources],
-                **{name: _fill(value, row) for name, value in fields.items()},
+                **{name: _field(value, row) for name, value in fields.items()},
             )
             validate(request)
         except InvalidRequestError as error:
@@ -74,7 +74,7 @@ def _rows(prompts: Any) -> Iterable[dict[str, Any]]:
         columns = [str(name) for name in prompts.columns]
         values = prompts.itertuples(index=False, name=None)
         return [dict(zip(columns, row, strict=True)) for row in values]
-    if isinstance(prompts, str | dict) or not isinstance(prompts, Iterable):
+    if isinstance(prompts, str | bytes | dict) or not isinstance(prompts, Iterable):
         raise InvalidRequestError(
             f"generate_many takes many prompts, and this is one {type(prompts).__name__}.",
             todo="Put it into a list, or use generate.",
@@ -101,6 +101,17 @@ def _fill(value: Any, row: Mapping[str, Any]) -> Any:
             )
         _known(name, row)
     return interpolate(value, row)
+
+
+def _field(value: Any, row: Mapping[str, Any]) -> Any:
+    """Return a field's value; a column alone gives its own: a number stays a number."""
+    text = _fill(value, row)
+    match = _COLUMN.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return text
+    given = row[match[1]]
+    given = given.item() if hasattr(given, "item") else given  # a number of numpy's
+    return given if isinstance(given, int | float) else text
 
 
 def _known(name: str, row: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -622,6 +623,18 @@ def test_columns_in_prompt_and_fields(many, service):
     assert batch.items[1].variables == {"colour": "blue", "n": 4, "ratio": "16:9"}
 
 
+def test_a_number_by_column(many, service):
+    """A column fills a field that takes a number or yes and no, too."""
+    frame = pd.DataFrame({"n": np.array([2, 0]), "more": [True, False]})
+    many(
+        frame, prompt="boat {n}", model="flux-kontext-pro", safety_tolerance="{n}",
+        enable_prompt_expansion="{more}",
+    )  # fmt: skip
+    bodies = [task["body"] for task in service.tasks]
+    given = {(body["safety_tolerance"], body["enable_prompt_expansion"]) for body in bodies}
+    assert given == {(2, True), (0, False)}
+
+
 def test_a_source_by_column(many, service, png, home):
     """A source may be named by a column: each row edits its own file."""
     work = home.parent / "work"
@@ -653,6 +666,7 @@ def test_what_can_be_given(many, prompts):
     ("prompts", "options", "words"),
     [
         ("a boat", {}, "one str"),
+        (b"a boat", {}, "one bytes"),
         ({"prompt": "a boat"}, {}, "one dict"),
         (7, {}, "one int"),
         (None, {}, "one NoneType"),
@@ -680,8 +694,8 @@ def test_what_can_be_given(many, prompts):
         ),
     ],
     ids=[
-        "text", "dict", "number", "none", "empty", "empty frame", "blank", "no text", "nan",
-        "no column", "no value", "missing value", "no file", "ratio",
+        "text", "bytes", "dict", "number", "none", "empty", "empty frame", "blank", "no text",
+        "nan", "no column", "no value", "missing value", "no file", "ratio",
     ],
 )  # fmt: skip
 def test_rows_that_cannot_be_right(run, service, prompts, options, words):
@@ -714,6 +728,15 @@ def test_to_frame(many, failing):
     assert "not tonight" in frame["error"][1]
     assert frame["image"][0] is batch.items[0].images[0]
     assert pd.isna(frame["path"][1])
+
+
+def test_to_frame_keeps_the_index(many):
+    """Each picture stands beside the row that it was made of, also of a part of a data frame."""
+    frame = pd.DataFrame({"animal": ["fox", "owl", "cat"]}, index=["f", "o", "c"])
+    batch = many(frame[frame.animal != "owl"], prompt="One {animal}")
+    pictures = frame.join(batch.to_frame()["image"])["image"]
+    assert (pictures["f"].prompt, pictures["c"].prompt) == ("One fox", "One cat")
+    assert pd.isna(pictures["o"])
 
 
 def test_to_frame_without_pandas(many, monkeypatch):

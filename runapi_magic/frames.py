@@ -88,7 +88,13 @@ def _own_prompt(row: Mapping[str, Any]) -> str:
             "There is no prompt, and no column of that name.",
             todo='Give one with columns in it: prompt="A {colour} {animal}".',
         )
-    return _known(_PROMPT, row)
+    text = _known(_PROMPT, row)
+    if not isinstance(row[_PROMPT], str):  # a column of another kind of table, a list in a list
+        raise InvalidRequestError(
+            f"The prompt is of type {type(row[_PROMPT]).__name__}.",
+            todo="Give texts, dicts or a pandas DataFrame.",
+        )
+    return text
 
 
 def _fill(value: Any, row: Mapping[str, Any]) -> Any:

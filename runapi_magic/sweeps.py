@@ -124,6 +124,7 @@ def _from_variable(name: str, variable: str, namespace: Mapping[str, Any]) -> li
             f"--sweep {name}: {variable} is of type {type(value).__name__}.",
             todo="Use a list, tuple, range, set, array or Series of texts or numbers.",
         )
+    _check_number(len(value))
     return list(value)
 
 
@@ -161,14 +162,17 @@ def combine(sweeps: Sequence[tuple[str, Sequence[Any]]]) -> list[dict[str, Any]]
         raise InvalidRequestError(
             f"--sweep {twice} is there twice.", todo="Put all its values into one --sweep."
         )
-    number = math.prod(len(values) for _, values in sweeps)
-    if number > _MOST:
-        raise InvalidRequestError(
-            f"That is {number:,} combinations, more than the {_MOST:,} allowed.",
-            todo="Sweep fewer values at a time.",
-        )
+    _check_number(math.prod(len(values) for _, values in sweeps))
     combinations = itertools.product(*(values for _, values in sweeps))
     return [dict(zip(names, values, strict=True)) for values in combinations]
+
+
+def _check_number(combinations: int) -> None:
+    if combinations > _MOST:
+        raise InvalidRequestError(
+            f"That is {combinations:,} combinations, more than the {_MOST:,} allowed.",
+            todo="Sweep fewer values at a time.",
+        )
 
 
 def sweep_items(

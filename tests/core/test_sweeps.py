@@ -167,6 +167,12 @@ def test_in_a_line(line, rest, sweeps):
     assert (left.split(), found) == (rest.split(), sweeps)
 
 
+def test_more_values_than_combinations():
+    """A variable with too many values is refused before they are listed."""
+    with pytest.raises(InvalidRequestError, match="10,001 combinations"):
+        parse_sweep("seed={many}", {"many": range(10_001)})
+
+
 def test_combinations():
     """Every combination is there once, the first variable changing slowest."""
     assert combine([("a", [1, 2]), ("b", ["x", "y"])]) == [

@@ -39,7 +39,7 @@ def draft(
         fields: The model's fields, by RunAPI's names; None counts as not given.
 
     Raises:
-        InvalidRequestError: The model does not do that, or prompt or count cannot be right.
+        InvalidRequestError: The model does not do that, or prompt, model or count cannot be right.
     """
     check_type("The instruction" if sources else "The prompt", prompt, str, 'text, such as "a fox"')
     check_type("The model", model, (str, type(None)), 'text, such as "gpt-image-2"')

@@ -72,6 +72,11 @@ def batch_items(
 def _rows(prompts: Any) -> Iterable[dict[str, Any]]:
     if is_frame(prompts):
         columns = [str(name) for name in prompts.columns]
+        twice = next((name for name in columns if columns.count(name) > 1), None)
+        if twice is not None:  # which of them a prompt means nobody can tell
+            raise InvalidRequestError(
+                f"There are two columns {twice}.", todo="Give one of them another name."
+            )
         values = prompts.itertuples(index=False, name=None)
         return [dict(zip(columns, row, strict=True)) for row in values]
     if isinstance(prompts, str | bytes | dict) or not isinstance(prompts, Iterable):

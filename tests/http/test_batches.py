@@ -686,6 +686,11 @@ def test_what_can_be_given(many, prompts):
             {"prompt": "a {c} boat"},
             "Row 1: There is no value in column c.",
         ),
+        (
+            pd.DataFrame([["red", "blue"]], columns=["c", "c"]),
+            {"prompt": "a {c} boat"},
+            "There are two columns c",
+        ),
         (["a boat", ["a tree"]], {}, "Row 1: The prompt is of type list"),
         (np.array([["a boat", "a tree"]]), {}, "Row 0: The prompt is of type ndarray"),
         (["a boat"], {"sources": ["nowhere.png"]}, "Row 0: "),
@@ -697,7 +702,8 @@ def test_what_can_be_given(many, prompts):
     ],
     ids=[
         "text", "bytes", "dict", "number", "none", "empty", "empty frame", "blank", "no text",
-        "nan", "no column", "no value", "missing value", "nested", "table", "no file", "ratio",
+        "nan", "no column", "no value", "missing value", "twice", "nested", "table", "no file",
+        "ratio",
     ],
 )  # fmt: skip
 def test_rows_that_cannot_be_right(run, service, prompts, options, words):

@@ -98,6 +98,8 @@ class Database:
         try:
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
+            # SQLite's own knows the letters from A to Z alone.
+            connection.create_function("casefold", 1, str.casefold, deterministic=True)
             connection.execute("BEGIN IMMEDIATE")
             with connection:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()

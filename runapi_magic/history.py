@@ -143,7 +143,6 @@ def _matching(search: str) -> tuple[str, list[str]]:
     """Return the condition of a search, and its values."""
     condition, values = ["TRUE"], []
     for word in search.split():
-        literal = word.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
-        condition.append(r"(prompt LIKE ? ESCAPE '\' OR model LIKE ? ESCAPE '\')")
-        values += [f"%{literal}%"] * 2
+        condition.append("(instr(casefold(prompt), ?) OR instr(casefold(model), ?))")
+        values += [word.casefold()] * 2
     return " AND ".join(condition), values

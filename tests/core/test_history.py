@@ -73,6 +73,13 @@ def test_search(journal, history, search, found):
     assert history.count(search) == len(found)
 
 
+@pytest.mark.parametrize("search", ["лиса", "ЛИСА", "Étoile", "étoile", "STRASSE straße"])
+def test_search_in_any_alphabet(journal, history, search):
+    """Case does not count for letters beyond A to Z, either."""
+    keep(journal, "Лиса ÉTOILE Straße")
+    assert history.count(search) == 1
+
+
 def test_by_id_and_by_file(journal, history):
     """A picture is found by its id, and by its file's content: the oldest where there are two."""
     first = keep(journal, "a fox", number=1)

@@ -47,13 +47,13 @@ def test_pandas_is_not_imported_for_a_list():
 
 
 def test_values_are_filled_in_as_text():
-    """Numbers, booleans and texts of any kind are filled in as they print, in every field."""
+    """What stands in a text is filled in as it prints; a column alone stays what it is."""
     frame = pd.DataFrame({"n": [3], "x": [0.5], "yes": [True], "name": ["Ærø {n}"]})
     (item,) = _items(
-        frame, "{n} {x} {yes} {name} {{}} {{n}} {a, b}", quality="{n}", flag=True, size=2
+        frame, "{n} {x} {yes} {name} {{}} {{n}} {a, b}", quality="at {n}", flag="{yes}", size="{n}"
     )
     assert item.request.prompt == "3 0.5 True Ærø {n} {{}} {{n}} {a, b}"
-    assert dict(item.request.fields) == {"quality": "3", "flag": True, "size": 2}
+    assert dict(item.request.fields) == {"quality": "at 3", "flag": True, "size": 3}
     assert item.variables == {"n": 3, "x": 0.5, "yes": True, "name": "Ærø {n}"}
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from runapi_magic import commands
+from runapi_magic import accounts
 from runapi_magic import session as session_module
 from runapi_magic.api import edit, generate, generate_many, resume_batch
 from runapi_magic.asking import gate_for
@@ -398,8 +398,8 @@ def test_simulated_money_says_so(run, service):
         session.simulator_on(speed=1000)
         gate = gate_for(session, [session.request("a boat", count=20)])
         with pytest.raises(BudgetError) as caught:
-            await gate()
-        return caught.value.what, commands.budget(session, [])
+            await gate(lambda: None)
+        return caught.value.what, accounts.budget(session, [])
 
     asked, spent = run(service, body)
     assert asked.startswith("20 pictures: $1.20 (quoted), simulated.")

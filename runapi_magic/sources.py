@@ -47,7 +47,8 @@ def find_source(text: str, namespace: Mapping[str, Any]) -> Source:
             if not _is_file(text):
                 raise InvalidRequestError(
                     f"There is no variable, and no file, {text}.",
-                    todo=f"Name {_KINDS}; a variable may be dotted or indexed: cat.images[1].",
+                    todo=f"Name {_KINDS}; a variable may be dotted or indexed: cat.images[1]."
+                    " A path with blanks stands in quotes.",
                 ) from None
         else:
             return as_source(value, label=text)

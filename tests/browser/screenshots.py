@@ -45,6 +45,7 @@ def take(lab: Lab, number: int, name: str, start: str = "") -> None:
     """
     lab.cell(number + 1).locator(lab.editor).click()  # no frame and no icons
     lab.page.mouse.move(0, 0)
+    lab.cell(number).hover(trial=True)  # the click may have moved it out of sight
     cell = lab.cell(number).bounding_box()
     top = lab.cell(number).locator(start).bounding_box()["y"] if start else cell["y"]
     clip = {

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import signal
+import threading
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from IPython.core.getipython import get_ipython
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from runapi_magic.errors import RunAPIError
 
@@ -141,6 +143,7 @@ class Work(Protocol):
 
 
 Started = TypeVar("Started", bound=Work)
+Result = TypeVar("Result")
 
 
 class LetGo(KeyboardInterrupt):
@@ -157,6 +160,38 @@ class LetGo(KeyboardInterrupt):
     def _render_traceback_(self) -> list[str]:
         """IPython shows this instead of a traceback."""
         return [str(self)]
+
+
+def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine on a loop that is not running, and return its result.
+
+    Ctrl-C cancels it. Without that it would strike whichever task is at a step just then.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    task = loop.create_task(work)
+    is_pressed = False
+
+    def press(_signal: int, _frame: object) -> None:
+        nonlocal is_pressed
+        is_pressed = True
+        loop.call_soon_threadsafe(task.cancel)
+
+    usual = signal.default_int_handler
+    is_main = threading.current_thread() is threading.main_thread()
+    is_usual = is_main and signal.getsignal(signal.SIGINT) is usual
+    if is_usual:
+        signal.signal(signal.SIGINT, press)
+    try:
+        return loop.run_until_complete(task)
+    except asyncio.CancelledError:
+        if is_pressed:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if is_usual:
+            signal.signal(signal.SIGINT, usual)
 
 
 def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
@@ -177,7 +212,7 @@ def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
     own = get_asyncio_loop()
     work = start(own)
     try:
-        own.run_until_complete(work.ended())
+        run(own, work.ended())
     except KeyboardInterrupt:
         work.cancel()
         own.run_until_complete(work.ended())

@@ -37,7 +37,11 @@ class Report:
         elif home is None:
             from IPython.core.async_helpers import get_asyncio_loop
 
-            print(get_asyncio_loop().run_until_complete(_worded(answer)))  # noqa: T201 (an answer)
+            try:
+                answered = loop.run(get_asyncio_loop(), _worded(answer))
+            except KeyboardInterrupt:
+                answered = _STOPPED
+            print(answered)  # noqa: T201 (a command's answer)
         else:
             from IPython.display import DisplayHandle
 

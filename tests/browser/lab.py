@@ -68,6 +68,12 @@ _CHOOSE_THEME = """async name => {
     await window.jupyterapp.commands.execute('apputils:change-theme', {theme: name});
     return document.body.dataset.jpThemeName === name;
 }"""
+# A placeholder changes every second: a notebook that is saved is soon to be saved again.
+_EXPECT_SAVED = """() => {
+    const {context} = window.jupyterapp.shell.currentWidget;
+    window.isSaved = new Promise(done => context.saveState.connect(
+        (_, state) => state.startsWith('completed') && done(true)));
+}"""
 _SHUT_DOWN = "() => window.jupyterapp.serviceManager.sessions.shutdownAll().then(() => true)"
 
 
@@ -207,9 +213,9 @@ class Lab:
 
     def save(self) -> None:
         """Save the notebook and wait until it is saved."""
+        self.page.evaluate(_EXPECT_SAVED)
         self.page.keyboard.press("Control+s")
-        changed = self.page.locator(".lm-DockPanel-tabBar .jp-mod-dirty")
-        changed.first.wait_for(state="detached", timeout=60_000)
+        self._call("() => window.isSaved")
 
     def reload(self) -> None:
         """Load the page again, as F5 does."""

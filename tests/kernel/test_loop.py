@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pexpect
 import pytest
@@ -125,16 +126,28 @@ def test_terminal_script(tmp_path):
     assert done.returncode == 0
 
 
-@pytest.mark.versions
-def test_terminal_session(tmp_path):
-    """In an interactive terminal ``%gpt_image`` waits, prints the path, and gives the result."""
-    words = ["-m", "IPython", "--no-banner", "--colors=NoColor", "--simple-prompt"]
-    environment = apart(tmp_path, TERM="dumb")
+@contextmanager
+def terminal(folder, **environment):
+    """IPython in a terminal, at its first prompt."""
     child = pexpect.spawn(
-        sys.executable, words, cwd=str(tmp_path), env=environment, timeout=60, encoding="utf-8"
+        sys.executable,
+        ["-m", "IPython", "--no-banner", "--colors=NoColor", "--simple-prompt"],
+        cwd=str(folder),
+        env=apart(folder, TERM="dumb", **environment),
+        timeout=60,
+        encoding="utf-8",
     )
     try:
         child.expect_exact("In [1]: ")
+        yield child
+    finally:
+        child.close(force=True)
+
+
+@pytest.mark.versions
+def test_terminal_session(tmp_path):
+    """In an interactive terminal ``%gpt_image`` waits, prints the path, and gives the result."""
+    with terminal(tmp_path) as child:
         child.sendline("%load_ext runapi_magic")
         child.expect_exact("In [2]: ")
         child.sendline("%runapi simulator on --speed 60")
@@ -156,8 +169,6 @@ def test_terminal_session(tmp_path):
         swept = child.before
         child.sendline("exit")
         child.expect(pexpect.EOF)
-    finally:
-        child.close(force=True)
     assert "gpt-images/a-cat-in-a-terminal-" in said
     assert "Traceback" not in said
     assert "UsageError: '5:9'" in refused
@@ -176,13 +187,7 @@ def test_interrupting_a_terminal(tmp_path):
     """Ctrl-C in a terminal lets go in words, and ``-o`` has bound what was under way."""
     with serve_simulator("--speed", "60") as server:
         server.fault("status=stuck,match=let go of")
-        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY, TERM="dumb")
-        words = ["-m", "IPython", "--no-banner", "--colors=NoColor", "--simple-prompt"]
-        child = pexpect.spawn(
-            sys.executable, words, cwd=str(tmp_path), env=environment, timeout=60, encoding="utf-8"
-        )
-        try:
-            child.expect_exact("In [1]: ")
+        with terminal(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY) as child:
             child.sendline("%load_ext runapi_magic")
             child.expect_exact("In [2]: ")
             child.sendline("%gpt_image -n 2 -o kept a cat to be let go of")
@@ -194,7 +199,5 @@ def test_interrupting_a_terminal(tmp_path):
             said = child.before
             child.sendline("print(kept.status, len(kept.task_ids))")
             child.expect_exact("cancelled 2")
-        finally:
-            child.close(force=True)
     assert "Traceback" not in said
     assert "%runapi resume" in said

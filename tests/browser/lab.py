@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import nbformat
@@ -86,11 +87,16 @@ def serve_lab(folder: Path, environment: dict[str, str]):
         path = settings / package / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    # Files instead of ports, which others may take between their choice and their use. A socket's
+    # path must be short.
+    runtime = TemporaryDirectory()
+    environment = environment | {"JUPYTER_RUNTIME_DIR": runtime.name}
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}",
         f"--LabApp.user_settings_dir={settings}",
         f"--LabApp.workspaces_dir={folder.parent / 'lab-workspaces'}",
+        "--KernelManager.transport=ipc",
         "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True",
         f"--JupyterNotebookApp.user_settings_dir={settings}",
         "--JupyterNotebookApp.expose_app_in_browser=True",
@@ -102,6 +108,7 @@ def serve_lab(folder: Path, environment: dict[str, str]):
     finally:
         _end(process)
         log.close()
+        runtime.cleanup()
 
 
 def _end(process, seconds: float = 15) -> None:

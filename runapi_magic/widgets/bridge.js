@@ -6,6 +6,7 @@ const KEYED = "[data-key]";
 const CARRIED = ".runapi-carried"; // buttons and fields of ipywidgets
 const CARRIED_NUMBER = /\brunapi-carried-(\d+)\b/; // among the classes of each
 const BRIDGED = "data-bridged"; // on a container whose bridge works
+const ON_ITS_WAY = 3000; // milliseconds until what the kernel speaks of counts as lost
 // JupyterLab looks for shortcuts from the key's target upwards and stops at this attribute.
 const NO_SHORTCUTS = "data-lm-suppress-shortcuts";
 
@@ -37,6 +38,14 @@ function whenInside(el, selector, signal, then) {
   const container = el.closest(selector);
   if (container) then(container);
   else requestAnimationFrame(() => whenInside(el, selector, signal, then));
+}
+
+// What is to have the focus may have been made only now.
+function focusWhenThere(find, signal, until) {
+  if (signal.aborted || performance.now() > until) return;
+  const control = find();
+  if (control && isThere(control)) control.focus();
+  else requestAnimationFrame(() => focusWhenThere(find, signal, until));
 }
 
 // What stands in the carried fields that are seen: pairs of a field's number and its text, of a menu
@@ -182,10 +191,14 @@ function render({ model, el }) {
   const selector = `.${CSS.escape(model.get("container_class"))}`;
   const tell = (action, value) => model.send({ action, value });
   let announce = () => {};
+  let wanted = new AbortController();
   const onMessage = (message) => {
     if (typeof message.say === "string") announce(message.say);
     if (typeof message.focus === "string") {
-      el.closest(selector)?.querySelector(message.focus)?.focus();
+      wanted.abort();
+      wanted = new AbortController();
+      const find = () => el.closest(selector)?.querySelector(message.focus);
+      focusWhenThere(find, wanted.signal, performance.now() + ON_ITS_WAY);
     }
   };
   model.on("msg:custom", onMessage);

@@ -1,6 +1,7 @@
 """What opens below a picture's buttons: a field to write in, a choice, a comparison, a cell.
 
-One is open at a time. None of them asks the service for anything: they call back.
+One is open at a time. None of them asks the service for anything: they call back. What of one gets
+the focus is its class's ``focused``, a CSS selector.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import ipywidgets as widgets
 
@@ -51,16 +52,42 @@ _STYLE = f"""<style>
 </style>"""
 
 
-def button(text: str, hint: str, run: Run, act: Callable[[], object]) -> widgets.Button:
-    """Return a button that acts on the kernel's loop, whatever thread its click comes on."""
-    made = widgets.Button(description=text, tooltip=hint, layout=widgets.Layout(**BUTTON))
+def button(
+    text: str,
+    hint: str,
+    run: Run,
+    act: Callable[[], object],
+    *,
+    beside: widgets.Button | None = None,
+) -> widgets.Button:
+    """Return a button that acts on the kernel's loop, whatever thread its click comes on.
+
+    Args:
+        text: Its words.
+        hint: Its tooltip.
+        run: Calls a function on the kernel's loop.
+        act: What it does.
+        beside: A button that is always shown and hidden together with it: they share their layout
+            and style, which are one message each to the page.
+    """
+    shared = (
+        {"layout": beside.layout, "style": beside.style}
+        if beside
+        else {"layout": widgets.Layout(**BUTTON)}
+    )
+    made = widgets.Button(description=text, tooltip=hint, **shared)
     made.on_click(lambda _: run(act))
     return made
 
 
-def row(*children: widgets.Widget) -> widgets.Box:
-    """Return widgets beside each other, on several lines where they need them."""
-    return widgets.Box(children, layout=widgets.Layout(**_ROW))
+def row(*children: widgets.Widget, **layout: str) -> widgets.Box:
+    """Return widgets beside each other, on several lines where they need them.
+
+    Args:
+        children: The widgets.
+        layout: More of its layout, by ipywidgets' names.
+    """
+    return widgets.Box(children, layout=widgets.Layout(**_ROW | layout))
 
 
 def style() -> widgets.HTML:
@@ -78,6 +105,13 @@ def display_when(widget: widgets.Widget, *, when: bool) -> None:
     widget.layout.display = None if when else "none"
 
 
+class Drawer(Protocol):
+    """What opens below the buttons."""
+
+    widget: widgets.Box
+    focused: str
+
+
 class EntryDrawer:
     """A field for one line of text. Its button submits; Enter is the bridge's to tell.
 
@@ -87,6 +121,8 @@ class EntryDrawer:
         submit: Called with the text.
         close: Closes the drawer.
     """
+
+    focused = ".runapi-drawer-entry input"
 
     def __init__(
         self, run: Run, carry: Carry, submit: Callable[[str], None], close: Callable[[], None]
@@ -100,9 +136,9 @@ class EntryDrawer:
         self.go = button("Go", "Send", run, self._go)
         carry(self.text)
         carry(self.go)
-        self.widget = row(
-            self.text, self.go, button("Close", "Close this field (Escape)", run, close)
-        )
+        end = button("Close", "Close this field (Escape)", run, close, beside=self.go)
+        self.widget = row(self.text, self.go, end)
+        self.widget.add_class("runapi-drawer-entry")
 
     def fill(self, label: str, hint: str, text: str, go: str) -> None:
         """Prepare the field before it is seen: a change afterwards would undo what is typed.
@@ -129,21 +165,24 @@ class ChoiceDrawer:
         close: Closes the drawer.
     """
 
+    focused = ".runapi-drawer-choice button"
+
     def __init__(self, run: Run, close: Callable[[], None]) -> None:
         self._run = run
         self._close = button("Close", "Close this choice (Escape)", run, close)
         self.widget = row()
+        self.widget.add_class("runapi-drawer-choice")
 
     def open(self, label: str, choices: Sequence[tuple[str, str, Callable[[], None]]]) -> None:
-        """Show the choices.
+        """Prepare the choices.
 
         Args:
             label: What is chosen.
             choices: Words, hint and what is done, for each.
         """
-        made = [button(text, hint, self._run, act) for text, hint, act in choices]
-        self.widget.children = (widgets.Label(label), *made, self._close)
-        made[0].focus()
+        end = self._close
+        made = [button(text, hint, self._run, act, beside=end) for text, hint, act in choices]
+        self.widget.children = (widgets.Label(label), *made, end)
 
 
 class CompareDrawer:
@@ -154,6 +193,8 @@ class CompareDrawer:
         redraw: Called when another version or way is chosen; it calls ``draw`` off the loop.
         close: Closes the drawer.
     """
+
+    focused = ".runapi-drawer-comparison select"
 
     def __init__(self, run: Run, redraw: Callable[[], None], close: Callable[[], None]) -> None:
         self.other = widgets.Dropdown(
@@ -171,6 +212,7 @@ class CompareDrawer:
         self.widget = widgets.VBox(
             [row(self.other, self.way, button("Close", "Close (Escape)", run, close)), self.picture]
         )
+        self.widget.add_class("runapi-drawer-comparison")
         self._is_filling = False
         for choice in (self.other, self.way):
             choice.observe(lambda _: None if self._is_filling else run(redraw), "value")
@@ -181,7 +223,6 @@ class CompareDrawer:
         self.other.options = [(_worded(node), node.image.id) for node in others]
         self.other.value = chosen.image.id
         self._is_filling = False
-        self.other.focus()
 
     def draw(self, before: GeneratedImage, after: GeneratedImage, names: tuple[str, str]) -> str:
         """Return the comparison as HTML. Blocking; both pictures' previews are there."""
@@ -223,6 +264,8 @@ class CellDrawer:
         close: Closes the drawer.
     """
 
+    focused = ".runapi-drawer-cell textarea"
+
     def __init__(self, run: Run, copy: Callable[[str], None], close: Callable[[], None]) -> None:
         self._copy = copy
         self._step = self._line = ""
@@ -232,21 +275,17 @@ class CellDrawer:
             description="Cell",
         )
         self.text.add_class("runapi-above")
-        self.widget = widgets.VBox(
-            [
-                self.text,
-                row(
-                    button("Copy", "Copy this step's cell", run, lambda: self._choose(self._step)),
-                    button(
-                        "Copy whole line",
-                        "Copy the cells from the first version to this one",
-                        run,
-                        lambda: self._choose(self._line),
-                    ),
-                    button("Close", "Close (Escape)", run, close),
-                ),
-            ]
+        step = button("Copy", "Copy this step's cell", run, lambda: self._choose(self._step))
+        line = button(
+            "Copy whole line",
+            "Copy the cells from the first version to this one",
+            run,
+            lambda: self._choose(self._line),
+            beside=step,
         )
+        end = button("Close", "Close (Escape)", run, close, beside=step)
+        self.widget = widgets.VBox([self.text, row(step, line, end)])
+        self.widget.add_class("runapi-drawer-cell")
 
     def open(self, step: str, line: str) -> None:
         """Show a cell, and copy it.
@@ -257,7 +296,6 @@ class CellDrawer:
         """
         self._step, self._line = step, line
         self._choose(step)
-        self.text.focus()
 
     def _choose(self, text: str) -> None:
         self.text.value = text

@@ -11,6 +11,8 @@ from runapi_magic.colours import FONT
 from runapi_magic.widgets.drawers import display_when, row
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from runapi_magic.images import GeneratedImage
 
 _MANY_PASSES = 2  # instructions on one line, after which the next one is the third
@@ -21,18 +23,18 @@ class Guard:
     """Words and buttons. Room that they took once is kept: nothing moves when a picture comes.
 
     Args:
-        buttons: What could be done instead of one more edit.
+        make_buttons: Makes what could be done instead of one more edit, when it first speaks up.
 
     Attributes:
         widget: All of it.
         words: What it says now, for screen readers; empty where it is silent.
     """
 
-    def __init__(self, *buttons: widgets.Button) -> None:
-        self._words = widgets.HTML()
+    def __init__(self, make_buttons: Callable[[], Sequence[widgets.Button]]) -> None:
+        self._make_buttons = make_buttons
+        self._words: widgets.HTML | None = None
         self.words = ""
-        self.widget = row(self._words, row(*buttons))
-        display_when(self.widget, when=False)
+        self.widget = row(display="none", visibility="hidden")
 
     def show(self, shown: GeneratedImage | None, worth: str) -> None:
         """Speak up where one more edit of a picture would be one too many.
@@ -56,6 +58,9 @@ class Guard:
             self._say(passes + 1, "")
 
     def _say(self, next_pass: int, worth: str) -> None:
+        if self._words is None:
+            self._words = widgets.HTML()
+            self.widget.children = (self._words, row(*self._make_buttons()))
         unseen = "" if worth else ' style="visibility:hidden"'  # it is measured a little later
         self._words.value = (
             f'<div role="note" style="{FONT}">{_words(next_pass)}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -109,7 +110,7 @@ class Versions:
 
     Attributes:
         strip: The row of small pictures, from two versions on.
-        turning: Back, the version's name, and forward.
+        turning: Back, the version's name, and forward; from two versions on.
         coming: Number of versions that are being made.
     """
 
@@ -131,11 +132,9 @@ class Versions:
         self._showing = 0
         self._wanted = ""  # the id of the version that is about to be shown
         self.coming = 0
-        self.strip = widgets.HTML()
-        self._back = button("◀", "Previous version", run, lambda: self.turn(-1))
-        self._forward = button("▶", "Next version", run, lambda: self.turn(1))
-        self._name = widgets.Label()
-        self.turning = row(self._back, self._name, self._forward)
+        self.strip = widgets.HTML(layout=widgets.Layout(display="none"))
+        self._run = run
+        self.turning = row(display="none")
 
     @property
     def here(self) -> Node | None:
@@ -160,13 +159,22 @@ class Versions:
 
     def _number(self) -> None:
         tree, here = self._slot.tree, self.here
-        many = tree is not None and len(tree) + self.coming > 1
-        display_when(self.turning, when=here is not None and many)
-        if tree is not None and here is not None:
-            place = tree.nodes.index(here)
-            self._name.value = f"{here.name} of {len(tree)}"
-            self._back.disabled = place == 0
-            self._forward.disabled = place == len(tree) - 1
+        if tree is None or here is None or len(tree) + self.coming < 2:  # noqa: PLR2004 (the first)
+            display_when(self.turning, when=False)
+            return
+        back, name, forward = self._turners
+        place = tree.nodes.index(here)
+        name.value = f"{here.name} of {len(tree)}"
+        back.disabled = place == 0
+        forward.disabled = place == len(tree) - 1
+        self.turning.children = self._turners
+        display_when(self.turning, when=True)
+
+    @cached_property
+    def _turners(self) -> tuple[widgets.Button, widgets.Label, widgets.Button]:
+        back = button("◀", "Previous version", self._run, lambda: self.turn(-1))
+        forward = button("▶", "Next version", self._run, lambda: self.turn(1), beside=back)
+        return back, widgets.Label(), forward
 
     async def grow(self) -> None:
         """Look up how the versions came from each other, also in other cells and kernels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from runapi_magic.widgets.drawers import (
     CellDrawer,
     ChoiceDrawer,
     CompareDrawer,
+    Drawer,
     EntryDrawer,
     button,
     display_when,
@@ -56,6 +58,9 @@ class Toolbar:
 
     Every callback hands over to the kernel's loop: it may run on another thread.
 
+    What is not seen yet is not made yet. Each widget is a message or three to the page, and where
+    more than about 1,000 wait for a slow page, ZeroMQ drops the rest, pictures among them.
+
     Attributes:
         widget: All of it.
     """
@@ -67,31 +72,29 @@ class Toolbar:
         self._session = session
         self._jobs: list[Generation] = []
         self._mode: Callable[[str], None] = self._edit
-        self._opener: Any = None
+        self._opener: widgets.Button | None = None
         self._entries = 0  # so often was the field for a text opened
         self._warned: tuple[Any, Any] | None = None
         self._is_there_at_once = slot.shown is not None
         self._announced: str | None = None
+        self._actions: tuple[widgets.Widget, ...] = ()
 
-        self._make_buttons()
-        self._bridge = Bridge(self._on_action, _CLASS)
-        run, close = self._desk.run, self._close
-        carry, work = self._bridge.carry, self._desk.work
-        self.entry = EntryDrawer(run, carry, lambda text: self._mode(text), close)  # noqa: PLW0108 (it changes)
-        self.choice = ChoiceDrawer(run, close)
-        self.comparison = CompareDrawer(run, lambda: work(self._draw_comparison()), close)
-        self.cell = CellDrawer(run, self._bridge.copy, close)
-        self._drawers = (self.entry, self.choice, self.comparison, self.cell)
-        self.versions = Versions(generation, slot, session, run, work)
+        run = self._desk.run
+        self.cancel = button("Cancel", "Stop waiting for this picture", run, generation.cancel)
+        self._buttons = row(self.cancel)
+        self._drawers = widgets.VBox()  # those that were open once, under the buttons
+        self.versions = Versions(generation, slot, session, run, self._desk.work)
         self.status = widgets.HTML()
-        told = row(self.status, self.stop)
-        told.layout.min_height = "32px"  # a line, also where there is nothing to say: nothing moves
+        # A line, also where there is nothing to say: nothing moves.
+        self._told = row(self.status, min_height="32px")
+        self.guard = Guard(self._make_ways_out)
+        self._bridge = Bridge(self._on_action, _CLASS)
         self.widget = widgets.VBox(
             [
-                row(self.cancel, *self._actions, self.versions.turning),
-                *(drawer.widget for drawer in self._drawers),
+                self._buttons,
+                self._drawers,
                 self.versions.strip,
-                told,
+                self._told,
                 self.guard.widget,
                 style(),
                 self._bridge,
@@ -100,8 +103,6 @@ class Toolbar:
         )
         self.widget.add_class(_CLASS)
         self._placed: list[Placed] = []
-        self._close()
-        self._count()
         self._refresh()
         generation.subscribe(self._refresh)
 
@@ -110,12 +111,14 @@ class Toolbar:
         self._placed.append(Placed(self.widget))
         return self._placed[-1]
 
-    def _make_buttons(self) -> None:
-        def make(text: str, hint: str, act: Callable[[], object]) -> widgets.Button:
-            return button(text, hint, self._desk.run, act)
+    def _make_actions(self) -> None:
+        """Put the buttons of a picture in the place of Cancel."""
+        run = self._desk.run
+        self.edit = button("Edit", "Change this picture by an instruction", run, self._open_edit)
 
-        self.cancel = make("Cancel", "Stop waiting for this picture", self._generation.cancel)
-        self.edit = make("Edit", "Change this picture by an instruction", self._open_edit)
+        def make(text: str, hint: str, act: Callable[[], object]) -> widgets.Button:
+            return button(text, hint, run, act, beside=self.edit)
+
         self.presets = widgets.Dropdown(
             options=_PRESETS,
             description="Presets",
@@ -130,22 +133,58 @@ class Toolbar:
         self.compare = make("Compare", "See two versions side by side", self._open_compare)
         self.save = make("Save as", "Save a copy of the original", self._open_save)
         self.copy = make("Copy as cell", "The cell that makes this picture again", self._open_cell)
-        self.stop = make("Stop waiting", "Stop waiting for the new version", self._stop)
-        self.original = make(
-            "From the original",
-            "Ask for all the changes at once, from the first version",
-            lambda: self._add(self._session.from_original, "Starting over"),
-        )
-        self.refine_instead = make(
-            "Refine with Flux Kontext",
-            "Flux Kontext keeps more of a picture over several passes",
-            self._open_refine,
-        )
-        self.guard = Guard(self.original, self.refine_instead)
         self._actions = (
             self.edit, self.presets, self.again, self.upscale, self.refine, self.compare,
             self.save, self.copy,
         )  # fmt: skip
+        self._buttons.children = (*self._actions, self.versions.turning)
+
+    def _make_ways_out(self) -> tuple[widgets.Button, ...]:
+        """Return what could be done instead of one more edit."""
+        original = button(
+            "From the original",
+            "Ask for all the changes at once, from the first version",
+            self._desk.run,
+            lambda: self._add(self._session.from_original, "Starting over"),
+        )
+        refine = button(
+            "Refine with Flux Kontext",
+            "Flux Kontext keeps more of a picture over several passes",
+            self._desk.run,
+            self._open_refine,
+            beside=original,
+        )
+        return original, refine
+
+    @cached_property
+    def entry(self) -> EntryDrawer:
+        """The field for an instruction or a path."""
+        run, carry = self._desk.run, self._bridge.carry
+        return EntryDrawer(run, carry, lambda text: self._mode(text), self._close)  # noqa: PLW0108 (it changes)
+
+    @cached_property
+    def choice(self) -> ChoiceDrawer:
+        """The factors of an upscale."""
+        return ChoiceDrawer(self._desk.run, self._close)
+
+    @cached_property
+    def comparison(self) -> CompareDrawer:
+        """The picture beside another version."""
+        run, work = self._desk.run, self._desk.work
+        return CompareDrawer(run, lambda: work(self._draw_comparison()), self._close)
+
+    @cached_property
+    def cell(self) -> CellDrawer:
+        """The picture's cell."""
+        return CellDrawer(self._desk.run, self._bridge.copy, self._close)
+
+    @cached_property
+    def stop(self) -> widgets.Button:
+        """Ends the waiting for new versions."""
+        hint = "Stop waiting for the new version"
+        made = button("Stop waiting", hint, self._desk.run, self._stop)
+        self._told.children = (self.status, made)
+        return made
 
     def _say(self, text: str) -> None:
         self._show_status(text)
@@ -160,11 +199,10 @@ class Toolbar:
         shown = self._slot.shown
         part = self._slot.part
         is_of_no_use = shown is None and (part.is_done or part.is_held)
-        self.widget.layout.display = "none" if is_of_no_use else ""
+        self.widget.layout.display = "none" if is_of_no_use else None
         # The row of buttons is as high before the picture comes as after: nothing moves.
-        display_when(self.cancel, when=shown is None)
-        for action in self._actions:
-            display_when(action, when=shown is not None)
+        if shown is not None and not self._actions:
+            self._make_actions()
         self._bridge.alt = shown.alt if shown else ""
         self.versions.refresh()
         self._warn()
@@ -212,25 +250,28 @@ class Toolbar:
 
     # What opens below the buttons
 
-    def _open(self, drawer: Any, opener: Any) -> None:
+    def _open(self, drawer: Drawer, opener: widgets.Button) -> None:
+        """Show a drawer that is filled."""
         self._opener = None  # the focus goes on to the new drawer
         self._close()
         self._opener = opener
         display_when(drawer.widget, when=True)
+        if drawer.widget not in self._drawers.children:
+            self._drawers.children = (*self._drawers.children, drawer.widget)
+        self._bridge.focus(drawer.focused)
 
     def _close(self) -> None:
-        for drawer in self._drawers:
-            display_when(drawer.widget, when=False)
+        for drawer in self._drawers.children:
+            display_when(drawer, when=False)
         if self._opener is not None:
             self._opener.focus()
             self._opener = None
 
-    def _open_entry(self, opener: Any, mode: Callable[[str], None], *texts: str) -> None:
+    def _open_entry(self, opener: widgets.Button, mode: Callable[[str], None], *texts: str) -> None:
         self._mode = mode
         self._entries += 1
         self.entry.fill(*texts)
         self._open(self.entry, opener)
-        self.entry.text.focus()
 
     def _open_edit(self, text: str = "") -> None:
         self._open_entry(
@@ -262,7 +303,6 @@ class Toolbar:
         def enlarge(factor: int) -> Callable[[], None]:
             return lambda: self._add(lambda image: image.upscale(factor), "Enlarging")
 
-        self._open(self.choice, self.upscale)
         words = "{0} times: {1} x {2} px"
         self.choice.open(
             "Upscale with Topaz",
@@ -275,6 +315,7 @@ class Toolbar:
                 for factor in _FACTORS
             ],
         )
+        self._open(self.choice, self.upscale)
         self._desk.work(self._quote_upscales(image))
 
     async def _quote(self, model: str | None, entry: int) -> None:
@@ -297,8 +338,8 @@ class Toolbar:
             return
         others = [node for node in tree if node is not here]
         before = tree.nodes[here.parent] if here.parent is not None else others[0]
-        self._open(self.comparison, self.compare)
         self.comparison.open(others, before)
+        self._open(self.comparison, self.compare)
         self._desk.work(self._draw_comparison())
 
     async def _draw_comparison(self) -> None:

@@ -19,6 +19,7 @@ from tests.browser.lab import (
 from tests.conftest import KEY, apart, serve_simulator
 
 VIEWPORT = {"width": 1280, "height": 1200}  # pixels
+_TEXT, _LOG = 400, 1500  # characters, of what a failed test says
 
 expect.set_options(timeout=60_000)  # milliseconds
 
@@ -28,6 +29,24 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "tests/browser/" in item.path.as_posix():
             item.add_marker(pytest.mark.browser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Let a failed test say what stood in the notebook: it may fail on a machine out of sight."""
+    report = yield
+    page = item.funcargs.get("page")
+    if report.failed and page:
+        cells = page.locator(Lab.cells).all_inner_texts()
+        report.sections.append(("The notebook's cells", "\n--\n".join(map(_shorten, cells))))
+        report.sections.append(("The page's errors", "\n".join(page.errors)))
+        log = (item.funcargs["place"].folder.parent / "lab.log").read_text()
+        report.sections.append(("The end of JupyterLab's log", log[-_LOG:]))
+    return report
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 2 * _TEXT else f"{text[:_TEXT]}\n…\n{text[-_TEXT:]}"
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +90,9 @@ def release(place):
 def page(browser):
     """The module's page: loading JupyterLab takes longer than most tests."""
     page = browser.new_page(viewport=VIEWPORT)
+    page.errors = []
+    page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
     yield page
     page.close()
 

@@ -7,11 +7,11 @@ import subprocess
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbconvert import HTMLExporter, MarkdownExporter
 
 from tests.browser.lab import CHROMIUM_FLAGS, find_browser, make_notebook
 from tests.conftest import apart
+from tests.kernel.kernels import execute
 
 COUNT = 12
 FORMATS = ("-a 1:1", "-a 3:2", "-a 3:4 -r 2k", "-a 16:9")
@@ -26,8 +26,7 @@ def executed(tmp_path_factory, browser):
     """The saved notebook."""
     folder = tmp_path_factory.mktemp("twelve")
     notebook = make_notebook("%load_ext runapi_magic\n%runapi simulator on --speed 45", *ALL)
-    place = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=120, resources=place).execute(env=apart(folder))
+    execute(notebook, folder, apart(folder))
     path = folder / "twelve.ipynb"
     nbformat.write(notebook, path)
     return path

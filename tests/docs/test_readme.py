@@ -6,11 +6,11 @@ import re
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 import runapi_magic
 from runapi_magic.commands import COMMANDS
 from tests.conftest import KEY, ROOT, serve_simulator
+from tests.kernel.kernels import execute
 
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -38,8 +38,7 @@ def test_every_cell_runs(home, server, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     cells = [nbformat.v4.new_code_cell(block) for block in blocks("python")]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    resources = {"metadata": {"path": str(home / "work")}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    execute(notebook, home / "work")
     assert {body["prompt"] for body in server.bodies("bird")} == {
         "A red bird",
         "A blue bird",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from ast import literal_eval
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from queue import Empty
 from tempfile import TemporaryDirectory
 
 from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
+from traitlets.config import Config
 
 PICTURES = ("image/jpeg", "image/png")
 SECONDS = 120  # the longest wait for a condition
@@ -169,6 +172,29 @@ def manage_kernel(sockets: str) -> KernelManager:
     return KernelManager(
         kernel_name="python3", transport="ipc", connection_file=f"{sockets}/kernel.json"
     )
+
+
+def execute(notebook, folder, environment: dict[str, str] | None = None, **options):
+    """Run a notebook's cells with nbclient, as nbconvert does, and return it.
+
+    Args:
+        notebook: Gets its outputs.
+        folder: Where it is.
+        environment: The kernel's; None for this process's.
+        options: Of ``NotebookClient``.
+    """
+    with TemporaryDirectory() as sockets:
+        files = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
+        client = NotebookClient(
+            notebook,
+            timeout=120,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+            config=Config(KernelManager=files),
+            **options,
+        )
+        client.execute(env=os.environ if environment is None else environment)
+    return notebook
 
 
 @contextmanager

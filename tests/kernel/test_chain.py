@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from tests.conftest import KEY, ROOT
+from tests.kernel.kernels import execute
 
 pytestmark = pytest.mark.kernel
 
@@ -15,9 +15,7 @@ def run_cells(home, *sources):
     """Run cells as nbconvert does; return what the last one shows."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    resources = {"metadata": {"path": str(home / "work")}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
-    return notebook.cells
+    return execute(notebook, home / "work").cells
 
 
 @pytest.fixture

@@ -52,6 +52,24 @@ def test_inside_other_magics(kernel, server, outer, inner):
     kernel.run_well(f"{outer}\n{inner}")
 
 
+def test_a_slow_page_loses_nothing(kernel, server):
+    """What 12 pictures from disk send with their buttons fits into ZeroMQ's queue.
+
+    By default that keeps 1,000 messages for a page that takes nothing in, and drops the rest.
+    """
+    asked = "%gpt_image --yes -n 12 a hill for a slow page"
+    kernel.wait_pictures(kernel.run_well(asked), 12)
+    before = len(kernel.received)
+
+    def buttons(name):
+        states = [content.get("data", {}).get("state", {}) for content in kernel.received[before:]]
+        return [state for state in states if state.get("description") == name]
+
+    kernel.wait_pictures(kernel.run_well(asked), 12)
+    kernel.wait(lambda: len(buttons("Again")) == 12)
+    assert len(kernel.received) - before < 1000
+
+
 def test_several_cells_at_once(kernel, server):
     """Three cells' tasks are under way at the same time, and each picture finds its cell."""
     server.fault(SLOW + "side by side")

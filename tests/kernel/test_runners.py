@@ -9,13 +9,12 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from runapi_magic.simulator import palettes, scenes, subjects
 from tests.conftest import ROOT, apart
 from tests.kernel.conftest import make_notebook
-from tests.kernel.kernels import is_picture, plain
+from tests.kernel.kernels import execute, is_picture, plain
 
 CELLS = (
     "%load_ext runapi_magic\n%runapi simulator on --speed 60",
@@ -46,13 +45,9 @@ def check_notebook(notebook):
     assert "widgets" not in notebook.metadata
 
 
-def execute(folder, *cells, **options):
+def execute_cells(folder, *cells, **options):
     """Run cells with nbclient and return the notebook."""
-    notebook = make_notebook(*cells)
-    place = {"metadata": {"path": str(folder)}}
-    client = NotebookClient(notebook, timeout=60, resources=place, **options)
-    client.execute(env=apart(folder))
-    return notebook
+    return execute(make_notebook(*cells), folder, apart(folder), **options)
 
 
 def run_module(folder, *words):
@@ -81,7 +76,7 @@ def run_nbval(notebook):
 def executed(tmp_path_factory):
     """A notebook that nbclient ran, in its folder."""
     folder = tmp_path_factory.mktemp("executed")
-    return SimpleNamespace(folder=folder, notebook=execute(folder, *CELLS))
+    return SimpleNamespace(folder=folder, notebook=execute_cells(folder, *CELLS))
 
 
 @pytest.mark.versions
@@ -117,7 +112,7 @@ INSIDE = (
 @pytest.mark.versions
 def test_where_no_await_can_stand(tmp_path):
     """%%time, %%capture, functions and the cell that loads: all end, and are waited for."""
-    notebook = execute(tmp_path, *INSIDE)
+    notebook = execute_cells(tmp_path, *INSIDE)
     texts = ["\n".join(plain(output) for output in cell.outputs) for cell in notebook.cells]
     assert [text for text in texts if "'completed'" in text] == [texts[i] for i in (1, 3, 5, 8)]
     assert [number for number, text in enumerate(texts) if "did not wait" in text] == [0, 7]
@@ -138,7 +133,7 @@ def test_papermill(tmp_path):
 def test_nbval(tmp_path):
     """Nbval: a notebook of picture cells, run and compared, passes where the facts are the same."""
     facts = "await cat\ncat.image.size, cat.status"
-    notebook = execute(tmp_path, *CELLS, facts)
+    notebook = execute_cells(tmp_path, *CELLS, facts)
     for cell in notebook.cells[1:-1]:
         cell.metadata["tags"] = ["nbval-ignore-output"]
     assert notebook.cells[-1].outputs[0].data["text/plain"] == "((768, 1024), 'completed')"
@@ -253,7 +248,7 @@ def test_demo(tmp_path):
 
 def test_detached_picture_shows_where_it_is_awaited(tmp_path):
     """``--detach`` with nobody there: the first cell that awaits shows the picture, once."""
-    notebook = execute(
+    notebook = execute_cells(
         tmp_path,
         CELLS[0],
         "%%gpt_image --detach -o later\na cat for later",
@@ -268,7 +263,7 @@ def test_detached_picture_shows_where_it_is_awaited(tmp_path):
 
 def test_picture_of_a_function_shows_where_it_is_awaited(tmp_path):
     """A magic in a function cannot wait by itself; awaiting what it returns shows the picture."""
-    notebook = execute(
+    notebook = execute_cells(
         tmp_path,
         CELLS[0],
         "def make(word):\n    made = %gpt_image a {word}\n    return made",
@@ -283,9 +278,8 @@ def test_failed_task_fails_its_cell(tmp_path, simulator_server):
     simulator_server.fault("status=failed,match=dragon,message=the dragon was asleep")
     notebook = make_notebook("%load_ext runapi_magic", "%%gpt_image\na dragon", "'never run'")
     access = {"RUNAPI_BASE_URL": simulator_server.url, "RUNAPI_API_KEY": "sk-any-key-will-do"}
-    client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}})
     with pytest.raises(CellExecutionError, match="the dragon was asleep") as caught:
-        client.execute(env=apart(tmp_path, **access))
+        execute(notebook, tmp_path, apart(tmp_path, **access))
     assert caught.value.ename == "TaskFailedError"
     text = "\n".join(map(plain, notebook.cells[1].outputs))
     assert "Failed tasks are not charged." in text
@@ -296,7 +290,7 @@ def test_failed_task_fails_its_cell(tmp_path, simulator_server):
 
 def test_login_with_nobody_there(tmp_path):
     """``%runapi login`` with nobody there says so in words, without a traceback."""
-    notebook = execute(tmp_path, "%load_ext runapi_magic", "%runapi login", allow_errors=True)
+    notebook = execute_cells(tmp_path, "%load_ext runapi_magic", "%runapi login", allow_errors=True)
     text = "\n".join(map(plain, notebook.cells[1].outputs))
     assert "UsageError: Nobody can type a key here." in text
     assert "RUNAPI_API_KEY" in text

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from nbclient import NotebookClient
 
 from tests.conftest import KEY, apart, serve_simulator
 from tests.kernel.conftest import make_notebook
-from tests.kernel.kernels import start_kernel
+from tests.kernel.kernels import execute, start_kernel
 
 ECHO = f"create=401,match=echo,message=The key {KEY} is not known"
 BODIES = ("object", "string", "text", "html", "errors_list")
@@ -86,9 +85,8 @@ def kernel_with_echo(tmp_path_factory):
 def test_key_is_not_in_a_saved_notebook(tmp_path, echoing, capfd):
     """The same cells under nbclient: no key in the notebook, in the log or in any file."""
     notebook = make_notebook(*CELLS)
-    place = {"metadata": {"path": str(tmp_path)}}
-    client = NotebookClient(notebook, timeout=60, resources=place, allow_errors=True)
-    client.execute(env=apart(tmp_path, RUNAPI_BASE_URL=echoing.url, RUNAPI_API_KEY=KEY))
+    environment = apart(tmp_path, RUNAPI_BASE_URL=echoing.url, RUNAPI_API_KEY=KEY)
+    execute(notebook, tmp_path, environment, allow_errors=True)
     captured = capfd.readouterr()
     assert KEY not in json.dumps(notebook) + captured.out + captured.err
     assert KEY.encode() not in read_all(tmp_path)

@@ -15,7 +15,7 @@ from tests.kernel.heartbeat import measure
 
 CLICK = """
 import asyncio, threading
-from ipywidgets import Button, Text
+from ipywidgets import Button, Text, Widget
 from ipywidgets.widgets.widget import _instances
 
 # As in ipykernel 7.0, which alone has no answer on a thread that it did not start.
@@ -27,10 +27,12 @@ def newest(kind, text=None):
     made = [w for w in _instances.values() if type(w) is kind]
     return [w for w in made if (w.description or "").startswith(text or "")][-1]
 
-def watch(entry):
-    # Notes whether the work for a click is done on the kernel's own thread.
+def watch(kind):
+    # Notes whether the work for a click, which makes such a widget, is done on the kernel's thread.
     main = threading.main_thread()
-    entry.observe(lambda _: at_home.append(threading.current_thread() is main), "placeholder")
+    Widget.on_widget_constructed(
+        lambda made: type(made) is kind and at_home.append(threading.current_thread() is main)
+    )
 
 def elsewhere(act):
     # As ipykernel 7.0 to 7.3 do: a subshell's thread with a running loop of its own.
@@ -52,7 +54,7 @@ def test_button_on_another_threads_loop(kernel, server, where):
     kernel.wait_pictures(cell)
     kernel.run_well("_ = await start")
     first = cell.pictures[0]["data"]["image/jpeg"]
-    kernel.run_well("at_home = []\nwatch(newest(Text))")
+    kernel.run_well("at_home = []\nwatch(Text)")
     kernel.run_well(f"{where}(newest(Button, 'Edit').click)")
     kernel.wait(lambda: kernel.value("at_home") == [True])
     kernel.run_well("newest(Text).value = 'make it blue'")

@@ -179,7 +179,7 @@ def test_a_click_on_generate(asking, server):
     asking.run_well("newest('Generate').click()")
     assert len(asking.wait_pictures(cell, 3)) == 3
     assert asking.value("is_asked()") is False
-    assert asking.value("[bar.layout.display for bar in toolbars(3)]") == [""] * 3
+    assert asking.value("[bar.layout.display for bar in toolbars(3)]") == [None] * 3
     assert len(server.bodies("to agree on")) == 3
     again = asking.run_well("%%gpt_image -n 3\na hill to agree on")
     assert len(asking.wait_pictures(again, 3)) == 3

@@ -199,7 +199,7 @@ class Toolbar:
         shown = self._slot.shown
         part = self._slot.part
         is_of_no_use = shown is None and (part.is_done or part.is_held)
-        self.widget.layout.display = "none" if is_of_no_use else None
+        display_when(self.widget, when=not is_of_no_use)
         # The row of buttons is as high before the picture comes as after: nothing moves.
         if shown is not None and not self._actions:
             self._make_actions()

@@ -164,33 +164,43 @@ class Kernel:
         self.manager.interrupt_kernel()
 
 
-def manage_kernel(sockets: str) -> KernelManager:
-    """Return a manager of a kernel whose sockets are files in a folder; its path must be short.
+def _on_files(sockets: str) -> dict[str, str]:
+    """Return a kernel manager's settings for sockets that are files in a folder of a short path.
 
     A port that is free when it is chosen can be taken by the time the kernel binds it.
     """
-    return KernelManager(
-        kernel_name="python3", transport="ipc", connection_file=f"{sockets}/kernel.json"
-    )
+    return {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
 
 
-def execute(notebook, folder, environment: dict[str, str] | None = None, **options):
+def manage_kernel(sockets: str) -> KernelManager:
+    """Return a manager of a kernel whose sockets are files in a folder; its path must be short."""
+    return KernelManager(kernel_name="python3", **_on_files(sockets))
+
+
+def execute(
+    notebook,
+    folder,
+    environment: dict[str, str] | None = None,
+    *,
+    seconds: int = 120,
+    **options,
+):
     """Run a notebook's cells with nbclient, as nbconvert does, and return it.
 
     Args:
         notebook: Gets its outputs.
         folder: Where it is.
         environment: The kernel's; None for this process's.
-        options: Of ``NotebookClient``.
+        seconds: The longest that a cell may take.
+        options: More of ``NotebookClient``'s.
     """
     with TemporaryDirectory() as sockets:
-        files = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
         client = NotebookClient(
             notebook,
-            timeout=120,
+            timeout=seconds,
             kernel_name="python3",
             resources={"metadata": {"path": str(folder)}},
-            config=Config(KernelManager=files),
+            config=Config(KernelManager=_on_files(sockets)),
             **options,
         )
         client.execute(env=os.environ if environment is None else environment)

@@ -86,7 +86,7 @@ def test_key_is_not_in_a_saved_notebook(tmp_path, echoing, capfd):
     """The same cells under nbclient: no key in the notebook, in the log or in any file."""
     notebook = make_notebook(*CELLS)
     environment = apart(tmp_path, RUNAPI_BASE_URL=echoing.url, RUNAPI_API_KEY=KEY)
-    execute(notebook, tmp_path, environment, allow_errors=True)
+    execute(notebook, tmp_path, environment, seconds=60, allow_errors=True)
     captured = capfd.readouterr()
     assert KEY not in json.dumps(notebook) + captured.out + captured.err
     assert KEY.encode() not in read_all(tmp_path)

@@ -46,8 +46,11 @@ XSS = '<img src=x onerror="window.hacked=1"><b>bold</b>'
 HOLD = """import pathlib, time
 while not pathlib.Path("released").exists():
     time.sleep(0.05)"""
-# JupyterLab opens again what was open when its page was loaded, some time after the page is there.
+# JupyterLab opens again what was open when its page was loaded, some time after the page is there;
+# and after that its file browser opens what the page's address names.
 _RESTORED = "() => window.jupyterapp.restored.then(() => true)"
+_ADDRESS_OPENED = """() =>
+    ![...window.jupyterapp.shell.widgets('left')].some(one => one.hasClass('jp-mod-restoring'))"""
 _OPEN = """async name => {
     const {shell, commands} = window.jupyterapp;
     const others = [...shell.widgets('main')];
@@ -65,10 +68,8 @@ _CLASSIC_IDLE = """() => {
 }"""
 _CLASSIC_SHUT_DOWN = """() => new Promise(done =>
     Jupyter.notebook.session.delete(() => done(true), () => done(true)))"""
-_CHOOSE_THEME = """async name => {
-    await window.jupyterapp.commands.execute('apputils:change-theme', {theme: name});
-    return document.body.dataset.jpThemeName === name;
-}"""
+_CHOOSE_THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
+_THEME_SHOWS = "name => document.body.dataset.jpThemeName === name"
 # A placeholder changes every second: a notebook that is saved is soon to be saved again.
 _EXPECT_SAVED = """() => {
     const {context} = window.jupyterapp.shell.currentWidget;
@@ -201,7 +202,6 @@ class Lab:
 
     def _open(self, url: str, name: str) -> None:
         if self.page.url.startswith(url):
-            self._call(_RESTORED)
             self._call(_OPEN, name)
         else:
             self.page.goto(f"{url}/lab/tree/{name}?token={TOKEN}&reset")
@@ -211,11 +211,16 @@ class Lab:
         self._call(_SHUT_DOWN)
 
     def _call(self, function: str, argument: str | None = None) -> None:
-        """Call a function of the page's that returns a promise of ``true``; no more than 60 s."""
+        """Call a function of the page's until it returns ``true`` or a promise of it, at most 60 s.
+
+        It is called again only where it returns ``false``: a promise is taken, whatever it brings.
+        """
         self.page.wait_for_function(function, arg=argument, timeout=60_000)
 
     def _wait_ready(self) -> None:
         self.page.locator(self.cells).first.wait_for(timeout=60_000)
+        self._call(_RESTORED)
+        self._call(_ADDRESS_OPENED)
         self.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=60_000)
 
     def save(self) -> None:
@@ -228,7 +233,6 @@ class Lab:
         """Load the page again, as F5 does."""
         self.page.reload()
         self._wait_ready()
-        self._call(_RESTORED)
 
     def cell(self, number: int):
         """Return a cell, counted from 0."""
@@ -266,7 +270,8 @@ class Lab:
 
     def choose_theme(self, name: str) -> None:
         """Choose a theme, and wait until it is there."""
-        self._call(_CHOOSE_THEME, name)
+        self.page.evaluate(_CHOOSE_THEME, name)
+        self._call(_THEME_SHOWS, name)
 
     def prompt(self, number: int) -> str:
         """Return a cell's input prompt: [ ], [*] or [3]."""

@@ -18,6 +18,11 @@ ROOT = Path(__file__).parent.parent
 _PERSONAL = ("RUNAPI_", "HERMES_", "XDG_", "JUPYTER_", "IPYTHON", "PYTEST_")
 
 
+def pytest_configure():
+    """Let Ctrl-C be heard: what a script starts in the background, with "&", ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class SimulatorServer:
     """A simulator in a process of its own, on loopback."""
 

@@ -42,27 +42,27 @@ def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
 
 
 def budget(session: Session, arguments: list[str]) -> str:
-    """Say what may be spent, or set it: ``budget [USD [--session|--day] | off]``.
+    """Say what may be spent, or set it: ``budget [USD | off] [--session|--day]``.
 
     ``--session`` (the default) is for this kernel, ``--day`` for all kernels of the data folder,
-    since midnight.
+    since midnight. ``off`` alone takes both away.
     """
     origin = session.service().access.base_url
-    match arguments:
-        case []:
+    scopes = [_SCOPES[word] for word in arguments if word in _SCOPES]
+    match [word for word in arguments if word not in _SCOPES]:
+        case [] if not scopes:
             return _budgets(session)
-        case ["off"]:
-            for scope in _SCOPES.values():
+        case ["off"] if len(scopes) < len(_SCOPES):
+            for scope in scopes or _SCOPES.values():
                 session.ledger.set_budget(origin, scope, None)
-            return "There is no budget any more."
-        case [amount] | [amount, "--session" | "--day"] | ["--session" | "--day", amount]:
-            scope = _SCOPES[next((word for word in arguments if word in _SCOPES), "--session")]
-            amount = next((word for word in arguments if word not in _SCOPES), "Nothing")
+            return _budgets(session) if scopes else "There is no budget any more."
+        case [amount] if len(scopes) < len(_SCOPES):
+            (scope,) = scopes or ["session"]
             session.ledger.set_budget(origin, scope, _usd(amount))
             return _budgets(session)
     raise InvalidRequestError(
         "%runapi budget takes an amount of USD, and whether it is for the session or the day.",
-        todo="%runapi budget 5 [--session|--day], or %runapi budget off",
+        todo="%runapi budget 5 [--session|--day], or %runapi budget off [--session|--day]",
     )
 
 

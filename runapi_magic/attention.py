@@ -39,7 +39,7 @@ class Page(Protocol):
 
     @property
     def is_heard(self) -> bool:
-        """Whether the page has ever answered; not all front ends can."""
+        """Whether the page has ever answered, and can again; not all front ends do."""
 
     def look(self, on_seen: Callable[[], None], otherwise: str) -> None:
         """Ask the page whether it shows a picture; it says ``otherwise`` where it does not."""

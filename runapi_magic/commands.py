@@ -178,7 +178,7 @@ def _speed(arguments: list[str]) -> float:
     )
 
 
-def freeze(_session: Session, _arguments: list[str]) -> str:
+def freeze(session: Session, _arguments: list[str]) -> str:
     """Take the buttons out of the notebook, so that it can be saved and opened anywhere."""
     from runapi_magic import controls
 
@@ -190,9 +190,13 @@ def freeze(_session: Session, _arguments: list[str]) -> str:
         were_there = False
     if not were_there:
         return "There are no buttons in the outputs of this kernel."
+    when = (
+        "What is still under way comes without buttons: save the notebook when it is there."
+        if session.is_busy
+        else "Save the notebook now: it opens anywhere."
+    )
     return (
-        "The buttons were taken out; pictures and captions stay."
-        " Save the notebook now: it opens anywhere.\n"
+        f"The buttons were taken out; pictures and captions stay. {when}\n"
         "Running a cell again brings its buttons back, at no cost."
     )
 
@@ -212,13 +216,13 @@ def login(_session: Session, arguments: list[str]) -> str:
 def history(session: Session, arguments: list[str]) -> Tree | str:
     """Show the newest pictures in their trees: ``history [WORDS] [--limit N] [--cost]``.
 
-    WORDS are looked for in prompts; N is 10 where it is left out. With ``--cost`` a list of what
-    they cost instead.
+    WORDS are looked for in prompts and models; N is 10 where it is left out. With ``--cost`` a list
+    of what they cost instead.
     """
     words, limit = _limit([word for word in arguments if word != "--cost"])
     if "--cost" not in arguments:
-        return session.archive.forest(" ".join(words), limit=limit)
-    images, count = session.archive.page(" ".join(words), limit=limit)
+        return session.archive.forest(words, limit=limit) or _none(words)
+    images, count = session.archive.page(words, limit=limit)
     lines = [
         f"{datetime.fromtimestamp(image.created).astimezone():%Y-%m-%d %H:%M}"
         f"  {money(image.cost, simulated=image.simulated):<12}  {image.model}"
@@ -226,29 +230,42 @@ def history(session: Session, arguments: list[str]) -> Tree | str:
         for image in images
     ]
     more = [f"{count - len(images)} older ones: --limit {count}"] if count > len(images) else []
-    return "\n".join([*(lines or ["There are no pictures."]), *more, "", spending(session)])
+    return "\n".join([*(lines or [_none(words)]), *more, "", spending(session)])
 
 
-def gallery(session: Session, arguments: list[str]) -> Album:
+def gallery(session: Session, arguments: list[str]) -> Album | str:
     """Show the newest pictures on one sheet: ``gallery [WORDS] [--limit N]``, 20 by default."""
     words, limit = _limit(arguments, _GALLERY, most=LARGEST)
-    images, count = session.archive.page(" ".join(words), limit=limit)
+    images, count = session.archive.page(words, limit=limit)
+    if not images:
+        return _none(words)
     return Album(images, session.archive, session.settings.preview_size, count)
+
+
+def _none(words: str) -> str:
+    looked = f"No picture has {words!r} in its prompt or model."
+    return looked if words else "There are no pictures."
 
 
 def _limit(
     arguments: list[str], usual: int = _SHORT_HISTORY, *, most: int = _LONGEST_HISTORY
-) -> tuple[list[str], int]:
-    """Split off ``--limit N``."""
-    if "--limit" not in arguments:
-        return arguments, usual
-    place = arguments.index("--limit")
-    number = "".join(arguments[place + 1 : place + 2])
-    if not number.isdecimal() or not 0 < int(number) <= most:
-        raise InvalidRequestError(
-            f"--limit {number} is no number of pictures from 1 to {most}.", todo="--limit 20"
-        )
-    return arguments[:place] + arguments[place + 2 :], int(number)
+) -> tuple[str, int]:
+    """Split off ``--limit N`` from words to look for."""
+    limit = usual
+    if "--limit" in arguments:
+        place = arguments.index("--limit")
+        number = "".join(arguments[place + 1 : place + 2])
+        if not number.isdecimal() or not 0 < int(number) <= most:
+            raise InvalidRequestError(
+                f"--limit {number} is no number of pictures from 1 to {most}.", todo="--limit 20"
+            )
+        arguments, limit = arguments[:place] + arguments[place + 2 :], int(number)
+    for word in arguments:
+        if word.startswith("--"):
+            raise InvalidRequestError(
+                f"There is no option {word}.", todo="--limit 20, or words to look for"
+            )
+    return " ".join(arguments), limit
 
 
 def show(session: Session, arguments: list[str]) -> str:

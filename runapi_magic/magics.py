@@ -189,6 +189,8 @@ class RunAPIMagics(Magics, Settings):
     ) -> Generation | Sweep | Report | None:
         if not options.quiet:
             self._mention_unknown([text, *options.then], options.sweep)
+            if options.detach and loop.running_loop() is None:
+                print("Note: --detach is for notebooks; a terminal waits for its pictures.")  # noqa: T201 (a line for the user)
         try:
             made = (self._sweep if options.sweep else self._make)(options, text, sources)
         except RunAPIError as error:

@@ -58,7 +58,7 @@ _OPTIONS = (
     ),
     argument(
         "--detach", action="store_true",
-        help="let the cell return at once, as it does where somebody watches",
+        help="let the cell return at once, as it does where somebody watches; not in a terminal",
     ),
     argument("--new", action="store_true", help="ask afresh, also where the same was made before"),
     argument("-q", "--quiet", action="store_true", help="show nothing"),

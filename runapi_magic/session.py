@@ -38,11 +38,13 @@ class Session(Assembly):
 
     Attributes:
         launch: How a request is started from wherever the user is; the kernel's side replaces it.
+        on_ended: Called on its loop when a request has ended, whatever the end.
     """
 
     def __init__(self, settings: Settings | None = None, journal: Journal | None = None) -> None:
         super().__init__(self, settings, journal)
         self.launch: Callable[..., Generation] = self.start
+        self.on_ended: list[Callable[[], object]] = []
         self._active: dict[str, Generation] = {}
         self._active_batches: set[Batch] = set()
 
@@ -127,9 +129,14 @@ class Session(Assembly):
                 self.journal.end(generation.id)
                 generation.changed()
 
+        def end(_task: asyncio.Task[None]) -> None:
+            self._active.pop(generation.id, None)
+            for listener in tuple(self.on_ended):
+                listener()
+
         def begin() -> None:
             task = home.create_task(work)
-            task.add_done_callback(lambda _: self._active.pop(generation.id, None))
+            task.add_done_callback(end)
             generation.attach(task)
             task.add_done_callback(tell)
 
@@ -276,6 +283,17 @@ class Session(Assembly):
         return await self.purse.cost(requests, self.service(), since=counts)
 
     # What is under way, and what was left
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether pictures are to come without anybody's word."""
+        awaited = [
+            slot.part
+            for generation in self._active.values()
+            for slot in generation.slots
+            if slot.shown is None
+        ]
+        return any(not (part.is_done or part.is_held) for part in awaited)
 
     def cancel(self, name: str | None = None) -> list[Generation | Batch]:
         """Stop waiting for a task, a request, a batch, or all; return what was stopped.

@@ -131,7 +131,8 @@ class Gallery:
 
     def _html(self, images: list[GeneratedImage], search: str) -> str:
         if not images:
-            words = f"No picture has {search!r} in its prompt." if search else "No pictures yet."
+            looked = f"No picture has {search!r} in its prompt or model."
+            words = looked if search else "No pictures yet."
             return f'<div style="{FONT};min-height:{_SIDE + 12}px">{escape(words)}</div>'
         tiles = "".join(map(self._tile, images))
         return (

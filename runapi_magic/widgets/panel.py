@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _CLASS = "runapi-panel"
 _PAUSE = 0.3  # seconds after the last change until the price is asked for
 _MOST = 16  # pictures of one request; more than that is a sweep's or a batch's work
+_LULL = 1.0  # seconds in which pictures that come are shown in the history together
 _RECENT = 12  # pictures that are offered as sources
 
 
@@ -57,6 +58,7 @@ class Panel:
         self._pricing = self._picking = 0
         self._stage = Stage(session)
         self._seen: str | None = None
+        self._is_stale = False
 
         self._bridge = Bridge(self._on_action, _CLASS)
         self._make_form(user_variables())
@@ -138,6 +140,7 @@ class Panel:
         shell = get_ipython()
         if shell is not None:
             shell.events.register("post_run_cell", self._cell_ran)
+        self._session.on_ended.append(self._request_ended)
         self._desk.work(self._begin())
 
     async def _begin(self) -> None:
@@ -159,6 +162,19 @@ class Panel:
         """Offer what the cell has made, too."""
         if self.widget.comm is not None:
             self._desk.run(lambda: self._desk.work(self._reload()))
+
+    def _request_ended(self) -> None:
+        """Show what a cell or a button has made since; this may be any thread."""
+        if self.widget.comm is None:
+            self._session.on_ended.remove(self._request_ended)
+        elif not self._is_stale:
+            self._is_stale = True
+            self._desk.run(lambda: self._desk.work(self._reload_together()))
+
+    async def _reload_together(self) -> None:
+        await asyncio.sleep(_LULL)
+        self._is_stale = False
+        await self._reload()
 
     async def _reload(self) -> None:
         await self.gallery.load()

@@ -47,7 +47,7 @@ class Placed:
         on_removed: Called when it is taken out of the notebook, whoever does that.
 
     Attributes:
-        is_heard: Whether its page has ever answered; JupyterLab's and Notebook 7's do.
+        is_heard: Whether its page has answered, and can again; JupyterLab's and Notebook 7's do.
     """
 
     def __init__(self, widget: Widget, on_removed: Callable[[], object] = lambda: None) -> None:
@@ -92,6 +92,7 @@ class Placed:
             _placed.remove(self)
             self._handle.update(NOTHING.data, raw=True)
             self._root.close()
+            self.is_heard = False
             self._on_removed()
 
 

@@ -255,6 +255,8 @@ class Toolbar:
         self._opener = None  # the focus goes on to the new drawer
         self._close()
         self._opener = opener
+        if not self._jobs:
+            self.status.value = ""  # what it says is of the drawer before
         display_when(drawer.widget, when=True)
         if drawer.widget not in self._drawers.children:
             self._drawers.children = (*self._drawers.children, drawer.widget)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import nbformat
 import pytest
+from playwright.sync_api import expect
 
-from tests.browser.lab import LOAD, STUCK, XSS
+from tests.browser.lab import LOAD, STUCK, XSS, choose
 from tests.conftest import ROOT
 
 
@@ -81,6 +82,10 @@ def test_empty_instruction_is_told(open_lab, server):
     lab.click(1, "Go ($0.06)")
     lab.wait_text(1, "Nothing was sent.")
     assert len(server.state()["tasks"]) == before
+    told = lab.cell(1).locator(".widget-html").get_by_text("Nothing was sent.")
+    expect(told).to_have_count(1)
+    choose(lab.cell(1).get_by_role("combobox", name="Presets"), "Remove the background")
+    expect(told).to_have_count(0)
 
 
 def test_cancel_button(open_lab, server):

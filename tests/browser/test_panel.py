@@ -274,7 +274,7 @@ def test_gallery_of_a_thousand(open_panel, server, place):
     expect(lab.button(1, "Older pictures")).to_be_disabled()
     search.fill("no such words")
     lab.page.keyboard.press("Enter")
-    _says(lab, "No picture has 'no such words' in its prompt.")
+    _says(lab, "No picture has 'no such words' in its prompt or model.")
     search.fill("old picture 07")
     lab.page.keyboard.press("Enter")
     _says(lab, "1 to 20 of 20")
@@ -307,6 +307,20 @@ def test_gallery_of_a_thousand(open_panel, server, place):
     lab.wait_pictures(1)
     assert lab.source(1) == shown
     lab.wait_text(1, "gpt-images/make-the-new-one-blue")
+
+
+def test_what_others_make_appears(open_panel, server):
+    """A picture that comes after its cell has returned appears in the history, by itself."""
+    server.fault(STUCK + "made elsewhere")
+    lab = open_panel("%gpt_image a ship made elsewhere")
+    lab.run(2)
+    lab.wait_text(2, "The service is drawing")
+    expect(_tiles(lab)).to_have_count(PAGE)
+    made = _panel(lab).get_by_role("button", name="a ship made elsewhere")
+    expect(made).to_have_count(0)
+    server.clear_faults()
+    lab.wait_pictures(2)
+    expect(made).to_be_visible()
 
 
 def test_unfinished_is_offered(open_lab, server):

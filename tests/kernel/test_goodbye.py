@@ -47,6 +47,7 @@ def test_freeze(kernel):
     assert widgets(first) == 1
     said = kernel.run_well("%runapi freeze")
     assert "The buttons were taken out;" in said.text
+    assert "Save the notebook now: it opens anywhere." in said.text
     assert widgets(first) == 0
     assert len(first.pictures) == 1
     assert "There are no buttons" in kernel.run_well("%runapi freeze").text
@@ -59,10 +60,12 @@ def test_freeze_while_a_picture_is_coming(kernel, server):
     """Freezing stops nothing: the picture comes into its cell, without buttons."""
     server.fault("status=stuck,match=freeze early")
     cell = kernel.run_well("%%gpt_image -o early\na hill to freeze early")
-    kernel.run_well("%runapi freeze")
+    said = kernel.run_well("%runapi freeze")
+    assert "under way comes without buttons: save the notebook when it is there" in said.text
     server.clear_faults()
     kernel.wait_pictures(cell)
     assert widgets(cell) == 0
+    assert "Save the notebook now" not in said.text
 
 
 def test_freeze_answers_a_question_with_no(kernel, server):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_the_tree_in_another_kernel(made, fresh):
         assert f"{name}  {' '.join(prompt.split())}" in text
     assert "└─ " in text
     assert fresh.run_well("%runapi history nothing-like-this").text.strip() == (
-        "There are no pictures."
+        "No picture has 'nothing-like-this' in its prompt or model."
     )
 
 
@@ -225,4 +226,13 @@ def test_gallery(made, fresh):
     name = pictures[4].rpartition("/")[2]  # the repeated one
     assert f"make it rain · gpt-images/{name}" in cell.stream("stdout")
     assert "and 1 older" in cell.stream("stdout")
-    assert fresh.run_well("%runapi gallery zebra").stream("stdout") == "There are no pictures.\n"
+    none = fresh.run_well("%runapi gallery zebra fish").stream("stdout")
+    assert none == "No picture has 'zebra fish' in its prompt or model.\n"
+
+
+@pytest.mark.parametrize("line", ["history --limits 3", "gallery --cost", "history rain --all"])
+def test_an_option_that_there_is_not(fresh, line):
+    """A misspelt option is named, and is not looked for in prompts."""
+    said = fresh.run(f"%runapi {line}").stream("stderr")
+    assert re.match(r"UsageError: There is no option --(limits|cost|all)\.\n", said)
+    assert "--limit 20" in said

@@ -169,6 +169,9 @@ def test_terminal_session(tmp_path):
         child.sendline("%gpt_image --sweep a=fox,owl a {a} in a terminal")
         child.expect_exact("In [8]: ")
         swept = child.before
+        child.sendline("%gpt_image --detach a hen in a terminal")
+        child.expect_exact("In [9]: ")
+        detached = child.before
         child.sendline("exit")
         child.expect(pexpect.EOF)
     assert "gpt-images/a-cat-in-a-terminal-" in said
@@ -179,6 +182,8 @@ def test_terminal_session(tmp_path):
     assert "Out[" not in told
     assert swept.count("gpt-images/a-owl-in-a-terminal-") == 1
     assert "<Sweep " in swept
+    assert "--detach is for notebooks; a terminal waits" in detached
+    assert "gpt-images/a-hen-in-a-terminal-" in detached
 
 
 def _looked_at(server):

@@ -265,13 +265,31 @@ def test_budget(thrifty, server):
     both = thrifty.run_well("%runapi budget --day $7.50").text
     assert "Budget of the session  $5.00\nBudget of the day  $7.50\nFrom here: " in both
     assert thrifty.run_well("%runapi budget").text == both
+    day = thrifty.run_well("%runapi budget off --session").text
+    assert "Budget of the day  $7.50" in day
+    assert "of the session" not in day
+    assert "There is no budget. Set one" in thrifty.run_well("%runapi budget --day off").text
+    thrifty.run_well("%runapi budget 5")
+    thrifty.run_well("%runapi budget --day $7.50")
     assert thrifty.run_well("%runapi budget off").text == "There is no budget any more.\n"
     assert thrifty.run_well("%runapi budget").text == none
 
 
 @pytest.mark.parametrize(
     "words",
-    ["much", "-1", "nan", "inf", "1e999", "--day", "--day --session", "5 --week", "5 6", "on"],
+    [
+        "much",
+        "-1",
+        "nan",
+        "inf",
+        "1e999",
+        "--day",
+        "--day --session",
+        "5 --week",
+        "5 6",
+        "on",
+        "off --session --day",
+    ],
 )
 def test_budget_that_is_none(thrifty, words):
     """What is no amount is refused in words and changes nothing."""

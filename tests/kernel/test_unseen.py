@@ -105,6 +105,16 @@ def test_pictures_from_disk_are_not_told(kernel, server):
     assert SAID not in kernel.run_well("1 + 1").text
 
 
+def test_what_was_frozen_is_not_told(kernel, server):
+    """Somebody who takes the buttons out before the picture comes is there to see it."""
+    cell = make(kernel, server, "a hill that is frozen")
+    kernel.run_well("%runapi freeze")
+    server.clear_faults()
+    kernel.wait_pictures(cell)
+    reload_page(kernel)
+    assert SAID not in kernel.run_well("1 + 1").text
+
+
 @pytest.fixture
 def own(tmp_path):
     """A simulator server, and a function that starts a kernel with its journal."""

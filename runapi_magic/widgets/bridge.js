@@ -40,12 +40,14 @@ function whenInside(el, selector, signal, then) {
   else requestAnimationFrame(() => whenInside(el, selector, signal, then));
 }
 
-// What is to have the focus may have been made only now.
-function focusWhenThere(find, signal, until) {
-  if (signal.aborted || performance.now() > until) return;
-  const control = find();
+// What is to have the focus may have been made only now. Somebody who went elsewhere keeps it there.
+function focusWhenThere(container, selector, signal, until) {
+  const at = document.activeElement ?? document.body;
+  const isElsewhere = !container.contains(at) && !at.contains(container);
+  if (signal.aborted || performance.now() > until || isElsewhere) return;
+  const control = container.querySelector(selector);
   if (control && isThere(control)) control.focus();
-  else requestAnimationFrame(() => focusWhenThere(find, signal, until));
+  else requestAnimationFrame(() => focusWhenThere(container, selector, signal, until));
 }
 
 // What stands in the carried fields that are seen: pairs of a field's number and its text, of a menu
@@ -197,8 +199,9 @@ function render({ model, el }) {
     if (typeof message.focus === "string") {
       wanted.abort();
       wanted = new AbortController();
-      const find = () => el.closest(selector)?.querySelector(message.focus);
-      focusWhenThere(find, wanted.signal, performance.now() + ON_ITS_WAY);
+      const until = performance.now() + ON_ITS_WAY;
+      const container = el.closest(selector);
+      if (container) focusWhenThere(container, message.focus, wanted.signal, until);
     }
   };
   model.on("msg:custom", onMessage);

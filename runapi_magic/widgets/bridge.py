@@ -106,7 +106,10 @@ class Bridge(anywidget.AnyWidget):
         self.send({"say": text})
 
     def focus(self, selector: str) -> None:
-        """Focus the container's first element that a CSS selector finds."""
+        """Focus the container's first element that a CSS selector finds.
+
+        Not where the focus has gone to another part of the page since.
+        """
         self.send({"focus": selector})
 
     def carry(self, part: Carried) -> None:

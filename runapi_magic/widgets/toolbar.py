@@ -266,7 +266,7 @@ class Toolbar:
         for drawer in self._drawers.children:
             display_when(drawer, when=False)
         if self._opener is not None:
-            self._opener.focus()
+            self._bridge.focus(f'button[title="{self._opener.tooltip}"]')
             self._opener = None
 
     def _open_entry(self, opener: widgets.Button, mode: Callable[[str], None], *texts: str) -> None:

@@ -173,6 +173,32 @@ def test_a_click_does_not_overtake_what_was_typed(open_lab_of_old, server, relea
     assert len(server.bodies("a newer instruction")) == 1
 
 
+def test_who_goes_on_elsewhere_stays_there(open_lab_of_old, server, release):
+    """What opens when the kernel is free again takes nobody out of another cell."""
+    lab = _show(open_lab_of_old, "%%gpt_image -a 1:1\na hill to leave", HOLD, "40 + 2")
+    lab.run(2)
+    lab.click(1, "Edit")
+    lab.cell(3).locator(lab.editor).click()
+    release()
+    expect(lab.cell(1).get_by_role("textbox", name="Edit")).to_be_visible()
+    lab.page.keyboard.press("Control+Enter")
+    lab.wait_text(3, "42")
+
+
+def test_what_closes_takes_nobody_back(open_lab_of_old, server, release):
+    """Who sends an instruction and goes on in another cell is not brought back to its button."""
+    lab = _show(open_lab_of_old, "%%gpt_image -a 1:1\na hill to send", HOLD, "40 + 2")
+    lab.click(1, "Edit")
+    lab.type(1, "make it rain on who left")
+    lab.run(2)
+    lab.cell(1).get_by_role("textbox", name="Edit").press("Enter")
+    lab.cell(3).locator(lab.editor).click()
+    release()
+    _is_at(lab, "v2", 2, "v1 > v2")
+    lab.page.keyboard.press("Control+Enter")
+    lab.wait_text(3, "42")
+
+
 def test_upscale_compare_and_copy(open_lab, server):  # noqa: PLR0915 (one story)
     """Upscale says sizes and prices; versions are compared in three ways; cells cost nothing."""
     lab = _show(open_lab, "%%gpt_image -a 16:9 -o hill\na hill to compare", "", "", "")

@@ -198,9 +198,11 @@ def test_focus_that_was_left_is_not_taken_back(show):
 
 
 def test_python_moves_the_focus(show):
-    """The focus goes where Python says."""
-    lab = show(_THUMBNAILS, "bridge.focus('input')")
+    """The focus goes where Python says, of somebody who is at work there."""
+    lab = show(_THUMBNAILS, "bridge.on_msg(lambda *_: bridge.focus('input'))")
     lab.run(1)
+    lab.wait_done(1)
+    lab.cell(0).locator("[data-key]").first.click()
     expect(lab.cell(0).get_by_placeholder("type here")).to_be_focused()
 
 

@@ -25,7 +25,7 @@ class Album:
     """Pictures that were made before, numbered, newest first.
 
     Attributes:
-        images: The pictures, at most 100.
+        images: The pictures, 1 to 100.
         archive: Reads them small.
         longest_side: Of the sheet as it is shown, pixels.
         count: Number of all pictures, of which these are the newest.
@@ -40,8 +40,6 @@ class Album:
         return len(self.images)
 
     def __str__(self) -> str:
-        if not self.images:
-            return "There are no pictures."
         width = len(str(len(self.images)))
         lines = [
             f"{number:{width}}  {datetime.fromtimestamp(image.created).astimezone():%Y-%m-%d %H:%M}"
@@ -52,8 +50,6 @@ class Album:
         return "\n".join([*lines, *([f"and {older} older"] if older else [])])
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        if not self.images:
-            return {"text/plain": str(self)}, {}
         cells = [self._cell(number, image) for number, image in enumerate(self.images, 1)]
         drawn = draw_sheet(cells, None, None, longest_side=self.longest_side).picture
         size = {

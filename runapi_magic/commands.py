@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from runapi_magic.accounts import balance, budget, spending
 from runapi_magic.album import LARGEST, Album
-from runapi_magic.display import money
+from runapi_magic.display import money, none_with
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.filing import short_path
 from runapi_magic.loop import user_variables
@@ -243,8 +243,7 @@ def gallery(session: Session, arguments: list[str]) -> Album | str:
 
 
 def _none(words: str) -> str:
-    looked = f"No picture has {words!r} in its prompt or model."
-    return looked if words else "There are no pictures."
+    return none_with(words) if words else "There are no pictures."
 
 
 def _limit(

@@ -93,6 +93,11 @@ def money(usd: float | None, *, simulated: bool) -> str:
     return dollars(usd) + (" (simulated, not charged)" if simulated else "")
 
 
+def none_with(words: str) -> str:
+    """Say that a search in what was made before found nothing; see ``Archive.page``."""
+    return f"No picture has {words!r} in its prompt or model."
+
+
 def dollars(usd: float) -> str:
     """Return US dollars with two digits, or up to four where the cost has them."""
     whole, _, cents = f"{usd:.4f}".rstrip("0").partition(".")

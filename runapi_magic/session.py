@@ -38,7 +38,7 @@ class Session(Assembly):
 
     Attributes:
         launch: How a request is started from wherever the user is; the kernel's side replaces it.
-        on_ended: Called on its loop when a request has ended, whatever the end.
+        on_ended: Listeners, called on a request's loop when it has ended, whatever the end.
     """
 
     def __init__(self, settings: Settings | None = None, journal: Journal | None = None) -> None:

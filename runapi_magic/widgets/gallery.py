@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 
 from runapi_magic.colours import ACCENT, FONT
+from runapi_magic.display import none_with
 from runapi_magic.widgets.drawers import button, row
 
 if TYPE_CHECKING:
@@ -131,8 +132,7 @@ class Gallery:
 
     def _html(self, images: list[GeneratedImage], search: str) -> str:
         if not images:
-            looked = f"No picture has {search!r} in its prompt or model."
-            words = looked if search else "No pictures yet."
+            words = none_with(search) if search else "No pictures yet."
             return f'<div style="{FONT};min-height:{_SIDE + 12}px">{escape(words)}</div>'
         tiles = "".join(map(self._tile, images))
         return (

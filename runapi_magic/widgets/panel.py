@@ -164,7 +164,7 @@ class Panel:
             self._desk.run(lambda: self._desk.work(self._reload()))
 
     def _request_ended(self) -> None:
-        """Show what a cell or a button has made since; this may be any thread."""
+        """Show what was made, here or elsewhere; this may be any thread."""
         if self.widget.comm is None:
             self._session.on_ended.remove(self._request_ended)
         elif not self._is_stale:
@@ -270,7 +270,6 @@ class Panel:
         await self.queue.follow(generation, title)
         if generation.images:
             self._stage.put(generation.images[0])
-        await self._reload()
 
     # The chosen picture
 

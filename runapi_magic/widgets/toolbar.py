@@ -193,6 +193,11 @@ class Toolbar:
     def _show_status(self, text: str) -> None:
         self.status.value = f'<div style="{FONT}">{escape(text)}</div>'
 
+    def _clear_status(self) -> None:
+        """Take away what was said, unless it is of what is under way."""
+        if not self._jobs:
+            self.status.value = ""
+
     # What is seen
 
     def _refresh(self) -> None:
@@ -217,8 +222,7 @@ class Toolbar:
         here = self.versions.here
         self.guard.show(shown, tree.worth(here) if tree and here else "")
         self._announce()
-        if not self._jobs:
-            self.status.value = ""
+        self._clear_status()
 
     def _announce(self) -> None:
         """Say which picture is shown, where it is another one than before."""
@@ -255,8 +259,7 @@ class Toolbar:
         self._opener = None  # the focus goes on to the new drawer
         self._close()
         self._opener = opener
-        if not self._jobs:
-            self.status.value = ""  # what it says is of the drawer before
+        self._clear_status()  # what it says is of the drawer before
         display_when(drawer.widget, when=True)
         if drawer.widget not in self._drawers.children:
             self._drawers.children = (*self._drawers.children, drawer.widget)

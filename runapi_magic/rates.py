@@ -10,6 +10,10 @@ Kernels of one data folder share the figures as a row of the journal, named by a
 and key; a create takes its turn in one transaction. Without a usable journal a kernel goes by what
 it has seen itself. While nothing is slowed down the row is read once a second at most, and never
 written.
+
+Inside the process all times are monotonic, so that a clock that is set changes nothing. The row has
+Unix times, which other kernels understand; one that is further ahead than any pause can be was
+written while the clock was wrong, and is ignored.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ _FIRST_SPACING, _LONGEST_SPACING = 0.25, 30.0  # seconds; doubled by each refusa
 _INCREASE = 0.1  # creates a second that each create that is taken adds to the rate
 _NO_LIMIT = 20.0  # creates a second from which on none are held back; no person is faster
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 3600.0  # seconds; the first where the service names none
+_LONGEST_WAIT = _LONGEST_PAUSE + 100 * _LONGEST_SPACING  # seconds, with 100 kernels in line
 _FORGOTTEN = 60.0  # seconds without a create until the limit counts as over
 _LOOK = 1.0  # seconds between two looks at what other kernels have seen
 _WORTH_TELLING = 1.0  # seconds; a shorter wait is not mentioned
@@ -44,7 +49,7 @@ _TOO_MANY, _UNAVAILABLE = 429, 503
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How fast requests may leave under one key. Times are Unix times in seconds.
+    """How fast requests may leave under one key. Times are monotonic, in seconds.
 
     Attributes:
         paused_until: Until then nothing leaves.
@@ -83,6 +88,19 @@ class Rate:
         pause = min(told or max(_SHORTEST_PAUSE, spacing), _LONGEST_PAUSE)
         return replace(self, spacing=spacing, paused_until=max(self.paused_until, now + pause))
 
+    def moved(self, seconds: float) -> Rate:
+        """Return the same rate on a clock that is so many seconds ahead."""
+        return replace(self, paused_until=self.paused_until + seconds, next=self.next + seconds)
+
+    def is_sensible(self, now: float) -> bool:
+        """Whether a service and a clock that is right can have led to this."""
+        latest = now + _LONGEST_WAIT
+        return (
+            self.paused_until <= latest
+            and self.next <= latest
+            and 0 <= self.spacing <= _LONGEST_SPACING
+        )
+
     def taken(self, creates: int = 1) -> Rate:
         """Return the rate after the service has taken so many creates: a little faster."""
         if self.spacing == 0:
@@ -117,7 +135,8 @@ class SharedRate:
         """Change the row in one transaction, and return it.
 
         Args:
-            how: Returns what follows from what the row says; it says None where there is none.
+            how: Returns what follows from what the row says; it says None where there is none, or
+                none that can be true.
 
         Returns:
             None where the journal cannot be used.
@@ -130,12 +149,18 @@ class SharedRate:
             row = connection.execute(
                 "SELECT paused_until, spacing, next FROM rates WHERE account = ?", (self._account,)
             ).fetchone()
-            rate = how(Rate(*row) if row else None)
-            if rate != (Rate(*row) if row else Rate()):
+            now = time.monotonic()
+            ahead = time.time() - now  # of the Unix time
+            before = Rate(*row).moved(-ahead) if row else None
+            if before is not None and not before.is_sensible(now):
+                before = None
+            rate = how(before)
+            if rate != (before or Rate()):
+                written = rate.moved(ahead)
                 connection.execute(
                     "INSERT OR REPLACE INTO rates (account, paused_until, spacing, next)"
                     " VALUES (?, ?, ?, ?)",
-                    (self._account, rate.paused_until, rate.spacing, rate.next),
+                    (self._account, written.paused_until, written.spacing, written.next),
                 )
             return rate
 
@@ -179,14 +204,14 @@ class Limiter:
 
         Args:
             in_line: Whether it takes a turn among the creates.
-            deadline: Unix time in seconds.
+            deadline: Monotonic time in seconds.
             told: Told how many seconds that will take, where it is long.
 
         Raises:
             TimeoutError: Its turn is after the deadline.
         """
         if not in_line:
-            while (end := self.rate.paused_until) > time.time():
+            while (end := self.rate.paused_until) > time.monotonic():
                 await _sleep_until(end, deadline)
             return
         self._in_line += 1
@@ -209,7 +234,7 @@ class Limiter:
     def _tell(
         self, told: Callable[[float], None] | None, ahead: int = 0, start: float = 0.0
     ) -> None:
-        rate, now = self.rate, time.time()
+        rate, now = self.rate, time.monotonic()
         seconds = max(start, rate.paused_until, now) + ahead * rate.spacing - now
         if told is not None and seconds > _WORTH_TELLING:
             told(seconds)
@@ -223,7 +248,7 @@ class Limiter:
 
         def take(rate: Rate) -> Rate:
             nonlocal start
-            start, rate = rate.take(time.time())
+            start, rate = rate.take(time.monotonic())
             return rate
 
         await self._change(take)
@@ -237,10 +262,10 @@ class Limiter:
         """Note that the service asks to slow down; return the seconds that everything pauses.
 
         Args:
-            sent: The moment at which the request left, Unix time in seconds.
+            sent: The moment at which the request left, monotonic time in seconds.
             told: Seconds that the service asks to wait.
         """
-        now = time.time()
+        now = time.monotonic()
         return (await self._change(lambda rate: rate.refused(now, sent, told))).paused_until - now
 
     async def _change(self, how: Callable[[Rate], Rate]) -> Rate:
@@ -278,6 +303,7 @@ class Turns:
         told: Callable[[float], None] | None = None,
     ) -> None:
         self.waited = 0.0
+        self._left = max(0.0, patience)
         self._limiter = limiter
         self._in_line = in_line
         self._patience = patience
@@ -297,23 +323,25 @@ class Turns:
         await self._limiter.look()
         if is_set(self._stopping):
             raise self._last or StoppedError("Stopped before it was sent.")
-        while not self._limiter.rate.is_free(time.time()):
-            begun, most = time.monotonic(), self._patience - self.waited
+        while not self._limiter.rate.is_free(time.monotonic()):
+            begun, most = time.monotonic(), self._left
             try:
                 await self._wait(most)
             except TimeoutError:
                 if time.monotonic() - begun <= most + _OVERSLEPT:
                     raise self._too_late() from None
                 continue  # its turn may have come behind a long cell: that time does not count
-            self.waited += time.monotonic() - begun
+            waited = time.monotonic() - begun
+            self.waited += waited
+            self._left -= min(waited, most)  # never below 0: the end may have come behind a cell
             break
         if self._told is not None:
             self._told(0.0)
-        self._sent = time.time()
+        self._sent = time.monotonic()
 
     async def _wait(self, most: float) -> None:
         wait = self._limiter.wait(
-            in_line=self._in_line, deadline=time.time() + most, told=self._told
+            in_line=self._in_line, deadline=time.monotonic() + most, told=self._told
         )
         async with asyncio.timeout(most):
             done = await until_stopped(wait, self._stopping)
@@ -321,7 +349,7 @@ class Turns:
             raise self._last or StoppedError("Stopped before its turn came.")
 
     def _too_late(self) -> RunAPIError:
-        left = max(0.0, self._limiter.rate.paused_until - time.time())
+        left = max(0.0, self._limiter.rate.paused_until - time.monotonic())
         return self._last or RateLimitError(
             f"its turn did not come in {self._patience:.0f} s"
             + (f"; the service asks to wait {left:.0f} s more." if left else "."),
@@ -381,4 +409,4 @@ def _lock_of_loop(locks: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock]) -> 
 async def _sleep_until(moment: float, deadline: float) -> None:
     if moment > deadline:
         raise TimeoutError
-    await asyncio.sleep(max(0.0, moment - time.time()))
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))

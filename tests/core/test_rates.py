@@ -269,6 +269,48 @@ def test_a_long_cell_in_line(monkeypatch):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("overslept", [0.0, 0.5, 200.0])
+def test_patience_that_is_used_up(monkeypatch, overslept):
+    """A wait that ended late leaves no negative time: the next turn is refused at once."""
+
+    async def main():
+        limiter = Limiter()
+        limiter.rate = Rate(spacing=0.25)
+        passed = 0.0
+
+        async def sleep(seconds):
+            nonlocal passed
+            passed += seconds + overslept
+
+        clocks = SimpleNamespace(monotonic=lambda: passed, time=lambda: NOW)
+        monkeypatch.setattr(rates, "time", clocks)
+        monkeypatch.setattr(rates, "asyncio", _Asyncio(sleep))
+        await limiter.refused(0.0, 50.0)
+        turns = _turns(limiter, patience=50.0)
+        await turns.take()
+        await limiter.refused(passed, 30.0)
+        with pytest.raises(RateLimitError):
+            await turns.take()
+        return turns.waited
+
+    assert asyncio.run(main()) == 50.0 + overslept
+
+
+def test_a_clock_that_is_set(monkeypatch):
+    """A pause lasts as long as the service said, whatever is done to the clock meanwhile."""
+    unix = NOW + 400 * 86_400
+    monkeypatch.setattr(rates, "time", SimpleNamespace(monotonic=lambda: 5.0, time=lambda: unix))
+
+    async def main():
+        nonlocal unix
+        limiter = Limiter()
+        await limiter.refused(5.0, 2.0)
+        unix = NOW
+        return limiter.rate.paused_until
+
+    assert asyncio.run(main()) == 7.0
+
+
 def test_waiting_is_told(clock):
     """Who waits for more than a second hears for how long, and of the end."""
 
@@ -366,6 +408,40 @@ def test_kernels_share_pause_and_turns(clock, kernel, tmp_path):
         return left
 
     assert asyncio.run(main()) == [2.0, 2.25, 2.5, 2.75, 3.0, 3.25]
+
+
+@pytest.mark.parametrize("ahead", [86_400.0, 400 * 86_400.0])
+def test_a_clock_that_was_ahead(clock, kernel, tmp_path, ahead):
+    """What a kernel wrote while its clock was ahead does not keep another one from asking."""
+
+    async def main():
+        (one, _), (two, _) = kernel(), kernel()
+        clock.now += ahead
+        await one.refused(clock.now, 2.0)
+        clock.now -= ahead
+        await _turns(two, patience=60.0).take()
+        await two.refused(clock.now, 3.0)
+
+    asyncio.run(main())
+    assert clock.naps == []
+    assert _row(tmp_path) == [Rate(NOW + 3, 0.25, 0.0)]
+
+
+@pytest.mark.parametrize("spacing", [-1.0, 1e9, math.inf])
+def test_a_row_that_cannot_be(clock, kernel, tmp_path, spacing):
+    """A row with a distance that no kernel writes counts as none."""
+
+    async def main():
+        (one, _), (two, _) = kernel(), kernel()
+        await one.refused(NOW, 2.0)
+        one._shared._journal.close()
+        with sqlite3.connect(tmp_path / "journal.sqlite") as connection:
+            connection.execute("UPDATE rates SET spacing = ?", (spacing,))
+        connection.close()
+        await _turns(two).take()
+
+    asyncio.run(main())
+    assert clock.naps == []
 
 
 def test_all_wait_for_the_first_look(clock, kernel):

@@ -410,10 +410,14 @@ def save_key(key: str, environ: Mapping[str, str] | None = None) -> Path:
     config |= {"api_key": key, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent)  # mode 0600
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(config, file, indent=2)
-        Path(temporary).replace(path)
+        handle, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(config, file, indent=2)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)  # it has the key
     except OSError as error:
         raise ConfigurationError(
             f"The key cannot be written to {path} ({error.strerror}).",

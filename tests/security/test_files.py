@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from runapi_magic import polling
 from runapi_magic.client import new_idempotency_key
-from runapi_magic.errors import DownloadError
+from runapi_magic.errors import ConfigurationError, DownloadError
 from runapi_magic.filing import file_stem, open_part, settle
 from runapi_magic.journal import Journal
 from runapi_magic.previews import DEFAULT_LIMITS
@@ -237,6 +237,33 @@ def test_the_key_file_is_private(tmp_path):
     assert (_mode(path), _mode(path.parent)) == ("0o600", "0o700")
     path.chmod(0o644)
     assert _mode(save_key(KEY, environ)) == "0o600"
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [("pathlib.Path.replace", OSError(16, "busy")), ("pathlib.Path.replace", KeyboardInterrupt()),
+     ("json.dump", OSError(28, "No space left on device")), ("json.dump", KeyboardInterrupt())],
+)  # fmt: skip
+def test_a_key_that_cannot_be_stored_is_nowhere(tmp_path, monkeypatch, place, error):
+    """Whatever ends the writing of the key's file, no temporary file with the key stays behind."""
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(place, fail)
+    environ = {"RUNAPI_CONFIG_DIR": str(tmp_path / "config"), "HOME": str(tmp_path)}
+    with pytest.raises((ConfigurationError, KeyboardInterrupt)):
+        save_key(KEY, environ)
+    assert list((tmp_path / "config").iterdir()) == []
+
+
+def test_a_folder_in_place_of_the_key_file(tmp_path):
+    """A folder where the key's file should be: the error says so, and the key is in no file."""
+    config = tmp_path / "config"
+    (config / "config.json").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match=r"config\.json"):
+        save_key(KEY, {"RUNAPI_CONFIG_DIR": str(config), "HOME": str(tmp_path)})
+    assert [path.name for path in config.rglob("*")] == ["config.json"]
 
 
 def test_no_key_in_any_file(make, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LONGEST_SLUG = 48  # characters of the prompt in a file name
+_NOT_FOR_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,10 @@ def open_part(folder: Path, unique: str) -> Path:
     """
     part = folder / f".{unique}.part"
     try:
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in missing:
+            _flush_folder(made.parent)
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
@@ -110,7 +115,9 @@ def settle(part: Path, stem: str, kind: str, limits: Limits, note: Note | None =
         with part.open("rb+") as file:
             digest = digest or hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
-        return Saved(_give_name(part, stem, kind, digest), width, height, digest, preview)
+        path = _give_name(part, stem, kind, digest)
+        _flush_folder(path.parent)  # a name is lost in a power cut until its folder is on the disk
+        return Saved(path, width, height, digest, preview)
     except OSError as error:
         raise trouble(error) from None
     finally:
@@ -160,9 +167,28 @@ def _give_name(part: Path, stem: str, kind: str, digest: str) -> Path:
             except FileExistsError:
                 number += 1
                 continue
-            return part.replace(path)
+            try:
+                return part.replace(path)
+            except BaseException:
+                path.unlink(missing_ok=True)  # the empty file that kept the name free
+                raise
         else:
             return path
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush a folder's list of names to the disk, where the platform and file system can do so."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_FOR_FOLDERS:
+            raise
+    finally:
+        os.close(handle)
 
 
 def file_stem(prompt: str, unique: str) -> str:

@@ -299,6 +299,69 @@ def test_a_full_disk(picture, monkeypatch):
     assert list(Path("pictures").iterdir()) == []
 
 
+def test_a_picture_survives_a_power_cut(picture, monkeypatch):
+    """The file is on the disk before it has its name, and the name before anybody hears of it."""
+    steps, flush, link = [], os.fsync, os.link
+
+    def flushed(handle):
+        is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        steps.append("folder" if is_folder else "file")
+        flush(handle)
+
+    def named(*paths):
+        steps.append("name")
+        link(*paths)
+
+    part = _part(picture())
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "link", named)
+    settle(part, "fox", "png", LIMITS)
+    assert steps == ["file", "name", "folder"]
+
+
+def test_new_folders_survive_a_power_cut(tmp_path, monkeypatch):
+    """Folders that are made for a picture are on the disk, each in the one that it is made in."""
+    flushed, flush = [], os.fsync
+
+    def note(handle):
+        flushed.append(os.fstat(handle).st_ino)
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    open_part(tmp_path / "a" / "b", "u")
+    assert set(flushed) == {tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino}
+
+
+@pytest.mark.parametrize("step", ["open", "fsync"])
+def test_folders_that_cannot_be_flushed(picture, monkeypatch, step):
+    """A platform or a file system that flushes no folders keeps nobody from a picture."""
+    real = getattr(os, step)
+
+    def refuse(what, *rest):
+        is_folder = what.is_dir() if step == "open" else stat.S_ISDIR(os.fstat(what).st_mode)
+        if is_folder:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(what, *rest)
+
+    part = _part(picture())
+    monkeypatch.setattr(os, step, refuse)
+    assert settle(part, "fox", "png", LIMITS).path.is_file()
+
+
+def test_a_name_that_is_not_taken_is_free_again(picture, monkeypatch):
+    """Without hard links, a file that cannot get its name leaves no empty one under it."""
+
+    def refuse(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    part = _part(picture())
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(DownloadError):
+        settle(part, "fox", "png", LIMITS)
+    assert list(Path("pictures").iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made():
     """A file in the place of the folder is named, with the setting that names another."""
     Path("pictures").write_text("in the way")

@@ -16,12 +16,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from runapi_magic.errors import MAYBE_CHARGED, InvalidRequestError, RunAPIError
+from runapi_magic.events import Feed
 from runapi_magic.generation import HELD, Step
 from runapi_magic.items import share
 from runapi_magic.requests import whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
 
     from runapi_magic.generation import Generation
     from runapi_magic.images import GeneratedImage
@@ -79,7 +80,7 @@ class Batch:
         self.error: RunAPIError | None = None
         self.held: Step | None = None
         self.shown_in: str | None = None
-        self.on_wait: Callable[[], Awaitable[None]] | None = None
+        self.on_wait: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._begun: float | None = None
         self._took = 0.0
         self._start: Callable[..., Generation] | None = None
@@ -88,7 +89,7 @@ class Batch:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._under_way: set[Generation] = set()
         self._changed: list[Callable[[], None]] = []
-        self._waiters: list[asyncio.Queue[Item | None]] = []
+        self._ended: Feed[Item] = Feed(item for item in self.items if item.is_done)
         self._cancelled = self._is_over = False
 
     def __len__(self) -> int:
@@ -214,6 +215,8 @@ class Batch:
         self.hold = secrets.token_hex(8)
         # The limit is one of tasks: a request for several pictures takes several turns.
         self._turns = asyncio.Semaphore(self.concurrency)
+        if self._is_over:
+            self._ended = Feed(item for item in self.items if item.is_done)
         self._cancelled, self._is_over, self.error = False, False, None
         self._begun = time.monotonic()
 
@@ -226,7 +229,7 @@ class Batch:
             loop.call_soon_threadsafe(go)
 
     async def _run(self) -> None:
-        units = self._units()
+        units, ended = self._units(), self._ended
         self._asking = asyncio.ensure_future(self._before(self))
         if self._cancelled:  # before it came to this
             self._asking.cancel()
@@ -251,7 +254,8 @@ class Batch:
             await self._after(self)
             self._took, self._begun = self.seconds, None
             self._is_over = True
-            self._tell(None)
+            ended.close()
+            self._notify()
 
     def _units(self) -> list[list[Item]]:
         """Return the items to be made, those with identical requests together, the first last.
@@ -378,12 +382,20 @@ class Batch:
         try:
             async for _ in self.as_completed():
                 pass
-            if self.on_wait is not None:
-                await self.on_wait()
+            await self._show_end()
         except asyncio.CancelledError as error:
             # IPython shows this in place of a traceback when a cell is interrupted.
             error._render_traceback_ = self._explain_interrupt  # type: ignore[attr-defined]
             raise
+
+    async def _show_end(self) -> None:
+        if self.on_wait is None or self._loop is None:
+            return
+        if self._loop is asyncio.get_running_loop():
+            await self.on_wait()
+        else:
+            shown = asyncio.run_coroutine_threadsafe(self.on_wait(), self._loop)
+            await asyncio.wrap_future(shown)
 
     def _explain_interrupt(self) -> list[str]:
         return [
@@ -394,26 +406,15 @@ class Batch:
 
     async def as_completed(self) -> AsyncIterator[Item]:
         """Yield the items as they end, those that ended before first."""
-        queue: asyncio.Queue[Item | None] = asyncio.Queue()
-        for item in self.items:
-            if item.is_done:
-                queue.put_nowait(item)
-        if self._is_over:
-            queue.put_nowait(None)
-        self._waiters.append(queue)
-        try:
-            while (ended := await queue.get()) is not None:
-                yield ended
-        finally:
-            self._waiters.remove(queue)
+        async for item in self._ended.read():
+            yield item
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call the listener on the loop whenever something changes."""
         self._changed.append(listener)
 
-    def _tell(self, item: Item | None) -> None:
-        for waiter in self._waiters:
-            waiter.put_nowait(item)
+    def _tell(self, item: Item) -> None:
+        self._ended.put(item)
         self._notify()
 
     def _notify(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 import secrets
 import time
@@ -12,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 from runapi_magic.errors import STILL_THERE, InvalidRequestError, RunAPIError, resume_advice
+from runapi_magic.events import ThreadsafeEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -182,8 +182,7 @@ class Generation:
         self.on_wait: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
-        # A future that any thread's loop can wait for.
-        self._end: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._end = ThreadsafeEvent()
         self._listeners: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
@@ -285,7 +284,7 @@ class Generation:
                 if part.is_resumed:
                     part.error.charged = STILL_THERE
                     part.error.todo = resume_advice(part.task_id)
-        self._end.set_result(None)
+        self._end.set()
 
     def cancel(self) -> None:
         """Stop waiting. The service knows no cancel: the task may still be charged."""
@@ -313,7 +312,7 @@ class Generation:
         """Wait for the end, whatever it is."""
         self.is_watched = True
         try:
-            await asyncio.shield(asyncio.wrap_future(self._end))
+            await self._end.wait()
         except asyncio.CancelledError as error:
             # IPython shows this in place of a traceback when a cell is interrupted.
             error._render_traceback_ = self._explain_interrupt  # type: ignore[attr-defined]
@@ -329,7 +328,7 @@ class Generation:
 
     async def _until(self, has_come: Callable[[Part], bool]) -> None:
         self.is_watched = True
-        done = asyncio.Event()
+        done = ThreadsafeEvent()
 
         def look() -> None:
             if all(part.is_done or has_come(part) for part in self.parts):

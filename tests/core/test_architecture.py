@@ -21,8 +21,8 @@ ROOMS = [
     "glance", "owners", "rows", "database", "journal", "recording", "history", "ledger",
     "experience",
     "encoding", "exif", "provenance", "previews", "filing", "thumbnails", "quality", "drawing",
-    "comparison", "sheet", "images", "generation", "namespace", "cells", "records", "revisions",
-    "tree", "sources", "service", "purse", "following", "keeping", "shelf", "posting",
+    "comparison", "sheet", "images", "events", "generation", "namespace", "cells", "records",
+    "revisions", "tree", "sources", "service", "purse", "following", "keeping", "shelf", "posting",
     "pipeline", "archive", "album", "items", "batch", "frames", "sweeps", "batches",
     "drafts", "assembly", "session",
     "errands", "cluster", "loop", "display", "progress", "sheetview", "terminal", "attention",
@@ -200,8 +200,8 @@ def test_the_first_function_is_light(home):
     loaded = set(_run(_NEW.format(first="", then=then), home))
     assert {name.split(".")[0] for name in loaded} & (HEAVY | {"sqlite3", "httpcore"}) == set()
     assert {name.removeprefix("runapi_magic.") for name in loaded if "runapi_magic." in name} == {
-        "api", "asking", "assembly", "drafts", "errors", "generation", "home", "loop", "models",
-        "polling", "requests", "session", "settings",
+        "api", "asking", "assembly", "drafts", "errors", "events", "generation", "home", "loop",
+        "models", "polling", "requests", "session", "settings",
     }  # fmt: skip
     beyond = _run(_NEW.format(first="import IPython", then=then), home)
     assert {name.split(".")[0] for name in beyond} - sys.stdlib_module_names == {"runapi_magic"}

@@ -255,6 +255,33 @@ def test_waiting_on_another_threads_loop():
     assert found == [generation]
 
 
+@pytest.mark.parametrize("name", ["ready", "served", "ended"])
+def test_steps_are_awaited_on_another_threads_loop(name):
+    """Every way to wait for a Generation wakes on another thread's loop."""
+    go, generation = threading.Event(), _generation(_part())
+    attached = threading.Event()
+
+    async def work():
+        generation.attach(asyncio.current_task())
+        attached.set()
+        await asyncio.to_thread(go.wait, 10)
+        await _finish(generation, _Image("a"))
+        generation.changed()
+
+    async def wait():
+        waiting = asyncio.create_task(getattr(generation, name)())
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.wait_for(waiting, 10)
+
+    worker = threading.Thread(target=lambda: asyncio.run(work()))
+    worker.start()
+    assert attached.wait(10)
+    asyncio.run(wait())
+    worker.join(10)
+    assert generation.status == "completed"
+
+
 def test_cancelling_from_another_thread():
     """``cancel`` works from any thread."""
 

@@ -131,10 +131,43 @@ def test_a_slow_reader_misses_nothing(run, service):
         slow += [item async for item in first]
         middle += [item async for item in late]
         after = [item async for item in batch.as_completed()]
-        assert batch._waiters == []
         return [sorted(item.index for item in seen) for seen in (slow, middle, after)]
 
     assert run(service, body) == [list(range(6))] * 3
+
+
+def test_waiting_on_another_threads_loop(run, service):
+    """A batch is awaited, and read item by item, on a thread whose loop is not the batch's own."""
+
+    async def body(_session):
+        batch = generate_many(PROMPTS, progress=False, concurrency=2)
+
+        async def elsewhere():
+            read = [item.index async for item in batch.as_completed()]
+            return await batch is batch, sorted(read)
+
+        found = await asyncio.to_thread(lambda: asyncio.run(asyncio.wait_for(elsewhere(), 20)))
+        return *found, batch.counts["completed"]
+
+    assert run(service, body) == (True, [0, 1, 2, 3, 4, 5], 6)
+
+
+def test_the_end_is_shown_on_the_batchs_loop(run, service):
+    """Whichever loop waits, what shows the end runs on the loop that the batch works on."""
+
+    async def body(_session):
+        home, shown = asyncio.get_running_loop(), []
+        batch = generate_many(PROMPTS[:1], progress=False)
+
+        async def show():
+            shown.append(asyncio.get_running_loop() is home)
+
+        batch.on_wait = show
+        await asyncio.to_thread(lambda: asyncio.run(asyncio.wait_for(batch.wait(), 20)))
+        await batch
+        return shown
+
+    assert run(service, body) == [True, True]
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])

@@ -317,6 +317,7 @@ class Client:
                     if size > most:
                         raise DownloadError(
                             f"The picture is larger than {max_megabytes:g} MB.",
+                            passing=False,
                             todo="%config RunAPIMagics.max_download_mb allows more.",
                         )
                     await asyncio.to_thread(file.write, chunk)

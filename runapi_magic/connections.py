@@ -8,6 +8,7 @@ so that a charge would be denied, and it decodes what a signed address has encod
 
 from __future__ import annotations
 
+import ssl
 from base64 import b64encode
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from runapi_magic.addresses import resolve_public
+from runapi_magic.certificates import refused_certificate
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import AsyncIterator, Iterator
 
 _AT_ONCE = 100  # connections; more requests wait for their turn
@@ -80,6 +81,7 @@ class Connections(httpx.AsyncBaseTransport):
             httpx.ConnectTimeout: That, or no connection became free in time.
             httpx.TransportError: The request may have arrived.
             UnsafeURLError: The host's address is not public.
+            CertificateError: The host's certificate is not trusted; nothing was sent.
         """
         timeout = request.extensions.get("timeout", {})
         raw = request.headers.raw  # with the names' capitals
@@ -175,6 +177,11 @@ def _as_httpx() -> Iterator[None]:
     """Raise aiohttp's errors as httpx's; above all, say whether anything may have left."""
     try:
         yield
+    except aiohttp.ClientConnectorCertificateError as error:
+        reason = error.certificate_error
+        if not isinstance(reason, ssl.SSLCertVerificationError):
+            raise httpx.ConnectError(str(error)) from error
+        raise refused_certificate(error.host, reason) from None
     except aiohttp.ConnectionTimeoutError as error:
         raise httpx.ConnectTimeout(str(error)) from error
     except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:

@@ -19,6 +19,7 @@ Every error says three things: what happened, whether it was charged, what to do
     │   ├── RateLimitError             429
     │   └── ServerError                408 5xx
     ├── ConnectionFailedError      no answer, or one that is no answer of RunAPI's
+    │   └── CertificateError           the host's certificate is not trusted
     ├── TaskFailedError            the task ended without pictures
     ├── TaskTimeoutError           the deadline passed while the task was under way
     ├── DownloadError              the picture could not be fetched
@@ -271,6 +272,13 @@ class ConnectionFailedError(RunAPIError):
         self.arrived = arrived
 
 
+class CertificateError(ConnectionFailedError):
+    """The host's certificate is not trusted, has expired, or is for another host.
+
+    Nothing was sent over that connection, and another try would fail in the same way.
+    """
+
+
 class TaskFailedError(RunAPIError):
     """The service ended the task without pictures. Failed tasks are not charged."""
 
@@ -292,6 +300,7 @@ class DownloadError(RunAPIError):
     Attributes:
         expired: True where the address answered 403, 404 or 410: a fresh one may work.
         retry_after: Seconds that the store asked to wait, None where it did not.
+        passing: Whether another try may help.
     """
 
     default_charged = CHARGED
@@ -302,10 +311,12 @@ class DownloadError(RunAPIError):
         *,
         expired: bool = False,
         retry_after: float | None = None,
+        passing: bool = True,
         **parts: Any,
     ) -> None:
         super().__init__(what, **parts)
         self.expired = expired
+        self.passing = passing
         self.retry_after = retry_after
 
 

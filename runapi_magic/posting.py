@@ -50,6 +50,10 @@ class Poster:
             return None
         if stored.task_id is None:
             try:
+                await service.client.transport.prepare()
+            except RunAPIError as error:
+                raise _not_sent_again(error) from None
+            try:
                 stopping = asyncio.Event()
                 post = service.client.post(
                     stored.attempt,
@@ -86,6 +90,8 @@ class Poster:
         Raises:
             RunAPIError: The service refused, or no answer came.
         """
+        # What this machine lacks is found out before the journal says that anything was sent.
+        await service.client.transport.prepare()
         request = part.request
         if request.sources:
             part.step = Step.UPLOADING
@@ -205,6 +211,14 @@ async def turn_at_service(generation: Generation, part: Part) -> AsyncIterator[N
         stop()
         if held:
             held.pop().release()
+
+
+def _not_sent_again(error: RunAPIError) -> RunAPIError:
+    """Return why a request cannot be sent once more; its first answer is still unknown."""
+    advice = error.todo
+    mark_doubtful(error)
+    error.todo = f"{advice}\nThen: {error.todo}" if advice else error.todo
+    return error
 
 
 def _throttle(generation: Generation, part: Part) -> Callable[[float], None]:

@@ -189,7 +189,7 @@ class Limiter:
         """See what other kernels have found, not more than once a second."""
         if self._shared is None or not self._is_stale():
             return
-        async with _lock_of_loop(self._looks):
+        async with lock_of_loop(self._looks):
             if self._is_stale():
                 await self._change(lambda rate: rate)
                 self._looked = time.monotonic()
@@ -217,7 +217,7 @@ class Limiter:
         self._in_line += 1
         try:
             self._tell(told, self._in_line - 1)
-            async with _lock_of_loop(self._lines):
+            async with lock_of_loop(self._lines):
                 start = -math.inf
                 while start < self.rate.paused_until:
                     start = await self._take()
@@ -402,7 +402,8 @@ def account_of(access: Access) -> str:
     return access.account
 
 
-def _lock_of_loop(locks: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock]) -> asyncio.Lock:
+def lock_of_loop(locks: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock]) -> asyncio.Lock:
+    """Return the running loop's lock: one that was waited for belongs to its loop for good."""
     return locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 

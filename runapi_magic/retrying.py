@@ -6,7 +6,12 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.errors import MAYBE_CHARGED, APIError, ConnectionFailedError
+from runapi_magic.errors import (
+    MAYBE_CHARGED,
+    APIError,
+    CertificateError,
+    ConnectionFailedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -91,7 +96,7 @@ def _is_passing(error: BaseException) -> bool:
     """Whether the same request may well succeed in a moment."""
     if isinstance(error, APIError):
         return error.status_code in _RETRIED or error.code in _RETRIED_CODES
-    return isinstance(error, ConnectionFailedError)
+    return isinstance(error, ConnectionFailedError) and not isinstance(error, CertificateError)
 
 
 def may_have_arrived(error: RunAPIError) -> bool:

@@ -10,6 +10,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from runapi_magic.client import Client, picture_kind
 from runapi_magic.errors import InvalidRequestError, RunAPIError
@@ -17,6 +18,7 @@ from runapi_magic.settings import Access, Secret
 from runapi_magic.transport import Transport
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
     from runapi_magic.rates import Limiter
@@ -56,7 +58,10 @@ class Service:
     client: Client
     speed: float = 0.0
     _known: dict[str, tuple[str, float]] = field(default_factory=dict)
-    _uploading: dict[str, asyncio.Lock] = field(default_factory=dict)
+    # By loop: a lock that was waited for belongs to its loop for good.
+    _uploading: WeakKeyDictionary[AbstractEventLoop, dict[str, asyncio.Lock]] = field(
+        default_factory=WeakKeyDictionary
+    )
     _quotes: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
@@ -109,7 +114,8 @@ class Service:
         """
         if source.url is not None:
             return source.url
-        async with self._uploading.setdefault(source.digest, asyncio.Lock()):
+        locks = self._uploading.setdefault(asyncio.get_running_loop(), {})
+        async with locks.setdefault(source.digest, asyncio.Lock()):
             url, good_until = self._known.get(source.digest, ("", 0.0))
             if time.monotonic() >= good_until:
                 content = await asyncio.to_thread(_read, source)

@@ -210,6 +210,13 @@ def notebook_name(environ: Mapping[str, str] | None = None) -> str:
     return (os.environ if environ is None else environ).get("JPY_SESSION_NAME", "")
 
 
+def certificate_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables that name trusted certificates and are set, with their values."""
+    environ = os.environ if environ is None else environ
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+    return {name: environ[name] for name in names if environ.get(name)}
+
+
 def resolve_access(settings: Settings, environ: Mapping[str, str] | None = None) -> Access:
     """Find the key and the base URL.
 

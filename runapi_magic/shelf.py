@@ -290,7 +290,7 @@ async def fetch_each(
             except DownloadError as error:
                 error.charged = CHARGED
                 error.todo = error.todo or resume_advice(task.id)
-                if tries == _DOWNLOAD_TRIES:
+                if tries == _DOWNLOAD_TRIES or not error.passing:
                     raise
                 await asyncio.sleep(min(error.retry_after or _FIRST_PAUSE * tries, _LONGEST_PAUSE))
                 if error.expired:  # the address, not the picture: ask for a fresh one

@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 from runapi_magic.addresses import check_url
 from runapi_magic.errors import (
+    CertificateError,
     ConnectionFailedError,
     DownloadError,
     RunAPIError,
@@ -26,7 +27,7 @@ from runapi_magic.errors import (
     decode_json,
     error_from_response,
 )
-from runapi_magic.rates import Limiter, Turns
+from runapi_magic.rates import Limiter, Turns, lock_of_loop
 from runapi_magic.retrying import mark_doubtful, may_have_arrived, retrying
 from runapi_magic.settings import Access, is_loopback_host
 
@@ -286,6 +287,8 @@ class Transport:
                         url = urljoin(url, response.headers.get("location", ""))
                     except ValueError:
                         raise UnsafeURLError("The picture's address leads to none.") from None
+            except CertificateError as error:
+                raise DownloadError(error.what, passing=False, todo=error.todo) from None
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 raise DownloadError(f"The download broke off ({_name(error)}).") from None
         raise DownloadError(f"The picture's address leads on more than {_MOST_REDIRECTS} times.")
@@ -312,7 +315,12 @@ class Transport:
         """
         import httpx
 
-        await self.check_url(url)
+        try:
+            await self.check_url(url)
+        except DownloadError as error:  # nothing is downloaded here, and nothing was made yet
+            raise ConnectionFailedError(
+                f"The source picture could not be uploaded: {error.what}"
+            ) from None
         _, client = await self._open()
         try:
             # The length is named, so that the body is not sent as chunks: stores refuse those.
@@ -335,10 +343,24 @@ class Transport:
         """
         await check_url(url, service_is_public=self.is_public)
 
+    async def prepare(self) -> None:
+        """Make everything ready that a request needs, and send nothing.
+
+        Raises:
+            MissingKeyError: There is no key.
+            ConfigurationError: The environment names certificates that cannot be read.
+        """
+        self.access.require_key()
+        await self._open()
+
     async def _open(self) -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
-        """Return the client with the key's origin and the bare one, of the running loop."""
+        """Return the client with the key's origin and the bare one, of the running loop.
+
+        Raises:
+            ConfigurationError: The environment names certificates that cannot be read.
+        """
         loop = asyncio.get_running_loop()
-        async with self._opening.setdefault(loop, asyncio.Lock()):
+        async with lock_of_loop(self._opening):
             if loop not in self._clients:
                 # Imports and certificates take a while: not on the loop.
                 make = await asyncio.to_thread(_client_factory, self.is_public, self._app)
@@ -363,9 +385,10 @@ def _client_factory(is_public: bool, app: Any) -> Callable[..., httpx.AsyncClien
     """Return a maker of clients; what takes a while is done here."""
     import httpx
 
+    from runapi_magic.certificates import create_tls_context
     from runapi_magic.connections import Connections
 
-    verify = httpx.create_ssl_context() if app is None else None
+    verify = create_tls_context() if app is None else None
 
     def make(*, pinned: bool) -> httpx.AsyncClient:
         connections: httpx.AsyncBaseTransport = (

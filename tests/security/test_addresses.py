@@ -322,7 +322,7 @@ def test_certificates_are_checked_by_name(names, run, tmp_path, picture, monkeyp
     authority = trustme.CA()
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: trusting)
+    monkeypatch.setattr("runapi_magic.certificates.create_tls_context", lambda: trusting)
     hosts = ["one.example", "two.example", "other.example"]
     names.update({host: [PUBLIC] for host in hosts})
     real = BaseSelectorEventLoop.sock_connect

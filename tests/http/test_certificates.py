@@ -1,0 +1,259 @@
+"""Certificates that are not trusted, and variables that name trusted ones."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import trustme
+
+from runapi_magic.client import Client
+from runapi_magic.errors import (
+    CertificateError,
+    ConfigurationError,
+    ConnectionFailedError,
+    DownloadError,
+)
+from runapi_magic.session import Session
+from runapi_magic.settings import Access, Secret, Settings
+from runapi_magic.sources import as_source
+from runapi_magic.transport import Transport
+from tests.conftest import KEY
+
+_FIRST = datetime(2019, 1, 1, tzinfo=UTC)
+_LAST = datetime(2020, 1, 1, tzinfo=UTC)
+_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+
+
+@pytest.fixture(autouse=True)
+def _unset(monkeypatch):
+    for name in _VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def authority():
+    """A certificate authority that this machine does not know."""
+    return trustme.CA()
+
+
+@contextmanager
+def _serve(certificate):
+    """Answer every request on loopback over TLS; yield the base URL and what was asked."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    shaken, asked = [], []
+    context.sni_callback = lambda _socket, name, _context: shaken.append(name)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _any(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_GET = do_POST = do_PUT = _any  # noqa: N815 (http.server's names)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.handle_error = lambda *_: None  # a client that refuses the certificate leaves
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"https://localhost:{server.server_port}", asked, shaken
+        finally:
+            server.shutdown()
+
+
+def _run(base_url, work):
+    async def main():
+        transport = Transport(Access(base_url, Secret(KEY), "test", "test"))
+        try:
+            return await asyncio.wait_for(work(transport), 30)
+        finally:
+            await transport.close()
+
+    return asyncio.run(main())
+
+
+def _post(transport):
+    return transport.request("POST", "/x", body=b"{}", idempotency_key="key", paid=True)
+
+
+def _refused(base_url, work, kind):
+    async def body(transport):
+        with pytest.raises(kind) as caught:
+            await work(transport)
+        return caught.value
+
+    return _run(base_url, body)
+
+
+def test_an_untrusted_certificate_is_named_after_one_try(authority):
+    """A POST to a host with an unknown authority fails once, in words, as not sent."""
+    with _serve(authority.issue_cert("localhost")) as (url, asked, shaken):
+        error = _refused(url, _post, CertificateError)
+    assert "certificate of localhost is not trusted" in error.what
+    assert "SSL_CERT_FILE" in error.todo
+    assert "REQUESTS_CA_BUNDLE" in error.todo
+    assert (error.arrived, error.doubtful) == (False, False)
+    assert asked == []
+    assert len(shaken) == 1
+
+
+def test_a_download_and_an_upload_name_the_certificate_too(authority, tmp_path):
+    """Where the picture's or the store's host is not trusted, that is what both errors say."""
+    with _serve(authority.issue_cert("localhost")) as (url, asked, _):
+
+        def download(transport):
+            into = tmp_path / "part"
+            return Client(transport).download(f"{url}/a.png", into, max_megabytes=1)
+
+        fetching = _refused(url, download, DownloadError)
+        sending = _refused(url, lambda to: to.put(f"{url}/a", {}, b"x"), ConnectionFailedError)
+    assert "certificate of localhost is not trusted" in fetching.what
+    assert not fetching.passing
+    assert "certificate of localhost is not trusted" in sending.what
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda ca: ca.issue_cert("other.example"), "is for another host"),
+        (
+            lambda ca: ca.issue_cert("localhost", not_before=_FIRST, not_after=_LAST),
+            "has expired",
+        ),
+    ],
+    ids=["another host", "expired"],
+)
+def test_other_faults_of_a_certificate_have_words_of_their_own(
+    authority, tmp_path, monkeypatch, make, words
+):
+    """A trusted authority's certificate for another host, or an old one, is described as that."""
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with _serve(make(authority)) as (url, _, _):
+        error = _refused(url, _post, CertificateError)
+    assert words in error.what
+
+
+@pytest.mark.parametrize("variable", _VARIABLES)
+def test_each_variable_is_read(authority, tmp_path, monkeypatch, variable):
+    """An authority that one of the variables names is trusted."""
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    path = folder / "authority.pem"
+    authority.cert_pem.write_to_path(str(path))
+    subprocess.run(["openssl", "rehash", folder], check=True)  # names files as OpenSSL looks for
+    monkeypatch.setenv(variable, str(folder if variable == "SSL_CERT_DIR" else path))
+    with _serve(authority.issue_cert("localhost")) as (url, asked, _):
+        _run(url, _post)
+    assert asked == ["/x"]
+
+
+def test_two_variables_are_trusted_together(authority, tmp_path, monkeypatch):
+    """An authority in REQUESTS_CA_BUNDLE is trusted beside another one in SSL_CERT_FILE."""
+    for variable, ca in (("SSL_CERT_FILE", trustme.CA()), ("REQUESTS_CA_BUNDLE", authority)):
+        ca.cert_pem.write_to_path(str(tmp_path / variable))
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    with _serve(authority.issue_cert("localhost")) as (url, asked, _):
+        _run(url, _post)
+    assert asked == ["/x"]
+
+
+@pytest.mark.parametrize("variable", _VARIABLES)
+@pytest.mark.parametrize("there", [False, True], ids=["missing", "not certificates"])
+def test_a_variable_that_is_unusable_is_found_before_sending(
+    service, tmp_path, monkeypatch, variable, there
+):
+    """The journal never says that such a request was sent, so resuming does not pay for it."""
+    path = tmp_path / "nowhere.pem"
+    if there:
+        path.write_text("no certificate")
+    monkeypatch.setenv(variable, str(path))
+
+    async def body():
+        session = Session(Settings(base_url=service.url, api_key=KEY))
+        generation = session.generate("a fox")
+        await generation.ended()
+        (error,) = generation.errors
+        rest = session.journal.unfinished()
+        session.journal.close()
+        return error, rest
+
+    error, rest = asyncio.run(body())
+    assert isinstance(error, ConfigurationError)
+    assert variable in error.what
+    assert "Nothing was sent" in error.charged
+    assert rest == []
+    assert service.tasks == []
+
+
+def test_a_lost_answer_stays_findable_where_certificates_are_missing(
+    service, tmp_path, monkeypatch
+):
+    """Resuming a request without an answer fails before sending, and can be done later."""
+    service.fault("create=drop_after")
+
+    async def ask():
+        session = Session(Settings(base_url=service.url, api_key=KEY))
+        generation = session.generate("a fox")
+        await generation.ended()
+        await session.service().client.transport.close()
+        session.journal.close()
+        return generation.errors
+
+    async def resume():
+        session = Session(Settings(base_url=service.url, api_key=KEY))
+        generation = session.resume()
+        await generation.ended()
+        await session.service().client.transport.close()
+        rest = session.journal.unfinished()
+        session.journal.close()
+        return generation, rest
+
+    assert asyncio.run(ask())[0].doubtful
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nowhere.pem"))
+    refused, rest = asyncio.run(resume())
+    assert [error.doubtful for error in refused.errors] == [True]
+    assert "SSL_CERT_FILE" in refused.errors[0].todo
+    assert len(rest) == 1
+
+
+def test_two_loops_upload_one_source(scripted, png, tmp_path):
+    """A second ``asyncio.run`` uploads a source again, for which the first one had a queue."""
+    server = scripted()
+    moment = "2026-01-01T00:00:00+00:00"  # it expires as soon as it is uploaded
+    prepared = {"upload_url": f"{server.url}/store", "headers": {}, "signed_id": "s"}
+    confirmed = {"url": f"{server.url}/up", "created_at": moment, "expires_at": moment}
+    server.answers = {
+        "POST /api/v1/files/prepare": [(200, {}, prepared)],
+        "PUT /store": [(200, {}, b"")],
+        "POST /api/v1/files/confirm": [(200, {}, confirmed)],
+    }
+    (tmp_path / "a.png").write_bytes(png)
+    session = Session(Settings(base_url=server.url, api_key=KEY))
+    service = session.service()
+    source = as_source(str(tmp_path / "a.png"))
+
+    async def twice():
+        urls = await asyncio.gather(service.address(source), service.address(source))
+        await service.client.transport.close()
+        return urls
+
+    for _ in range(2):
+        assert asyncio.run(twice()) == [f"{server.url}/up"] * 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runapi_magic.home import data_home
 from runapi_magic.settings import Access, Settings, resolve_access
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
     from runapi_magic.rates import Rates
     from runapi_magic.recording import Recorder
     from runapi_magic.service import Service
+
+Made = TypeVar("Made")
+
+_making = threading.RLock()
+
+
+class _Part(cached_property[Made]):
+    """A property that is made once, also where several threads ask for it at the same time."""
+
+    # Never asked of the class itself, for which cached_property has another signature.
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Made:  # type: ignore[override]
+        with _making:
+            made: Made = super().__get__(instance, owner)
+            return made
 
 
 class Assembly:
@@ -50,25 +65,25 @@ class Assembly:
         self._service: Service | None = None
         self._simulator: Service | None = None
 
-    @cached_property
+    @_Part
     def journal(self) -> Journal:  # noqa: D102 (see the class)
         from runapi_magic.journal import Journal
 
         return Journal(data_home())
 
-    @cached_property
+    @_Part
     def record(self) -> Recorder:  # noqa: D102 (see the class)
         from runapi_magic.recording import Recorder
 
         return Recorder(self.journal, self.notice)
 
-    @cached_property
+    @_Part
     def _rates(self) -> Rates:
         from runapi_magic.rates import Rates
 
         return Rates(self.journal, self.record)
 
-    @cached_property
+    @_Part
     def pipeline(self) -> Pipeline:  # noqa: D102 (see the class)
         from runapi_magic.pipeline import Pipeline
 
@@ -82,13 +97,13 @@ class Assembly:
     def ledger(self) -> Ledger:  # noqa: D102 (see the class)
         return self.pipeline.ledger
 
-    @cached_property
+    @_Part
     def batches(self) -> Batches:  # noqa: D102 (see the class)
         from runapi_magic.batches import Batches
 
         return Batches(self.journal, self.pipeline.shelf)
 
-    @cached_property
+    @_Part
     def archive(self) -> Archive:  # noqa: D102 (see the class)
         from runapi_magic.archive import Archive
         from runapi_magic.history import History
@@ -116,9 +131,10 @@ class Assembly:
         """Return the service of a key and base URL, the same one as long as they are the same."""
         from runapi_magic.service import remote_service
 
-        if self._service is None or self._service.access != access:
-            self._service = remote_service(access, self._rates.of(access))
-        return self._service
+        with _making:
+            if self._service is None or self._service.access != access:
+                self._service = remote_service(access, self._rates.of(access))
+            return self._service
 
     @property
     def simulator(self) -> Service | None:

@@ -2,14 +2,15 @@
 
 Tasks run on the kernel's own asyncio loop, captured when the first cell runs, never in a thread of
 ours. Other threads hand over to it: a widget's callback may come on a thread with a loop of its
-own (ipykernel 7.0 to 7.3 runs it in a subshell).
+own (ipykernel 7.0 to 7.3 runs it in a subshell). A script and terminal IPython have no loop that
+goes on between two calls: there a thread runs one, and whichever thread asks waits for the end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
-import signal
 import threading
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -32,9 +33,12 @@ class Audience(Enum):
     NONE = auto()  # plain Python
 
 
+_TICK = 0.5  # seconds between two looks at whether Ctrl-C was pressed
 _kernel_loop: asyncio.AbstractEventLoop | None = None
 _consoles: set[str] = set()  # by the session that their messages belong to
 _first_context = contextvars.Context()  # the one in which that loop was captured
+_own: asyncio.AbstractEventLoop | None = None  # of scripts and terminal IPython
+_starting = threading.Lock()
 
 
 def parent_message() -> dict[str, Any]:
@@ -162,44 +166,43 @@ class LetGo(KeyboardInterrupt):
         return [str(self)]
 
 
-def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine on a loop that is not running, and return its result.
+def own_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop that works where no other one runs: in scripts and in terminal IPython.
 
-    Ctrl-C cancels it. Without that it would strike whichever task is at a step just then.
+    It runs in a thread of its own, so that any number of threads can start requests on it, and so
+    that Ctrl-C, which strikes the main thread, interrupts no task in the middle of its step.
+    """
+    global _own  # noqa: PLW0603 (one process, one loop)
+    with _starting:
+        if _own is None:
+            _own = asyncio.new_event_loop()
+            threading.Thread(target=_own.run_forever, name="runapi_magic", daemon=True).start()
+        return _own
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine on the loop of scripts, wait for its end on this thread, return its result.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed.
+        KeyboardInterrupt: Ctrl-C was pressed; the coroutine is cancelled.
     """
-    task = loop.create_task(work)
-    is_pressed = False
-
-    def press(_signal: int, _frame: object) -> None:
-        nonlocal is_pressed
-        is_pressed = True
-        loop.call_soon_threadsafe(task.cancel)
-
-    usual = signal.default_int_handler
-    is_main = threading.current_thread() is threading.main_thread()
-    is_usual = is_main and signal.getsignal(signal.SIGINT) is usual
-    if is_usual:
-        signal.signal(signal.SIGINT, press)
+    running = asyncio.run_coroutine_threadsafe(work, own_loop())
     try:
-        return loop.run_until_complete(task)
-    except asyncio.CancelledError:
-        if is_pressed:
-            raise KeyboardInterrupt from None
+        while not running.done():
+            # Windows hears no Ctrl-C during a wait without an end.
+            concurrent.futures.wait([running], timeout=_TICK)
+    except KeyboardInterrupt:
+        running.cancel()
         raise
-    finally:
-        if is_usual:
-            signal.signal(signal.SIGINT, usual)
+    return running.result()
 
 
 def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
     """Start something from a cell, a callback or a script, and return its handle.
 
     In a kernel, and inside any coroutine, it returns at once. Where no loop is running (terminal
-    IPython, a script) it stays until the end; a KeyboardInterrupt leaves the task at the service,
-    and it in the journal.
+    IPython, a script) it stays until the end, on any number of threads at the same time; a
+    KeyboardInterrupt leaves the task at the service, and it in the journal.
 
     Args:
         start: Starts it on the loop that it is given.
@@ -207,14 +210,11 @@ def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
     loop = running_loop()
     if loop is not None:
         return _context().run(start, loop)
-    from IPython.core.async_helpers import get_asyncio_loop
-
-    own = get_asyncio_loop()
-    work = start(own)
+    work = start(own_loop())
     try:
-        run(own, work.ended())
+        run(work.ended())
     except KeyboardInterrupt:
         work.cancel()
-        own.run_until_complete(work.ended())
+        run(work.ended())
         raise LetGo(work) from None
     return work

@@ -35,10 +35,8 @@ class Report:
         elif isinstance(answer, Tree | Album):
             show_drawn(answer)
         elif home is None:
-            from IPython.core.async_helpers import get_asyncio_loop
-
             try:
-                answered = loop.run(get_asyncio_loop(), _worded(answer))
+                answered = loop.run(_worded(answer))
             except KeyboardInterrupt:
                 answered = _STOPPED
             print(answered)  # noqa: T201 (a command's answer)

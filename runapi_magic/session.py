@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -289,7 +290,7 @@ class Session(Assembly):
         """Whether pictures are to come without anybody's word."""
         awaited = [
             slot.part
-            for generation in self._active.values()
+            for generation in tuple(self._active.values())
             for slot in generation.slots
             if slot.shown is None
         ]
@@ -306,11 +307,11 @@ class Session(Assembly):
         """
         # Batches first: one that has lost its requests would go on with the next.
         found: list[Generation | Batch] = [
-            batch for batch in self._active_batches if name in {None, batch.id}
+            batch for batch in tuple(self._active_batches) if name in {None, batch.id}
         ]
         found += [
             generation
-            for generation in self._active.values()
+            for generation in tuple(self._active.values())
             if name is None or name in {generation.id, *generation.task_ids}
         ]
         if name is not None and not found:
@@ -380,6 +381,7 @@ def is_stale(task: StoredTask, now: float) -> bool:
 
 
 _current: dict[str, Session] = {}
+_opening = threading.Lock()  # held to open it: threads of a script may all be the first
 
 
 def current_session(settings: Settings | None = None) -> Session:
@@ -388,9 +390,10 @@ def current_session(settings: Settings | None = None) -> Session:
     Args:
         settings: The settings of the magics, where they are loaded; they replace others.
     """
-    session = _current.get("session")
-    if session is None:
-        session = _current.setdefault("session", Session(settings))
+    with _opening:
+        session = _current.get("session")
+        if session is None:
+            session = _current["session"] = Session(settings)
     if settings is not None:
         session.settings = settings
     return session

@@ -66,7 +66,9 @@ class Shelf:
         self._images: weakref.WeakValueDictionary[str, GeneratedImage] = (
             weakref.WeakValueDictionary()
         )
-        self._decoding: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+        self._decoding: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
+            weakref.WeakKeyDictionary()
+        )
 
     async def fetch(
         self,

@@ -1,44 +1,67 @@
-"""Ctrl-C where the loop runs only as long as something is waited for."""
+"""The loop of scripts and terminal IPython: a thread runs it, and Ctrl-C ends only the waiting."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 
 import pytest
 
-from runapi_magic.loop import run
+from runapi_magic.loop import own_loop, run
 
 
 def test_ctrl_c_strikes_no_task():
     """Ctrl-C in the middle of a task's step ends the waiting, and the step goes on to its end."""
-    own, ended = asyncio.new_event_loop(), []
+    pressed, ended = threading.Event(), []
 
     async def part():
-        signal.raise_signal(signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pressed.wait(10)  # in the middle of its step
         ended.append("step")
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
 
     async def work():
         async with asyncio.TaskGroup() as group:
             group.create_task(part())
 
     with pytest.raises(KeyboardInterrupt):
-        run(own, work())
-    assert ended == ["step"]
-    assert asyncio.all_tasks(own) == set()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    own.close()
+        run(work())
+    pressed.set()
+    run(asyncio.sleep(0))
+    assert ended == ["step", "cancelled"]
 
 
 def test_what_comes_is_returned():
-    """Without Ctrl-C the result comes back, and a cancelled coroutine stays one."""
-    own = asyncio.new_event_loop()
+    """Without Ctrl-C the result, or the exception, comes back on the thread that asked."""
 
-    async def cancelled():
-        raise asyncio.CancelledError
+    async def fail():
+        raise ZeroDivisionError
 
-    assert run(own, asyncio.sleep(0, "a fox")) == "a fox"
-    with pytest.raises(asyncio.CancelledError):
-        run(own, cancelled())
-    own.close()
+    assert run(asyncio.sleep(0, "a fox")) == "a fox"
+    with pytest.raises(ZeroDivisionError):
+        run(fail())
+
+
+def test_threads_share_one_loop():
+    """All threads of a script work on one loop, which is none of theirs."""
+    loops, ready = [], threading.Barrier(4)
+
+    async def here():
+        loops.append((asyncio.get_running_loop(), threading.get_ident()))
+
+    def ask():
+        ready.wait(10)
+        run(here())
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert [loop for loop, _ in loops] == [own_loop()] * 4
+    assert {ident for _, ident in loops}.isdisjoint(thread.ident for thread in threads)

@@ -82,6 +82,29 @@ def test_generate_from_another_thread(kernel, server):
     assert kernel.value("(await found[0]).image.path.exists()")
 
 
+@pytest.mark.versions
+def test_a_pool_of_threads_in_a_cell(kernel, server):
+    """Threads of a cell start requests at once, and await them on loops of their own."""
+    before = server.state()["charged_cents"]
+    kernel.run_well(
+        "from concurrent.futures import ThreadPoolExecutor\nimport asyncio\n"
+        "from runapi_magic import generate, generate_many\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    made = list(pool.map(generate, [f'a hill of pool {n}' for n in range(4)]))\n"
+        "    rows = [f'a row of pool {n}' for n in range(3)]\n"
+        "    batch = pool.submit(generate_many, rows, progress=False).result()"
+    )
+    kernel.run_well(
+        "def wait(work):\n    return asyncio.run(work.wait())\n"
+        "ended = [await asyncio.to_thread(wait, work) for work in [*made, batch]]"
+    )
+    assert kernel.value("[len(work.images) for work in ended[:4]] + [len(batch.pictures)]") == [
+        1, 1, 1, 1, 3,
+    ]  # fmt: skip
+    cents = kernel.value("round(100 * sum(work.cost for work in ended))")
+    assert server.state()["charged_cents"] - before == cents > 0
+
+
 def test_long_cell_does_not_end_a_task(kernel, server):
     """A cell that blocks the kernel while a task is done does it no harm."""
     kernel.run_well("%config RunAPIMagics.timeout = 8.0")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.drawing import INK, LINE, MUTED, contain, fit_text, font
+from runapi_magic.encoding import as_shown
 from runapi_magic.thumbnails import flatten
 
 if TYPE_CHECKING:
@@ -118,9 +119,9 @@ def compare_pictures(
         names: What to call them.
         longest_side: Pixels.
     """
-    from PIL import ImageChops, ImageOps, ImageStat
+    from PIL import ImageChops, ImageStat
 
-    before, after = (ImageOps.exif_transpose(image) for image in (before, after))
+    before, after = (as_shown(image, strict=False) for image in (before, after))
     smaller = min(before, after, key=lambda image: image.width * image.height)
     scale = min(1, longest_side / max(smaller.size))
     size = max(1, round(smaller.width * scale)), max(1, round(smaller.height * scale))

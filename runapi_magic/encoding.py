@@ -7,28 +7,33 @@ without it, and nothing is imported for this.
 from __future__ import annotations
 
 import io
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.colour_profiles import to_srgb
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.figures import encode_figure, is_axes, is_figure
+from runapi_magic.pixel_values import image_of_array, to_8_bit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_GREY, _GREY_ALPHA, _RGB, _RGBA = 1, 2, 3, 4
+_RGB, _RGBA = 3, 4  # dimensions, and most channels, of an array
 _SMALLEST = 8  # pixels; a smaller array is hardly meant as a picture
-_FULL = 255
-_FULL_16 = 257  # from 16 to 8 bits: 65535 becomes 255
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
+_ORIENTATION = 0x0112  # an Exif tag
 
 
 def encode_picture(value: Any) -> bytes | None:
     """Return a value as the bytes of a picture file; None where it is of no known type.
 
     Known are bytes, open files, Pillow images, numpy arrays (height x width, with 1 to 4 channels
-    as a third dimension; bool, uint8, uint16, or float from 0 to 1) and matplotlib figures.
+    as a third dimension) and matplotlib's Figure, SubFigure and Axes. ``pixel_values`` has the
+    rules for their values. A Pillow image is turned upright and brought to sRGB.
 
     Raises:
-        InvalidRequestError: It is of a known type and no picture.
+        InvalidRequestError: It is of a known type and does not hold a picture.
     """
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
@@ -36,25 +41,23 @@ def encode_picture(value: Any) -> bytes | None:
         return _read(value)
     pillow = sys.modules.get("PIL.Image")
     if pillow is not None and isinstance(value, pillow.Image):
-        return _png(value)
+        return encode_image(value)
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray):
-        return _png(_from_array(value, numpy))
-    figure = sys.modules.get("matplotlib.figure")
-    if figure is not None and isinstance(value, figure.FigureBase):
-        buffer = io.BytesIO()
-        # Without the version in it, the same figure is the same picture tomorrow.
-        value.savefig(buffer, format="png", metadata={"Software": None})
-        return buffer.getvalue()
+        if 0 not in value.shape:
+            check_size(value.shape[:2])
+        return _png(image_of_array(value))
+    if is_figure(value) or is_axes(value):
+        return encode_figure(value)
     return None
 
 
 def is_picture_like(value: Any) -> bool:
     """Whether a value is a Pillow image, a numpy array of a picture's shape, or a figure."""
-    pillow, numpy, figure = map(sys.modules.get, ("PIL.Image", "numpy", "matplotlib.figure"))
+    pillow, numpy = map(sys.modules.get, ("PIL.Image", "numpy"))
     if pillow is not None and isinstance(value, pillow.Image):
         return True
-    if figure is not None and isinstance(value, figure.FigureBase):
+    if is_figure(value):
         return True
     if numpy is None or not isinstance(value, numpy.ndarray):
         return False
@@ -68,10 +71,12 @@ def _read(file: Any) -> bytes:
         if file.seekable():
             file.seek(0)
         content = file.read()
-    except (OSError, ValueError, AttributeError) as error:
+    except Exception as error:  # noqa: BLE001 (a file of another library may raise anything)
         raise InvalidRequestError(
             f"The open file cannot be read ({error}).", todo="Open it again, or name its path."
         ) from None
+    if isinstance(content, bytearray | memoryview):
+        return bytes(content)
     if not isinstance(content, bytes):
         raise InvalidRequestError(
             "The file is open as text.", todo='Open it with open(path, "rb"), or name its path.'
@@ -79,45 +84,77 @@ def _read(file: Any) -> bytes:
     return content
 
 
+def encode_image(image: Image) -> bytes:
+    """Return a Pillow image as a PNG: upright, in sRGB, with 8 bits per channel.
+
+    Raises:
+        InvalidRequestError: It cannot be read, has no pixels or too many, or values without a
+            clear meaning.
+    """
+    check_size(image.size)
+    try:
+        image.load()
+        return _png(as_shown(image))
+    except InvalidRequestError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a lazily read file may raise anything)
+        raise InvalidRequestError(
+            f"The Pillow image cannot be read ({type(error).__name__}: {error}).",
+            todo="Open its file again, or use a complete copy of the file.",
+        ) from None
+
+
+def as_shown(image: Image, *, strict: bool = True) -> Image:
+    """Return a loaded image as viewers show it: upright, in sRGB, with 8 bits per channel.
+
+    Args:
+        image: An image of any mode.
+        strict: Refuse values that may mean two things; otherwise take the likelier meaning.
+
+    Returns:
+        An image of mode 1, L, LA, P, RGB or RGBA; the same object where there is nothing to do.
+
+    Raises:
+        InvalidRequestError: Its values have no clear meaning.
+    """
+    from PIL import ImageOps
+
+    if orientation_of(image) != 1:
+        image = ImageOps.exif_transpose(image)
+    image = to_srgb(to_8_bit(image, strict=strict))
+    return image if image.mode in _PNG_MODES else image.convert("RGB")
+
+
+def orientation_of(image: Image) -> int:
+    """Return an image's Exif orientation, 1 to 8; 1 is upright."""
+    try:
+        value = image.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001 (damaged Exif data raise anything)
+        return 1
+    return value if isinstance(value, int) and value in range(1, 9) else 1
+
+
 def _png(image: Image) -> bytes:
-    # PNG holds these modes as they are; others, such as CMYK, become RGB.
-    fits = image.mode in {"1", "L", "LA", "P", "RGB", "RGBA"}
     buffer = io.BytesIO()
-    (image if fits else image.convert("RGB")).save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _from_array(array: Any, numpy: Any) -> Image:
+def check_size(size: tuple[int, ...], label: str = "The image") -> None:
+    """Refuse what has no pixels, or so many that Pillow takes it for an attack.
+
+    Raises:
+        InvalidRequestError: It does.
+    """
     from PIL import Image
 
-    channels = array.shape[2] if array.ndim == _RGB else _GREY
-    if array.ndim not in {2, 3} or channels > _RGBA or 0 in array.shape:
+    most = Image.MAX_IMAGE_PIXELS
+    pixels = math.prod(size)
+    if pixels == 0:
+        raise InvalidRequestError(f"{label} has no pixels.", todo="Check what made it.")
+    if most is not None and pixels > 2 * most:
         raise InvalidRequestError(
-            f"An array of shape {array.shape} is no picture.",
-            todo="It takes height x width, or height x width x 1, 2, 3 or 4 channels.",
+            f"{label} has {pixels / 1e6:,.0f} million pixels, more than the"
+            f" {2 * most / 1e6:,.0f} million allowed.",
+            todo="Make it smaller first.",
         )
-    pixels = numpy.ascontiguousarray(_to_bytes(array, numpy))
-    if channels == _GREY:
-        pixels = pixels.reshape(array.shape[:2])
-    return Image.fromarray(pixels)
-
-
-def _to_bytes(array: Any, numpy: Any) -> Any:
-    if array.dtype == numpy.uint8:
-        return array
-    if array.dtype == numpy.uint16:
-        return (array // _FULL_16).astype(numpy.uint8)
-    if array.dtype == bool:
-        return array.astype(numpy.uint8) * _FULL
-    if numpy.issubdtype(array.dtype, numpy.floating):
-        low, high = array.min(), array.max()
-        if low >= 0 and high <= 1:  # false for NaN
-            return (array * _FULL + 0.5).astype(numpy.uint8)
-        raise InvalidRequestError(
-            f"The array's floats go from {low:g} to {high:g}.",
-            todo="Floats go from 0 to 1; divide, or convert to uint8 for 0 to 255.",
-        )
-    raise InvalidRequestError(
-        f"An array of {array.dtype} is no picture.",
-        todo="Use uint8 from 0 to 255, or floats from 0 to 1.",
-    )

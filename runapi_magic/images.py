@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.filing import short_path
+from runapi_magic.pixel_values import to_8_bit
 from runapi_magic.previews import DEFAULT_LIMITS, has_alpha, make_preview
 from runapi_magic.previews import open_picture as _open_picture  # noqa: F401
 from runapi_magic.steps import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODEL
@@ -193,6 +194,7 @@ class GeneratedImage:
         import numpy as np
 
         image = self.pil()
+        image = to_8_bit(image, strict=False)
         return np.asarray(image.convert("RGBA" if has_alpha(image) else "RGB"))
 
     def edit(self, instruction: str, **fields: Any) -> Generation:

@@ -12,6 +12,7 @@ from runapi_magic.errors import ConflictError, NotFoundError, RunAPIError, Valid
 from runapi_magic.generation import Part, Step
 from runapi_magic.rates import StoppedError
 from runapi_magic.retrying import mark_doubtful
+from runapi_magic.service import check_mask_of
 from runapi_magic.tasks import Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class Poster:
         if request.sources:
             part.step = Step.UPLOADING
             generation.changed()
+        if request.mask:
+            await asyncio.to_thread(check_mask_of, request)
         wanted = [*request.sources, *([request.mask] if request.mask else [])]
         urls = []
         for number, source in enumerate(wanted):
@@ -103,7 +106,8 @@ class Poster:
             def uploaded(share: float, number: int = number) -> None:
                 part.uploaded = (number + share) / len(wanted)
 
-            urls.append(await service.address(source, uploaded))
+            is_mask = number == len(request.sources)
+            urls.append(await service.address(source, uploaded, is_mask=is_mask))
         mask = urls.pop() if request.mask else None
         part.step = Step.SENDING
         generation.changed()

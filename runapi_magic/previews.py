@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runapi_magic.client import picture_kind
+from runapi_magic.encoding import as_shown
 from runapi_magic.errors import DownloadError
+from runapi_magic.pixel_values import to_8_bit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,19 +80,18 @@ def make_preview(path: Path, limits: Limits) -> Preview:
 def _reduce(original: ImageFile, longest_side: int, quality: int) -> Preview:
     """Decode a picture completely, at a smaller scale where its format can, and make it small."""
     from PIL import Image as PillowImage
-    from PIL import ImageOps
 
     # Of the picture's own shape: a square would have a wide one decoded at twice the scale.
     scale = longest_side / max(original.size)
     width, height = (max(1, int(side * scale)) for side in original.size)
     original.draft("RGB", (width, height))
     original.load()
-    image: Image = original
+    image = to_8_bit(original, strict=False)
     if image.mode in {"1", "P"}:  # Pillow takes the nearest pixel in these, whatever is asked
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     # Where a picture is made smaller, it is as sharp as bicubic for half the work.
     image.thumbnail((longest_side, longest_side), PillowImage.Resampling.HAMMING, _REDUCING_GAP)
-    ImageOps.exif_transpose(image, in_place=True)
+    image = as_shown(image, strict=False)
     transparent = has_alpha(image)
     image = image.convert("RGBA" if transparent else "RGB")
     width, height = image.size

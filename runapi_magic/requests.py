@@ -51,6 +51,7 @@ class Source:
         content: The encoded picture itself, to be uploaded, where there is no file.
         image: The GeneratedImage that this is, for the line from version to version.
         pending: The Generation whose picture this will be; it has no digest until then.
+        note: How it is converted before it is sent, for the user; empty where it is sent as it is.
     """
 
     label: str
@@ -60,6 +61,7 @@ class Source:
     content: bytes | None = field(default=None, repr=False)
     image: GeneratedImage | None = field(default=None, repr=False)
     pending: Generation | None = field(default=None, repr=False)
+    note: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,8 @@ def validate(request: ImageRequest) -> list[str]:
     if action.prompt == "unused" and request.prompt.strip():
         warnings.append(f"{model.name} takes no prompt; it is not sent.")
     _check_sources(request, action)
+    given = (*request.sources, *([request.mask] if request.mask else []))
+    warnings += dict.fromkeys(source.note for source in given if source.note)
     for known in action.parameters:
         if known.required and known.name not in request.fields:
             raise InvalidRequestError(f"{model.name} needs {known.name}.", todo=_allowed(known))

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from runapi_magic.client import Client, picture_kind
+from runapi_magic.client import Client
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.settings import Access, Secret
 from runapi_magic.transport import Transport
+from runapi_magic.uploads import check_mask, for_upload, upload_name
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -101,35 +102,59 @@ class Service:
             self._quotes[name] = usd, time.monotonic() + _QUOTE_LIFETIME
         return usd
 
-    async def address(self, source: Source, uploaded: Callable[[float], None] | None = None) -> str:
+    async def address(
+        self,
+        source: Source,
+        uploaded: Callable[[float], None] | None = None,
+        *,
+        is_mask: bool = False,
+    ) -> str:
         """Return an address under which the service finds a source, uploading it if need be.
 
         Args:
             source: The source.
             uploaded: Told the share that is uploaded, 0 to 1.
+            is_mask: Whether it is a mask, which has to be a PNG.
 
         Raises:
-            InvalidRequestError: The source's file is gone or changed.
+            InvalidRequestError: The source's file is gone, changed or damaged.
             RunAPIError: The upload failed.
         """
         if source.url is not None:
             return source.url
+        known = f"mask {source.digest}" if is_mask else source.digest
         locks = self._uploading.setdefault(asyncio.get_running_loop(), {})
-        async with locks.setdefault(source.digest, asyncio.Lock()):
-            url, good_until = self._known.get(source.digest, ("", 0.0))
+        async with locks.setdefault(known, asyncio.Lock()):
+            url, good_until = self._known.get(known, ("", 0.0))
             if time.monotonic() >= good_until:
-                content = await asyncio.to_thread(_read, source)
-                name = source.path.name if source.path else f"picture.{picture_kind(content)}"
+                content, kind = await asyncio.to_thread(_encoded, source, is_mask=is_mask)
+                name = upload_name(source.path, kind)
                 made = await self.client.upload(content, name, uploaded)
                 lifetime = _UPLOAD_LIFETIME if made.lifetime is None else made.lifetime
                 url = made.url
-                self._known[source.digest] = url, time.monotonic() + lifetime * _TRUSTED
+                self._known[known] = url, time.monotonic() + lifetime * _TRUSTED
             return url
 
 
 def _quote_name(request: ImageRequest, count: int) -> str:
     fields = dict(request.fields)
     return json.dumps([request.model, request.action.name, fields, count], sort_keys=True)
+
+
+def check_mask_of(request: ImageRequest) -> None:
+    """Check a request's mask against its first source, as far as they are at hand. Blocking.
+
+    Raises:
+        InvalidRequestError: The mask does not fit, or a file is gone, changed or damaged.
+    """
+    mask, source = request.mask, next(iter(request.sources), None)
+    if mask is not None and mask.url is None:
+        content = None if source is None or source.url is not None else _read(source)
+        check_mask(_read(mask), mask.label, content)
+
+
+def _encoded(source: Source, *, is_mask: bool) -> tuple[bytes, str]:
+    return for_upload(_read(source), source.label, is_mask=is_mask)
 
 
 def _read(source: Source) -> bytes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from runapi_magic.encoding import encode_picture, is_picture_like
 from runapi_magic.errors import InvalidRequestError
@@ -15,6 +15,7 @@ from runapi_magic.generation import Generation
 from runapi_magic.images import GeneratedImage
 from runapi_magic.namespace import is_reference, look_up, unwrap
 from runapi_magic.requests import Source
+from runapi_magic.uploads import decode, look_at_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _LONGEST_LABEL, _LONGEST_PATH = 60, 300  # characters
 LOCAL_KINDS = (
     "a path, a GeneratedImage, a Generation, a Pillow image, a numpy array,"
-    " a matplotlib figure, an open file or the bytes of a picture"
+    " a matplotlib figure or Axes, an open file or the bytes of a picture"
 )
 _KINDS = f"a URL, {LOCAL_KINDS}"
 
@@ -120,10 +121,8 @@ def open_source(source: Source) -> Image:
     """Return a source as a loaded Pillow image.
 
     Raises:
-        InvalidRequestError: It is a URL, still under way, or its file is gone.
+        InvalidRequestError: It is a URL, still under way, or its file is gone or damaged.
     """
-    from PIL import Image
-
     if source.url is not None:
         raise InvalidRequestError(
             f"{source.label} is an address, and is not fetched for this.",
@@ -133,10 +132,8 @@ def open_source(source: Source) -> Image:
         raise InvalidRequestError(
             f"There is no picture of {source.label} yet.", todo="Wait for it: await it first."
         )
-    opened = source.content if source.content is not None else _read(source.path)
-    with Image.open(io.BytesIO(opened)) as image:
-        image.load()
-        return image.copy()
+    content = source.content if source.content is not None else _read(source.path)
+    return decode(content, source.label)
 
 
 def unreadable(path: Path, error: Exception) -> InvalidRequestError:
@@ -167,9 +164,24 @@ def _from_text(value: Any, label: str | None) -> Source | None:
     if isinstance(value, str) and _is_url(value):
         digest = hashlib.sha256(f"url:{value}".encode()).hexdigest()
         return Source(_shorten(label or value), digest, url=value)
+    if isinstance(value, str) and value[:5].lower() == "data:":
+        return _from_bytes(_read_data_url(value), label or "The data URL")
     if isinstance(value, str | os.PathLike):
         return _from_file(Path(value), label or str(value))
     return None
+
+
+def _read_data_url(url: str) -> bytes:
+    head, _, data = url[5:].partition(",")
+    content = unquote_to_bytes(data)
+    if not head.lower().endswith(";base64"):
+        return content
+    try:
+        return base64.b64decode(content)
+    except ValueError:
+        raise InvalidRequestError(
+            "The data URL is damaged or cut off.", todo="Copy it as a whole, or name a file."
+        ) from None
 
 
 def _from_picture(value: Any, label: str | None) -> Source | None:
@@ -201,9 +213,11 @@ def _is_file(text: str) -> bool:
 
 def _from_file(path: Path, label: str, image: GeneratedImage | None = None) -> Source:
     content = _read(path)
-    _check(content, str(path))
+    note = look_at_file(content, _shorten(str(path)))
     digest = hashlib.sha256(content).hexdigest()
-    return Source(_shorten(label), digest, path=path.expanduser(), image=image)
+    # Absolute: it means the same file wherever the working directory is later.
+    path = path.expanduser().absolute()
+    return Source(_shorten(label), digest, path=path, image=image, note=note)
 
 
 def _read(path: Path | None) -> bytes:
@@ -215,21 +229,9 @@ def _read(path: Path | None) -> bytes:
 
 
 def _from_bytes(content: bytes, label: str) -> Source:
-    _check(content, label)
-    return Source(_shorten(label), hashlib.sha256(content).hexdigest(), content=content)
-
-
-def _check(content: bytes, label: str) -> None:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.verify()
-    except Exception as error:  # noqa: BLE001 (damaged files make Pillow's decoders raise anything)
-        raise InvalidRequestError(
-            f"{_shorten(label)} is no readable picture ({type(error).__name__}).",
-            todo="Use a PNG, JPEG or WEBP picture.",
-        ) from None
+    label = _shorten(label)
+    note = look_at_file(content, label)
+    return Source(label, hashlib.sha256(content).hexdigest(), content=content, note=note)
 
 
 def _shorten(text: str, longest: int = _LONGEST_LABEL) -> str:

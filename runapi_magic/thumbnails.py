@@ -11,8 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runapi_magic.encoding import as_shown
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.filing import is_intact
+from runapi_magic.pixel_values import to_8_bit
 from runapi_magic.previews import DEFAULT_LIMITS, has_alpha, open_picture
 
 if TYPE_CHECKING:
@@ -35,15 +37,13 @@ def read_small(
     Raises:
         InvalidRequestError: The file is missing, damaged, of another format or too large.
     """
-    from PIL import ImageOps
-
     try:
         with open_picture(path) as image:
             millions = image.width * image.height / 1e6
             if millions <= megapixels:
                 image.draft("RGB", (2 * longest_side, 2 * longest_side))
                 small = _reduce(image, longest_side)
-                small = ImageOps.exif_transpose(small)
+                small = as_shown(small, strict=False)
                 return small.convert("RGBA" if has_alpha(small) else "RGB")
     except Exception as error:  # noqa: BLE001 (damaged files make Pillow's decoders raise anything)
         raise InvalidRequestError(
@@ -57,6 +57,7 @@ def read_small(
 
 
 def _reduce(image: Image, longest_side: int) -> Image:
+    image = to_8_bit(image, strict=False)
     if "transparency" in image.info:
         image = image.convert("RGBA")
     elif image.mode in {"1", "P"}:  # Pillow takes the nearest pixel in these, whatever is asked

@@ -183,7 +183,7 @@ def test_sources_of_every_kind(open_panel, server, place):
     expect(_panel(lab).get_by_role("button", name=re.compile("^Leave out"))).to_have_count(3)
 
 
-def test_options_of_the_models(open_panel, server):
+def test_options_of_the_models(open_panel, server, place):
     """A model's own fields are shown; what it needs is told before anything is sent."""
     lab = open_panel()
     before = len(server.state()["tasks"])
@@ -199,17 +199,25 @@ def test_options_of_the_models(open_panel, server):
     lab.wait_text(1, "gpt-4o-image · 3:2")
     expect(_panel(lab).get_by_role("alert")).not_to_be_visible()
 
-    for _ in range(2):
-        lab.click(1, "Use as source")
+    lab.click(1, "Use as source")
+    (boat,) = (place.folder / "gpt-images").glob("a-boat-without-a-ratio*")
+    with Image.open(boat) as picture:
+        mask = Image.new("RGBA", picture.size)
+    mask.paste("black", (0, 0, mask.width // 2, mask.height))
+    mask.save(place.folder / "mask.png")
+    with lab.page.expect_file_chooser() as chooser:
+        _panel(lab).get_by_role("button", name=re.compile("Upload")).click()
+    chooser.value.set_files(place.folder / "mask.png")
     lab.button(1, "Use as mask").nth(1).click()
     expect(lab.button(1, "is the mask")).to_be_visible()
     _generate(lab, "a boat with another sail")
     lab.wait_text(1, "gpt-images/a-boat-with-another-sail")
     (body,) = server.bodies("a boat with another sail")
-    assert [body["mask_url"]] == body["source_image_urls"]
-    for left in (1, 0):
-        lab.button(1, "Leave out a boat without a ratio").first.click()
-        expect(lab.button(1, "Leave out a boat without a ratio")).to_have_count(left)
+    assert body["mask_url"] not in body["source_image_urls"]
+    assert len(body["source_image_urls"]) == 1
+    for name in ("a boat without a ratio", "mask.png"):
+        lab.click(1, f"Leave out {name}")
+        expect(lab.button(1, f"Leave out {name}")).not_to_be_visible()
 
     _menu(lab, "Model").select_option("Topaz upscale (topaz-upscale-image)")
     expect(_prompt(lab)).to_be_disabled()

@@ -50,7 +50,7 @@ def test_arrays(array, mode, last):
         (np.zeros((2, 2, 2, 3)), "(2, 2, 2, 3)"),
         (RAMP * 255, "go from 0 to 255"),
         (RAMP - 0.5, "go from -0.5 to 0.5"),
-        (np.full((2, 2), np.nan), "nan"),
+        (np.full((2, 2), np.nan), "NaN"),
         (np.zeros((2, 2), dtype="int64"), "int64"),
         (np.zeros((2, 2), dtype="complex128"), "complex128"),
     ],
@@ -91,9 +91,9 @@ def test_figures(monkeypatch, tmp_path):
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2, 1), dpi=100)
+    figure = Figure(figsize=(4, 3), dpi=50)
     figure.subplots().plot([1, 3, 2])
-    assert _decoded(figure).size == (200, 100)
+    assert _decoded(figure).size == (200, 150)
     assert encode_picture(figure) == encode_picture(figure)
 
 

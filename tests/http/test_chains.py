@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from runapi_magic.errors import InvalidRequestError, RunAPIError, ServerError
 from runapi_magic.previews import has_alpha
@@ -94,9 +95,12 @@ def test_uploads_are_reused(service, use, png):
     assert len(_creates(service)) == 3
 
 
-def test_a_mask(service, use, png):
+def test_a_mask(service, use):
     """A mask is uploaded like a source, and goes into its own field."""
-    Path("mask.png").write_bytes(png)
+    Image.linear_gradient("L").save("ramp.png")
+    mask = Image.new("RGBA", (256, 256))
+    mask.putalpha(Image.open("ramp.png"))
+    mask.save("mask.png")
 
     async def body(session):
         return await session.generate(
@@ -157,7 +161,8 @@ def test_a_mask_under_way(service, use):
     """A mask that is still being made is waited for like a source."""
 
     async def body(session):
-        fox = session.generate("a mask")
+        await session.generate("a fox", aspect_ratio="1:1")
+        fox = session.edit("https://example.com/cat.png", "", model="recraft-remove-background")
         return await session.generate(
             "a hat", model="gpt-4o-image", aspect_ratio="1:1",
             sources=[as_source("https://example.com/cat.png")], mask=as_source(fox),

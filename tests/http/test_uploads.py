@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -185,6 +186,75 @@ def test_a_file_that_went_away(service, use, png):
 
     use(service, body)
     assert service.requests == []
+
+
+def _encoded(kind, image=None, **options):
+    buffer = io.BytesIO()
+    (image or Image.effect_noise((256, 192), 60).convert("RGB")).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_a_cut_off_file_is_not_paid_for(service, use):
+    """An edit of a JPEG that is cut off ends in words before anything is sent."""
+    Path("cat.jpg").write_bytes(_encoded("JPEG")[:-3000])
+
+    async def body(session):
+        with pytest.raises(InvalidRequestError, match=r"cat\.jpg is damaged or cut off"):
+            await session.edit("cat.jpg", "make it snow")
+
+    use(service, body)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sent"),
+    [
+        ("cat.png", _encoded("WEBP"), ("cat.webp", b"RIFF")),
+        ("cat.jpg", _encoded("PNG"), ("cat.png", b"\x89PNG")),
+        ("cat.JPG", _encoded("JPEG"), ("cat.JPG", b"\xff\xd8\xff")),
+        ("cat.tif", _encoded("TIFF"), ("cat.png", b"\x89PNG")),
+        ("cat.gif", _encoded("GIF"), ("cat.png", b"\x89PNG")),
+    ],
+)
+def test_name_and_format_fit(use, store, name, content, sent):
+    """What goes up is a format of the service's, under a name that says which one it is."""
+    server, other = store()
+    Path(name).write_bytes(content)
+    _upload(use, server, name)
+    prepared = next(body for method, path, _, body in server.seen if path.endswith("/prepare"))
+    ((_, _, _, put),) = other.seen
+    assert json.loads(prepared)["filename"] == sent[0]
+    assert put.startswith(sent[1])
+
+
+def test_a_mask_that_does_not_fit_is_not_paid_for(service, use, png):
+    """An edit with a mask that masks nothing ends in words, with nothing uploaded."""
+    Path("cat.png").write_bytes(png)
+    Image.new("RGBA", (10, 10)).save("mask.png")
+
+    async def body(session):
+        with pytest.raises(InvalidRequestError, match=r"mask\.png"):
+            await session.edit(
+                "cat.png", "a hat", model="gpt-4o-image", aspect_ratio="1:1",
+                mask=as_source("mask.png"),
+            )  # fmt: skip
+
+    use(service, body)
+    assert service.requests == []
+
+
+def test_a_converted_source_is_found_again(service, use):
+    """A source that is converted counts by its own bytes: run again, it costs nothing."""
+    Path("cat.tif").write_bytes(_encoded("TIFF"))
+
+    async def body(session):
+        first = await session.edit("cat.tif", "make it snow")
+        again = await session.edit("cat.tif", "make it snow")
+        return first, again
+
+    first, again = use(service, body)
+    assert (first.image.path, again.image.reused) == (again.image.path, True)
+    assert first.warnings == ("cat.tif is a TIFF file; it is sent as a PNG.",)
 
 
 def test_addresses_are_passed_on(service, use):

@@ -155,9 +155,11 @@ CELLS = {
 @pytest.fixture(scope="module", autouse=True)
 def _pictures(place):
     """Pictures beside the kernel's notebook, to start from."""
-    for name, colour in (("cat", "orange"), ("hat", "navy"), ("mask", "white")):
+    for name, colour in (("cat", "orange"), ("hat", "navy"), ("mask", "black")):
         picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
         picture.paste(colour, (WIDTH // 4, HEIGHT // 4, WIDTH * 3 // 4, HEIGHT * 3 // 4))
+        if name == "mask":  # transparent where the picture is to change
+            picture.putalpha(picture.convert("L").point(lambda level: 255 - level))
         picture.save(place.folder / f"{name}.png")
 
 

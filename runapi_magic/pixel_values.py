@@ -1,0 +1,171 @@
+"""Pixels of any Pillow mode or numpy type as 8 bits per channel, by one set of rules.
+
+- 8 bits (``uint8``) stay as they are. ``bool`` becomes black and white.
+- 16 bits (``uint16``, Pillow's ``I;16``) are divided by 257, so that 65535 becomes 255.
+- Other whole numbers (``int8`` to ``int64``, Pillow's ``I``) count as 8 bits where they go from 0
+  to 255, and as 16 bits where they go from 0 to 65535.
+- Floats (``float16`` to ``float64``, Pillow's ``F``) go from 0 to 1. Floats that hold whole numbers
+  from 0 to 255 count as 8 bits.
+
+Everything else is refused: a guess would be sent and paid for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from runapi_magic.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_FULL, _FULL_16 = 255, 65_535
+_STEP_16 = 257  # from 16 to 8 bits: 65535 becomes 255
+_FLAT, _RGB, _RGBA = 2, 3, 4  # dimensions of grey; dimensions, and channels, of colour
+_ADVICE = "Scale it to 0 to 255 and convert it to uint8 (Pillow: mode L)."
+# A mode that PNG does not have, and the nearest that it has.
+_NEAREST = {
+    "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB",
+    "LAB": "RGB",
+}  # fmt: skip
+
+
+def to_8_bit(image: Image, *, strict: bool = True) -> Image:
+    """Return a Pillow image in mode 1, L, LA, P, RGB, RGBA or CMYK.
+
+    Args:
+        image: An image of any mode.
+        strict: Refuse values that may mean two things; otherwise take the likelier meaning.
+
+    Raises:
+        InvalidRequestError: Its values have no clear meaning as grey levels.
+    """
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        return _grey(image, strict=strict)
+    nearest = _NEAREST.get(image.mode)
+    return image.convert(nearest) if nearest else image
+
+
+def _grey(image: Image, *, strict: bool) -> Image:
+    what = f"The image of mode {image.mode}"
+    is_16_bit = image.mode.startswith("I;16")
+    wide = image.convert("I") if is_16_bit else image
+    low, high = cast("tuple[float, float]", wide.getextrema())
+    try:
+        if image.mode == "F":
+            whole = high > 1 and _is_whole(wide)
+            unit = _is_unit(low, high, what, nan=_has_nan(wide), whole=whole)
+            factor, offset = (float(_FULL), 0.5) if unit else (1.0, 0.0)
+        else:
+            step = _whole_step(int(low), int(high), what, is_16_bit=is_16_bit)
+            factor, offset = 1 / step, 0.5 / step  # half a unit: what divides evenly stays even
+    except InvalidRequestError:
+        if strict:
+            raise
+        step = _STEP_16 if is_16_bit or high > _FULL else 1
+        factor, offset = 1 / step, 0.5 / step
+    grey = wide.point(lambda value: value * factor + offset).convert("L")
+    grey.info.pop("transparency", None)  # it names a level of the old range
+    return grey
+
+
+def _has_nan(image: Image) -> bool:
+    from PIL import ImageMath
+
+    unequal = ImageMath.lambda_eval(lambda given: given["a"] != given["a"], a=image)
+    return bool(unequal.getextrema()[1])
+
+
+def _is_whole(image: Image) -> bool:
+    return image.convert("L").convert("F").tobytes() == image.tobytes()
+
+
+def _whole_step(low: int, high: int, what: str, *, is_16_bit: bool) -> int:
+    """Return by what whole numbers are divided to go from 0 to 255."""
+    if is_16_bit:
+        if 0 < high <= _FULL:
+            raise InvalidRequestError(
+                f"{what} has 16 bits, and values of at most {high}: as 16 bits this is black.",
+                todo=_ADVICE,
+            )
+        return _STEP_16
+    if low < 0 or high > _FULL_16:
+        raise InvalidRequestError(f"{what} has values from {low} to {high}.", todo=_ADVICE)
+    if high <= 1:
+        raise InvalidRequestError(
+            f"{what} has no values but 0 and 1, which may mean levels or black and white.",
+            todo="Convert it to bool for black and white, or to uint8 (Pillow: 1 or L).",
+        )
+    return 1 if high <= _FULL else _STEP_16
+
+
+def _is_unit(low: float, high: float, what: str, *, nan: bool, whole: bool) -> bool:
+    """Return whether floats go from 0 to 1; False: they are levels from 0 to 255."""
+    if nan:
+        raise InvalidRequestError(
+            f"{what} holds NaN.", todo="Replace it first, for example by numpy.nan_to_num."
+        )
+    if low >= 0 and high <= 1:
+        return True
+    if low >= 0 and high <= _FULL and whole:
+        return False
+    raise InvalidRequestError(
+        f"{what} has floats that go from {low:g} to {high:g}.",
+        todo="Floats go from 0 to 1: divide or clip, or convert to uint8 for 0 to 255.",
+    )
+
+
+def image_of_array(array: Any) -> Image:
+    """Return a numpy array as a Pillow image of mode L, LA, RGB or RGBA.
+
+    Args:
+        array: Height x width, or height x width x 1, 2, 3 or 4 channels.
+
+    Raises:
+        InvalidRequestError: Its shape or its values are not those of an image.
+    """
+    import numpy as np
+    from PIL import Image
+
+    if np.ma.is_masked(array):
+        raise InvalidRequestError(
+            "The array has masked values.", todo="Give them a value first: array.filled(0)."
+        )
+    array = np.asarray(array)
+    channels = array.shape[2] if array.ndim == _RGB else 1
+    if array.ndim not in {_FLAT, _RGB} or channels > _RGBA or 0 in array.shape:
+        first = array.ndim == _RGB and array.shape[0] <= _RGBA
+        raise InvalidRequestError(
+            f"An array of shape {array.shape} does not hold an image.",
+            todo="Channels come last: array.transpose(1, 2, 0)."
+            if first and 0 not in array.shape
+            else "It takes height x width, or height x width x 1, 2, 3 or 4 channels.",
+        )
+    pixels = np.ascontiguousarray(_to_bytes(array))
+    if channels == 1:
+        pixels = pixels.reshape(array.shape[:2])
+    return Image.fromarray(pixels)
+
+
+def _to_bytes(array: Any) -> Any:
+    import numpy as np
+
+    what = f"The array of {array.dtype}"
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * _FULL
+    if array.dtype.kind not in "iuf":
+        raise InvalidRequestError(
+            f"{what} does not hold an image.",
+            todo="Use uint8 from 0 to 255, or floats from 0 to 1.",
+        )
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    low, high = array.min(), array.max()  # NaN where one is in it
+    if array.dtype.kind == "f":
+        whole = bool(high > 1 and (array == np.floor(array)).all())
+        if _is_unit(float(low), float(high), what, nan=bool(np.isnan(low)), whole=whole):
+            return (array * _FULL + 0.5).astype(np.uint8)
+        return array.astype(np.uint8)
+    is_16_bit = array.dtype == np.uint16
+    return (array // _whole_step(int(low), int(high), what, is_16_bit=is_16_bit)).astype(np.uint8)

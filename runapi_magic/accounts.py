@@ -28,7 +28,7 @@ def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
         try:
             spent = await asyncio.to_thread(spending, session)
         except JournalError as error:
-            spent = f"What was spent from here is not known: the journal cannot be read ({error})."
+            spent = f"What was spent from here is not known. {error.what}"
         found = await service.client.balance()
         simulated = "  (simulated)" if service.speed else ""
         return (

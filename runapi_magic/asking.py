@@ -54,7 +54,7 @@ def gate_for(
 
     async def check(on_ask: Callable[[], None]) -> None:
         nonlocal is_agreed
-        cost = await session.cost(requests, since=since)
+        cost = await session.cost(requests, since=since, fetching=True)
         words = f"{cost}, simulated" if session.simulator else str(cost)
         if max_cost is not None and (cost.usd is None or not cost.usd <= max_cost):
             raise BudgetError(

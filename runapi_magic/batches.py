@@ -54,7 +54,8 @@ class Batches:
         ]
         with self._journal.transaction() as connection:
             connection.execute(
-                "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)"
+                "INSERT INTO batches (id, created, is_sweep, title, since, items, origin)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET origin = excluded.origin",
                 (
                     batch.id,
@@ -79,7 +80,7 @@ class Batches:
             InvalidRequestError: There is no batch with this id, or it was asked of another service,
                 where its pictures are: here all of them would be made, and paid for, again.
         """
-        with self._journal.transaction() as connection:
+        with self._journal.reading() as connection:
             row = connection.execute(
                 "SELECT is_sweep, title, since, items, origin FROM batches WHERE id = ?",
                 (str(batch_id),),
@@ -112,7 +113,7 @@ class Batches:
 
     def newest(self, limit: int) -> list[tuple[str, float, str, int]]:
         """Return id, Unix time in seconds, title and size of the newest batches."""
-        with self._journal.transaction() as connection:
+        with self._journal.reading() as connection:
             rows = connection.execute(
                 "SELECT id, created, title, json_array_length(items) FROM batches"
                 " ORDER BY created DESC LIMIT ?",

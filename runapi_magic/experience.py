@@ -48,7 +48,7 @@ class Experience:
         kind, prior = _kind_of(request, service), expect(request.output_resolution)
         if kind not in self._known:
             self._known[kind] = Durations(prior)  # what others go by meanwhile
-            known = await self._record(self._read, kind, prior)
+            known = await self._record.if_free(self._read, kind, prior)
             self._known[kind] = known or self._known[kind]
 
     def _read(self, kind: Kind, prior: Expectation) -> Durations:

@@ -7,7 +7,9 @@ import hashlib
 import logging
 import os
 import re
+import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LONGEST_SLUG = 48  # characters of the prompt in a file name
+_JUST_NOW = 2.0  # seconds; the coarsest file system counts in these
+_REMEMBERED = 10_000  # files
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
 
 
@@ -81,11 +85,24 @@ def digest_of(path: Path) -> str:
 
 
 def is_intact(path: Path, digest: str) -> bool:
-    """Whether a picture's file is still there, unchanged."""
+    """Whether a picture's file is still there, unchanged.
+
+    A file is read once for each state of it. One that changed just now may change again without
+    another time of change, so it is read each time.
+    """
     try:
-        return digest_of(path) == digest
+        found = path.stat()
+        if abs(time.time() - max(found.st_mtime, found.st_ctime)) < _JUST_NOW:
+            return digest_of(path) == digest
+        state = found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return _digest_of_state(path, *state) == digest
     except OSError:
         return False
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _digest_of_state(path: Path, _size: int, _modified: int, _changed: int) -> str:
+    return digest_of(path)
 
 
 def settle(part: Path, stem: str, kind: str, limits: Limits, note: Note | None = None) -> Saved:

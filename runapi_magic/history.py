@@ -62,7 +62,7 @@ class History:
             offset: Pictures to leave out first.
         """
         condition, values = _matching(search)
-        with self._journal.transaction() as connection:
+        with self._journal.reading() as connection:
             return select_images(
                 connection,
                 f"{condition} ORDER BY saved DESC, images.rowid DESC LIMIT ? OFFSET ?",
@@ -72,7 +72,7 @@ class History:
     def count(self, search: str = "") -> int:
         """Return how many pictures a search finds."""
         condition, values = _matching(search)
-        with self._journal.transaction() as connection:
+        with self._journal.reading() as connection:
             query = (
                 "SELECT count(*) FROM images JOIN tasks ON tasks.id = images.task"  # noqa: S608 (ours)
                 f" WHERE {condition}"
@@ -83,7 +83,7 @@ class History:
     def family(self, images: Sequence[str]) -> list[StoredImage]:
         """Return the whole trees of edits that these pictures stand in, oldest picture first."""
         query = _FAMILY.format(ids=", ".join("?" * len(images)))
-        with self._journal.transaction() as connection:
+        with self._journal.reading() as connection:
             return select_images(
                 connection,
                 f"images.id IN ({query}) ORDER BY saved, images.rowid LIMIT {_LARGEST_FAMILY}",
@@ -92,7 +92,7 @@ class History:
 
     def identical(self, image: str) -> list[StoredImage]:
         """Return all pictures of requests identical to this one's, as a request finds them."""
-        with self._journal.transaction() as connection:
+        with self._journal.reading() as connection:
             return select_images(
                 connection,
                 "state = 'saved' AND (fingerprint, origin) ="
@@ -135,7 +135,7 @@ class History:
         return found
 
     def _first(self, where: str, *values: str) -> StoredImage | None:
-        with self._journal.transaction() as connection:
+        with self._journal.reading() as connection:
             return next(iter(select_images(connection, f"{where} LIMIT 1", *values)), None)
 
 

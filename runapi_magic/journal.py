@@ -10,6 +10,7 @@ The contract:
 - Whoever works on a task owns its row. A row whose owner is dead, or has let go, may be taken;
   looking for identical requests and writing a new one is one transaction, so that two kernels
   never ask for the same picture twice.
+- No transaction waits for a file or for the network: files are looked at before it.
 - The API key is in no row.
 
 Methods are blocking and may be called from any thread, one at a time.
@@ -18,14 +19,13 @@ Methods are blocking and may be called from any thread, one at a time.
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 import time
 from contextlib import suppress
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.database import Database
+from runapi_magic.database import Database, afterwards
 from runapi_magic.durations import KEPT, Took
 from runapi_magic.errors import RunAPIError
 from runapi_magic.glance import IS_UNFINISHED
@@ -85,22 +85,27 @@ class Journal(Database):
             since: Unix time in seconds; what was asked for before does not count. None: nothing.
             terms: What new tasks are to cost, and who pays.
         """
-        self._bring_back(request, origin, usable, since)
+        if since is not None:
+            self._bring_back(request, origin, usable, since)
         self._at_work.add(generation)
-        with self.transaction() as connection:
-            finished, joined, taken, left = self._match(connection, request, origin, usable, since)
-            self._own(connection, taken, generation)
-            planned = [
-                self._insert(
-                    connection,
-                    request,
-                    (new_id(), generation, origin, time.time()),
-                    count,
-                    terms or Terms(),
-                )
-                for count in (split(left) if left > 0 else ())
-            ]
-        return Reservation(finished, joined, taken, planned)
+        files = _Files(usable)
+        while True:
+            with self.transaction() as connection:
+                found, joined, taken, left = self._match(connection, request, origin, files, since)
+                if files.are_known:
+                    self._own(connection, taken, generation)
+                    planned = [
+                        self._insert(
+                            connection,
+                            request,
+                            (new_id(), generation, origin, time.time()),
+                            count,
+                            terms or Terms(),
+                        )
+                        for count in (split(left) if left > 0 else ())
+                    ]
+                    return Reservation(found, joined, taken, planned)
+            files.look()
 
     def missing(
         self,
@@ -109,37 +114,45 @@ class Journal(Database):
         *,
         usable: Callable[[Path, str], bool],
         since: float = 0.0,
+        fetching: bool = False,
     ) -> int:
-        """Return how many pictures of a request are neither on disk nor under way.
+        """Return how many pictures of a request are neither kept nor under way.
 
         Args:
             request: What is asked for, its sources known by content.
             origin: The service's base URL.
             usable: Whether a picture's file is still there with this digest.
             since: Unix time in seconds; what was asked for before does not count.
+            fetching: Whether to fetch what only a store has, as ``reserve`` does. Without, a place
+                in a store counts as it is.
         """
-        self._bring_back(request, origin, usable, since)
-        with self.transaction() as connection:
-            _, _, taken, left = self._match(connection, request, origin, usable, since)
-            never_sent = sum(task.count for task in taken if task.state == "planned")
-            return max(0, left) + never_sent
+        if fetching:
+            self._bring_back(request, origin, usable, since)
+        files = _Files(usable, stores_count=not fetching)
+        while True:
+            with self.reading() as connection:
+                _, _, taken, left = self._match(connection, request, origin, files, since)
+            if files.are_known:
+                never_sent = sum(task.count for task in taken if task.state == "planned")
+                return max(0, left) + never_sent
+            files.look()
 
     def _bring_back(
         self,
         request: ImageRequest,
         origin: str,
         usable: Callable[[Path, str], bool],
-        since: float | None,
+        since: float,
     ) -> None:
         """Fetch what a store has and the disk has not: before, as nobody is to wait for a store."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             kept = select_images(
                 connection,
                 "location IS NOT NULL AND state = 'saved' AND fingerprint = ? AND origin = ?"
                 " AND created >= ? ORDER BY created, tasks.rowid, position LIMIT ?",
                 request.fingerprint,
                 origin,
-                math.inf if since is None else since,
+                since,
                 request.count,
             )
         for image in kept:
@@ -152,7 +165,7 @@ class Journal(Database):
         connection: sqlite3.Connection,
         request: ImageRequest,
         origin: str,
-        usable: Callable[[Path, str], bool],
+        files: _Files,
         since: float | None,
     ) -> tuple[list[StoredImage], list[StoredTask], list[StoredTask], int]:
         """Return what identical requests have: on disk, joined, to be taken; and what is left."""
@@ -170,7 +183,7 @@ class Journal(Database):
                         for image in select_images(
                             connection, "task = ? ORDER BY position", task.id
                         )
-                        if usable(image.path, image.digest)
+                        if files.have(image)
                     ][:left]
                     finished += found
                     left -= len(found)
@@ -233,6 +246,7 @@ class Journal(Database):
         """Write down what is about to be posted. Committed before it leaves."""
         self._set(task, state="sent", **_posted(attempt))
 
+    @afterwards
     def created(
         self,
         task: str,
@@ -252,6 +266,7 @@ class Journal(Database):
         known |= {"task_id": task_id, "status_paths": json.dumps(status_paths)}
         self._set(task, state="running", **known)
 
+    @afterwards
     def completed(
         self,
         task: str,
@@ -268,19 +283,23 @@ class Journal(Database):
             if took is not None:
                 self._keep(connection, *took)
 
+    @afterwards
     def took(self, kind: Kind, took: Took) -> None:
         """Write down how long the service took for a task that brought no picture."""
         with self.transaction() as connection:
             self._keep(connection, kind, took)
 
+    @afterwards
     def failed(self, task: str, error: str, *, refused: bool) -> None:
         """Write down that there will be no picture: refused at once, or failed later."""
         self._set(task, state="refused" if refused else "failed", error=error, owner=None)
 
+    @afterwards
     def let_go(self, task: str, error: str) -> None:
         """Write down that nobody works on a task for now; it can be resumed."""
         self._set(task, error=error, owner=None)
 
+    @afterwards
     def saved(self, task: str, images: list[GeneratedImage]) -> None:
         """Write down the pictures of a task, once their files are in place."""
         with self.transaction() as connection:
@@ -312,19 +331,20 @@ class Journal(Database):
 
     def task(self, task: str) -> StoredTask | None:
         """Return a task's row."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return next(iter(select_tasks(connection, "tasks.id = ?", task)), None)
 
     def images(self, task: str) -> list[StoredImage]:
         """Return a task's pictures."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return select_images(connection, "task = ? ORDER BY position", task)
 
     def unfinished(self) -> list[StoredTask]:
         """Return the tasks that nobody works on and that have no pictures yet, oldest first."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return self._abandoned(connection)
 
+    @afterwards
     def release(self, generation: str) -> None:
         """Let go of what a request still owns; what was never sent is not wanted any more."""
         self.end(generation)
@@ -362,7 +382,7 @@ class Journal(Database):
 
     def durations(self, kind: Kind) -> list[Took]:
         """Return how long the last tasks of a kind took, oldest first."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 f"SELECT seconds, failed FROM durations WHERE {_OF_KIND}"  # noqa: S608 (ours)
                 " ORDER BY rowid DESC LIMIT ?",
@@ -401,6 +421,40 @@ class Journal(Database):
                 f"UPDATE tasks SET {names} WHERE id = ?",  # noqa: S608 (names are ours)
                 (*columns.values(), task),
             )
+
+
+class _Files:
+    """What is known of pictures' files, looked at between transactions and never inside one.
+
+    Args:
+        usable: Whether a picture's file is still there with this digest.
+        stores_count: Whether a place in an object store is enough.
+    """
+
+    def __init__(self, usable: Callable[[Path, str], bool], *, stores_count: bool = False) -> None:
+        self._usable = usable
+        self._stores_count = stores_count
+        self._known: dict[tuple[Path, str], bool] = {}
+        self._asked: list[tuple[Path, str]] = []
+
+    @property
+    def are_known(self) -> bool:
+        """Whether all that was asked since the last look is known."""
+        return not self._asked
+
+    def have(self, image: StoredImage) -> bool:
+        """Whether a picture is there; assumed, until it was looked at."""
+        file = image.path, image.digest
+        if self._stores_count and image.location:
+            return True
+        if file not in self._known:
+            self._asked.append(file)
+        return self._known.get(file, True)
+
+    def look(self) -> None:
+        """Look at the files that were asked for."""
+        self._known |= {file: self._usable(*file) for file in self._asked}
+        self._asked = []
 
 
 def _posted(attempt: Attempt) -> dict[str, Any]:

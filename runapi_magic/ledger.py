@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from runapi_magic.database import afterwards
 from runapi_magic.errors import BudgetError
 
 if TYPE_CHECKING:
     import sqlite3
+    from pathlib import Path
 
     from runapi_magic.journal import Journal
 
@@ -58,16 +60,33 @@ class Ledger:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._of_session: dict[str, float] = {}
+        # Where a budget of the day was seen last: by the name of the file that was set aside then.
+        self._of_day: dict[str, Path | None] = {}
 
     def budgets(self, origin: str) -> dict[Scope, float]:
-        """Return the budgets that are set, in USD."""
+        """Return the budgets that are set, in USD.
+
+        Raises:
+            BudgetError: A budget of the day was lost with a journal that was damaged.
+        """
         found: dict[Scope, float] = {}
         if origin in self._of_session:
             found["session"] = self._of_session[origin]
-        with self._journal.transaction() as connection:
+        with self._journal.reading() as connection:
             rows = connection.execute("SELECT usd FROM budgets WHERE origin = ?", (origin,))
             for (usd,) in rows:
                 found["day"] = usd
+        file = self._journal.set_aside
+        if "day" in found:
+            self._of_day[origin] = file
+        elif self._of_day.get(origin, file) != file:
+            raise BudgetError(
+                "There was a budget of the day, and the journal that had it was damaged.",
+                todo="Set it again: %runapi budget USD --day. To go on without it:"
+                " %runapi budget off --day.",
+            )
+        else:
+            self._of_day.pop(origin, None)
         return found
 
     def set_budget(self, origin: str, scope: Scope, usd: float | None) -> None:
@@ -86,11 +105,19 @@ class Ledger:
         with self._journal.transaction() as connection:
             connection.execute("DELETE FROM budgets WHERE origin = ?", (origin,))
             if usd is not None:
-                connection.execute("INSERT INTO budgets VALUES (?, ?)", (origin, usd))
+                connection.execute("INSERT INTO budgets (origin, usd) VALUES (?, ?)", (origin, usd))
+        self._of_day.pop(origin, None)
 
-    def is_set(self, origin: str) -> bool:
-        """Whether this kernel has a budget of its own; no journal is needed to know."""
-        return origin in self._of_session
+    def may_be_set(self, origin: str) -> bool:
+        """Whether there is a budget, or may be one, where the journal cannot be used.
+
+        A budget of the day may be in a journal that exists and cannot be read.
+        """
+        return (
+            origin in self._of_session
+            or origin in self._of_day
+            or self._journal.may_have("budgets", "origin = ?", origin)
+        )
 
     def hold(self, hold: str, origin: str, usd: float) -> float:
         """Set money aside. Nothing can cross a budget between two holds.
@@ -108,6 +135,7 @@ class Ledger:
         """
         budgets = self.budgets(origin)
         with self._journal.transaction() as connection:
+            self._clear(connection)
             opened = self._open_holds(connection, origin)
             for scope, budget in budgets.items():
                 spent = self._spent(connection, origin, opened, *self._window(scope))
@@ -124,11 +152,12 @@ class Ledger:
                         todo=f"Ask for less, or raise it: %runapi budget USD --{scope}.",
                     )
             connection.execute(
-                "INSERT INTO holds VALUES (?, ?, ?, ?)",
+                "INSERT INTO holds (id, owner, origin, usd) VALUES (?, ?, ?, ?)",
                 (hold, self._journal.owners.me, origin, usd),
             )
         return usd
 
+    @afterwards
     def release(self, hold: str) -> None:
         """Let go of a hold; from now on its tasks count by what they cost."""
         with self._journal.transaction() as connection:
@@ -141,7 +170,7 @@ class Ledger:
             origin: The service's base URL.
             notebook: The notebook's name; empty where it is not known.
         """
-        with self._journal.transaction() as connection:
+        with self._journal.reading() as connection:
             opened = self._open_holds(connection, origin)
             return Spending(
                 session=self._spent(connection, origin, (), *self._window("session")),
@@ -160,6 +189,12 @@ class Ledger:
         # Without its zone: midnight has another one where the clocks change today.
         midnight = today.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
         return "created >= ?", midnight.timestamp()
+
+    def _clear(self, connection: sqlite3.Connection) -> None:
+        """Delete what dead kernels had set aside; their tasks count by what they cost."""
+        owners = connection.execute("SELECT DISTINCT owner FROM holds").fetchall()
+        dead = [owner for owner in owners if not self._journal.owners.is_alive(*owner)]
+        connection.executemany("DELETE FROM holds WHERE owner = ?", dead)
 
     def _open_holds(
         self, connection: sqlite3.Connection, origin: str

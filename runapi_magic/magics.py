@@ -348,7 +348,6 @@ class RunAPIMagics(Magics, Settings):
         """Look after RunAPI: %runapi status, models, balance, history, show and more."""
         from runapi_magic import commands
         from runapi_magic.api import show
-        from runapi_magic.database import JournalError
         from runapi_magic.generation import Generation
         from runapi_magic.reporting import report
 
@@ -361,11 +360,6 @@ class RunAPIMagics(Magics, Settings):
             raise UsageError(
                 "Nobody can type a key here.\nNothing was changed.\n"
                 "Set RUNAPI_API_KEY before you start Jupyter."
-            ) from None
-        except JournalError as error:
-            raise UsageError(
-                f"The journal cannot be read ({error}).\nNothing was sent, nothing was charged.\n"
-                "Check the folder that %runapi status names."
             ) from None
         if isinstance(answer, Generation):
             show(answer, self.session)

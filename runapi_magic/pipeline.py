@@ -138,9 +138,7 @@ class Pipeline:
                     part.status, part.error = "failed", _in_words(error, part)
             generation.changed()
         finally:
-            # Who asks for the same must not wait for what nobody works on.
-            await self._record(self._journal.release, generation.id)
-            await self.purse.release(generation.id)
+            await self._let_go(generation)
 
     # Planning
 
@@ -171,25 +169,19 @@ class Pipeline:
             generation.hold,
             notebook_name(),
         )
-        reserving = asyncio.ensure_future(
-            self._record(
-                self._journal.reserve,
-                generation.id,
-                request,
-                service.access.base_url,
-                split=lambda count: replace(request, count=count).task_counts,
-                new_id=new_part_id,
-                usable=is_intact,
-                since=since,
-                terms=terms,
-            )
+        reserved = await self._record(
+            self._journal.reserve,
+            generation.id,
+            request,
+            service.access.base_url,
+            split=lambda count: replace(request, count=count).task_counts,
+            new_id=new_part_id,
+            usable=is_intact,
+            since=since,
+            terms=terms,
         )
-        try:
-            reserved = await asyncio.shield(reserving)
-        except asyncio.CancelledError:
-            await reserving  # what it has written is let go of, not left behind
-            raise
         if reserved is None:
+            await self.purse.refuse_unrecorded(service.access.base_url)
             reserved = Reservation([], [], [], _unrecorded(generation, service))
         works = []
         for image in reserved.finished:
@@ -371,6 +363,14 @@ class Pipeline:
             await self._record(self._journal.failed, part.id, error.what, refused=never_taken)
         else:
             await self._record(self._journal.let_go, part.id, error.what)
+
+    async def _let_go(self, generation: Generation) -> None:
+        """Let go of tasks and money, and see what was sent written down."""
+        # Who asks for the same must not wait for what nobody works on.
+        await self._record(self._journal.release, generation.id)
+        await self.purse.release(generation.id)
+        if generation.task_ids:
+            await self._record.settled()
 
     async def _stop(self, part: Part) -> None:
         """Let go of a part that nobody waits for any more."""

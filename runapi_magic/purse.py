@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,12 @@ class Purse:
         self._record = record
 
     async def cost(
-        self, requests: Sequence[ImageRequest], service: Service, *, since: float | None = 0.0
+        self,
+        requests: Sequence[ImageRequest],
+        service: Service,
+        *,
+        since: float | None = 0.0,
+        fetching: bool = False,
     ) -> Cost:
         """Return what requests cost. Nothing is sent but questions for prices.
 
@@ -72,6 +78,8 @@ class Purse:
             requests: What is asked for, its sources known by content.
             service: What answers.
             since: Unix time in seconds; what was asked for before is paid again. None: everything.
+            fetching: Whether to fetch what only an object store has, as the request itself does:
+                for a price that is binding.
         """
         pictures = new = 0
         usd: float | None = 0.0
@@ -85,6 +93,7 @@ class Purse:
                     service.access.base_url,
                     usable=is_intact,
                     since=since,
+                    fetching=fetching,
                 )
                 missing = request.count if found is None else found
             pictures += request.count
@@ -117,11 +126,11 @@ class Purse:
         """
         origin = service.access.base_url
         budgets = await self._record(self._ledger.budgets, origin)
-        if budgets is None and self._ledger.is_set(origin):
-            raise _cannot_tell()
+        if budgets is None:
+            await self.refuse_unrecorded(origin)
         if not budgets:
             return
-        cost = await self.cost(requests, service, since=since)
+        cost = await self.cost(requests, service, since=since, fetching=True)
         if not cost.new:
             return
         if cost.usd is None:
@@ -133,6 +142,15 @@ class Purse:
         if await self._record(self._ledger.hold, hold, origin, cost.usd) is None:
             raise _cannot_tell()
 
+    async def refuse_unrecorded(self, origin: str) -> None:
+        """See to it that nothing is sent without a journal where there is a budget, or may be one.
+
+        Raises:
+            BudgetError: There is, or may be.
+        """
+        if await asyncio.to_thread(self._ledger.may_be_set, origin):
+            raise _cannot_tell()
+
     async def release(self, hold: str) -> None:
         """Let go of what was set aside, where something was."""
         await self._record(self._ledger.release, hold)
@@ -140,9 +158,11 @@ class Purse:
 
 def _cannot_tell() -> BudgetError:
     return BudgetError(
-        "There is a budget to be kept, and the journal that knows what is spent cannot be used.",
-        todo="Make the folder of the journal writable (%runapi status names it), or restart the"
-        " kernel to go on without the session's budget.",
+        "There is a budget to be kept, or may be one, and the journal that knows what is spent"
+        " cannot be used.",
+        todo="Let the journal be read and written (%runapi status names the file). To go on without"
+        " it: restart the kernel where the budget is the session's, or set RUNAPI_MAGIC_HOME to"
+        " another folder where it is the day's.",
     )
 
 

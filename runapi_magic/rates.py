@@ -22,17 +22,19 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from runapi_magic.errors import NOT_SENT, APIError, RateLimitError, RunAPIError
 from runapi_magic.retrying import is_set, until_stopped
 
 if TYPE_CHECKING:
+    import sqlite3
     from asyncio import AbstractEventLoop
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from runapi_magic.journal import Journal
+    from runapi_magic.recording import Recorder
     from runapi_magic.settings import Access
 
 _FIRST_SPACING, _LONGEST_SPACING = 0.25, 30.0  # seconds; doubled by each refusal
@@ -121,12 +123,10 @@ class SharedRate:
     Args:
         account: Its name.
         journal: The journal.
-        record: Calls the journal off the loop; None where it cannot be used.
+        record: Calls it off the loop.
     """
 
-    def __init__(
-        self, account: str, journal: Journal, record: Callable[..., Awaitable[Any]]
-    ) -> None:
+    def __init__(self, account: str, journal: Journal, record: Recorder) -> None:
         self._account = account
         self._journal = journal
         self._record = record
@@ -139,21 +139,33 @@ class SharedRate:
                 none that can be true.
 
         Returns:
-            None where the journal cannot be used.
+            None where the journal cannot be used now.
         """
-        changed: Rate | None = await self._record(self._change, how)
+        changed: Rate | None = await self._record.if_free(self._change, how)
         return changed
+
+    async def read(self) -> Rate | None:
+        """Return the row; None where there is none that can be true."""
+        found: Rate | None = await self._record.if_free(self._read)
+        return found
+
+    def _read(self) -> Rate | None:
+        with self._journal.reading() as connection:
+            return self._stored(connection)[0]
+
+    def _stored(self, connection: sqlite3.Connection) -> tuple[Rate | None, float]:
+        """Return the row, and the seconds that Unix time is ahead of the monotonic one."""
+        row = connection.execute(
+            "SELECT paused_until, spacing, next FROM rates WHERE account = ?", (self._account,)
+        ).fetchone()
+        now = time.monotonic()
+        ahead = time.time() - now
+        rate = Rate(*row).moved(-ahead) if row else None
+        return (rate if rate and rate.is_sensible(now) else None), ahead
 
     def _change(self, how: Callable[[Rate | None], Rate]) -> Rate:
         with self._journal.transaction() as connection:
-            row = connection.execute(
-                "SELECT paused_until, spacing, next FROM rates WHERE account = ?", (self._account,)
-            ).fetchone()
-            now = time.monotonic()
-            ahead = time.time() - now  # of the Unix time
-            before = Rate(*row).moved(-ahead) if row else None
-            if before is not None and not before.is_sensible(now):
-                before = None
+            before, ahead = self._stored(connection)
             rate = how(before)
             if rate != (before or Rate()):
                 written = rate.moved(ahead)
@@ -191,7 +203,7 @@ class Limiter:
             return
         async with lock_of_loop(self._looks):
             if self._is_stale():
-                await self._change(lambda rate: rate)
+                self.rate = await self._shared.read() or self.rate
                 self._looked = time.monotonic()
 
     def _is_stale(self) -> bool:
@@ -255,8 +267,9 @@ class Limiter:
         return start
 
     def taken(self) -> None:
-        """Note that the service took a create; counts with the next turn."""
-        self._taken += 1
+        """Note that the service took a create; counts with the next turn, where there are any."""
+        if self.rate.spacing:
+            self._taken += 1
 
     async def refused(self, sent: float, told: float | None) -> float:
         """Note that the service asks to slow down; return the seconds that everything pauses.
@@ -383,7 +396,7 @@ class Rates:
         record: Calls it off the loop.
     """
 
-    def __init__(self, journal: Journal, record: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(self, journal: Journal, record: Recorder) -> None:
         self._journal = journal
         self._record = record
         self._limiters: dict[str, Limiter] = {}

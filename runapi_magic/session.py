@@ -278,10 +278,16 @@ class Session(Assembly):
         batch.begin(start, loop or asyncio.get_running_loop(), before, after)
         return batch
 
-    async def cost(self, requests: Sequence[ImageRequest], *, since: float | None = 0.0) -> Cost:
-        """Return what requests would cost; nothing is sent but questions for prices."""
+    async def cost(
+        self,
+        requests: Sequence[ImageRequest],
+        *,
+        since: float | None = 0.0,
+        fetching: bool = False,
+    ) -> Cost:
+        """Return what requests would cost; see ``Purse.cost``."""
         counts = since if self.settings.reuse or since else None
-        return await self.purse.cost(requests, self.service(), since=counts)
+        return await self.purse.cost(requests, self.service(), since=counts, fetching=fetching)
 
     # What is under way, and what was left
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.database import JournalError
-from runapi_magic.errors import NOT_SENT, RunAPIError
+from runapi_magic.errors import RunAPIError
 from runapi_magic.loop import hand_over, running_loop
 
 if TYPE_CHECKING:
@@ -48,9 +47,6 @@ class Desk:
         """Tell an error, whatever it is, on the loop."""
         if isinstance(error, RunAPIError):
             self._tell(error.parts)
-        elif isinstance(error, JournalError):
-            todo = "Check the folder that %runapi status names."
-            self._tell((f"The journal cannot be read ({error}).", NOT_SENT, todo))
         else:
             _log.error("a widget's work failed", exc_info=error)
             what = f"Something unexpected happened ({type(error).__name__}: {error})."

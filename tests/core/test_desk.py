@@ -18,7 +18,7 @@ ERRORS = [
     pytest.param(
         JournalError("locked"),
         (
-            "The journal cannot be read (locked).",
+            "The journal cannot be used (locked).",
             NOT_SENT,
             "Check the folder that %runapi status names.",
         ),

@@ -8,10 +8,12 @@ import io
 import os
 import re
 import stat
+import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from runapi_magic import filing
 from runapi_magic.errors import DownloadError, InvalidRequestError
 from runapi_magic.filing import file_stem, open_part, settle
 from runapi_magic.images import GeneratedImage
@@ -297,6 +300,40 @@ def test_a_full_disk(picture, monkeypatch):
     assert "No space left on device" in caught.value.what
     assert "resume" in caught.value.todo
     assert list(Path("pictures").iterdir()) == []
+
+
+def test_a_file_is_read_once_for_each_state(tmp_path, monkeypatch):
+    """An unchanged file is not read again to see whether it is intact; a changed one is."""
+    path, reads = tmp_path / "fox.png", []
+
+    def read(path):
+        reads.append(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(filing, "digest_of", read)
+    path.write_bytes(b"one")
+    digest = read(path)
+    later = time.time() + 60
+    monkeypatch.setattr(filing, "time", SimpleNamespace(time=lambda: later))
+    assert [filing.is_intact(path, digest) for _ in range(3)] == [True] * 3
+    assert len(reads) == 2
+    path.write_bytes(b"two")
+    os.utime(path, (1.0, 1.0))
+    assert not filing.is_intact(path, digest)
+    path.unlink()
+    assert not filing.is_intact(path, digest)
+
+
+def test_a_file_that_changed_just_now_is_read_again(tmp_path):
+    """Two changes within one tick of the file system's clock are both seen."""
+    path = tmp_path / "fox.png"
+    path.write_bytes(b"one")
+    state = path.stat()
+    digest = hashlib.sha256(b"one").hexdigest()
+    assert filing.is_intact(path, digest)
+    path.write_bytes(b"two")
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert not filing.is_intact(path, digest)
 
 
 def test_a_picture_survives_a_power_cut(picture, monkeypatch):

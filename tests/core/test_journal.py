@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import stat
@@ -16,8 +17,9 @@ import runapi_magic
 from runapi_magic import database as database_module
 from runapi_magic import journal as journal_module
 from runapi_magic.client import Attempt
-from runapi_magic.database import JournalError
+from runapi_magic.database import JournalBusyError, JournalError
 from runapi_magic.durations import KEPT, Kind, Took
+from runapi_magic.errors import NOT_SENT
 from runapi_magic.history import History
 from runapi_magic.images import GeneratedImage
 from runapi_magic.journal import KEY_LIFETIME, Journal
@@ -413,6 +415,124 @@ def test_a_damaged_file_is_set_aside(journal, content):
     journal.path.write_bytes(content)
     assert _plan(journal)
     assert journal.set_aside.read_bytes() == content
+
+
+@pytest.mark.parametrize("ask", ["reserve", "missing"])
+def test_no_file_is_read_inside_a_transaction(journal, ask):
+    """While pictures' files are checked, another program can write to the journal."""
+    task = _plan(journal)
+    _finish(journal, task)
+    checked = []
+
+    def usable(path, _digest):
+        with sqlite3.connect(journal.path, timeout=0, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+        other.close()
+        checked.append(path)
+        return True
+
+    if ask == "missing":
+        assert journal.missing(REQUEST, ORIGIN, usable=usable) == 0
+    else:
+        reserved = journal.reserve(
+            "g2", REQUEST, ORIGIN, split=lambda count: (1,) * count, new_id=lambda: "part-new",
+            usable=usable,
+        )  # fmt: skip
+        assert [image.task.id for image in reserved.finished] == [task]
+        assert reserved.planned == []
+    assert checked == [Path(f"/pictures/{task}-0.png")]
+
+
+def test_only_what_is_needed_is_checked(journal):
+    """Of many pictures of one request only as many are checked as are asked for, and gone ones."""
+    for number in range(5):
+        _finish(journal, _plan(journal, reuse=False, generation=f"g{number}"))
+    answers, checked = iter([False, True]), []
+
+    def usable(path, _digest):
+        checked.append(path)
+        return next(answers)
+
+    assert journal.missing(REQUEST, ORIGIN, usable=usable) == 0
+    assert len(checked) == 2
+
+
+def _hold(path):
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+@pytest.fixture
+def _impatient(monkeypatch):
+    """Calls wait for another program for a blink only."""
+    monkeypatch.setattr(database_module, "_BUSY_TIMEOUT", 0.1)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_busy_is_not_unusable(journal):
+    """Where another program writes, writing says that the journal is busy; reading goes on."""
+    task = _plan(journal)
+    other = _hold(journal.path)
+    with pytest.raises(JournalBusyError, match="another program holds") as caught:
+        journal.failed(task, "no", refused=False)
+    assert journal.task(task).state == "planned"
+    other.close()
+    journal.failed(task, "no", refused=False)
+    assert journal.task(task).state == "failed"
+    assert caught.value.charged == NOT_SENT
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_opening_a_busy_journal(journal, open_journal):
+    """A kernel that starts while another program writes can read the journal all the same."""
+    task = _plan(journal)
+    other = _hold(journal.path)
+    assert open_journal().task(task).id == task
+    other.close()
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_new_version_of_a_busy_journal(journal, monkeypatch):
+    """New tables wait for the other program, and are made when it lets go."""
+    monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS[:-1])
+    journal.unfinished()
+    journal.close()
+    monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS)
+    other = _hold(journal.path)
+    with pytest.raises(JournalBusyError):
+        journal.unfinished()
+    other.close()
+    assert journal.unfinished() == []
+    assert _raw(journal, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+def test_who_waits_does_not_hold_up_who_reads(journal):
+    """While one thread waits for another program, another thread of this kernel reads."""
+    task = _plan(journal)
+    other = _hold(journal.path)
+    writing = threading.Thread(target=journal.failed, args=(task, "no"), kwargs={"refused": False})
+    writing.start()
+    assert journal.task(task).state == "planned"
+    other.close()
+    writing.join(30)
+    assert journal.task(task).state == "failed"
+
+
+def test_a_call_on_a_loop_waits_for_a_moment_only(journal, monkeypatch):
+    """On a loop's thread a call gives up soon, since all on the loop waits with it."""
+    monkeypatch.setattr(database_module, "_BUSY_TIMEOUT", 1e6)
+    monkeypatch.setattr(database_module, "_MOMENT", 0.1)
+    task = _plan(journal)
+    other = _hold(journal.path)
+
+    async def call():
+        journal.failed(task, "no", refused=False)
+
+    with pytest.raises(JournalBusyError):
+        asyncio.run(call())
+    other.close()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

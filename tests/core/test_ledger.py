@@ -258,7 +258,7 @@ def test_budgets_are_set_and_taken_away(kernel, start):
     assert kernel.ledger.budgets(REAL) == {"day": 3.0}
     kernel.ledger.set_budget(REAL, "day", None)
     assert other.ledger.budgets(REAL) == {}
-    assert [kernel.ledger.is_set(REAL), kernel.ledger.is_set(HERE)] == [False, False]
+    assert [kernel.ledger.may_be_set(REAL), kernel.ledger.may_be_set(HERE)] == [False, False]
 
 
 @pytest.mark.parametrize("scope", ["session", "day"])
@@ -406,6 +406,19 @@ def test_what_a_dead_kernel_only_planned_is_paid_by_the_heir(kernel, start):
     heir = start()
     request = ImageRequest("a fox", "gpt-image-2")
     assert heir.journal.missing(request, REAL, usable=lambda *_: True) == 1
+
+
+def test_holds_of_dead_kernels_are_deleted(kernel, start):
+    """The next kernel that sets money aside deletes what dead ones had set aside, and only that."""
+    kernel.ledger.hold("dead", REAL, 1.0)
+    kernel.ledger.hold("dead elsewhere", HERE, 1.0)
+    living, heir = start(), start()
+    living.ledger.hold("living", REAL, 1.0)
+    kernel.journal.close()
+    heir.ledger.hold("new", REAL, 1.0)
+    with heir.journal.reading() as connection:
+        rows = connection.execute("SELECT id FROM holds ORDER BY id").fetchall()
+    assert rows == [("living",), ("new",)]
 
 
 # Many at once

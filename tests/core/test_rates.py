@@ -482,13 +482,13 @@ def test_nothing_is_written_without_need(clock, kernel, tmp_path, monkeypatch):
     async def main():
         limiter, _ = kernel()
         calls = []
-        change = limiter._shared.change
+        read = limiter._shared.read
 
-        async def counted(how):
+        async def counted():
             calls.append(clock.now)
-            return await change(how)
+            return await read()
 
-        monkeypatch.setattr(limiter._shared, "change", counted)
+        monkeypatch.setattr(limiter._shared, "read", counted)
         for _ in range(100):
             turns = _turns(limiter)
             await turns.take()

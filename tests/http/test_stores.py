@@ -56,21 +56,34 @@ def test_a_lost_copy_is_fetched(make, service, tmp_path):
 
 
 def test_reuse_from_the_store(make, use, service, tmp_path):
-    """Another kernel finds the picture in the store, and neither pays nor asks again."""
+    """A picture in the store is not paid again, and is fetched when it is used, not when priced."""
     first = make(service, "a fox", image_dir=STORE).image
     shutil.rmtree(tmp_path / "data" / "pictures")
 
     async def price_and_make(session):
         cost = await session.cost([session.request("a fox")])
-        shutil.rmtree(tmp_path / "data" / "pictures")
-        return cost.new, (await session.generate("a fox")).image
+        is_fetched = (tmp_path / "data" / "pictures").exists()
+        return cost.new, is_fetched, (await session.generate("a fox")).image
 
-    new, second = use(service, price_and_make)
-    assert new == 0
+    new, is_fetched, second = use(service, price_and_make)
+    assert (new, is_fetched) == (0, False)
     assert second.reused
     assert (second.id, second.location) == (first.id, first.location)
     assert second.pil().tobytes() == first.pil().tobytes()
     assert len(service.tasks) == 1
+
+
+def test_a_binding_price_is_not_for_what_is_gone(make, use, service, memory, tmp_path):
+    """A limit of what may be spent counts a picture that the store has lost: it is paid again."""
+    make(service, "a fox", image_dir=STORE)
+    shutil.rmtree(tmp_path / "data" / "pictures")
+    memory.clear()
+
+    async def prices(session):
+        requests = [session.request("a fox")]
+        return [(await session.cost(requests, fetching=each)).new for each in (False, True)]
+
+    assert use(service, prices) == [0, 1]
 
 
 def test_gone_from_disk_and_store(make, service, memory, tmp_path):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import secrets
 import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runapi_magic.cells import cell_text
+from runapi_magic.encoding import as_shown, upright
 from runapi_magic.errors import InvalidRequestError
-from runapi_magic.filing import is_intact, short_path
+from runapi_magic.filing import give_name, is_intact, short_path
 from runapi_magic.previews import open_picture
 from runapi_magic.provenance import Note, embed, extract
 from runapi_magic.quality import Quality, measure
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from runapi_magic.thumbnails import Thumbnails
     from runapi_magic.tree import Tree
 
+_JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}  # 4:4:4, colours as sharp as light
+_QUALITY = {".jpg": _JPEG, ".jpeg": _JPEG, ".webp": {"quality": 95}, ".avif": {"quality": 95}}
+_WITH_PROFILE = frozenset({"P", "RGB", "RGBA"})  # modes that keep their profile in any format
 _KINDS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".gif": "gif"}
 
 
@@ -189,26 +194,35 @@ class Archive:
         if not path.suffix:
             path = path.with_suffix(image.path.suffix)
         if path.exists():
-            raise InvalidRequestError(f"There is a file {path} already.", todo="Give another name.")
+            raise _taken(path)
         original = image.ensure_local()
         if not image.is_on_disk:
             raise InvalidRequestError(
                 f"The picture's file {short_path(original)} is gone.",
                 todo="Run the cell that makes it again: image.cell() gives it.",
             )
+        # Hidden until it is whole, and then named in one step, so that a file which came to be
+        # in the meantime is not written over.
+        part = path.with_name(f".{secrets.token_hex(8)}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if _KINDS.get(path.suffix.lower()) == _KINDS.get(image.path.suffix.lower()):
-                shutil.copyfile(original, path)
+                with original.open("rb") as source, part.open("xb") as copy:
+                    shutil.copyfileobj(source, copy)
             else:
-                _convert(image, path)
+                _convert(image, part, path.suffix.lower())
+            try:
+                give_name(part, path)
+            except FileExistsError:
+                raise _taken(path) from None
         except (OSError, ValueError) as error:
-            with suppress(OSError, ValueError):
-                path.unlink()
             raise InvalidRequestError(
                 f"The picture cannot be saved as {path} ({error}).",
                 todo="Give another name ending in .png, .jpg or .webp.",
             ) from None
+        finally:
+            with suppress(OSError, ValueError):
+                part.unlink()
         return path
 
     def open(self, path: Path) -> GeneratedImage:
@@ -253,13 +267,32 @@ def _absolute(path: Path) -> Path:
         ) from None
 
 
-def _convert(image: GeneratedImage, path: Path) -> None:
-    """Save a picture in the format that a path's ending names, with what its file says."""
-    picture = image.pil()
-    kind = _KINDS.get(path.suffix.lower())
+def _taken(path: Path) -> InvalidRequestError:
+    return InvalidRequestError(f"There is a file {path} already.", todo="Give another name.")
+
+
+def _convert(image: GeneratedImage, path: Path, suffix: str) -> None:
+    """Save a picture in the format of an ending, with its colour profile and what its file says.
+
+    Raises:
+        ValueError: There is no format of this ending, or it does not take such a picture.
+        OSError: It cannot be written.
+    """
+    from PIL import Image as PillowImage
+
+    extensions = PillowImage.registered_extensions()
+    if suffix not in extensions:
+        raise ValueError(f"unknown file extension: {suffix}")
+    picture, kind = upright(image.pil()), _KINDS.get(suffix)
+    if kind is not None and picture.mode not in _WITH_PROFILE:
+        picture = as_shown(picture, strict=False)
+    options = dict(_QUALITY.get(suffix, {}))
+    if profile := picture.info.get("icc_profile"):
+        options["icc_profile"] = profile
     if kind == "jpg":
-        picture = flatten(picture, "white").convert("RGB")
-    picture.save(path)
+        picture = flatten(picture, "white")
+    with path.open("xb") as file:
+        picture.save(file, extensions[suffix], **options)
     record = extract(image.ensure_local())
     if record is not None and kind is not None:
         embed(path, kind, Note(record, public_title(image.request), SOFTWARE, image.created))

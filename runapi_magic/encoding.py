@@ -117,12 +117,15 @@ def as_shown(image: Image, *, strict: bool = True) -> Image:
     Raises:
         InvalidRequestError: Its values have no clear meaning.
     """
+    image = to_srgb(to_8_bit(upright(image), strict=strict))
+    return image if image.mode in _PNG_MODES else image.convert("RGB")
+
+
+def upright(image: Image) -> Image:
+    """Return an image turned as its Exif orientation says; the same object where it is upright."""
     from PIL import ImageOps
 
-    if orientation_of(image) != 1:
-        image = ImageOps.exif_transpose(image)
-    image = to_srgb(to_8_bit(image, strict=strict))
-    return image if image.mode in _PNG_MODES else image.convert("RGB")
+    return image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
 
 
 def orientation_of(image: Image) -> int:

@@ -48,12 +48,13 @@ class Saved:
     location: str = ""
 
 
-def open_part(folder: Path, unique: str) -> Path:
+def open_part(folder: Path, unique: str, *, private: bool = False) -> Path:
     """Make the folder and an empty file in it to download to, hidden until it has its name.
 
     Args:
         folder: Where pictures go.
         unique: The picture's id, so that what a dead kernel left is written over.
+        private: Make both for their owner alone; otherwise the umask decides.
 
     Raises:
         DownloadError: The folder cannot be written to.
@@ -61,11 +62,12 @@ def open_part(folder: Path, unique: str) -> Path:
     part = folder / f".{unique}.part"
     try:
         missing = [each for each in (folder, *folder.parents) if not each.exists()]
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
         for made in missing:
             _flush_folder(made.parent)
         part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        mode = 0o600 if private else 0o666
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     except OSError as error:
         raise DownloadError(
             f"The folder {folder} cannot be written to ({error.strerror}).",
@@ -173,24 +175,37 @@ def _give_name(part: Path, stem: str, kind: str, digest: str) -> Path:
     while True:
         path = part.parent / (f"{stem}.{kind}" if number == 1 else f"{stem}-{number}.{kind}")
         try:
-            os.link(part, path)  # unlike a rename, never on top of another file
+            give_name(part, path)
         except FileExistsError:
             if is_intact(path, digest):
                 return path
             number += 1
-        except OSError:  # a file system without hard links
-            try:
-                path.touch(0o600, exist_ok=False)
-            except FileExistsError:
-                number += 1
-                continue
-            try:
-                return part.replace(path)
-            except BaseException:
-                path.unlink(missing_ok=True)  # the empty file that kept the name free
-                raise
         else:
             return path
+
+
+def give_name(part: Path, path: Path) -> None:
+    """Give a finished file its name in one step; it may keep its old one as well.
+
+    Args:
+        part: The file, in the folder of its name.
+        path: The name.
+
+    Raises:
+        FileExistsError: Another file has this name.
+        OSError: The disk does not take it.
+    """
+    try:
+        os.link(part, path)  # unlike a rename, never on top of another file
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        path.touch(0o600, exist_ok=False)
+        try:
+            part.replace(path)
+        except BaseException:
+            path.unlink(missing_ok=True)  # the empty file that kept the name free
+            raise
 
 
 def _flush_folder(folder: Path) -> None:

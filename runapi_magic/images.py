@@ -262,7 +262,8 @@ class GeneratedImage:
         """Save a copy of the original, and return its path; **Save as** does the same.
 
         The path's ending names the format: ``.png``, ``.jpg``, ``.webp`` or another of Pillow's. In
-        the original's own format, and without an ending, it is the same file to the byte. A folder
+        the original's own format, and without an ending, it is the same file to the byte. A JPEG
+        has quality 95 without subsampling (4:4:4); colour profiles are kept. A folder
         that exists gets it under its own name; folders that are missing are made; a file that
         exists is never written over. A PNG, JPEG, WEBP or GIF says how it was made where the
         original does. Blocking.

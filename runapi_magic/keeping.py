@@ -83,7 +83,8 @@ async def save(
     """
     image_id = f"{keeping.part}-{position}"
     place = keeping.place
-    into = await asyncio.to_thread(open_part, place.folder, f"{image_id}{keeping.run}")
+    unique, private = f"{image_id}{keeping.run}", bool(place.url)  # local copies are ours
+    into = await asyncio.to_thread(open_part, place.folder, unique, private=private)
     half.add(into)
     try:
         url = task.image_urls[position]

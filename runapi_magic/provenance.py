@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -74,9 +75,9 @@ class Note:
 def embed(path: Path, kind: str, note: Note) -> str:
     """Write a note into a picture's file, instead of one of ours that is there.
 
-    The same file and note give the same bytes. The file is replaced in one step, by one of mode
-    0600. A record of more than 1 MB of JSON is left out. A JPEG has room for 64 kB of Exif data:
-    a longer record is compressed, then the description cut; a record that does not fit even so is
+    The same file and note give the same bytes. The file is replaced in one step, by one of the same
+    mode. A record of more than 1 MB of JSON is left out. A JPEG has room for 64 kB of Exif data: a
+    longer record is compressed, then the description cut; a record that does not fit even so is
     left out, and nothing is written where what was there before leaves no room.
 
     Args:
@@ -104,7 +105,8 @@ def embed(path: Path, kind: str, note: Note) -> str:
                 pieces = _WRITERS[kind](file, note)
             except struct.error:
                 raise ValueError(_BROKEN) from None
-            new = os.open(neighbour, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            new = os.open(neighbour, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(new, "wb") as to:
                 for data in _read_pieces(file, pieces):
                     digest.update(data)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import shutil
+import stat
 import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 import runapi_magic
 from runapi_magic import commands
@@ -21,6 +23,7 @@ from runapi_magic.journal import Journal
 from runapi_magic.provenance import Note, embed, extract
 from runapi_magic.session import Session
 from runapi_magic.settings import Settings
+from tests.core import profiles
 
 KEY = "sk-test-0123456789abcdef"
 
@@ -446,6 +449,64 @@ def test_an_original_that_is_gone(line, save):
 def test_save_by_a_path(line):
     """From Python the place may be a Path, too."""
     assert line[0].save(Path("new") / "fox.webp") == Path("new/fox.webp").absolute()
+
+
+def test_a_jpeg_is_saved_well(line, save):
+    """A copy as JPEG has quality 95 and full colour resolution: nothing is lost that shows."""
+    with Image.open(save(line[0], "a.jpg")) as saved:
+        assert [part[1:3] for part in saved.layer] == [(1, 1)] * 3
+        assert saved.quantization[0][0] == 2  # 16 x 10 %: the first step of quality 95's table
+        difference = ImageChops.difference(saved.convert("RGB"), line[0].pil().convert("RGB"))
+    assert max(ImageStat.Stat(difference).rms) < 3
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.tif"])
+def test_a_profile_stays_in_a_copy(line, name):
+    """A copy in another format keeps the colour profile, or its colours would be others."""
+    profile = profiles.rgb(profiles.DISPLAY_P3)
+    image = line[0].pil()
+    line[0].path.unlink()
+    image.save(line[0].path, icc_profile=profile)
+    with Image.open(line[0].save(name)) as saved:
+        assert saved.info["icc_profile"] == profile
+
+
+def test_a_copy_of_16_bits(line):
+    """A grey picture of 16 bits is as grey as a JPEG, not white."""
+    line[0].path.unlink()
+    Image.new("I;16", (32, 32), 30000).save(line[0].path)
+    with Image.open(line[0].save("a.jpg")) as saved:
+        assert abs(saved.convert("L").getpixel((1, 1)) - 116) <= 2
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_a_file_that_comes_meanwhile(line, monkeypatch, name, links):
+    """A file that comes to be while the copy is written is not written over."""
+    link = os.link
+
+    def late(part, path):
+        Path(path).write_text("mine")
+        if not links:
+            raise OSError(95, "no links here")
+        link(part, path)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(InvalidRequestError, match="already"):
+        line[0].save(name)
+    assert Path(name).read_text() == "mine"
+    assert list(Path.cwd().glob(".*.part")) == []
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_decides_who_may_read_a_copy(line, umask, mode, save):
+    """A copy is as readable as any other file that the user makes."""
+    before = os.umask(umask)
+    try:
+        paths = [save(line[0], name) for name in ("a.png", "b.jpg")]
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [mode, mode]
 
 
 def test_save_into_a_folder(line, save):

@@ -200,7 +200,7 @@ def open_mask():
 
 @pytest.mark.usefixtures("open_mask")
 def test_what_is_written_is_private(make, tmp_path, monkeypatch):
-    """The journal, its folder, the folder of pictures and the pictures are the user's alone."""
+    """The journal and its folder are the user's alone; who sees the pictures is for the umask."""
     seen = {}
     real = Journal.saved
 
@@ -210,11 +210,29 @@ def test_what_is_written_is_private(make, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Journal, "saved", look)
     generation = make("a fox")
-    assert _mode(generation.image.path) == "0o600"
-    assert _mode(generation.image.path.parent) == "0o700"
+    assert _mode(generation.image.path) == "0o666"
+    assert _mode(generation.image.path.parent) == "0o777"
     assert _mode(tmp_path / "journal") == "0o700"
     assert seen.keys() == {"journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"}
     assert set(seen.values()) == {"0o600"}
+
+
+@pytest.mark.usefixtures("open_mask")
+def test_copies_of_a_store_are_private(tmp_path):
+    """Pictures in the data folder, which are copies of what is in a store, are the user's alone."""
+    part = open_part(tmp_path / "pictures", "unique", private=True)
+    assert (_mode(part), _mode(part.parent)) == ("0o600", "0o700")
+
+
+def test_a_strict_umask_is_obeyed(make):
+    """Who wants to have pictures private says so by the umask, as for all other files."""
+    before = os.umask(0o077)
+    try:
+        generation = make("a fox")
+    finally:
+        os.umask(before)
+    assert _mode(generation.image.path) == "0o600"
+    assert _mode(generation.image.path.parent) == "0o700"
 
 
 @pytest.mark.usefixtures("open_mask")

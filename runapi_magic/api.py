@@ -16,7 +16,7 @@ from IPython.core.getipython import get_ipython
 
 from runapi_magic.asking import gate_for
 from runapi_magic.errors import check_type
-from runapi_magic.loop import Audience, audience, current_cell, launch
+from runapi_magic.loop import Audience, audience, current_cell, current_place, launch
 from runapi_magic.session import Session, current_session
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from runapi_magic.generation import Generation
     from runapi_magic.images import GeneratedImage
     from runapi_magic.pipeline import Gate
+    from runapi_magic.requests import ImageRequest
     from runapi_magic.settings import Settings
     from runapi_magic.sheetview import SheetView
     from runapi_magic.tree import Tree
@@ -35,9 +36,12 @@ def open_session(settings: Settings | None = None) -> Session:
     """Return this process's session, fit for where it runs."""
     session = current_session(settings)
     if session.launch == session.start:
-        session.launch = lambda request, **options: _watched(
-            launch(lambda loop: session.start(request, loop, **options))
-        )
+
+        def launch_here(request: ImageRequest, **options: Any) -> Generation:
+            options = {"place": current_place(), **options}
+            return _watched(launch(lambda loop: session.start(request, loop, **options)))
+
+        session.launch = launch_here
         _teach_display(session)
     return session
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runapi_magic.rates import Rates
     from runapi_magic.recording import Recorder
     from runapi_magic.service import Service
+    from runapi_magic.shown_versions import ShownVersions
 
 Made = TypeVar("Made")
 
@@ -51,6 +52,7 @@ class Assembly:
         pipeline: Brings requests to their end.
         archive: What was made before.
         purse: What requests cost.
+        shown_versions: Which versions of pictures cells show.
         ledger: What was spent, and what may be.
         batches: The batches that were asked for.
         notices: What the user should know, to be shown with the next picture.
@@ -92,6 +94,10 @@ class Assembly:
     @property
     def purse(self) -> Purse:  # noqa: D102 (see the class)
         return self.pipeline.purse
+
+    @property
+    def shown_versions(self) -> ShownVersions:  # noqa: D102 (see the class)
+        return self.pipeline.shown_versions
 
     @property
     def ledger(self) -> Ledger:  # noqa: D102 (see the class)

@@ -260,6 +260,8 @@ def shorten(prompt: str) -> str:
 
 def _path(slot: Slot) -> str:
     """Return the way to the version that is shown, as ``v1 > v3``; empty where it is the only."""
+    if slot.tree is None and slot.index:
+        return "the version that was chosen here"
     here = slot.tree.find(slot.shown) if slot.tree and slot.shown else None
     if slot.tree is None or here is None or len(slot.tree) == 1:
         return ""

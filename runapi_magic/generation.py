@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runapi_magic.images import GeneratedImage
     from runapi_magic.polling import Expectation
     from runapi_magic.requests import ImageRequest
+    from runapi_magic.shown_versions import Place
     from runapi_magic.tree import Tree
 
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
@@ -153,6 +154,7 @@ class Generation:
         simulated: Whether a simulator answers.
         warnings: What the catalogue does not know of the request.
         shown_in: The cell that shows it, by its message's id.
+        place: The cell that asked for it, by what outlives the kernel; None where no cell did.
         is_watched: Whether anybody would notice an error: a view, or somebody who waits.
         is_shown: Whether its pictures go on the screen; the thousands of a batch do not.
         hold: Names the money that is set aside for it, where there is a budget.
@@ -175,6 +177,7 @@ class Generation:
         self.simulated = simulated
         self.warnings = warnings
         self.shown_in: str | None = None
+        self.place: Place | None = None
         self.is_watched: bool = False
         self.is_shown: bool = True
         self.hold: str = self.id

@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from IPython.core.getipython import get_ipython
 
+from runapi_magic.settings import notebook_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from runapi_magic.errors import RunAPIError
+    from runapi_magic.shown_versions import Place
 
 
 class Audience(Enum):
@@ -33,6 +36,7 @@ class Audience(Enum):
     NONE = auto()  # plain Python
 
 
+_VS_CODE = "vscode-notebook-cell:"
 _TICK = 0.5  # seconds between two looks at whether Ctrl-C was pressed
 _kernel_loop: asyncio.AbstractEventLoop | None = None
 _consoles: set[str] = set()  # by the session that their messages belong to
@@ -74,6 +78,21 @@ def current_cell() -> str | None:
     """Return what tells this run of a cell from others, None outside a kernel."""
     message_id: str | None = parent_message().get("header", {}).get("msg_id")
     return message_id
+
+
+def current_place() -> Place | None:
+    """Return the cell that runs now, by what outlives its kernel; None where no cell runs."""
+    from runapi_magic.shown_versions import Place
+
+    parent = parent_message()
+    if parent.get("header", {}).get("msg_type") != "execute_request":
+        return None
+    told = (parent.get("metadata") or {}).get("cellId")
+    cell = told if isinstance(told, str) else ""
+    if cell.startswith(_VS_CODE):
+        # Its ids name the notebook; what follows the # numbers cells anew each time it is opened.
+        return Place(cell.partition("#")[0], "")
+    return Place(notebook_name(), cell)
 
 
 def user_variables() -> dict[str, Any]:

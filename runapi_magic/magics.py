@@ -295,13 +295,16 @@ class RunAPIMagics(Magics, Settings):
             waits=options.wait,
             since=None if options.new else 0.0,
         )
-        chain = [self.session.launch(requests[0], new=options.new, gate=gate)]
-        for step in steps:
+        # A step goes on with what the step before made, not with a version that was chosen there.
+        own: dict[str, Any] = {"place": None} if steps else {}
+        chain = [self.session.launch(requests[0], new=options.new, gate=gate, **own)]
+        for number, step in enumerate(steps, 1):
             from runapi_magic.sources import as_source
 
             before = as_source(chain[-1])
             after = self.session.request(step.instruction, sources=[before], **step.fields)
-            chain.append(self.session.launch(after, new=options.new))
+            own = own if number < len(steps) else {}
+            chain.append(self.session.launch(after, new=options.new, **own))
         return chain
 
     def _fields(self, options: argparse.Namespace) -> dict[str, Any]:

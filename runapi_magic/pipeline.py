@@ -29,6 +29,7 @@ from runapi_magic.recording import Recorder
 from runapi_magic.rows import Reservation, StoredTask, Terms
 from runapi_magic.settings import notebook_name
 from runapi_magic.shelf import Shelf
+from runapi_magic.shown_versions import ShownVersions, show
 from runapi_magic.sources import as_source
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Pipeline:
         self._notice = notice
         self._record = Recorder(journal, notice)
         self.shelf = Shelf(settings, self._record, History(journal), editor)
+        self.shown_versions = ShownVersions(self._record, self.shelf, notice)
         self.poster = Poster(settings, journal, self._record)
         self.ledger = Ledger(journal)
         self.purse = Purse(journal, self.ledger, self._record)
@@ -119,7 +121,10 @@ class Pipeline:
             if works is None:
                 await self._pass(generation, gate)
                 works = await self._plan(generation, service, since)
-                generation.plan([work.part for work in works])
+                parts = [work.part for work in works]
+                shown = await self.shown_versions.find(generation, parts)
+                generation.plan(parts)
+                show(generation, shown)
                 generation.changed()
             else:
                 works = await self._afford(generation, works, service)

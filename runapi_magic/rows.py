@@ -257,6 +257,19 @@ def _tell_where_batches_were_asked(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE batches ADD COLUMN origin TEXT")  # NULL: not known
 
 
+def _keep_shown_versions(connection: sqlite3.Connection) -> None:
+    """Know which version of a picture a cell shows."""
+    connection.execute(
+        """CREATE TABLE shown_versions (
+            notebook TEXT NOT NULL,    -- empty: not known
+            cell TEXT NOT NULL,        -- its id; empty: not known
+            first TEXT NOT NULL,       -- the image that the cell asked for
+            shown TEXT NOT NULL,       -- the image that it shows instead
+            PRIMARY KEY (notebook, cell, first)
+        ) STRICT"""
+    )
+
+
 # A new version of the tables is a new function at the end; none is ever changed.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _create_tables,
@@ -266,6 +279,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _learn_durations,
     _note_unseen,
     _tell_where_batches_were_asked,
+    _keep_shown_versions,
 )
 
 _TASK_COLUMNS = (

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from runapi_magic.purse import Cost
     from runapi_magic.rows import StoredTask
     from runapi_magic.service import Price, Service
+    from runapi_magic.shown_versions import Place
     from runapi_magic.tree import Tree
 
 _REST = "runapi_magic.pipeline"  # what brings requests to their end, and most modules with it
@@ -66,6 +67,7 @@ class Session(Assembly):
         turns: asyncio.Semaphore | None = None,
         gate: Gate | None = None,
         service: Service | None = None,
+        place: Place | None = None,
     ) -> Generation:
         """Start a request and return its handle at once.
 
@@ -78,6 +80,7 @@ class Session(Assembly):
             turns: Lets so many tasks of a batch be at the service at a time.
             gate: Awaited before anything is planned; what it raises is the request's end.
             service: What answers, where it is not to be what the settings say now.
+            place: The cell that asks; it shows the versions that it showed last.
 
         Raises:
             InvalidRequestError: The request cannot be right; nothing was sent.
@@ -102,7 +105,7 @@ class Session(Assembly):
         )
         for part in generation.parts if gate is not None else ():
             part.step = Step.PRICING
-        generation.hold = hold or generation.hold
+        generation.hold, generation.place = hold or generation.hold, place
         generation.turns, generation.is_shown = turns, turns is None
         # A batch says from when on pictures count, whatever the settings say by now.
         is_counted = self.settings.reuse or since or turns is not None

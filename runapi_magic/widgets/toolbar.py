@@ -415,6 +415,7 @@ class Toolbar:
         self.status.value = ""
         await asyncio.to_thread(self._session.archive.prepare, child.image)
         self._generation.show_version(self._slot, child.image)
+        await self._session.shown_versions.keep(self._generation, self._slot)
 
     def _count(self) -> None:
         self.versions.coming = len(self._jobs)

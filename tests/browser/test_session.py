@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.lab import choose
+from tests.browser.lab import LOAD, choose
 
 
 def _is_at(lab, version, count, path):
@@ -76,3 +76,33 @@ def test_session_by_clicks(open_lab, server):
     lab.wait_pictures(0)
     assert _names(lab) == names
     assert len(server.state()["tasks"]) == tasks
+
+
+def test_restart_and_run_all_keep_the_version(open_lab, server):
+    """Edit by click, edit that in a cell, restart, Run All: the same versions, at no cost."""
+    lab = open_lab(
+        LOAD,
+        "%%gpt_image -o owl\nan owl to be kept",
+        "%%gpt_edit owl --wait -o hat\nadd a hat to it",
+        "print(owl.image.prompt, owl.slots[0].index, len(owl.images), hat.cost)",
+    )
+    lab.run(0)
+    lab.run(1)
+    lab.wait_pictures(1)
+    lab.click(1, "Edit")
+    lab.type(1, "make it blue")
+    lab.page.keyboard.press("Enter")
+    lab.wait_text(1, "gpt-images/make-it-blue")
+    blue = lab.source(1)
+    lab.run(2)
+    lab.wait_pictures(2)
+    hat = lab.source(2)
+    charged = server.state()["charged_cents"]
+
+    lab.restart()
+    lab.run_all()
+    lab.wait_text(3, "make it blue 1 2 0")
+    lab.wait_text(1, re.compile(r"^v1 > v2 · "))
+    lab.wait_text(1, "2 of 3")
+    assert (lab.source(1), lab.source(2)) == (blue, hat)
+    assert server.state()["charged_cents"] == charged

@@ -47,8 +47,8 @@ FUNCTIONS = [
 CLASSES = [Generation, GeneratedImage, ImageRequest, Tree, Node, Comparison, Batch, Item, Sweep]
 # The package's own wiring: everything else that is public is for users, and on the page.
 INSIDE = {
-    Generation: "parts slots shown_in is_watched is_shown hold turns plan attach ended ready served"
-    " subscribe changed put show_version wait",
+    Generation: "parts slots shown_in place is_watched is_shown hold turns plan attach ended ready"
+    " served subscribe changed put show_version wait",
     GeneratedImage: "preview prepare",
     ImageRequest: "catalogue action task_counts fingerprint body",
     Batch: "since held hold_for is_refused shown_in on_wait begin ended subscribe wait",
@@ -61,7 +61,8 @@ ENVIRONMENT = {
     "XDG_CONFIG_HOME": "folder of configuration files; by default `~/.config`",
     "HERMES_HOME": "Hermes Agent's folder; by default `~/.hermes`",
     "HOME": "the home folder",
-    "JPY_SESSION_NAME": "the notebook's name, as Jupyter sets it: for what a notebook has spent",
+    "JPY_SESSION_NAME": "the notebook's name, as Jupyter sets it: for what a notebook has spent,"
+    " and for the versions that its cells show",
 }
 
 _HEAD = """\

@@ -87,21 +87,35 @@ class Kernel:
         """What the kernel process wrote on its own stdout and stderr."""
         return self._log.read_text()
 
-    def start(self, code: str, *, live: bool = True) -> Cell:
-        """Send a cell and do not wait; ``live`` tells whether somebody can answer questions."""
-        cell = Cell(self.client.execute(code, allow_stdin=live, stop_on_error=False))
+    def start(self, code: str, *, live: bool = True, cell_id: str | None = None) -> Cell:
+        """Send a cell and do not wait.
+
+        Args:
+            code: The cell.
+            live: Whether somebody can answer questions.
+            cell_id: What JupyterLab and VS Code tell of the cell; None for a front end that
+                tells nothing.
+        """
+        content = {
+            "code": code, "silent": False, "store_history": True, "user_expressions": {},
+            "allow_stdin": live, "stop_on_error": False,
+        }  # fmt: skip
+        metadata = None if cell_id is None else {"cellId": cell_id}
+        message = self.client.session.msg("execute_request", content, metadata=metadata)
+        self.client.shell_channel.send(message)
+        cell = Cell(message["header"]["msg_id"])
         self._cells[cell.message_id] = cell
         return cell
 
-    def run(self, code: str, *, live: bool = True) -> Cell:
+    def run(self, code: str, *, live: bool = True, cell_id: str | None = None) -> Cell:
         """Send a cell and wait until it has returned."""
-        cell = self.start(code, live=live)
+        cell = self.start(code, live=live, cell_id=cell_id)
         self.wait(lambda: cell.is_done)
         return cell
 
-    def run_well(self, code: str, *, live: bool = True) -> Cell:
+    def run_well(self, code: str, *, live: bool = True, cell_id: str | None = None) -> Cell:
         """Run a cell that must not fail."""
-        cell = self.run(code, live=live)
+        cell = self.run(code, live=live, cell_id=cell_id)
         assert cell.reply["status"] == "ok", cell.text
         return cell
 

@@ -1,0 +1,112 @@
+"""Restart and Run All: each cell shows the version that it showed last, and nothing is paid."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import KEY, apart, serve_simulator
+from tests.kernel.kernels import start_kernel
+
+LOAD = "%load_ext runapi_magic"
+WIDGETS = """
+from ipywidgets import Button, Text
+from ipywidgets.widgets.widget import _instances
+
+def newest(kind, text=None):
+    made = [w for w in _instances.values() if type(w) is kind]
+    return [w for w in made if (w.description or "").startswith(text or "")][-1]
+"""
+VS_CODE = "vscode-notebook-cell:/work/a.ipynb#"
+KEEP = """
+from runapi_magic.session import current_session
+_ = await blue
+owl.show_version(owl.slots[0], blue.image)
+await current_session().shown_versions.keep(owl, owl.slots[0])
+"""
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    """Start kernels one after the other on one server, folder and journal."""
+    with serve_simulator("--speed", "45") as server:
+
+        def start(name="work/a.ipynb"):
+            environment = apart(
+                tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY, JPY_SESSION_NAME=name
+            )
+            return start_kernel(tmp_path, environment, LOAD)
+
+        yield server, start
+
+
+def _run_all(kernel, ids, make):
+    """Run both cells of the notebook; return the first cell and what the two show."""
+    owl = kernel.run_well(make, cell_id=ids[0])
+    kernel.wait_pictures(owl)
+    yield owl
+    kernel.run_well("%%gpt_edit owl --wait -o hat\nadd a hat", cell_id=ids[1])
+    yield kernel.value("[owl.image.prompt, str(owl.image.path), str(hat.image.path), hat.cost]")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (("c1", "c2"), ("c1", "c2")),
+        ((VS_CODE + "W0s", VS_CODE + "W1s"), (VS_CODE + "W5s", VS_CODE + "W6s")),
+        ((None, None), (None, None)),
+    ],
+    ids=["JupyterLab", "VS Code", "no cell ids"],
+)
+@pytest.mark.parametrize("make", ["%%gpt_image -o owl\nan owl", 'owl = generate("an owl"); owl'])
+@pytest.mark.versions
+def test_restart_and_run_all(notebook, before, after, make):
+    """An edit by click, an edit of that in a cell: after a restart both are there for nothing."""
+    server, start = notebook
+    imports = f"{WIDGETS}\nfrom runapi_magic import generate"
+    with start() as kernel:
+        kernel.run_well(imports)
+        cells = _run_all(kernel, before, make)
+        owl = next(cells)
+        kernel.run_well("_ = await owl")
+        kernel.run_well("newest(Button, 'Edit').click()")
+        kernel.wait(
+            lambda: kernel.value("len([w for w in _instances.values() if type(w) is Text])")
+        )
+        kernel.run_well("newest(Text).value = 'make it blue'\nnewest(Button, 'Go').click()")
+        kernel.wait(lambda: "v1 > v2" in owl.text)
+        shown = next(cells)
+    charged = server.state()["charged_cents"]
+    with start() as kernel:
+        kernel.run_well(imports)
+        cells = _run_all(kernel, after, make)
+        owl = next(cells)
+        again = next(cells)
+        kernel.wait(lambda: "v1 > v2" in owl.text)
+        assert kernel.value("len(owl.images)") == 2
+    assert shown[0] == "make it blue"
+    assert again == [*shown[:3], 0]
+    assert server.state()["charged_cents"] == charged
+    with start("work/b.ipynb") as kernel:
+        kernel.run_well(imports)
+        other, _ = _run_all(
+            kernel, tuple(id_ and id_.replace("a.ip", "b.ip") for id_ in after), make
+        )
+        assert kernel.value("owl.image.prompt") == "an owl"
+        assert "v1 > v2" not in other.text
+
+
+def test_a_chain_goes_on_with_its_own_step(notebook):
+    """A chain's step starts from what the step before made, whichever version is shown of that."""
+    server, start = notebook
+    chain = '%%gpt_image --wait --then "make it blue" -o blue\nan owl'
+    with start() as kernel:
+        kernel.run_well(chain)
+        kernel.run_well("%%gpt_image --wait -o owl\nan owl")
+        kernel.run_well(KEEP)
+        path = kernel.value("str(blue.image.path)")
+    with start() as kernel:
+        kernel.run_well(chain)
+        assert kernel.value("[str(blue.image.path), blue.cost]") == [path, 0]
+        kernel.run_well("%%gpt_image --wait -o owl\nan owl")
+        assert kernel.value("str(owl.image.path)") == path
+    assert server.state()["tasks_created"] == 2

@@ -32,7 +32,8 @@ def gate_for(
         session: Knows prices and settings.
         requests: What is asked for.
         max_cost: USD that may not be crossed.
-        asks: Whether many or dear pictures need a click, or --yes where nobody can click.
+        asks: Whether requests that are many, dear or of unknown price need a click, or --yes where
+            nobody can click.
         waits: Whether the cell waits; a click might wait behind it.
         since: Unix time in seconds; what was asked for before is paid again. None: everything.
 
@@ -41,47 +42,78 @@ def gate_for(
     """
     if max_cost is not None:
         max_cost = _usd(max_cost)
-    settings = session.settings
-    count = sum(request.count for request in requests)
-    estimates = [request.estimate for request in requests]
-    usd = None if None in estimates else sum(one for one in estimates if one is not None)
-    is_small = count <= settings.ask_above_count and (usd or 0.0) <= settings.ask_above_usd
-    if max_cost is None and (is_small or not asks):
+    if max_cost is None and (not asks or _is_sure(session, requests)):
         return None
-    confirm = _question(session) if asks and not is_small and not waits else None
+    question = _question(session) if asks and not waits else None
+    return _Gate(session, requests, max_cost, since, question, asks=asks)
 
-    is_agreed = False  # one word is enough, also where a batch's failures are asked for again
 
-    async def check(on_ask: Callable[[], None]) -> None:
-        nonlocal is_agreed
-        cost = await session.cost(requests, since=since, fetching=True)
+class _Gate:
+    """What is awaited before requests are made; see ``gate_for``."""
+
+    def __init__(
+        self,
+        session: Session,
+        requests: Sequence[ImageRequest],
+        max_cost: float | None,
+        since: float | None,
+        question: Confirm | None,
+        *,
+        asks: bool,
+    ) -> None:
+        self._session = session
+        self._requests = requests
+        self._max_cost = max_cost
+        self._since = since
+        self._question = question
+        # One answer is enough, also where a batch's failures are asked for again.
+        self._is_agreed = not asks
+
+    async def __call__(self, on_ask: Callable[[], None]) -> None:
+        """Return when the requests may be made.
+
+        Args:
+            on_ask: Called before the user is asked.
+
+        Raises:
+            BudgetError: They may not.
+        """
+        try:
+            await self._check(on_ask)
+        finally:
+            if self._question is not None:
+                self._question.close()
+                self._question = None  # a later run of this gate has nothing to click on
+
+    async def _check(self, on_ask: Callable[[], None]) -> None:
+        session, most = self._session, self._max_cost
+        cost = await session.cost(self._requests, since=self._since, fetching=True)
         words = f"{cost}, simulated" if session.simulator else str(cost)
-        if max_cost is not None and (cost.usd is None or not cost.usd <= max_cost):
+        if most is not None and (cost.usd is None or not cost.usd <= most):
             raise BudgetError(
-                f"{words}, and the maximum cost is ${max_cost:.2f}.",
+                f"{words}, and the maximum cost is ${most:.2f}.",
                 todo="Ask for less, or allow a higher maximum cost.",
             )
-        if not asks or is_agreed or not _is_much(cost, session):
+        if self._is_agreed:
             return
-        if confirm is None:
+        if _is_much(cost, session):
+            await self._agree(words, on_ask)
+        elif cost.usd is None:
+            session.notice("The price of this request was not known when it was sent.")
+
+    async def _agree(self, words: str, on_ask: Callable[[], None]) -> None:
+        settings = self._session.settings
+        if self._question is None:
             raise BudgetError(
-                f"{words}. More than {settings.ask_above_count} pictures, or more than"
-                f" ${settings.ask_above_usd:.2f}, need your word.",
+                f"{words}. Requests for more than {settings.ask_above_count} images, for more than"
+                f" ${settings.ask_above_usd:.2f}, or for several images at an unknown price need"
+                " confirmation.",
                 todo="Add --yes, or look first with --dry-run.",
             )
         on_ask()
-        is_agreed = await confirm.ask(words)
-        if not is_agreed:
+        self._is_agreed = await self._question.ask(words)
+        if not self._is_agreed:
             raise BudgetError(f"{words}: declined.", todo="Run the cell again to be asked again.")
-
-    async def gate(on_ask: Callable[[], None]) -> None:
-        try:
-            await check(on_ask)
-        finally:
-            if confirm is not None:
-                confirm.close()
-
-    return gate
 
 
 def _usd(amount: Any) -> float:
@@ -104,6 +136,22 @@ def _question(session: Session) -> Confirm | None:
     return Confirm()
 
 
+def _is_sure(session: Session, requests: Sequence[ImageRequest]) -> bool:
+    """Whether requests need no question, whatever the service's price is.
+
+    Only one image, of a price that the catalogue knows, is worth no wait for a quote.
+    """
+    if sum(request.count for request in requests) > 1:
+        return False
+    return all(
+        request.estimate is not None and request.estimate <= session.settings.ask_above_usd
+        for request in requests
+    )
+
+
 def _is_much(cost: Cost, session: Session) -> bool:
+    """Whether something needs a click; several images at an unknown price do."""
     settings = session.settings
+    if cost.usd is None and cost.new > 1:
+        return True
     return cost.new > settings.ask_above_count or (cost.usd or 0.0) > settings.ask_above_usd

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import math
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from runapi_magic.transport import Answer, Transport
 
 LOOK_BUDGET = 60.0  # seconds for one look with its retries; the polling goes on after it
-_QUOTE_BUDGET = 5.0  # seconds, also with its retries: somebody waits, and there is an estimate
+_PRICED = "available"  # a quote's pricing_status
 _NO_SUCH_ROUTE = {404, 405}
 _CHUNK = 1024 * 1024  # bytes of a picture that are written at a time
 _MEGABYTE = 1_000_000
@@ -278,7 +279,7 @@ class Client:
         return Uploaded(_text(confirmed, "url"), _lifetime(confirmed))
 
     async def _post_json(
-        self, path: str, body: Mapping[str, Any], *, in_line: bool = False, budget: float = 60.0
+        self, path: str, body: Mapping[str, Any], *, in_line: bool = False
     ) -> Mapping[str, Any]:
         # Uploads cost nothing, so a key that makes the repeat harmless may be made up here.
         answer = await self.transport.request(
@@ -287,7 +288,6 @@ class Client:
             body=_encode(body),
             idempotency_key=new_idempotency_key(),
             in_line=in_line,
-            budget=budget,
         )
         return _object(answer)
 
@@ -328,7 +328,7 @@ class Client:
     async def quote(self, request: ImageRequest, count: int = 1) -> float:
         """Return what one task of a request would cost, in USD. Nothing is reserved.
 
-        Sources are left out: a price does not depend on where they are.
+        Works without a key. Sources are left out: a price does not depend on where they are.
 
         Args:
             request: A validated request.
@@ -344,10 +344,13 @@ class Client:
             "model": body.pop("model"),
             "params": body,
         }
-        answer = await self._post_json("/api/v1/price_quotes", asked, budget=_QUOTE_BUDGET)
-        quote = answer.get("price_quote")
-        cents = quote.get("reservation_amount_cents") if isinstance(quote, Mapping) else None
-        if not isinstance(cents, int | float) or isinstance(cents, bool):
+        # Once: the user waits, and a failure has an answer of its own.
+        answer = await self.transport.request(
+            "POST", "/api/v1/price_quotes", body=_encode(asked), needs_key=False
+        )
+        quote = _object(answer).get("price_quote")
+        cents = _cents(quote) if isinstance(quote, Mapping) else None
+        if cents is None:
             raise ConnectionFailedError("RunAPI's answer has no price in it.")
         return cents / 100
 
@@ -425,6 +428,18 @@ def _object(answer: Answer) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
         raise ConnectionFailedError("The answer is not one of RunAPI's: it is no object.")
     return data
+
+
+def _cents(quote: Mapping[str, Any]) -> float | None:
+    """Return the US cents of a quote that is one; a service may answer that it has no price."""
+    if str(quote.get("pricing_status")).lower() != _PRICED:
+        return None
+    if str(quote.get("currency", "USD")).upper() != "USD":
+        return None
+    cents = quote.get("reservation_amount_cents")
+    if not isinstance(cents, int | float) or isinstance(cents, bool):
+        return None
+    return cents if 0 <= cents < math.inf else None
 
 
 def _text(data: Mapping[str, Any], name: str) -> str:

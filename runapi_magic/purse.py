@@ -81,9 +81,7 @@ class Purse:
             fetching: Whether to fetch what only an object store has, as the request itself does:
                 for a price that is binding.
         """
-        pictures = new = 0
-        usd: float | None = 0.0
-        is_quote = True
+        pictures, unpaid = 0, []
         for request in _together(requests):
             missing = request.count
             if since is not None:
@@ -97,13 +95,18 @@ class Purse:
                 )
                 missing = request.count if found is None else found
             pictures += request.count
-            new += missing
             if missing:
-                price = await service.price(replace(request, count=missing))
-                usd = None if usd is None or price is None else usd + price.usd
-                is_quote = is_quote and price is not None and price.is_quote
+                unpaid.append(replace(request, count=missing))
+        prices = await service.prices(unpaid)
+        known = [price for price in prices if price is not None]
         # Sums of cents are not exact, and limits are compared with them.
-        return Cost(pictures, new, None if usd is None else round(usd, _DIGITS), is_quote)
+        usd = round(sum(price.usd for price in known), _DIGITS)
+        return Cost(
+            pictures,
+            sum(request.count for request in unpaid),
+            usd if len(known) == len(prices) else None,
+            is_quote=len(known) == len(prices) and all(price.is_quote for price in known),
+        )
 
     async def set_aside(
         self,

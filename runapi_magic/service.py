@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import json
 import math
 import time
 from dataclasses import dataclass, field
@@ -13,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from runapi_magic.client import Client
-from runapi_magic.errors import InvalidRequestError, RunAPIError
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.quotes import Quotes
 from runapi_magic.settings import Access, Secret
 from runapi_magic.transport import Transport
 from runapi_magic.uploads import check_mask, for_upload, upload_name
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from runapi_magic.rates import Limiter
     from runapi_magic.requests import ImageRequest, Source
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 SIMULATOR_URL = "http://simulator.localhost"
 _UPLOAD_LIFETIME = 3600.0  # seconds, where the service does not say how long it keeps an upload
 _TRUSTED = 0.9  # of that time
-_QUOTE_LIFETIME = 300.0  # seconds
 _OUTPUT_LIFETIME = 20 * 3600  # seconds; some models' outputs are kept for 24 hours
 
 
@@ -63,7 +61,11 @@ class Service:
     _uploading: WeakKeyDictionary[AbstractEventLoop, dict[str, asyncio.Lock]] = field(
         default_factory=WeakKeyDictionary
     )
-    _quotes: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _quotes: Quotes = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Ask this service for its quotes."""
+        self._quotes = Quotes(self.client.quote)
 
     @property
     def is_simulated(self) -> bool:
@@ -75,32 +77,35 @@ class Service:
         self._known[digest] = url, time.monotonic() + _OUTPUT_LIFETIME
 
     async def price(self, request: ImageRequest) -> Price | None:
-        """Return what a request costs: by a quote, kept for minutes, or by the catalogue.
+        """Return what a request costs; see ``prices``."""
+        return (await self.prices([request]))[0]
 
-        None where neither knows. Nothing is sent but the question, and that only with a key.
+    async def prices(self, requests: Sequence[ImageRequest]) -> list[Price | None]:
+        """Return what requests cost: by quotes, kept for minutes, or by the catalogue.
+
+        Takes 5 s at most. None where neither knows. Nothing is sent but the question; that needs no
+        key.
         """
-        if self.access.key:
-            with contextlib.suppress(RunAPIError):
-                counts = request.task_counts
-                each = {count: await self._quote(request, count) for count in set(counts)}
-                return Price(sum(each[count] for count in counts), is_quote=True)
+        await self._quotes.ask(
+            (request, count) for request in requests for count in request.task_counts
+        )
+        return [self.known_price(request) for request in requests]
+
+    def known_price(self, request: ImageRequest) -> Price | None:
+        """Return what a request costs as far as that is known without asking."""
+        quotes = [self._quotes.known(request, count) for count in request.task_counts]
+        known = [usd for usd in quotes if usd is not None]
+        if len(known) == len(quotes):
+            return Price(sum(known), is_quote=True)
         usd = request.estimate
         return None if usd is None else Price(usd, is_quote=False)
 
     def expected_price(self, request: ImageRequest, count: int) -> float | None:
         """Return the price of one task of so many pictures, as far as it is known already."""
-        usd, good_until = self._quotes.get(_quote_name(request, count), (0.0, 0.0))
-        if good_until:
+        usd = self._quotes.known(request, count)
+        if usd is not None:
             return usd
         return request.catalogue.estimate({**request.fields, "output_count": count})
-
-    async def _quote(self, request: ImageRequest, count: int) -> float:
-        name = _quote_name(request, count)
-        usd, good_until = self._quotes.get(name, (0.0, 0.0))
-        if time.monotonic() >= good_until:
-            usd = await self.client.quote(request, count)
-            self._quotes[name] = usd, time.monotonic() + _QUOTE_LIFETIME
-        return usd
 
     async def address(
         self,
@@ -134,11 +139,6 @@ class Service:
                 url = made.url
                 self._known[known] = url, time.monotonic() + lifetime * _TRUSTED
             return url
-
-
-def _quote_name(request: ImageRequest, count: int) -> str:
-    fields = dict(request.fields)
-    return json.dumps([request.model, request.action.name, fields, count], sort_keys=True)
 
 
 def check_mask_of(request: ImageRequest) -> None:

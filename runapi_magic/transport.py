@@ -132,6 +132,7 @@ class Transport:
         idempotency_key: str | None = None,
         paid: bool = False,
         in_line: bool = False,
+        needs_key: bool = True,
         budget: float = 60.0,
         stopping: asyncio.Event | None = None,
         read: Callable[[Answer], Any] | None = None,
@@ -148,6 +149,8 @@ class Transport:
             idempotency_key: Makes a POST repeatable.
             paid: Whether it creates a task, so that a lost answer may have been charged.
             in_line: Whether it takes turns with other creates where the service asks to slow down.
+            needs_key: Whether the service refuses it without a key; else it is sent with the key
+                where there is one.
             budget: Seconds for all attempts together; a longer ``Retry-After`` ends them. As many
                 again for waiting for turns.
             stopping: Once it is set, no attempt follows the one that is on its way.
@@ -165,7 +168,8 @@ class Transport:
             MissingKeyError: There is no key.
         """
         url = self.same_origin(path)
-        self.access.require_key()
+        if needs_key or self.access.key:
+            self.access.require_key()
         headers = {}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -240,11 +244,12 @@ class Transport:
 
     def _authorize(self, request: httpx.Request) -> httpx.Request:
         """Put the key into a request. No variable holds it: a traceback may show those."""
-        request.headers["Authorization"] = f"Bearer {self.access.key.reveal()}"
+        if self.access.key:
+            request.headers["Authorization"] = f"Bearer {self.access.key.reveal()}"
         return request
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self.access.key.reveal(), "...")
+        return text.replace(self.access.key.reveal(), "...") if self.access.key else text
 
     def same_origin(self, path: str) -> str:
         """Return the full address of a path, or of an address on the configured origin.

@@ -44,7 +44,7 @@ def _common(door: Door) -> list[Route]:
     return [
         route("/api/v1/me", "GET", account.me, point="account"),
         route("/api/v1/me/balance", "GET", account.balance, point="balance"),
-        route("/api/v1/price_quotes", "POST", account.price_quote, point="quote"),
+        route("/api/v1/price_quotes", "POST", account.price_quote, point="quote", key=False),
         route(schedules, "GET", account.price_schedules, point="schedule", key=False),
         route("/api/v1/files", "POST", files.create_file, point="upload"),
         route("/api/v1/files/prepare", "POST", files.prepare, point="prepare"),

@@ -11,6 +11,7 @@ from runapi_magic import (
     history,
     journal,
     previews,
+    quotes,
     rates,
     records,
     retrying,
@@ -47,7 +48,8 @@ SENTENCES = [
         f"is kept for {service._UPLOAD_LIFETIME / MINUTE:g} minutes where the service does not say"
         f" otherwise, and used again for {service._UPLOAD_LIFETIME * service._TRUSTED / MINUTE:g}"
     ),
-    f"A quote is kept for {service._QUOTE_LIFETIME / MINUTE:g} minutes",
+    f"A quote is kept for {quotes._LIFETIME / MINUTE:g} minutes",
+    f"failed is not repeated for {quotes._FAILURE_LIFETIME / MINUTE:g} minute",
     (
         f"GPT Image takes up to {most_sources('gpt-image-2')},"
         f" GPT-4o Image up to {most_sources('gpt-4o-image')}"

@@ -39,6 +39,19 @@ def run(use, monkeypatch):
     return start
 
 
+@pytest.fixture
+def quote(monkeypatch):
+    """Let the service quote a price for every task."""
+
+    def set_price(usd):
+        async def quoted(_client, _request, _count=1):
+            return usd
+
+        monkeypatch.setattr("runapi_magic.client.Client.quote", quoted)
+
+    return set_price
+
+
 @pytest.fixture(scope="session")
 def _slow_server():
     with serve_simulator("--speed", "20") as server:
@@ -406,15 +419,11 @@ def test_simulated_money_says_so(run, service):
     assert "From here (simulated): this session $0.00" in spent
 
 
-def test_the_cost_counts_and_not_the_quote(run, service):
+def test_the_cost_counts_and_not_the_quote(run, service, quote):
     """What a task cost in the end counts, also where the quote was higher or lower."""
 
     async def body(session):
-        quoted = session.service()
-        request = session.request("a boat")
-        await quoted.price(request)
-        (name,) = quoted._quotes
-        quoted._quotes[name] = (0.25, quoted._quotes[name][1])
+        quote(0.25)
         _budget(session, 0.30)
         await session.generate("a boat")
         return _spending(session).session
@@ -538,6 +547,147 @@ def test_a_dear_request_is_asked_about_by_its_quote(run, service):
         return yes
 
     assert run(service, body) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        ("gpt-image-2", {}),
+        ("gpt-image-2.5-sunburst", {"output_resolution": "2k", "aspect_ratio": "3:2"}),
+    ],
+)
+def test_the_quote_decides_and_not_the_catalogue(run, service, quote, model, fields):
+    """Ten images that the service quotes at $1.60 are asked about, whatever the catalogue says."""
+
+    async def body(session):
+        quote(0.16)
+        request = session.request("a boat", model=model, count=10, **fields)
+        generation = session.start(request, gate=gate_for(session, [request]))
+        return await _refused(generation)
+
+    assert run(service, body).startswith("10 pictures: $1.60 (quoted). Requests for more than 10")
+    assert service.tasks == []
+
+
+def test_a_chain_is_several_images(run, service, quote):
+    """Requests that are dear together are asked about by their quotes."""
+
+    async def body(session):
+        quote(0.60)
+        with pytest.raises(BudgetError, match=r"2 pictures: \$1\.20 \(quoted\)"):
+            await gate_for(session, [session.request("a boat"), session.request("a hut")])(print)
+
+    run(service, body)
+
+
+def test_one_image_of_a_known_price_waits_for_no_quote(run, service):
+    """A single image whose price the catalogue knows has no gate; at an unknown price it has."""
+
+    async def body(session):
+        known = gate_for(session, [session.request("a boat")])
+        unknown = gate_for(session, [session.request("a boat", model="gpt-image-2.5-flare")])
+        return known, unknown is None
+
+    assert run(service, body) == (None, False)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(("usd", "goes"), [(1.0, True), (1.01, False)])
+def test_one_image_that_the_catalogue_does_not_price(run, service, quote, usd, goes):
+    """The quote decides on one image of a model without a price in the catalogue."""
+
+    async def body(session):
+        quote(usd)
+        request = session.request("a boat", model="gpt-image-2.5-flare")
+        generation = session.start(request, gate=gate_for(session, [request]))
+        await generation.ended()
+        return len(generation.images)
+
+    assert run(service, body) == goes
+    assert len(service.tasks) == goes
+
+
+def test_one_image_at_an_unknown_price_says_so(run, service):
+    """One image goes without a price, and the note with it says that none was known."""
+    service.fault("quote=404")
+
+    async def body(session):
+        request = session.request("a boat", model="gpt-image-2.5-flare")
+        await session.start(request, gate=gate_for(session, [request]))
+        return session.take_notices()
+
+    assert run(service, body) == ["The price of this request was not known when it was sent."]
+
+
+@pytest.mark.parametrize(
+    ("limits", "budget", "goes"),
+    [
+        ({}, None, False),
+        ({"asks": False}, None, True),
+        ({"asks": False, "max_cost": 9.0}, None, False),
+        ({"asks": False}, 9.0, False),
+    ],
+)
+def test_several_images_at_an_unknown_price(run, service, limits, budget, goes):
+    """They need a word where nobody can click; it is not enough under a limit or a budget."""
+    service.fault("quote=404")
+
+    async def body(session):
+        session.ledger.set_budget(session.service().access.base_url, "session", budget)
+        request = session.request("a boat", model="gpt-image-2.5-flare", count=2)
+        generation = session.start(request, gate=gate_for(session, [request], **limits))
+        await generation.ended()
+        return {type(error) for error in generation.errors}
+
+    assert run(service, body) == (set() if goes else {BudgetError})
+    assert len(service.tasks) == (2 if goes else 0)
+
+
+class _Answers:
+    """A question in the cell that is answered as the test says, until it is closed."""
+
+    def __init__(self, *, answer):
+        self.asked, self.is_closed, self._answer = [], False, answer
+
+    async def ask(self, words):
+        assert not self.is_closed
+        self.asked.append(words)
+        return self._answer
+
+    def close(self):
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_several_images_at_an_unknown_price_are_asked_about(run, service, monkeypatch, answer):
+    """Somebody who is there is asked before several images at an unknown price are sent."""
+    service.fault("quote=404")
+    question = _Answers(answer=answer)
+    monkeypatch.setattr("runapi_magic.asking._question", lambda _session: question)
+
+    async def body(session):
+        request = session.request("a boat", model="gpt-image-2.5-flare", count=2)
+        generation = session.start(request, gate=gate_for(session, [request]))
+        await generation.ended()
+
+    run(service, body)
+    assert question.asked == ["2 pictures: price not known"]
+    assert len(service.tasks) == 2 * answer
+
+
+def test_a_gate_that_has_closed_its_question_asks_no_more(run, service, monkeypatch):
+    """After a declined question a second try ends with an error, and waits for no click."""
+    question = _Answers(answer=False)
+    monkeypatch.setattr("runapi_magic.asking._question", lambda _session: question)
+
+    async def body(session):
+        gate = gate_for(session, [session.request("a boat", count=20)])
+        for _ in range(2):
+            with pytest.raises(BudgetError):
+                await gate(lambda: None)
+
+    run(service, body)
+    assert len(question.asked) == 1
 
 
 def test_a_repeat_from_disk_is_not_asked_about(run, service):

@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from runapi_magic import service as service_module
 from runapi_magic.requests import Source
 from runapi_magic.service import Price
 
@@ -72,35 +71,18 @@ def test_what_is_paid_in_the_end(service, use, case):
     assert quoted.usd == pytest.approx(generation.cost) == pytest.approx(usd)
 
 
-def test_a_quote_is_kept(service, use, monkeypatch):
-    """The same question is asked once; after some minutes it is asked again."""
-    late = time.monotonic() + service_module._QUOTE_LIFETIME + 1
+def test_a_thousand_prompts_are_one_question(service, use):
+    """Prompts of one price are one question to the service, also where that fails."""
+    service.fault("quote=503")
 
     async def body(session):
-        prices = [await _ask(session) for _ in range(3)]
-        asked = len(service.paths())
-        prices.append(await _ask(session, fields={"output_resolution": "2k"}))
-        with monkeypatch.context() as later:
-            later.setattr(service_module.time, "monotonic", lambda: late)
-            later.setattr(session.service(), "client", _Asked(session.service().client))
-            prices.append(await _ask(session))
-            again = session.service().client.asked
-        return prices, asked, again
+        prompts = [session.request(f"a fox {n}") for n in range(1000)]
+        prices = await session.service().prices(prompts)
+        await session.service().prices(prompts)
+        return set(prices)
 
-    prices, asked, again = use(service, body)
-    assert [price.usd for price in prices] == pytest.approx([0.06, 0.06, 0.06, 0.10, 0.07])
-    assert (asked, again) == (1, 1)
-
-
-class _Asked:
-    """A client that answers another price, and counts."""
-
-    def __init__(self, _client):
-        self.asked = 0
-
-    async def quote(self, _request, _count):
-        self.asked += 1
-        return 0.07
+    assert use(service, body) == {Price(0.06, is_quote=False)}
+    assert service.paths() == [QUOTES]
 
 
 def test_tasks_of_one_kind_are_asked_once(service, use):
@@ -127,12 +109,19 @@ def test_a_service_without_quotes(service, use, fault):
     assert time.monotonic() - begun < 30
 
 
+def _quote(**changes):
+    quote = {"pricing_status": "available", "currency": "USD", "reservation_amount_cents": 16}
+    return {
+        "price_quote": {name: value for name, value in (quote | changes).items() if value != ""}
+    }
+
+
 @pytest.mark.parametrize("answer", [{}, [], {"price_quote": {}}, {"price_quote": 5},
-    {"price_quote": {"reservation_amount_cents": None}},
-    {"price_quote": {"reservation_amount_cents": "6"}},
-    {"price_quote": {"reservation_amount_cents": True}}])  # fmt: skip
+    *(_quote(reservation_amount_cents=cents) for cents in (None, "6", True, -1, float("inf"))),
+    *(_quote(pricing_status=status) for status in ("unavailable", "priced", "pending", None, "")),
+    _quote(currency="EUR")])  # fmt: skip
 def test_answers_without_a_price(scripted, use, answer):
-    """An answer that holds no price is no quote."""
+    """An answer that holds no price, or says that there is none, is no quote."""
     server = scripted()
     server.answers[f"POST {QUOTES}"] = [(200, {}, answer)]
 
@@ -140,6 +129,32 @@ def test_answers_without_a_price(scripted, use, answer):
         return await _ask(session)
 
     assert use(server, body) == Price(0.06, is_quote=False)
+
+
+@pytest.mark.parametrize(
+    "answer", [_quote(), _quote(pricing_status="Available"), _quote(currency="")]
+)
+def test_answers_with_a_price(scripted, use, answer):
+    """A price that is available is a quote, in whatever letters that is written."""
+    server = scripted()
+    server.answers[f"POST {QUOTES}"] = [(200, {}, answer)]
+
+    async def body(session):
+        return await _ask(session)
+
+    assert use(server, body) == Price(0.16, is_quote=True)
+
+
+def test_a_price_endpoint_that_leads_elsewhere(scripted, use):
+    """A question for a price follows no redirect, so neither key nor prompt goes elsewhere."""
+    server, other = scripted(), scripted()
+    server.answers[f"POST {QUOTES}"] = [(307, {"Location": f"{other.url}{QUOTES}"}, b"")]
+
+    async def body(session):
+        return await _ask(session)
+
+    assert use(server, body) == Price(0.06, is_quote=False)
+    assert other.seen == []
 
 
 def test_nobody_knows(service, use):
@@ -152,13 +167,13 @@ def test_nobody_knows(service, use):
 
 
 def test_without_a_key(service, use):
-    """Without a key nothing is sent, and the price is an estimate."""
+    """Without a key the service is asked all the same, and no header says that there is one."""
 
     async def body(session):
-        return await _ask(session), await _ask(session, "a-new-model")
+        return await _ask(session), await _ask(session, "gpt-image-2.5-flare")
 
-    assert use(service, body, key="") == (Price(0.06, is_quote=False), None)
-    assert service.requests == []
+    assert use(service, body, key="") == (Price(0.06, is_quote=True), Price(0.06, is_quote=True))
+    assert [each["authorized"] for each in service.requests] == [False, False]
 
 
 @pytest.mark.parametrize(

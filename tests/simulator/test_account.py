@@ -77,10 +77,13 @@ def test_a_quote_for_nonsense_is_refused(api, body):
     assert api.post(QUOTES, body).status_code == 422
 
 
-def test_a_quote_needs_a_key_and_a_schedule_none(api):
-    """Schedules are public, quotes are not."""
-    assert api.post(QUOTES, {}, headers={}).status_code == 401
-    assert api.get("/api/v1/price_schedules", headers={}).status_code == 200
+def test_prices_need_no_key(api):
+    """Schedules and quotes are public, and say that the price is available."""
+    body = {"service": "gpt_image_2", "action": "text_to_image", "model": "gpt-image-2"}
+    quote = api.post(QUOTES, body, headers={}).json()["price_quote"]
+    assert quote["pricing_status"] == "available"
+    schedules = api.get("/api/v1/price_schedules", headers={}).json()["price_schedules"]
+    assert {schedule["pricing_status"] for schedule in schedules} == {"available"}
 
 
 def test_schedules_can_be_filtered(api):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import sys
 from collections.abc import Iterable
@@ -11,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.items import Item
-from runapi_magic.namespace import interpolate
+from runapi_magic.namespace import as_text, is_missing, is_reference, look_up
 from runapi_magic.requests import validate
 from runapi_magic.sources import as_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from runapi_magic.requests import ImageRequest
+    from runapi_magic.requests import ImageRequest, Source
 
-_COLUMN = re.compile(r"(?<!\{)\{([^\W\d]\w*)\}(?!\})")  # other braces stay as typed
+_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")  # a doubled brace stands for a brace
+_COLUMN = re.compile(r"\{([^{}]*)\}")
 _PROMPT = "prompt"  # the column that counts where no prompt is given
+_FILL_IN = "Fill it in, or leave the row out: pandas does with dropna()."
 
 
 def is_frame(value: Any) -> bool:
@@ -42,6 +43,7 @@ def batch_items(
     Args:
         prompts: Texts, dicts, or a DataFrame.
         prompt: With rows, the prompt with ``{column}`` in it; by default the column ``prompt``.
+            ``{{`` and ``}}`` stand for braces.
         sources: Pictures to start from; texts may hold ``{column}`` too.
         fields: The request's fields; texts may hold ``{column}`` too.
         make: Makes a request of a prompt, sources and fields.
@@ -51,15 +53,17 @@ def batch_items(
     """
     items = []
     rows = _rows(prompts)
+    read: dict[Any, Source] = {}
     # A frame's rows go by the frame's own names for them.
     names = prompts.index if is_frame(prompts) else itertools.count()
     for index, (name, row) in enumerate(zip(names, rows, strict=False)):
         try:
-            text = _own_prompt(row) if prompt is None else _fill(prompt, row)
+            values = _by_text(row)
+            text = _own_prompt(row) if prompt is None else _fill(prompt, values)
             request = make(
                 text,
-                sources=[as_source(_fill(source, row)) for source in sources],
-                **{name: _field(value, row) for name, value in fields.items()},
+                sources=[_source(source, values, read) for source in sources],
+                **{name: _field(value, values) for name, value in fields.items()},
             )
             validate(request)
         except InvalidRequestError as error:
@@ -87,31 +91,55 @@ def _rows(prompts: Any) -> Iterable[dict[str, Any]]:
     return [row if isinstance(row, dict) else {_PROMPT: row} for row in prompts]
 
 
-def _own_prompt(row: Mapping[str, Any]) -> str:
+def _by_text(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a row with its columns' names as text, as a template writes them."""
+    values: dict[str, Any] = {}
+    for name, value in row.items():
+        if str(name) in values:
+            raise InvalidRequestError(
+                f"There are two columns {name}.", todo="Give one of them another name."
+            )
+        values[str(name)] = value
+    return values
+
+
+def _own_prompt(row: Mapping[Any, Any]) -> str:
     if _PROMPT not in row:
         raise InvalidRequestError(
             "There is no prompt, and no column of that name.",
             todo='Give one with columns in it: prompt="A {colour} {animal}".',
         )
-    text = _known(_PROMPT, row)
-    if not isinstance(row[_PROMPT], str):  # a column of another kind of table, a list in a list
+    prompt = row[_PROMPT]
+    if is_missing(prompt):
+        raise InvalidRequestError("There is no prompt.", todo=_FILL_IN)
+    if not isinstance(prompt, str):  # a column of another kind of table, a list in a list
         raise InvalidRequestError(
-            f"The prompt is of type {type(row[_PROMPT]).__name__}.",
+            f"The prompt is of type {type(prompt).__name__}.",
             todo="Give texts, dicts or a pandas DataFrame.",
         )
-    return text
+    return str(prompt)
 
 
 def _fill(value: Any, row: Mapping[str, Any]) -> Any:
+    """Return a value with the columns filled in that its texts name."""
+    if isinstance(value, list | tuple):
+        return [_fill(one, row) for one in value]
+    if isinstance(value, dict):
+        return {name: _fill(one, row) for name, one in value.items()}
     if not isinstance(value, str):
         return value
-    for name in _COLUMN.findall(value):
-        if name not in row:
+
+    def replace(match: re.Match[str]) -> str:
+        if match[0] in {"{{", "}}"}:
+            return match[0][0]
+        if match[1] is None:
             raise InvalidRequestError(
-                f"There is no column {name}.", todo=f"There are {', '.join(map(str, row))}."
+                f"A brace {match[0]} stands alone in {value!r}.",
+                todo="Write {column} for a column's value, and {{ or }} for a brace.",
             )
-        _known(name, row)
-    return interpolate(value, row)
+        return _text(match[1], row)
+
+    return _BRACES.sub(replace, value)
 
 
 def _field(value: Any, row: Mapping[str, Any]) -> Any:
@@ -120,21 +148,51 @@ def _field(value: Any, row: Mapping[str, Any]) -> Any:
     match = _COLUMN.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return text
-    given = row[match[1]]
+    given = _value(match[1], row)
     given = given.item() if hasattr(given, "item") else given  # a number of numpy's
     return given if isinstance(given, int | float) else text
 
 
-def _known(name: str, row: Mapping[str, Any]) -> str:
+def _source(value: Any, row: Mapping[str, Any], read: dict[Any, Source]) -> Source:
+    """Return a source for a row; one that several rows share is read and kept once.
+
+    Args:
+        value: A picture, or a text that may name columns; a column alone may hold a picture.
+        row: The row's values by their columns' names.
+        read: The sources so far, by text or by the picture's identity.
+    """
+    if isinstance(value, str):
+        match = _COLUMN.fullmatch(value)
+        held = _value(match[1], row) if match else None
+        value = _fill(value, row) if match is None or is_missing(held) else held
+    key = value if isinstance(value, str) else id(value)
+    if key not in read:
+        read[key] = as_source(value)
+    return read[key]
+
+
+def _value(name: str, row: Mapping[str, Any]) -> Any:
+    """Return what a brace stands for: a column's value, or a part of it by a dot or an index."""
+    for known in (name, name.strip()):
+        if known in row:
+            return row[known]
+    try:
+        if is_reference(name):
+            return look_up(name, row)
+    except LookupError:
+        pass
+    raise InvalidRequestError(
+        f"There is no column {name}.",
+        todo=f"There are {', '.join(row)}. {{{{{name}}}}} stands for the text {{{name}}}.",
+    )
+
+
+def _text(name: str, row: Mapping[str, Any]) -> str:
     """Return a column's value as text; a picture of "nan" is not what anybody wants."""
-    value, pandas = row[name], sys.modules.get("pandas")
-    is_nan = isinstance(value, float) and math.isnan(value)
-    if value is None or is_nan or (pandas is not None and pandas.isna(value) is True):
-        raise InvalidRequestError(
-            "There is no prompt." if name == _PROMPT else f"There is no value in column {name}.",
-            todo="Fill it in, or leave the row out: pandas does with dropna().",
-        )
-    return str(value)
+    value = _value(name, row)
+    if is_missing(value):
+        raise InvalidRequestError(f"There is no value in column {name}.", todo=_FILL_IN)
+    return as_text(value, f"Column {name}")
 
 
 def teach_pandas(generate_many: Callable[..., Any]) -> None:

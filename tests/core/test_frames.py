@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.frames import batch_items, is_frame, teach_pandas
@@ -50,10 +53,13 @@ def test_values_are_filled_in_as_text():
     """What stands in a text is filled in as it prints; a column alone stays what it is."""
     frame = pd.DataFrame({"n": [3], "x": [0.5], "yes": [True], "name": ["Ærø {n}"]})
     (item,) = _items(
-        frame, "{n} {x} {yes} {name} {{}} {{n}} {a, b}", quality="at {n}", flag="{yes}", size="{n}"
-    )
-    assert item.request.prompt == "3 0.5 True Ærø {n} {{}} {{n}} {a, b}"
-    assert dict(item.request.fields) == {"quality": "at 3", "flag": True, "size": 3}
+        frame, "{n} {x} {yes} {name} {{}} {{n}} {{a, b}}", quality="at {n}", flag="{yes}",
+        size="{n}", tags=["no {n}", {"of": "{name}"}],
+    )  # fmt: skip
+    assert item.request.prompt == "3 0.5 True Ærø {n} {} {n} {a, b}"
+    assert dict(item.request.fields) == {
+        "quality": "at 3", "flag": True, "size": 3, "tags": ["no 3", {"of": "Ærø {n}"}],
+    }  # fmt: skip
     assert item.variables == {"n": 3, "x": 0.5, "yes": True, "name": "Ærø {n}"}
 
 
@@ -72,6 +78,71 @@ def test_a_name_that_is_no_column(row):
     with pytest.raises(InvalidRequestError, match="Row 0: There is no column cölor") as caught:
         _items([row], "a {cölor} boat")
     assert str(next(iter(row))) in caught.value.parts[-1]
+
+
+@pytest.mark.parametrize(
+    ("template", "filled"),
+    [
+        ("A portrait of {First Name}", "A portrait of Ada"),
+        ("{ First Name }, born {Geb.-Jahr}", "Ada, born 1815"),
+        ("{0} and {2.5}", "zero and half"),
+        ("{('a', 'b')} {größe} {pair.x}", "both tall 7"),
+        ("{tags[1]} on {day}", "two on 2026-11-27"),
+        ("{{{First Name}}} {{x}} }}{{", "{Ada} {x} }{"),
+    ],
+)
+def test_any_name_of_a_column(template, filled):
+    """A brace names any column: with blanks, dots, numbers; doubled braces stand for braces."""
+    row = {
+        "First Name": "Ada", "Geb.-Jahr": 1815, 0: "zero", 2.5: "half", ("a", "b"): "both",
+        "größe": "tall", "pair.x": 7, "tags": ["one", "two"], "day": dt.date(2026, 11, 27),
+    }  # fmt: skip
+    assert [item.request.prompt for item in _items([row], template)] == [filled]
+    row.pop("tags")
+    frame = pd.DataFrame([row.values()], columns=pd.Index(list(row), tupleize_cols=False))
+    if "tags" not in template:
+        assert [item.request.prompt for item in _items(frame, template)] == [filled]
+
+
+@pytest.mark.parametrize(
+    "template", ["{Name} {name}", "{}", "{'a': 1}", "{Name!r}", "{Name:>9}", "{Name", "Name}",
+                 "{{Name}", "{Name.nothing}", "{Name.__class__}", "{ {Name} }"],
+)  # fmt: skip
+def test_a_brace_that_names_no_column(template):
+    """A brace that is no column's is refused with its row, wherever it stands: it would be paid."""
+    row = {"Name": "Ada", "prompt": "x"}
+    for options in ({"prompt": template}, {"quality": template}, {"tags": [template]}):
+        with pytest.raises(InvalidRequestError, match=r"^Row 0: (There is no column|A brace)"):
+            _items([row], **options)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [["a"], {"a": 1}, {1}, (1, 2), b"red", print, math, ValueError, np.zeros(3), pd.Series([1]),
+     pd.DataFrame({"a": [1]}), object(), float("inf"), Image.new("RGB", (2, 2))],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_a_value_without_text(value):
+    """What is no text, number or date is refused with its row and column, and nothing is sent."""
+    rows = [{"c": "red"}, {"c": value}]
+    with pytest.raises(InvalidRequestError, match=r"^Row 1: .*(C|c)olumn c") as caught:
+        _items(rows, "a {c} boat")
+    assert "Nothing was sent" in str(caught.value)
+
+
+def test_one_copy_of_a_source():
+    """A picture that all rows share is encoded and kept once; a column may hold its own."""
+    picture = Image.new("RGB", (8, 8))
+    rows = [{"prompt": f"{number}", "photo": picture} for number in range(3)]
+    for source in (picture, "{photo}"):
+        found = [item.request.sources[0] for item in _items(rows, sources=[source])]
+        assert {id(one.content) for one in found} == {id(found[0].content)}
+
+
+def test_two_columns_of_one_text():
+    """Two columns that a template would write alike are refused."""
+    with pytest.raises(InvalidRequestError, match="There are two columns 1"):
+        _items([{1: "a", "1": "b"}], "{1}")
 
 
 def test_names_of_columns():

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import math
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from pathlib import PurePosixPath
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from PIL import Image
 
+from runapi_magic.errors import InvalidRequestError
 from runapi_magic.namespace import interpolate, is_reference, look_up
 
 from .properties import PROPERTY
@@ -81,9 +92,44 @@ def test_other_braces_stay(text):
     assert interpolate(text, NAMES) == text
 
 
-def test_nothing_is_called():
-    """A function's name is replaced by the function's text; the function does not run."""
-    assert interpolate("{call}", NAMES).startswith("<function")
+@pytest.mark.parametrize(
+    "value",
+    [None, float("nan"), float("inf"), Decimal("NaN"), Decimal("sNaN"), np.float32("nan"), pd.NA,
+     pd.NaT, np.datetime64("NaT"), lambda: 1 / 0, math, ["a"], {"a": 1}, ("a",), {1}, b"x", int,
+     object(), np.zeros(2), pd.Series([1]), pd.DataFrame({"a": [1]}), Image.new("RGB", (2, 2)),
+     Figure()],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_values_without_text(value):
+    """A function, a container, a picture or nothing at all is refused in words, and not called."""
+    with pytest.raises(InvalidRequestError, match=r"^\{x\} (is of type|has no value)") as caught:
+        interpolate("a {x}", {"x": value})
+    assert "Nothing was sent" in str(caught.value)
+    assert interpolate("a {{x}}", {"x": value}) == "a {{x}}"
+
+
+class _Tone(Enum):
+    WARM = "warm"
+
+
+class _Pen(str, Enum):  # noqa: UP042 (it prints as its name; a StrEnum does not)
+    INK = "ink"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("", ""), (True, "True"), (2, "2"), (0.5, "0.5"), (Decimal("1.50"), "1.50"),
+     (Fraction(1, 3), "1/3"), (np.float32(0.5), "0.5"), (np.int64(3), "3"), (np.bool_(1), "True"),
+     (np.str_("x"), "x"), (dt.date(2026, 11, 27), "2026-11-27"), (dt.time(8, 30), "08:30:00"),
+     (pd.Timestamp("2026-11-27"), "2026-11-27 00:00:00"),
+     (np.datetime64("2026-11-27"), "2026-11-27"), (pd.Period("2026Q4"), "2026Q4"),
+     (_Tone.WARM, "warm"), (_Pen.INK, "ink"),
+     (PurePosixPath("a/b.png"), "a/b.png")],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_values_with_text(value, text):
+    """Text, numbers, dates and what says itself what it is are put in as they print."""
+    assert interpolate("{x}", {"x": value}) == text
 
 
 class _Hostile:
@@ -103,13 +149,14 @@ def test_foreign_objects_may_raise(text):
 
 
 def test_an_object_without_words():
-    """An object whose text cannot be made leaves the brace as typed: no foreign error comes out."""
+    """An object whose text cannot be made is refused: no foreign error comes out."""
 
     class Mute:
         def __str__(self):
             raise RuntimeError("no words")
 
-    assert interpolate("a {x}", {"x": Mute()}) == "a {x}"
+    with pytest.raises(InvalidRequestError, match=r"^\{x\} is of type Mute"):
+        interpolate("a {x}", {"x": Mute()})
 
 
 @pytest.mark.parametrize(
@@ -141,7 +188,8 @@ def test_no_names_no_change(text):
 @given(st.text(alphabet="{}[]'\"ab.01_- ()"))
 def test_any_text(text):
     """Arbitrary braces, quotes and brackets never raise, and text without a brace never changes."""
-    names = {"a": {"b": 1, "a": [0, 1]}, "b": [[1], 2], "ab": "x"}
+    words = SimpleNamespace(b=1, a="x")
+    names = {"a": words, "b": "y", "ab": "x"}
     result = interpolate(text, names)
     assert isinstance(result, str)
     assert "{" in text or result == text

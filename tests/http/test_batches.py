@@ -642,11 +642,11 @@ def test_nothing_of_a_picture_stays_in_memory(run, service):
 
 
 def test_columns_in_prompt_and_fields(many, service):
-    """``{column}`` is filled in the prompt and in fields; other braces stay as typed."""
+    """``{column}`` is filled in the prompt and in fields; doubled braces stand for braces."""
     frame = pd.DataFrame(
         {"colour": ["red", "blue"], "n": [3, 4], "ratio": ["1:1", "16:9"]}, index=["x", "y"]
     )
-    batch = many(frame, prompt="{n} {colour} boats {as typed}", aspect_ratio="{ratio}")
+    batch = many(frame, prompt="{n} {colour} boats {{as typed}}", aspect_ratio="{ratio}")
     assert [item.request.prompt for item in batch.items] == [
         "3 red boats {as typed}",
         "4 blue boats {as typed}",

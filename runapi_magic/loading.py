@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic import question_mark
 from runapi_magic.home import data_home
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class _Extension:
         self._shell.configurables.append(self._settings)
         self._shell.input_transformers_cleanup.append(self.listen)
         self._shell.input_transformers_post.append(self.transform)
+        question_mark.install(self._shell)
         for kind, name in _places():
             self._shell.magics_manager.magics[kind][name] = self._stand_in(name)
 
@@ -100,6 +102,7 @@ class _Extension:
         known[:] = [one for one in known if not any(one is other for other in mine)]
         self._shell.input_transformers_cleanup.remove(self.listen)
         self._shell.input_transformers_post.remove(self.transform)
+        question_mark.remove(self._shell)
         for kind, name in _places():
             self._shell.magics_manager.magics[kind].pop(name, None)
 

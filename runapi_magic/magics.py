@@ -15,6 +15,7 @@ from IPython.core.magic import (
     line_cell_magic,
     line_magic,
     magics_class,
+    needs_local_scope,
     no_var_expand,
 )
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -23,11 +24,13 @@ from runapi_magic import loop
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.loop import Audience
 from runapi_magic.namespace import is_name
-from runapi_magic.options import as_typed, picture_options, split_line
+from runapi_magic.options import as_typed, picture_options, separate
+from runapi_magic.scope import names_in_reach, pass_on_names
 from runapi_magic.settings import Settings
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -63,14 +66,18 @@ class RunAPIMagics(Magics, Settings):
         return self._open
 
     @no_var_expand
+    @needs_local_scope
     @line_cell_magic
     @magic_arguments()
     @picture_options
     @argument("prompt", nargs="*", help="the prompt; in a %%%%gpt_image cell it stands below")
-    def gpt_image(self, line: str, cell: str | None = None) -> Generation | Sweep | Report | None:
+    def gpt_image(
+        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
+    ) -> Generation | Sweep | Report | None:
         """Make pictures from a prompt. {name} stands for a variable of yours."""
-        options = self._parse(self.gpt_image, line)
-        words = as_typed(options.prompt)
+        options = self._parse(self.gpt_image, line, text_from=0 if cell is None else None)
+        options.names = names_in_reach(local_ns, self.shell.user_ns)
+        words = as_typed(options.words)
         if cell is not None and words:
             raise UsageError(
                 f"What is {words!r} on the %%gpt_image line?\nNothing was sent, nothing was"
@@ -79,6 +86,7 @@ class RunAPIMagics(Magics, Settings):
         return self._run(options, words if cell is None else cell, options.source)
 
     @no_var_expand
+    @needs_local_scope
     @line_cell_magic
     @magic_arguments()
     @picture_options
@@ -88,11 +96,14 @@ class RunAPIMagics(Magics, Settings):
         metavar="SOURCE",
         help="what to edit: variable, URL or path; %%gpt_edit takes one, then the instruction",
     )
-    def gpt_edit(self, line: str, cell: str | None = None) -> Generation | Sweep | Report | None:
+    def gpt_edit(
+        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
+    ) -> Generation | Sweep | Report | None:
         """Edit pictures by an instruction. {name} stands for a variable of yours."""
-        options = self._parse(self.gpt_edit, line)
-        named = options.sources if cell is not None else options.sources[:1]
-        instruction = cell if cell is not None else as_typed(options.sources[1:])
+        options = self._parse(self.gpt_edit, line, text_from=1 if cell is None else None)
+        options.names = names_in_reach(local_ns, self.shell.user_ns)
+        named = options.words if cell is not None else options.words[:1]
+        instruction = cell if cell is not None else as_typed(options.words[1:])
         sources = [*named, *options.source]
         if not sources:
             raise UsageError(
@@ -101,20 +112,19 @@ class RunAPIMagics(Magics, Settings):
             )
         return self._run(options, instruction, sources)
 
-    def _parse(self, magic: Any, line: str) -> argparse.Namespace:
-        sweeps: list[str] = []
-        if "--sweep" in line:
-            from runapi_magic.sweeps import take_sweeps
-
-            line, sweeps = take_sweeps(line)
+    def _parse(self, magic: Any, line: str, *, text_from: int | None) -> argparse.Namespace:
         try:
-            options: argparse.Namespace = magic.parser.parse_intermixed_args(split_line(line))
+            separated = separate(line, text_from=text_from)
+            options: argparse.Namespace = magic.parser.parse_args(separated.options)
+        except InvalidRequestError as error:
+            raise UsageError(f"{error}\n%{magic.__name__}? lists the options.") from None
         except UsageError as error:
             raise UsageError(
                 f"{error}\nNothing was sent, nothing was charged.\n"
                 f"%{magic.__name__}? lists the options."
             ) from None
-        options.sweep = sweeps + options.sweep
+        options.sweep = separated.sweeps + options.sweep
+        options.words, options.notes = separated.words, separated.notes
         if options.wait and options.detach:
             raise UsageError(
                 "--wait and --detach exclude each other.\nNothing was sent, nothing was charged.\n"
@@ -150,9 +160,9 @@ class RunAPIMagics(Magics, Settings):
             raise InvalidRequestError(
                 "--sweep and --then exclude each other.", todo="Go on with the pictures you like."
             )
-        names, session = self.shell.user_ns, self.session
-        found = [self._source(source) for source in sources]
-        mask = self._source(options.mask) if options.mask else None
+        names, session = options.names, self.session
+        found = [self._source(source, names) for source in sources]
+        mask = self._source(options.mask, names) if options.mask else None
 
         def make(prompt: str, fields: dict[str, Any]) -> ImageRequest:
             return session.request(prompt, sources=found, mask=mask, count=options.count, **fields)
@@ -188,7 +198,9 @@ class RunAPIMagics(Magics, Settings):
         self, options: argparse.Namespace, text: str, sources: list[str]
     ) -> Generation | Sweep | Report | None:
         if not options.quiet:
-            self._mention_unknown([text, *options.then], options.sweep)
+            for note in options.notes:
+                print(note)  # noqa: T201 (a line for the user)
+            self._mention_unknown([text, *options.then], options)
             if options.detach and loop.running_loop() is None:
                 print("Note: --detach is for notebooks; a terminal waits for its pictures.")  # noqa: T201 (a line for the user)
         try:
@@ -207,12 +219,12 @@ class RunAPIMagics(Magics, Settings):
         if options.output and not options.dry_run:
             self.shell.push({options.output: made})
 
-    def _mention_unknown(self, texts: list[str], sweeps: list[str]) -> None:
+    def _mention_unknown(self, texts: list[str], options: argparse.Namespace) -> None:
         """Say which names in braces stand for nothing: a slip of the pen is paid for, too."""
         from runapi_magic.namespace import unknown_names
 
-        swept = dict.fromkeys(sweep.partition("=")[0].strip() for sweep in sweeps)
-        for name in unknown_names(" ".join(texts), {**self.shell.user_ns, **swept}):
+        swept = dict.fromkeys(sweep.partition("=")[0].strip() for sweep in options.sweep)
+        for name in unknown_names(" ".join(texts), options.names.new_child(swept)):
             print(f"Note: {{{name}}} is no variable of yours; it is sent as typed.")  # noqa: T201 (a line for the user)
 
     def _note(self, made: Generation | Sweep | Report | None) -> None:
@@ -230,9 +242,9 @@ class RunAPIMagics(Magics, Settings):
         from runapi_magic.namespace import interpolate
 
         request = self.session.request(
-            interpolate(text, self.shell.user_ns),
-            sources=[self._source(source) for source in sources],
-            mask=self._source(options.mask) if options.mask else None,
+            interpolate(text, options.names),
+            sources=[self._source(source, options.names) for source in sources],
+            mask=self._source(options.mask, options.names) if options.mask else None,
             count=options.count,
             **self._fields(options),
         )
@@ -249,10 +261,11 @@ class RunAPIMagics(Magics, Settings):
                 show(generation, self.session)
         return chain[-1]
 
-    def _source(self, text: str) -> Source:
+    @staticmethod
+    def _source(text: str, names: Mapping[str, Any]) -> Source:
         from runapi_magic.sources import find_source
 
-        return find_source(text, self.shell.user_ns)
+        return find_source(text, names)
 
     def _chain(
         self, request: ImageRequest, options: argparse.Namespace
@@ -264,7 +277,7 @@ class RunAPIMagics(Magics, Settings):
         from runapi_magic.requests import Source, validate
         from runapi_magic.steps import parse_step
 
-        steps = [parse_step(interpolate(step, self.shell.user_ns)) for step in options.then]
+        steps = [parse_step(interpolate(step, options.names)) for step in options.then]
         if steps and request.count > 1:
             raise InvalidRequestError(
                 "--then goes on with one picture, and -n asks for more.",
@@ -307,12 +320,13 @@ class RunAPIMagics(Magics, Settings):
             chain.append(self.session.launch(after, new=options.new, **own))
         return chain
 
-    def _fields(self, options: argparse.Namespace) -> dict[str, Any]:
+    @staticmethod
+    def _fields(options: argparse.Namespace) -> dict[str, Any]:
         from runapi_magic.namespace import interpolate
         from runapi_magic.requests import parse_param
 
         def known(text: str | None) -> str | None:
-            return text if text is None else interpolate(text, self.shell.user_ns)
+            return text if text is None else interpolate(text, options.names)
 
         fields = dict(parse_param(known(param) or "") for param in options.param)
         for name in _CHOSEN:
@@ -379,6 +393,8 @@ class RunAPIMagics(Magics, Settings):
         if name not in {"gpt_image", "gpt_edit"}:
             return False
         words = line.split()
+        if "--" in words:  # what comes after it is text
+            words = words[: words.index("--")]
         if "--detach" in words:
             return False
         return "--wait" in words or loop.audience() in _WAITING
@@ -395,9 +411,10 @@ class RunAPIMagics(Magics, Settings):
             from runapi_magic.api import teach_frames
 
             teach_frames()
+        code = pass_on_names(code)
         has_loop = getattr(self.shell, "kernel", None) is not None and self.shell.autoawait
         if not has_loop or not is_whole:
-            return lines
+            return code.splitlines(keepends=True)
         from runapi_magic import waiting
 
         code = waiting.await_magics(code, self.waits, settles=loop.audience() in _WAITING)

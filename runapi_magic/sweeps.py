@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from runapi_magic.batch import Batch
 from runapi_magic.errors import InvalidRequestError
@@ -41,23 +42,23 @@ _QUOTED = r""""(?:[^"]|"")*"|'(?:[^']|'')*'"""
 _VALUE = re.compile(rf"\s*(?:({_QUOTED})|([^,]*?))\s*(,|$)")
 _WORD = rf"""(?:{_QUOTED}|\{{[^{{}}]*\}}|[^\s,"'][^\s,]*)?"""  # as it stands in a magic's line
 _IN_LINE = re.compile(
-    rf"""(?<!\S)--sweep(?:\s+|=)("[^"]*"(?=\s|$)|'[^']*'(?=\s|$)|[^\s="']+={_WORD}(?:,\s*{_WORD})*)"""
+    rf"""--sweep(?:\s+|=)("[^"]*"(?=\s|$)|'[^']*'(?=\s|$)|[^\s="']+={_WORD}(?:,\s*{_WORD})*)"""
 )
 
 
-def take_sweeps(line: str) -> tuple[str, list[str]]:
-    """Return a magic's line without its ``--sweep`` options, and these as they were typed.
+def sweep_at(line: str, at: int) -> tuple[str, int] | None:
+    """Read the ``--sweep`` option that begins at a place of a magic's line.
 
     Quotes around a value stay, for ``parse_sweep``; those around a whole ``NAME=VALUES`` do not.
+
+    Returns:
+        What stands after ``--sweep``, and where the line goes on; None where it has no values.
     """
-    found: list[str] = []
-
-    def take(match: re.Match[str]) -> str:
-        text = match.group(1)
-        found.append(text[1:-1] if text[0] in "\"'" else text)
-        return ""
-
-    return _IN_LINE.sub(take, line), found
+    match = _IN_LINE.match(line, at)
+    if match is None:
+        return None
+    text = match.group(1)
+    return (text[1:-1] if text[0] in "\"'" else text), match.end()
 
 
 def parse_sweep(text: str, namespace: Mapping[str, Any]) -> tuple[str, list[Any]]:
@@ -207,7 +208,7 @@ def sweep_items(
         _check_field(name, given, params)
     items = []
     for index, combination in enumerate(combine(sweeps)):
-        names = {**namespace, **combination}
+        names = ChainMap(combination, cast("dict[str, Any]", namespace))
         try:
             fields = dict(parse_param(interpolate(param, names)) for param in params)
             fields |= {name: interpolate(text, names) for name, text in given.items()}

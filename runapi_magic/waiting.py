@@ -40,7 +40,7 @@ def await_magics(code: str, waits: Callable[[str, str], bool], *, settles: bool 
         return code  # IPython reports it better
     lines = code.encode().splitlines(keepends=True)
     for call in sorted(calls, key=_start, reverse=True):
-        name, line, *cell = _texts(call)
+        name, line, *cell = texts_of_magic(call)
         if waits(name, line):
             before, after = _AWAIT
         elif settles and name not in _OURS and any(our in "".join([line, *cell]) for our in _OURS):
@@ -68,13 +68,13 @@ def _magic_calls(tree: ast.AST) -> Iterator[ast.Call]:
     left = [tree]
     while left:  # a long sum is nested deeper than Python calls
         node = left.pop()
-        if isinstance(node, ast.Call) and _texts(node):
+        if isinstance(node, ast.Call) and texts_of_magic(node):
             yield node
         elif not isinstance(node, (*_OWN_SCOPE, ast.Await)):
             left.extend(ast.iter_child_nodes(node))
 
 
-def _texts(call: ast.Call) -> list[str]:
+def texts_of_magic(call: ast.Call) -> list[str]:
     """Return a magic's name, its line and, of a cell magic, the cell; nothing for other calls."""
     function = call.func
     if (

@@ -35,13 +35,13 @@ ROOMS = [
     "widgets.drawers", "widgets.confirm", "widgets.strip", "widgets.guard", "widgets.toolbar",
     "widgets.stage", "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.panel",
     "widgets.sheet",
-    "asking", "api", "waiting", "unawaited", "accounts", "options", "commands", "reporting",
-    "magics", "loading",
+    "asking", "api", "waiting", "unawaited", "accounts", "options", "scope", "commands",
+    "reporting", "magics", "question_mark", "loading",
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"
 STARTS_THE_SIMULATOR = {"service"}
 SHOWS = {"display", "sheetview", "terminal", "controls", "magics", "options", "reporting", "loop",
-         "api", "progress", "attention", "unawaited"}  # fmt: skip
+         "api", "progress", "attention", "unawaited", "question_mark"}  # fmt: skip
 FRONT_ENDS = {"IPython", "ipywidgets", "anywidget"}
 HEAVY = {"httpx", "aiohttp", "PIL", "ipywidgets", "anywidget", "starlette", "uvicorn", "tenacity",
          "numpy", "yaml", "dotenv", "filelock", "fsspec", "dask", "distributed",

@@ -19,8 +19,8 @@ from runapi_magic.sweeps import (
     Sweep,
     combine,
     parse_sweep,
+    sweep_at,
     sweep_items,
-    take_sweeps,
 )
 
 from .properties import PROPERTY
@@ -146,25 +146,30 @@ def test_any_text_is_values_or_an_error(text):
 
 
 @pytest.mark.parametrize(
-    ("line", "rest", "sweeps"),
+    ("line", "sweep", "rest"),
     [
-        ("-a 1:1 --sweep a=x,y --sweep b=z -o v", "-a 1:1 -o v", ["a=x,y", "b=z"]),
-        ('--sweep a="x, y",z -q', "-q", ['a="x, y",z']),
-        ('--sweep a="x, y"', "", ['a="x, y"']),
-        ("--sweep 'a=\"x, y\",z' -q", "-q", ['a="x, y",z']),
-        ('--sweep "a=x y,z" -q', "-q", ["a=x y,z"]),
-        ("--sweep=a=x, y -q", "-q", ["a=x, y"]),
-        ("--sweep a={values} a cat", "a cat", ["a={values}"]),
-        ("--sweep a={d['k']} a cat", "a cat", ["a={d['k']}"]),
-        ("--sweep a=x a cat, asleep", "a cat, asleep", ["a=x"]),
-        ("a street-sweep", "a street-sweep", []),
-        ("--sweep", "--sweep", []),
+        ("--sweep a=x,y --sweep b=z", "a=x,y", " --sweep b=z"),
+        ('--sweep a="x, y",z -q', 'a="x, y",z', " -q"),
+        ('--sweep a="x, y"', 'a="x, y"', ""),
+        ("--sweep 'a=\"x, y\",z' -q", 'a="x, y",z', " -q"),
+        ('--sweep "a=x y,z" -q', "a=x y,z", " -q"),
+        ("--sweep=a=x, y -q", "a=x, y", " -q"),
+        ("--sweep a={values} a cat", "a={values}", " a cat"),
+        ("--sweep a={d['k']} a cat", "a={d['k']}", " a cat"),
+        ("--sweep a=x a cat, asleep", "a=x", " a cat, asleep"),
     ],
 )
-def test_in_a_line(line, rest, sweeps):
-    """A magic's line gives its --sweep options with the quotes around values, and the rest."""
-    left, found = take_sweeps(line)
-    assert (left.split(), found) == (rest.split(), sweeps)
+def test_in_a_line(line, sweep, rest):
+    """A --sweep option gives its values with the quotes around them; the line goes on after it."""
+    found = sweep_at(f"-q {line}", 3)
+    assert found is not None
+    assert (found[0], f"-q {line}"[found[1] :]) == (sweep, rest)
+
+
+@pytest.mark.parametrize("line", ["--sweep", "--sweep a", "--sweep =x", "street-sweep a=b"])
+def test_no_values_in_a_line(line):
+    """An option without values is left to whoever reads the rest of the line."""
+    assert sweep_at(line, 0) is None
 
 
 def test_more_values_than_combinations():

@@ -1,0 +1,88 @@
+"""What a line means where it stands in a function or ends in a question mark, in real shells."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import KEY, apart
+from tests.kernel.test_prompts import creates
+
+CELL = """
+city = 'Oslo'
+def poster(city, shape):
+    ship = %gpt_image -q -a {shape} A poster of {city}
+    return ship
+
+def maker(city):
+    def make():
+        made = %gpt_image -q A view of {city}?
+        return made
+    return make
+
+works = [poster('Rome', '16:9'), maker('Lima')(), *[poster(c, '1:1') for c in ('Kiel', 'Pisa')]]
+"""
+SENT = ["A poster of Rome", "A view of Lima?", "A poster of Kiel", "A poster of Pisa"]
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["somebody there", "nobody there"])
+def test_names_in_functions(kernel, server, live):
+    """A magic in a function draws the function's variables, not the notebook's of that name."""
+    before = len(creates(server))
+    kernel.run_well(CELL.replace("A ", f"{live} "), live=live)
+    kernel.run_well("[await work for work in works]")
+    sent = [create["body"] for create in creates(server)[before:]]
+    assert sorted(body["prompt"] for body in sent) == sorted(
+        text.replace("A ", f"{live} ") for text in SENT
+    )
+    assert sorted(body.get("aspect_ratio", "") for body in sent) == ["", "16:9", "1:1", "1:1"]
+
+
+def test_pictures_in_functions(kernel, server):
+    """An edit in a function takes the function's picture, also by -i, and names in --sweep."""
+    kernel.run_well("lead = %gpt_image -q a lead cat\npic = %gpt_image -q a wrong dog")
+    kernel.run_well("await lead\nawait pic")
+    kernel.run_well(
+        "tones = ['wrong']\n"
+        "def night(pic, tones):\n"
+        "    edited = %gpt_edit -q pic make it dusk\n"
+        "    again = %gpt_image -q -i {pic} in the style of this\n"
+        "    swept = %gpt_image -q --yes --sweep tone={tones} a {tone} barn\n"
+        "    return edited, again, swept\n"
+        "made = night(lead, ['grey', 'pink'])"
+    )
+    kernel.run_well("[await one for one in made]")
+    assert kernel.value("[one.image.parent.prompt for one in made[:2]]") == ["a lead cat"] * 2
+    assert len(server.bodies("grey barn")) == len(server.bodies("pink barn")) == 1
+
+
+def test_a_prompt_that_asks(kernel, server):
+    """A prompt that ends in a question mark is sent, and bound; the magic's name alone is help."""
+    kernel.run_well("asked = None\nasked = %gpt_image -q why is this barn so blue?")
+    kernel.run_well("await asked")
+    assert [body["prompt"] for body in server.bodies("so blue")] == ["why is this barn so blue?"]
+    for question in ("%gpt_image?", "?%gpt_image", "%%gpt_image?"):
+        before = len(creates(server))
+        kernel.run_well(question)
+        assert len(creates(server)) == before
+
+
+def test_in_a_terminal(tmp_path, server):
+    """Terminal IPython takes the function's names and the question mark as a kernel does."""
+    code = (
+        "town = 'Oslo'\n"
+        "def view(town):\n"
+        "    seen = %gpt_image -q what does {town} look like?\n"
+        "    return seen\n"
+        "print(view('Bergen').image.prompt)\n"
+    )
+    environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+    (tmp_path / "script.ipy").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--no-banner", "--ext=runapi_magic", "script.ipy"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout == "what does Bergen look like?\n"
+    assert len(server.bodies("Bergen")) == 1

@@ -120,6 +120,8 @@ def generate(
     count: int = 1,
     aspect_ratio: str | None = None,
     output_resolution: str | None = None,
+    service: str | None = None,
+    action: str | None = None,
     new: bool = False,
     **params: Any,
 ) -> Generation:
@@ -134,6 +136,9 @@ def generate(
         count: Number of pictures, 1 or more; each is paid for.
         aspect_ratio: For example ``16:9``; by default the model's own choice.
         output_resolution: ``1k``, ``2k`` or ``4k``; by default the model's own choice.
+        service: The service of a model that ``%runapi models`` does not list; its sources are sent
+            as ``source_image_urls``.
+        action: What that service is asked to do, for example ``text_to_image``.
         new: Ask afresh, also where the same was made before.
         params: The model's other fields, by RunAPI's names.
 
@@ -153,6 +158,8 @@ def generate(
         count=count,
         aspect_ratio=aspect_ratio,
         output_resolution=output_resolution,
+        service=service,
+        action=action,
         new=new,
         **params,
     )
@@ -166,6 +173,8 @@ def generate_many(
     model: str | None = None,
     aspect_ratio: str | None = None,
     output_resolution: str | None = None,
+    service: str | None = None,
+    action: str | None = None,
     concurrency: int | None = None,
     title: str = "",
     new: bool = False,
@@ -186,6 +195,9 @@ def generate_many(
         model: RunAPI's name of the model; by default ``RunAPIMagics.model``.
         aspect_ratio: For example ``16:9``, or with ``{column}``.
         output_resolution: ``1k``, ``2k`` or ``4k``, or with ``{column}``.
+        service: The service of a model that ``%runapi models`` does not list; its sources are sent
+            as ``source_image_urls``.
+        action: What that service is asked to do, for example ``text_to_image``.
         concurrency: Requests under way at a time, 1 or more; by default
             ``RunAPIMagics.concurrency``.
         title: What the batch is called.
@@ -214,6 +226,8 @@ def generate_many(
         "model": model,
         "aspect_ratio": aspect_ratio,
         "output_resolution": output_resolution,
+        "service": service,
+        "action": action,
         **params,
     }
     items = batch_items(prompts, prompt, as_list(sources), fields, session.request)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.batch import Batch
@@ -48,6 +47,8 @@ class Batches:
                 "fields": dict(item.request.fields),
                 "count": item.request.count,
                 "sources": source_rows(item.request),
+                "service": item.request.service,
+                "action": item.request.action_name,
                 "variables": {name: _plain(value) for name, value in item.variables.items()},
             }
             for item in batch.items
@@ -107,9 +108,10 @@ class Batches:
     def _item(self, index: int, item: dict[str, Any]) -> Item:
         sources, mask = self._shelf.sources_of(item["sources"])
         request = ImageRequest(
-            item["prompt"], item["model"], item["fields"], item["count"], sources
-        )
-        return Item(index, replace(request, mask=mask), item["variables"])
+            item["prompt"], item["model"], item["fields"], item["count"], sources, mask,
+            item.get("service"), item.get("action"),
+        )  # fmt: skip
+        return Item(index, request, item["variables"])
 
     def newest(self, limit: int) -> list[tuple[str, float, str, int]]:
         """Return id, Unix time in seconds, title and size of the newest batches."""

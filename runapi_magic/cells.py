@@ -102,6 +102,8 @@ def _magic(image: GeneratedImage, name_of: Callable[[Source], _Name], count: int
     for source in request.sources[1:]:
         words += ["-i", _quoted(name_of(source).text)]
     words += ["-m", _quoted(request.model)]
+    for named, word in (("--service", request.service), ("--action", request.action_name)):
+        words += [named, _quoted(word)] if word else []
     for name, value in request.fields.items():
         option = _OPTIONS.get(name) if isinstance(value, str) else None
         words += [option, _quoted(value)] if option else ["-p", _param(name, value)]
@@ -144,10 +146,12 @@ def _quoted(word: str) -> str:
 
 def _call(image: GeneratedImage, name_of: Callable[[Source], _Name], count: int) -> str:
     request = image.request
-    named = [_expression(name_of(source)) for source in request.sources]
+    sources = [_expression(name_of(source)) for source in request.sources]
     arguments = [repr(request.prompt), f"model={request.model!r}"]
-    if named:
-        arguments.append(f"sources=[{', '.join(named)}]")
+    for name, value in (("service", request.service), ("action", request.action_name)):
+        arguments += [f"{name}={value!r}"] if value else []
+    if sources:
+        arguments.append(f"sources=[{', '.join(sources)}]")
     if request.mask is not None:
         arguments.append(f"mask={_expression(name_of(request.mask))}")
     if count > 1:

@@ -151,11 +151,14 @@ class Client:
             StoppedError: Nothing was sent before ``stopping`` was set.
             RunAPIError: The service refused, or no answer came.
         """
-        service, action = request.catalogue.service, request.action.name
+        service, action = request.route
         first = self.families.get((service, action), request.catalogue.family)
         other: Family = "flat" if first == "namespaced" else "namespaced"
+        families: tuple[Family, ...] = (first, other)
+        if not request.catalogue.known:  # the user named the path: another one would be a guess
+            families = ("namespaced",)
         refused: NotFoundError | None = None
-        for family in (first, other):
+        for family in families:
             body = request.body(family, count=count, source_urls=source_urls, mask_url=mask_url)
             attempt = _attempt(service, action, family, body, key or new_idempotency_key())
             key = None  # another body wants another key
@@ -337,10 +340,11 @@ class Client:
         Raises:
             RunAPIError: The service refused, or no answer came.
         """
+        service, action = request.route
         body = request.body("namespaced", count=count)
         asked = {
-            "service": request.catalogue.service,
-            "action": request.action.name,
+            "service": service,
+            "action": action,
             "model": body.pop("model"),
             "params": body,
         }

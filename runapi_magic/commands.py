@@ -114,7 +114,7 @@ def models(_session: Session, arguments: list[str]) -> str:
             )
             by = f" by {model.price.by}" if model.price.by else ""
             lines.append(f"    USD a task{by}: {prices} (estimate, mid 2026)")
-    lines.append("Other names go through to RunAPI as they are; -p sets any other field.")
+    lines.append("Other models need --service and --action; -p sets any other field.")
     return "\n".join(lines)
 
 

@@ -25,6 +25,8 @@ def draft(
     model: str | None = None,
     count: int = 1,
     mask: Source | None = None,
+    service: str | None = None,
+    action: str | None = None,
     **fields: Any,
 ) -> ImageRequest:
     """Return a request with the settings' defaults where a field is not given.
@@ -36,6 +38,8 @@ def draft(
         model: RunAPI's name of the model.
         count: Number of pictures.
         mask: The part to change.
+        service: The service of a model that the catalogue does not have.
+        action: What that service is asked to do.
         fields: The model's fields, by RunAPI's names; None counts as not given.
 
     Raises:
@@ -43,6 +47,8 @@ def draft(
     """
     check_type("The instruction" if sources else "The prompt", prompt, str, 'text, such as "a fox"')
     check_type("The model", model, (str, type(None)), 'text, such as "gpt-image-2"')
+    for name, value in (("service", service), ("action", action)):
+        check_type(f"The {name}", value, (str, type(None)), 'text, such as "text_to_image"')
     request = ImageRequest(
         prompt=prompt.strip(),
         model=model or default_model(settings, editing=bool(sources)),
@@ -50,6 +56,8 @@ def draft(
         count=whole_number("count", count),
         sources=tuple(sources),
         mask=mask,
+        service=service or None,
+        action_name=action or None,
     )
     fields = {name: _as_text(request, name, value) for name, value in request.fields.items()}
     defaults = {}

@@ -221,8 +221,8 @@ class Journal(Database):
     ) -> StoredTask:
         connection.execute(
             "INSERT INTO tasks (id, generation, origin, created, model, prompt, fields, sources,"
-            " fingerprint, count, state, owner, kernel, price, hold, notebook)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned', ?, ?, ?, ?, ?)",
+            " fingerprint, count, state, owner, kernel, price, hold, notebook, service, action)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?, ?)",
             (
                 *head,
                 request.model,
@@ -236,6 +236,8 @@ class Journal(Database):
                 terms.price(count),
                 terms.hold,
                 terms.notebook,
+                request.service,
+                request.action_name,
             ),
         )
         return select_tasks(connection, "tasks.id = ?", head[0])[0]

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 _WAITING = {Audience.UNATTENDED, Audience.CONSOLE}  # a cell stays until its pictures are there
-_CHOSEN = ("model", "aspect_ratio", "output_resolution")
+_CHOSEN = ("model", "service", "action", "aspect_ratio", "output_resolution")
 
 
 @magics_class

@@ -1,13 +1,15 @@
 """The catalogue: each model's service, actions, parameters, limits and indicative price.
 
 One place for each fact: validation, ``%runapi models``, the magics' help and the panel's menus
-all read it. The facts are RunAPI's published contracts; the service has the last word, so a model
-or a parameter that is not here still goes through, with a warning.
+all read it. The facts are RunAPI's published contracts; the service has the last word, so a
+parameter that is not here still goes through, with a warning, and so does a model whose service and
+action the user names: a path is never guessed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 Family = Literal["namespaced", "flat"]
@@ -22,6 +24,7 @@ TEXT_TO_IMAGE: Final = "text_to_image"
 EDIT_IMAGE: Final = "edit_image"
 
 _DEFAULT_RESOLUTION: Final = "1k"
+_MOST_SOURCES: Final = 16
 
 _SDK_NAME: Final = "gpt-image-2"
 _GUIDE_TEXT: Final = "gpt-image-2-text-to-image"
@@ -105,7 +108,7 @@ class Model:
     Attributes:
         name: RunAPI's name, for ``-m``.
         title: The name for people.
-        service: The part of the namespaced path before the action.
+        service: The part of the namespaced path before the action; empty where it is not known.
         text: What it does without sources, None where it needs one.
         edit: What it does with sources, None where it takes none.
         family: The route family that this name belongs to.
@@ -131,6 +134,8 @@ class Model:
     @property
     def edits_with(self) -> str:
         """The model that goes on with a picture of this one: itself, or its sibling; else empty."""
+        if not self.service:
+            return ""
         if self.edit is not None:
             return self.name
         return _GUIDE_EDIT if self.name == _GUIDE_TEXT else ""
@@ -334,30 +339,33 @@ DEFAULT_MODEL: Final = _SDK_NAME
 _BY_NAME = {model.name: model for model in CATALOGUE}
 
 
-def find_model(name: str) -> Model:
+def find_model(name: str, service: str | None = None, action: str | None = None) -> Model:
     """Return the model of this name; one with ``known`` false where the catalogue has none.
 
-    An unknown name gets the actions of GPT Image 2 without any limits: the guides' names
-    (``…-text-to-image``, ``…-image-to-image``) on the guide's routes, others on the routes of the
-    service that their name suggests.
+    An unknown model takes any field, up to 16 sources as ``source_image_urls``, and goes to the
+    service and action that are named; without both nothing is sent to it.
+
+    Args:
+        name: RunAPI's name of the model.
+        service: The service of a model that the catalogue does not have.
+        action: What that service is asked to do.
     """
     if name in _BY_NAME:
         return _BY_NAME[name]
-    service = name.replace("-", "_").replace(".", "_")
-    relative = max(
-        (known for known in CATALOGUE if service.startswith(known.service)),
-        key=lambda known: len(known.service),
-        default=None,
-    )
-    flat = name.endswith(("-text-to-image", "-image-to-image"))
-    return Model(
-        name,
-        name,
-        relative.service if relative else service,
-        text=Action(TEXT_TO_IMAGE, prompt="optional"),
-        edit=Action(
-            EDIT_IMAGE, prompt="optional", source_field="source_image_urls", sources=(1, 16)
-        ),
-        family="flat" if flat else "namespaced",
-        known=False,
-    )
+    if service and action:
+        text = edit = Action(
+            action, prompt="optional", source_field="source_image_urls", sources=(0, _MOST_SOURCES)
+        )
+    else:
+        text = Action(TEXT_TO_IMAGE, prompt="optional")
+        edit = Action(
+            EDIT_IMAGE, prompt="optional", source_field="source_image_urls",
+            sources=(1, _MOST_SOURCES),
+        )  # fmt: skip
+        service = ""
+    return Model(name, name, service, text, edit, known=False)
+
+
+def similar_models(name: str) -> list[str]:
+    """Return the catalogue's names that are most like a name, the most alike first."""
+    return get_close_matches(name.lower(), _BY_NAME, n=3)

@@ -29,6 +29,10 @@ _OPTIONS = (
         "-m", "--model",
         help="RunAPI's name, by default RunAPIMagics.model; %%runapi models lists them",
     ),
+    argument("--service", help="the service of a model that %%runapi models does not list"),
+    argument(
+        "--action", help="what that service is asked to do, for example text_to_image or edit_image"
+    ),
     argument("-a", "--aspect-ratio", metavar="RATIO", help="shape, for example 16:9"),
     argument("-r", "--output-resolution", metavar="SIZE", help="1k, 2k or 4k; costs more"),
     argument(

@@ -85,6 +85,8 @@ def _step(
         "cost_usd": cost,
         "prompt": request.prompt,
         "model": request.model,
+        **({"service": request.service} if request.service else {}),
+        **({"action": request.action_name} if request.action_name else {}),
         "fields": {
             name: _without_secrets(value) if name.endswith("url") else value
             for name, value in request.fields.items()
@@ -205,6 +207,8 @@ def _add(
             {str(name): value for name, value in step["fields"].items()},
             sources=tuple(source(one) for one in step["sources"]),
             mask=source(step["mask"]) if step["mask"] else None,
+            service=str(step["service"]) if step.get("service") else None,
+            action_name=str(step["action"]) if step.get("action") else None,
         ),
         width=int(step["width"]),
         height=int(step["height"]),

@@ -8,12 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runapi_magic.errors import InvalidRequestError
-from runapi_magic.models import COUNTS_IN_ONE_TASK, Action, Family, Model, Parameter, find_model
+from runapi_magic.models import (
+    COUNTS_IN_ONE_TASK,
+    Action,
+    Family,
+    Model,
+    Parameter,
+    find_model,
+    similar_models,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +42,10 @@ _OWN_FIELDS = {
     "count": "use -n",
     "sources": "use -i",
     "new": "use --new",
+    "service": "use --service",
+    "action": "use --action",
 }
+_PART_OF_A_PATH = re.compile(r"[A-Za-z0-9_-]+")
 _ANY_MODEL = ("callback_url",)
 _MOST = 10_000  # pictures; beyond that it is a slip of the hand
 
@@ -75,6 +87,8 @@ class ImageRequest:
         count: Number of pictures, 1 or more.
         sources: Pictures to start from.
         mask: The part to change, for models that take one.
+        service: The service of a model that the catalogue does not have, as the user named it.
+        action_name: What that service is asked to do, as the user named it.
     """
 
     prompt: str
@@ -83,6 +97,8 @@ class ImageRequest:
     count: int = 1
     sources: tuple[Source, ...] = ()
     mask: Source | None = None
+    service: str | None = None
+    action_name: str | None = None
 
     @property
     def aspect_ratio(self) -> str | None:
@@ -107,7 +123,26 @@ class ImageRequest:
     @property
     def catalogue(self) -> Model:
         """What the catalogue knows of the model."""
-        return find_model(self.model)
+        return find_model(self.model, self.service, self.action_name)
+
+    @property
+    def route(self) -> tuple[str, str]:
+        """The service and the action that it goes to.
+
+        Raises:
+            InvalidRequestError: They are not known, or the user named others than the catalogue.
+        """
+        model, action = self.catalogue, self.action.name
+        named = {"--service": self.service, "--action": self.action_name}
+        if not model.known:
+            _check_named(self.model, named)
+        elif (self.service or model.service, self.action_name or action) != (model.service, action):
+            raise InvalidRequestError(
+                f"{model.name} has the service {model.service} and the action {action}.",
+                todo="Leave out --service and --action; they are for models that are not in the"
+                " catalogue.",
+            )
+        return model.service, action
 
     @property
     def action(self) -> Action:
@@ -201,6 +236,26 @@ class ImageRequest:
         return {name: value for name, value in body.items() if not _is_blank(value)}
 
 
+def _check_named(model: str, named: Mapping[str, str | None]) -> None:
+    """Refuse a model that the catalogue does not have and whose service or action is not named."""
+    missing = [option for option, value in named.items() if not value]
+    if missing:
+        similar = similar_models(model)
+        proposal = f" Did you mean {' or '.join(similar)}?" if similar else ""
+        raise InvalidRequestError(
+            f"{model} is not in the catalogue (%runapi models), so its"
+            f" {' and '.join(option[2:] for option in missing)} must be named.{proposal}",
+            todo="Write for example --service flux_2 --action text_to_image; in Python"
+            ' service="flux_2", action="text_to_image".',
+        )
+    for option, value in named.items():
+        if not _PART_OF_A_PATH.fullmatch(value or ""):
+            raise InvalidRequestError(
+                f"{option} {value} is not one part of a path.",
+                todo="Use letters, digits and underscores, for example flux_2.",
+            )
+
+
 def _is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
@@ -242,6 +297,7 @@ def validate(request: ImageRequest) -> list[str]:
             f"A count of {request.count} is no picture.", todo="Ask for 1 or more."
         )
     model, action = request.catalogue, request.action
+    _ = request.route
     warnings = []
     if not model.known:
         warnings.append(f"{model.name} is not in the catalogue (%runapi models); sent as it is.")

@@ -19,12 +19,21 @@ def model_for(image: GeneratedImage, default: str) -> str:
         default: The model where none of its line edits.
     """
     for one in reversed(image.line):
-        model = find_model(one.model)
+        model = one.request.catalogue
         if model.edit is not None and model.edit.prompt == "unused":
             continue  # enlarging and the like take no instruction
         if model.edits_with:
             return model.edits_with
     return default
+
+
+def route_for(image: GeneratedImage, model: str) -> dict[str, str]:
+    """Return service and action of a model as they were named where a picture's line used it."""
+    for one in reversed(image.line):
+        request = one.request
+        if request.model == model and request.service and request.action_name:
+            return {"service": request.service, "action": request.action_name}
+    return {}
 
 
 def fields_for(image: GeneratedImage, model: str) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class StoredTask:
         error: Why there is no picture.
         cost: USD.
         owner: The kernel that works on it.
+        service: The service that the user named; None for a model of the catalogue.
+        action: The action that the user named; None for a model of the catalogue.
     """
 
     id: str
@@ -58,6 +60,17 @@ class StoredTask:
     error: str | None
     cost: float | None
     owner: str | None
+    service: str | None = None
+    action: str | None = None
+
+    @property
+    def route(self) -> tuple[str | None, str | None]:
+        """Service and action: as the user named them, or of the path that was posted to."""
+        if self.service is None and self.attempt is not None:
+            match self.attempt.path.split("/"):
+                case ["", "api", "v1", service, action]:
+                    return service, action
+        return self.service, self.action
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +283,12 @@ def _keep_shown_versions(connection: sqlite3.Connection) -> None:
     )
 
 
+def _keep_routes(connection: sqlite3.Connection) -> None:
+    """Know the service and the action of a model that the catalogue does not have."""
+    for column in ("service", "action"):
+        connection.execute(f"ALTER TABLE tasks ADD COLUMN {column} TEXT")
+
+
 # A new version of the tables is a new function at the end; none is ever changed.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _create_tables,
@@ -280,11 +299,13 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _note_unseen,
     _tell_where_batches_were_asked,
     _keep_shown_versions,
+    _keep_routes,
 )
 
 _TASK_COLUMNS = (
     "tasks.id, generation, origin, created, model, prompt, fields, sources, count,"
-    " idempotency_key, family, tasks.path, body, status_paths, task_id, state, error, cost, owner"
+    " idempotency_key, family, tasks.path, body, status_paths, task_id, state, error, cost, owner,"
+    " service, action"
 )
 _TASK_WIDTH = _TASK_COLUMNS.count(",") + 1
 _IMAGE_COLUMNS = (
@@ -330,14 +351,14 @@ def source_rows(request: ImageRequest) -> list[dict[str, Any]]:
 def _stored_task(row: tuple[Any, ...]) -> StoredTask:
     (
         task, generation, origin, created, model, prompt, fields, sources, count,
-        key, family, path, body, status_paths, task_id, state, error, cost, owner,
+        key, family, path, body, status_paths, task_id, state, error, cost, owner, service, action,
     ) = row[:_TASK_WIDTH]  # fmt: skip
     attempt = None
     if key is not None:
         attempt = Attempt(key, family, path, body, tuple(json.loads(status_paths)))
     return StoredTask(
         task, generation, origin, created, model, prompt, json.loads(fields), json.loads(sources),
-        count, attempt, task_id, state, error, cost, owner,
+        count, attempt, task_id, state, error, cost, owner, service, action,
     )  # fmt: skip
 
 

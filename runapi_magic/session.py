@@ -170,10 +170,11 @@ class Session(Assembly):
             instruction: What to change.
             model: RunAPI's name of the model; by default the picture's own where it edits.
         """
-        from runapi_magic.revisions import fields_for, model_for
+        from runapi_magic.revisions import fields_for, model_for, route_for
 
         model = model or model_for(image, default_model(self.settings, editing=True))
-        return self.edit(image, instruction, model=model, **fields_for(image, model))
+        named = route_for(image, model)
+        return self.edit(image, instruction, model=model, **named, **fields_for(image, model))
 
     async def edit_price(
         self, image: GeneratedImage, model: str | None = None, **fields: Any
@@ -185,11 +186,11 @@ class Session(Assembly):
             model: RunAPI's name of the model; by default the picture's own where it edits.
             fields: More of the model's fields.
         """
-        from runapi_magic.revisions import fields_for, model_for
+        from runapi_magic.revisions import fields_for, model_for, route_for
 
         model = model or model_for(image, default_model(self.settings, editing=True))
         source = Source(image.request.title, image.digest)
-        fields = fields_for(image, model) | fields
+        fields = fields_for(image, model) | route_for(image, model) | fields
         return await self.service().price(
             self.request("an edit", sources=[source], model=model, **fields)
         )

@@ -14,6 +14,7 @@ from runapi_magic.database import JournalError
 from runapi_magic.errors import CHARGED, DownloadError, RunAPIError, resume_advice
 from runapi_magic.images import GeneratedImage
 from runapi_magic.keeping import Keeping, cost_of_one, save
+from runapi_magic.models import find_model
 from runapi_magic.previews import Limits, make_preview
 from runapi_magic.provenance import Note
 from runapi_magic.records import SOFTWARE, public_title, record_of
@@ -225,7 +226,10 @@ class Shelf:
     def request_of(self, stored: StoredTask) -> ImageRequest:
         """Return the request that a row of the journal was written for. Blocking."""
         sources, mask = self.sources_of(stored.sources)
-        return ImageRequest(stored.prompt, stored.model, stored.fields, stored.count, sources, mask)
+        service, action = (None, None) if find_model(stored.model).known else stored.route
+        return ImageRequest(
+            stored.prompt, stored.model, stored.fields, stored.count, sources, mask, service, action
+        )
 
     def sources_of(self, rows: list[dict[str, Any]]) -> tuple[tuple[Source, ...], Source | None]:
         """Return sources and mask as the journal keeps them. Blocking."""

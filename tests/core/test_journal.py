@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 import stat
@@ -497,7 +498,8 @@ def test_opening_a_busy_journal(journal, open_journal):
 def test_a_new_version_of_a_busy_journal(journal, monkeypatch):
     """New tables wait for the other program, and are made when it lets go."""
     monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS[:-1])
-    journal.unfinished()
+    with journal.transaction():
+        pass  # the tables of the version before
     journal.close()
     monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS)
     other = _hold(journal.path)
@@ -607,10 +609,43 @@ def test_durations_are_found_by_their_index(journal):
     assert step.startswith("SEARCH durations USING INDEX durations_by_kind (origin=? AND model=?")
 
 
+def _old_row(journal, model="gpt-image-2", path="/api/v1/gpt_image_2/text_to_image"):
+    """Write the row of a running task as the first version did; return its id."""
+    with journal.transaction() as connection:
+        connection.execute(
+            "INSERT INTO tasks (id, generation, origin, created, model, prompt, fields, sources,"
+            " fingerprint, count, state, idempotency_key, family, path, body, status_paths,"
+            " task_id)"
+            " VALUES ('old', 'g', 'https://runapi.ai', 1.0, ?, 'a fox', '{}', '[]', 'f', 1,"
+            " 'running', 'key', 'namespaced', ?, X'7B7D', ?, 'tsk_1')",
+            (model, path, json.dumps([f"{path}/{{id}}"])),
+        )
+    return "old"
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/api/v1/nano_banana_pro/edit_image", ("nano_banana_pro", "edit_image")),
+        ("/v1/text_to_image", (None, None)),
+    ],
+)
+def test_an_older_journals_unknown_model(journal, monkeypatch, path, route):
+    """A task of a model that the catalogue lacks goes on at its stored path, which is its route."""
+    monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS[:7])
+    task = _old_row(journal, "nano-banana-pro", path)
+    journal.close()
+    monkeypatch.undo()
+    stored = journal.task(task)
+    assert (stored.route, stored.task_id) == (route, "tsk_1")
+    assert stored.attempt.paths_of("tsk_1") == (f"{path}/tsk_1",)
+    assert [one.id for one in journal.unfinished()] == [task]
+
+
 def test_a_journal_without_durations_gets_them(journal, monkeypatch):
     """A file of the version before durations were kept keeps its rows and learns from then on."""
     monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS[:4])
-    task = _plan(journal)
+    task = _old_row(journal)
     journal.close()
     monkeypatch.undo()
     assert journal.durations(KIND) == []

@@ -220,23 +220,28 @@ def test_what_goes_on_with_a_picture(name, goes_on_with):
 
 
 @pytest.mark.parametrize(
-    ("name", "service", "family"),
-    [
-        ("gpt-image-3", "gpt_image", "namespaced"),
-        ("gpt-image-2-turbo", "gpt_image_2", "namespaced"),
-        ("gpt-image-2.5-nova", "gpt_image_2_5", "namespaced"),
-        ("flux-kontext-ultra", "flux_kontext", "namespaced"),
-        ("seedream-4.5", "seedream_4_5", "namespaced"),
-        ("seedream-text-to-image", "seedream_text_to_image", "flat"),
-        ("wan-image-to-image", "wan_image_to_image", "flat"),
-    ],
+    "name",
+    ["gpt-image-3", "gpt-image-2-turbo", "nano-banana-pro", "seedream-text-to-image", "../me"],
 )
-def test_unknown_names_go_through(name, service, family):
-    """An unknown model goes to the routes that its name suggests, with any field and any source."""
-    model = find_model(name)
-    assert (model.name, model.service, model.family, model.known) == (name, service, family, False)
-    assert model.text.name == "text_to_image"
-    assert (model.edit.name, model.edit.source_field) == ("edit_image", "source_image_urls")
+def test_nothing_is_guessed_from_a_name(name):
+    """A name that the catalogue lacks has no service until the user names one with an action."""
+    for named in ({}, {"service": "flux_2"}, {"action": "text_to_image"}):
+        model = find_model(name, **named)
+        assert (model.name, model.service, model.family, model.known) == (
+            name, "", "namespaced", False,
+        )  # fmt: skip
+        assert model.edits_with == ""
+    model = find_model(name, "flux_2", "remix_image")
+    assert (model.service, model.family, model.known) == ("flux_2", "namespaced", False)
+    assert {model.text.name, model.edit.name} == {"remix_image"}
+    assert (model.edit.source_field, model.edit.sources) == ("source_image_urls", (0, 16))
+    assert model.edits_with == name
+
+
+def test_only_the_guides_two_names_are_flat():
+    """No other name goes to the guide's routes first."""
+    flat = {model.name for model in CATALOGUE if model.family == "flat"}
+    assert flat == {"gpt-image-2-text-to-image", "gpt-image-2-image-to-image"}
 
 
 def test_the_default_model_is_known():

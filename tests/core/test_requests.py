@@ -35,6 +35,9 @@ def _request(prompt="a fox", model="gpt-image-2", sources=0, **known):
     )
 
 
+ROUTE = {"service": "seedream_4", "action_name": "text_to_image"}
+
+
 WRONG = {
     "empty prompt": (_request(""), "prompt is empty", "Write"),
     "blank prompt": (_request(" \n\t "), "prompt is empty", "Write"),
@@ -149,6 +152,47 @@ def test_wrong_requests(request_, what, todo):
     assert re.search(r"%|(?<!\w)--?[a-z]", str(caught.value)) is None
 
 
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({}, ["service and action must be named", "--service", "--action", 'action="']),
+        ({"service": "seedream_4"}, ["its action must be named"]),
+        ({"action_name": "edit_image"}, ["its service must be named"]),
+        ({"service": "../me", "action_name": "edit_image"}, ["--service ../me is not"]),
+        ({"service": "a", "action_name": "edit/image"}, ["--action edit/image is not"]),
+        ({"service": "a\n", "action_name": "b"}, ["--service a\n is not"]),
+    ],
+)
+def test_a_model_without_a_route(named, words):
+    """A model that the catalogue lacks is refused until its service and action are named."""
+    for ask in (validate, lambda request: request.route):
+        with pytest.raises(InvalidRequestError) as caught:
+            ask(_request(model="seedream-4.5", **named))
+        assert caught.value.charged == NOT_SENT
+        assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("model", "similar"), [("gpt-imgae-2", "gpt-image-2"), ("Flux-Kontext-Pro", "flux-kontext-pro")]
+)
+def test_a_misspelt_model(model, similar):
+    """The closest names of the catalogue are proposed."""
+    with pytest.raises(InvalidRequestError, match=f"Did you mean .*{similar}"):
+        validate(_request(model=model))
+
+
+def test_the_route_of_a_model_of_the_catalogue():
+    """The catalogue's own service and action may be named; others are refused."""
+    said = {"service": "gpt_image_2", "action_name": "text_to_image"}
+    assert validate(_request(**said)) == []
+    assert _request(**said).route == _request().route == ("gpt_image_2", "text_to_image")
+    assert _request(**said).fingerprint == _request().fingerprint
+    with pytest.raises(InvalidRequestError, match="has the service gpt_image_2"):
+        validate(_request(service="gpt_image", action_name="text_to_image"))
+    with pytest.raises(InvalidRequestError, match="the action text_to_image"):
+        validate(_request(action_name="edit_image"))
+
+
 RIGHT = {
     "prompt alone": (_request(), []),
     "all ratios": (_request(fields={"aspect_ratio": "9:21"}), []),
@@ -192,7 +236,8 @@ RIGHT = {
     "auto in 2k": (_request(fields={"output_resolution": "2k"}), ["may be refused"]),
     "unknown field": (_request(fields={"seed": 5}), ["not known to take seed"]),
     "unknown model": (
-        _request(model="seedream-4.5", fields={"aspect_ratio": "7:5"}), ["not in the catalogue"]
+        _request(model="seedream-4.5", fields={"aspect_ratio": "7:5"}, **ROUTE),
+        ["not in the catalogue"],
     ),
     "prompt where none is used": (
         _request(model="recraft-remove-background", sources=1), ["takes no prompt"]
@@ -302,7 +347,7 @@ BODIES = {
         _request(count=3), "namespaced", {"count": 3}, {"model": "gpt-image-2", "prompt": "a fox"}
     ),
     "unknown fields go through": (
-        _request(model="seedream-4.5", fields={"seed": 5, "deep": {"a": [1]}}),
+        _request(model="seedream-4.5", fields={"seed": 5, "deep": {"a": [1]}}, **ROUTE),
         "namespaced",
         {},
         {"model": "seedream-4.5", "prompt": "a fox", "seed": 5, "deep": {"a": [1]}},

@@ -350,7 +350,8 @@ def _environment() -> Iterator[str]:
 def _models() -> Iterator[str]:
     yield "## Models\n"
     yield "What the catalogue knows, of RunAPI's published contracts; `%runapi models` shows it in"
-    yield "a notebook. Other models and fields go through to the service with a warning. Prices are"
+    yield "a notebook. Other fields go through to the service with a warning, and so do other"
+    yield "models, with their service and action named. Prices are"
     yield "indicative (mid 2026), and used where the service gives no quote.\n"
     for model in CATALOGUE:
         yield f"### {model.name}\n"

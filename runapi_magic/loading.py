@@ -97,6 +97,8 @@ class _Extension:
 
     def remove(self) -> None:
         """Take everything away again."""
+        if self._magics is not None:
+            self._magics.remove()
         mine = (self._settings, self._magics)
         known = self._shell.configurables
         known[:] = [one for one in known if not any(one is other for other in mine)]

@@ -20,7 +20,7 @@ from IPython.core.magic import (
 )
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from runapi_magic import loop
+from runapi_magic import loop, waiting
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.loop import Audience
 from runapi_magic.namespace import is_name
@@ -55,6 +55,7 @@ class RunAPIMagics(Magics, Settings):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self._open: Session | None = None
+        self._settles: Any = waiting.SettlesFirst()
 
     @property
     def session(self) -> Session:
@@ -415,12 +416,17 @@ class RunAPIMagics(Magics, Settings):
         has_loop = getattr(self.shell, "kernel", None) is not None and self.shell.autoawait
         if not has_loop or not is_whole:
             return code.splitlines(keepends=True)
-        from runapi_magic import waiting
-
         code = waiting.await_magics(code, self.waits, settles=loop.audience() in _WAITING)
         if self.is_behind:
+            if self._settles not in self.shell.ast_transformers:
+                self.shell.ast_transformers.append(self._settles)
             code = waiting.settle_first(code)
         return code.splitlines(keepends=True)
+
+    def remove(self) -> None:
+        """Take away what cells have added to the shell."""
+        if self._settles in self.shell.ast_transformers:
+            self.shell.ast_transformers.remove(self._settles)
 
     @property
     def is_behind(self) -> bool:

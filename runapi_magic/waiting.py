@@ -11,6 +11,8 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from IPython.core.displayhook import DisplayHook
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -18,6 +20,7 @@ _CALLS = {"run_cell_magic", "run_line_magic"}
 _OURS = ("gpt_image", "gpt_edit", "runapi")
 _AWAIT = ("(await ", ")")
 _SETTLE = ("(await __import__('runapi_magic.unawaited').unawaited.settle(", "))")
+_WAIT = "None".join(_SETTLE)
 _OWN_SCOPE = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda,
     ast.JoinedStr, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
@@ -55,8 +58,34 @@ def await_magics(code: str, waits: Callable[[str, str], bool], *, settles: bool 
 
 
 def settle_first(code: str) -> str:
-    """Return a cell's code that first waits for what earlier cells could not wait for."""
-    return "None".join(_SETTLE) + "\n" + code
+    """Return a cell's code that waits for what earlier cells could not wait for.
+
+    The wait stands at the end, so that each line keeps its number and ``from __future__`` stays
+    the first statement; ``SettlesFirst`` moves it to the beginning of what runs.
+    """
+    try:
+        ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return code  # IPython reports it better
+    ending = "" if code.endswith("\n") else "\n"
+    silence = ";" if DisplayHook.semicolon_at_end_of_expression(code) else ""
+    return f"{code}{ending}{_WAIT}{silence}\n"
+
+
+class SettlesFirst:
+    """Moves the wait of ``settle_first`` from the end of a cell's tree to its beginning."""
+
+    @staticmethod
+    def visit(tree: ast.Module) -> ast.Module:
+        """Return the tree of a cell, as IPython's list of AST transformers asks for it."""
+        last = tree.body[-1] if tree.body else None
+        if (
+            isinstance(last, ast.Expr)
+            and isinstance(last.value, ast.Await)
+            and ast.unparse(last) == ast.unparse(ast.parse(_WAIT))
+        ):
+            tree.body.insert(0, tree.body.pop())
+        return tree
 
 
 def _start(call: ast.Call) -> tuple[int, int]:

@@ -41,7 +41,7 @@ ROOMS = [
 SIMULATOR = "runapi_magic.simulator"
 STARTS_THE_SIMULATOR = {"service"}
 SHOWS = {"display", "sheetview", "terminal", "controls", "magics", "options", "reporting", "loop",
-         "api", "progress", "attention", "unawaited", "question_mark"}  # fmt: skip
+         "api", "progress", "attention", "unawaited", "question_mark", "waiting"}  # fmt: skip
 FRONT_ENDS = {"IPython", "ipywidgets", "anywidget"}
 HEAVY = {"httpx", "aiohttp", "PIL", "ipywidgets", "anywidget", "starlette", "uvicorn", "tenacity",
          "numpy", "yaml", "dotenv", "filelock", "fsspec", "dask", "distributed",

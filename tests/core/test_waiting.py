@@ -9,9 +9,10 @@ import textwrap
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.core.displayhook import DisplayHook
 from IPython.core.inputtransformer2 import TransformerManager
 
-from runapi_magic.waiting import await_magics
+from runapi_magic.waiting import SettlesFirst, await_magics, settle_first
 
 from .properties import PROPERTY
 
@@ -232,3 +233,53 @@ def test_a_long_sum():
     code = f"x = {' + '.join(['1'] * 2000)}\n{LINE}\n"
     compile(code, "cell", "exec")
     assert await_magics(code, _always).endswith(f"(await {LINE})\n")
+
+
+FIRST = {
+    "future": "from __future__ import annotations\nx = 1\n",
+    "docstring and future": "'''Doc.'''\nfrom __future__ import annotations\nx: Nothing = 1\n",
+    "comments": "# one\n\n# two\nx = 1\n",
+    "decorator": "@property\ndef x(self):\n    return 1\n",
+    "function": "def x(y=1):\n    return y",
+    "class": "class A:\n    x = 1\n",
+    "if": "if True:\n    x = 1\nelse:\n    x = 2\n",
+    "try": "try:\n    x = 1\nfinally:\n    pass\n",
+    "continued": "x = \\\n    1\n",
+    "brackets": "x = [\n    1,\n]\n",
+    "cell magic": "get_ipython().run_cell_magic('time', '', 'x = 1\\n')\n",
+    "awaited": f"x = await {LINE}\n",
+    "comment at the end": "x = 1  # the end",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("code", FIRST.values(), ids=FIRST)
+def test_the_wait_of_an_earlier_cell_comes_first(code):
+    """What the cell says keeps its lines and its order; the wait is compiled, and runs first."""
+    made = settle_first(code)
+    assert made.startswith(code)
+    tree = ast.parse(made)
+    lines = [(type(node), node.lineno) for node in tree.body[:-1]]
+    compile(made, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    moved = SettlesFirst().visit(tree)
+    assert "settle(None)" in ast.unparse(moved.body[0])
+    assert [(type(node), node.lineno) for node in moved.body[1:]] == lines
+    assert lines == [(type(node), node.lineno) for node in ast.parse(code).body]
+
+
+@pytest.mark.parametrize("code", ["x = (", "def f(:\n", "if x:\n", "'''open"])
+def test_a_cell_that_is_no_python_gets_no_wait(code):
+    """A slip of the user's is reported where it stands, and not beside words of ours."""
+    assert settle_first(code) == code
+
+
+@pytest.mark.parametrize("code", ["", "x = 1\n", "await x\n", f"await {LINE}\n"])
+def test_other_trees_stay(code):
+    """A tree without the wait is left as it is."""
+    assert ast.unparse(SettlesFirst().visit(ast.parse(code))) == ast.unparse(ast.parse(code))
+
+
+@pytest.mark.parametrize(("code", "is_silent"), [("x;", True), ("x;  # c\n", True), ("x\n", False)])
+def test_a_semicolon_still_silences(code, is_silent):
+    """IPython shows no value of a cell that ends in a semicolon, also where a wait was added."""
+    assert DisplayHook.semicolon_at_end_of_expression(settle_first(code)) is is_silent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -67,6 +68,22 @@ def test_a_prompt_that_asks(kernel, server):
         before = len(creates(server))
         kernel.run_well(question)
         assert len(creates(server)) == before
+
+
+def test_a_cell_after_one_that_did_not_wait(kernel, server):
+    """The next cell waits first, also where it begins with __future__; its lines stay right."""
+    kernel.run_well(
+        "def late():\n    made = %gpt_image -q a late barn\n    return made", live=False
+    )
+    kernel.run_well("barn = late()", live=False)
+    cell = kernel.run(
+        "from __future__ import annotations\n\nready = barn.is_done\n1 / 0  # the fourth line",
+        live=False,
+    )
+    assert "line 4" in cell.text
+    assert "----> 4 1 / 0" in re.sub(r"\x1b\[[0-9;]*m", "", cell.text)
+    assert kernel.value("ready")
+    assert len(server.bodies("late barn")) == 1
 
 
 def test_in_a_terminal(tmp_path, server):

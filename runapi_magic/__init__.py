@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runapi_magic.api import (
         compare,
         edit,
+        forget,
         generate,
         generate_many,
         open_image,
@@ -34,6 +35,7 @@ __all__ = [
     "RunAPIError",
     "compare",
     "edit",
+    "forget",
     "generate",
     "generate_many",
     "load_ipython_extension",
@@ -51,6 +53,7 @@ _HOMES = {
     "RunAPIError": "errors",
     "compare": "api",
     "edit": "api",
+    "forget": "api",
     "generate": "api",
     "generate_many": "api",
     "open_image": "api",

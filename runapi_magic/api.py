@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.getipython import get_ipython
 
 from runapi_magic.asking import gate_for
-from runapi_magic.errors import check_type
+from runapi_magic.errors import InvalidRequestError, check_type
 from runapi_magic.loop import Audience, audience, current_cell, current_place, launch
 from runapi_magic.session import Session, current_session
 
@@ -451,3 +451,31 @@ def resume(task_id: str | None = None) -> Generation:
     """
     session = open_session()
     return _watched(launch(lambda loop: session.resume(task_id, loop)))
+
+
+def forget(task_id: str | None = None, *, lost: bool = False) -> list[str]:
+    """Give up unfinished tasks that cannot be finished; the journal keeps their rows.
+
+    They are not resumed or counted as unfinished any more. A task that was sent may have been
+    charged, and still counts against budgets. Asking for the same image again pays for a new one.
+
+    Args:
+        task_id: The service's ID of one task, or its ID in the journal.
+        lost: Give up all tasks that the service does not know any more, and all requests that were
+            sent more than a day ago and never answered.
+
+    Returns:
+        The IDs of the tasks that were given up: the service's where known, else the journal's.
+
+    Raises:
+        InvalidRequestError: No unfinished task has this ID, a kernel is working on it, or neither
+            an ID nor ``lost=True`` is given.
+        JournalError: The journal cannot be changed.
+    """
+    if (task_id is None) != lost:
+        raise InvalidRequestError(
+            "forget takes either the ID of a task or lost=True.",
+            charged="Nothing was changed.",
+            todo='forget("tsk_1") or forget(lost=True)',
+        )
+    return [task.task_id or task.id for task in open_session().forget(task_id)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import shlex
-import time
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -17,8 +16,7 @@ from runapi_magic.filing import short_path
 from runapi_magic.loop import user_variables
 from runapi_magic.models import CATALOGUE, Action
 from runapi_magic.options import split_line
-from runapi_magic.service import SIMULATOR_URL
-from runapi_magic.session import is_stale
+from runapi_magic.recovery_commands import cancel, forget, resume
 from runapi_magic.settings import resolve_access, save_key
 from runapi_magic.sources import find_source
 
@@ -315,64 +313,6 @@ def _made_here(session: Session, word: str) -> GeneratedImage:
     return session.archive.open(source.path)
 
 
-def resume(session: Session, arguments: list[str]) -> str | Generation:
-    """Go on with what is unfinished (``resume``), or with one task (``resume ID``)."""
-    from runapi_magic.api import resume as go_on
-
-    match arguments:
-        case []:
-            listed = _left_alone(session)
-            if listed and session.simulator is None and not session.service().access.key:
-                return listed
-            generation = go_on()
-        case [task_id]:
-            listed, generation = "", go_on(task_id)
-        case _:
-            raise InvalidRequestError(
-                "%runapi resume takes one task's id, or none.", todo="%runapi resume [ID]"
-            )
-    if generation.parts:
-        return generation
-    return "\n".join(filter(None, ["Nothing is unfinished.", listed]))
-
-
-def _left_alone(session: Session) -> str:
-    """Say what ``resume`` does not go on with by itself, and why."""
-    origin, now = session.service().access.base_url, time.time()
-    lines = []
-    for task in session.journal.unfinished():
-        title = task.prompt[:60] or task.model
-        if task.origin == SIMULATOR_URL != origin:
-            lines.append(f"Left alone: {title!r} is simulated; %runapi simulator on, then resume.")
-        elif task.origin != origin:
-            lines.append(f"Left alone: {title!r} was asked of {task.origin}, not of {origin}.")
-        elif is_stale(task, now):
-            lines.append(
-                f"Left alone: {title!r} was sent more than a day ago and never answered."
-                f" It may have been charged. To ask again: %runapi resume {task.id}"
-            )
-    return "\n".join(lines)
-
-
-def cancel(session: Session, arguments: list[str]) -> str:
-    """Stop waiting: for everything (``cancel``), or for one task or batch (``cancel ID``)."""
-    match arguments:
-        case [] | [_]:
-            stopped = session.cancel(*arguments)
-        case _:
-            raise InvalidRequestError(
-                "%runapi cancel takes the id of one task or batch, or none.",
-                todo="%runapi cancel [ID]",
-            )
-    if not stopped:
-        return "Nothing is under way."
-    ids = ", ".join(dict.fromkeys(name for work in stopped for name in work.task_ids))
-    return (
-        f"Stopped waiting{ids and f' for {ids}'}. The service knows no cancel: what it has begun"
-        " goes on and may be charged. %runapi resume gets the pictures."
-    )
-
-
 _ALONE = {"status", "balance", "batches", "freeze"}  # they take no arguments
 
 COMMANDS: dict[str, Command] = {
@@ -389,4 +329,5 @@ COMMANDS: dict[str, Command] = {
     "login": login,
     "resume": resume,
     "cancel": cancel,
+    "forget": forget,
 }

@@ -115,7 +115,8 @@ def _passing_trouble(error: RunAPIError, task: Task, denials: int) -> RunAPIErro
         error.charged, error.todo = STILL_THERE, f"{error.todo} Then: %runapi resume."
         raise error
     if denials >= _UNKNOWN_TASK_LOOKS:
-        error.charged, error.todo = STILL_THERE, resume_advice(task.id)
+        error.charged = STILL_THERE
+        error.todo = f"{resume_advice(task.id)} To give it up: %runapi forget {task.id}"
         raise error
     return error
 

@@ -376,6 +376,21 @@ class Journal(Database):
             self._own(connection, found, generation)
             return found
 
+    def forget(self, wanted: Callable[[StoredTask], bool]) -> list[StoredTask]:
+        """Give up those of the unfinished tasks that are wanted, and return them as they were.
+
+        What a living kernel works on is not among them. A task that was never sent ends as refused.
+        """
+        with self.transaction() as connection:
+            found = [task for task in self._abandoned(connection) if wanted(task)]
+            connection.executemany(
+                "UPDATE tasks SET owner = NULL,"
+                " state = CASE state WHEN 'planned' THEN 'refused' ELSE 'forgotten' END"
+                " WHERE id = ?",
+                [(task.id,) for task in found],
+            )
+            return found
+
     def _abandoned(self, connection: sqlite3.Connection) -> list[StoredTask]:
         rows = select_tasks(connection, f"{IS_UNFINISHED} ORDER BY created, tasks.rowid")
         by_owner = {(task.owner, task.generation): task for task in rows}

@@ -294,10 +294,10 @@ class Pipeline:
                     self.shelf.place(generation, part, picture)
                 part.cost = 0.0
                 return None
-            if stored.state in {"failed", "refused"}:
+            if stored.state in {"failed", "refused", "forgotten"}:
                 raise RunAPIError(
                     f"The same request, made by another cell, came to nothing: {stored.error}",
-                    charged=NOT_CHARGED,
+                    charged=MAYBE_CHARGED if stored.state == "forgotten" else NOT_CHARGED,
                     todo="Run this cell again to ask afresh.",
                 )
             if await asyncio.to_thread(self._journal.is_worked_on, stored):

@@ -2,7 +2,8 @@
 
 States of a task: ``planned`` (never sent), ``sent`` (the POST may have left), ``running`` (its id
 is known), ``completed`` (the service is done), ``saved`` (the pictures are on disk), ``failed``,
-``refused`` (the service did not take it).
+``refused`` (the service did not take it), ``forgotten`` (the user gave it up after it was sent; it
+may have been charged, and counts so).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.errors import NotFoundError
 from runapi_magic.requests import Attempt
 
 if TYPE_CHECKING:
@@ -71,6 +73,11 @@ class StoredTask:
                 case ["", "api", "v1", service, action]:
                     return service, action
         return self.service, self.action
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether the service said last, at every address, that it does not know the task."""
+        return self.state == "running" and (self.error or "").startswith(NotFoundError.title)
 
 
 @dataclass(frozen=True, slots=True)

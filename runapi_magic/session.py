@@ -381,6 +381,38 @@ class Session(Assembly):
         self._begin(generation, self.pipeline.run(generation, service, works=works), loop)
         return generation
 
+    def forget(self, task_id: str | None = None) -> list[StoredTask]:
+        """Give up unfinished tasks, and return them as they were.
+
+        Their rows stay in the journal, but are not resumed or counted as unfinished any more. What
+        was sent may have been charged, and counts against budgets by its expected price. The same
+        request asks, and pays, again.
+
+        Args:
+            task_id: The service's id of one task, or its id in the journal; None for all that are
+                lost: the service says that it does not know them, or they were never answered and
+                their idempotency key is too old.
+
+        Raises:
+            InvalidRequestError: No unfinished task has this id, or somebody works on it.
+            JournalError: The journal cannot be changed.
+        """
+        now = time.time()
+
+        def wanted(task: StoredTask) -> bool:
+            if task_id is not None:
+                return task_id in {task.task_id, task.id}
+            return task.is_denied or is_stale(task, now)
+
+        found = self.journal.forget(wanted)
+        if task_id is not None and not found:
+            raise InvalidRequestError(
+                f"No unfinished task has the ID {task_id}, or a kernel is working on it.",
+                charged="Nothing was changed.",
+                todo=f"To stop waiting for a running task: %runapi cancel {task_id}",
+            )
+        return found
+
 
 def is_stale(task: StoredTask, now: float) -> bool:
     """Whether a task's answer was lost too long ago to ask again unasked."""

@@ -35,8 +35,8 @@ ROOMS = [
     "widgets.drawers", "widgets.confirm", "widgets.strip", "widgets.guard", "widgets.toolbar",
     "widgets.stage", "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.panel",
     "widgets.sheet",
-    "asking", "api", "waiting", "unawaited", "accounts", "options", "scope", "commands",
-    "reporting", "magics", "question_mark", "loading",
+    "asking", "api", "waiting", "unawaited", "accounts", "options", "scope",
+    "recovery_commands", "commands", "reporting", "magics", "question_mark", "loading",
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"
 STARTS_THE_SIMULATOR = {"service"}
@@ -214,9 +214,9 @@ def test_the_first_function_is_light(home):
 def test_public_names():
     """The public names are these and no others, and each is there."""
     assert runapi_magic.__all__ == [
-        "GeneratedImage", "Generation", "RunAPIError", "compare", "edit", "generate",
-        "generate_many", "load_ipython_extension", "open_image", "remove_background", "resume",
-        "resume_batch", "unload_ipython_extension", "upscale",
+        "GeneratedImage", "Generation", "RunAPIError", "compare", "edit", "forget",
+        "generate", "generate_many", "load_ipython_extension", "open_image", "remove_background",
+        "resume", "resume_batch", "unload_ipython_extension", "upscale",
     ]  # fmt: skip
     assert all(getattr(runapi_magic, name) for name in runapi_magic.__all__)
     assert set(runapi_magic.__all__) <= set(dir(runapi_magic))

@@ -42,7 +42,7 @@ PAGE = ROOT / "docs" / "reference.md"
 FUNCTIONS = [
     getattr(runapi_magic, name)
     for name in ("generate", "edit", "upscale", "remove_background", "generate_many", "resume",
-                 "resume_batch", "open_image", "compare")
+                 "forget", "resume_batch", "open_image", "compare")
 ]  # fmt: skip
 CLASSES = [Generation, GeneratedImage, ImageRequest, Tree, Node, Comparison, Batch, Item, Sweep]
 # The package's own wiring: everything else that is public is for users, and on the page.

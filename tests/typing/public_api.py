@@ -20,6 +20,7 @@ from runapi_magic import (
     RunAPIError,
     compare,
     edit,
+    forget,
     generate,
     generate_many,
     open_image,
@@ -52,6 +53,8 @@ def functions(path: Path, array: np.ndarray[Any, Any]) -> None:
     assert_type(remove_background(cat.image), Generation)
     assert_type(resume(), Generation)
     assert_type(resume("tsk_1"), Generation)
+    assert_type(forget("tsk_1"), list[str])
+    assert_type(forget(lost=True), list[str])
     assert_type(open_image(path), GeneratedImage)
     assert_type(open_image("cat.png"), GeneratedImage)
     assert_type(compare(cat, path), Comparison)

@@ -111,6 +111,16 @@ class Database:
         with self._holding("BEGIN") as connection:
             yield connection
 
+    def data_version(self) -> int:
+        """Return a number that changes when another program has written to the file.
+
+        Raises:
+            JournalError: The file cannot be used.
+        """
+        with self.reading() as connection:
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            return int(version)
+
     @contextmanager
     def hurried(self) -> Iterator[None]:
         """Let this thread's transactions wait for a moment only."""

@@ -8,7 +8,6 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-from IPython.core.getipython import get_ipython
 
 from runapi_magic.colours import FONT
 from runapi_magic.display import dollars
@@ -25,9 +24,13 @@ from runapi_magic.widgets.picker import LABELS, Picker
 from runapi_magic.widgets.placed import Placed
 from runapi_magic.widgets.queue import Queue
 from runapi_magic.widgets.stage import Stage
+from runapi_magic.widgets.updates import updates_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runapi_magic.generation import Generation
+    from runapi_magic.images import GeneratedImage
     from runapi_magic.models import Action, Parameter
     from runapi_magic.requests import ImageRequest
     from runapi_magic.session import Session
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 _CLASS = "runapi-panel"
 _PAUSE = 0.3  # seconds after the last change until the price is asked for
 _MOST = 16  # pictures of one request; more than that is a sweep's or a batch's work
-_LULL = 1.0  # seconds in which pictures that come are shown in the history together
 _RECENT = 12  # pictures that are offered as sources
 
 
@@ -58,7 +60,8 @@ class Panel:
         self._pricing = self._picking = 0
         self._stage = Stage(session)
         self._seen: str | None = None
-        self._is_stale = False
+        self._recent: list[GeneratedImage] = []
+        self._stop: Callable[[], None] | None = None  # ends the updates; None where there are none
 
         self._bridge = Bridge(self._on_action, _CLASS)
         self._make_form(user_variables())
@@ -134,14 +137,35 @@ class Panel:
 
     def show(self) -> None:
         """Display the panel, and below it the place of the chosen picture."""
-        Placed(self.widget)
+        run = self._desk.run
+        Placed(
+            self.widget,
+            on_removed=self._rest,
+            on_shown=lambda is_shown: run(self._wake if is_shown else self._rest),
+        )
         self._stage.show()
         self._stage.subscribe(self._stage_changed)
-        shell = get_ipython()
-        if shell is not None:
-            shell.events.register("post_run_cell", self._cell_ran)
-        self._session.on_ended.append(self._request_ended)
+        self._listen()
         self._desk.work(self._begin())
+
+    def _listen(self) -> None:
+        run = self._desk.run
+        self._stop = updates_of(self._session).subscribe(
+            lambda: run(lambda: self.picker.offer(self._recent)),
+            lambda: run(lambda: self._desk.work(self._reload())),
+        )
+
+    def _rest(self) -> None:
+        """Follow nothing any more: the panel was closed, or its cell was run again."""
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+
+    def _wake(self) -> None:
+        """Catch up, where a page shows the panel again."""
+        if self._stop is None:
+            self._listen()
+            self._desk.work(self._reload())
 
     async def _begin(self) -> None:
         await self._reload()
@@ -158,28 +182,10 @@ class Panel:
         text = "".join(f"<div>{escape(line)}</div>" for line in lines)
         self.problem.value = f'<div role="alert" style="{FONT}">{text}</div>'
 
-    def _cell_ran(self, *_: Any) -> None:
-        """Offer what the cell has made, too."""
-        if self.widget.comm is not None:
-            self._desk.run(lambda: self._desk.work(self._reload()))
-
-    def _request_ended(self) -> None:
-        """Show what was made, here or elsewhere; this may be any thread."""
-        if self.widget.comm is None:
-            self._session.on_ended.remove(self._request_ended)
-        elif not self._is_stale:
-            self._is_stale = True
-            self._desk.run(lambda: self._desk.work(self._reload_together()))
-
-    async def _reload_together(self) -> None:
-        await asyncio.sleep(_LULL)
-        self._is_stale = False
-        await self._reload()
-
     async def _reload(self) -> None:
         await self.gallery.load()
-        recent, _ = await asyncio.to_thread(self._session.archive.page, limit=_RECENT)
-        self.picker.offer(recent)
+        self._recent, _ = await asyncio.to_thread(self._session.archive.page, limit=_RECENT)
+        self.picker.offer(self._recent)
 
     def _on_action(self, action: str, value: str) -> None:
         """Act on what happened in the page; it is not trusted."""

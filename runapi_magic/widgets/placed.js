@@ -73,7 +73,11 @@ async function render({ model, el }) {
     whenPictured(area, signal, seen, () => tell(el, message.look));
   };
   model.on("msg:custom", onLook);
-  whenTakenIn(() => el.closest(OUTPUTS), signal, () => model.send({ says: "here" }));
+  let isHere = false;
+  whenTakenIn(() => el.closest(OUTPUTS), signal, () => {
+    isHere = true;
+    model.send({ says: "here" });
+  });
 
   let outputs = null;
   const around = () => outputsAround(views.find((one) => one.el.contains(el))?.luminoWidget);
@@ -91,6 +95,7 @@ async function render({ model, el }) {
   root.on("destroy", leave);
   return () => {
     ended.abort();
+    if (isHere && root.comm_live) model.send({ says: "gone" });
     model.off("msg:custom", onLook);
     root.off("comm_live_update", onLife);
     root.off("destroy", leave);

@@ -45,12 +45,19 @@ class Placed:
     Args:
         widget: What to display. Front ends that show no widgets show nothing.
         on_removed: Called when it is taken out of the notebook, whoever does that.
+        on_shown: Called with whether any page shows it, when that changes, perhaps on another
+            thread than the kernel's; never where the front end does not tell.
 
     Attributes:
         is_heard: Whether its page has answered, and can again; JupyterLab's and Notebook 7's do.
     """
 
-    def __init__(self, widget: Widget, on_removed: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        widget: Widget,
+        on_removed: Callable[[], object] = lambda: None,
+        on_shown: Callable[[bool], object] = lambda _: None,
+    ) -> None:
         self._page = _Page(layout=Layout(display="none"))
         self._page.on_msg(self._on_message)
         self._root = VBox([widget, self._page])
@@ -59,6 +66,8 @@ class Placed:
         self._page.root = self._root.model_id
         self._on_seen: Callable[[], object] = lambda: None
         self._on_removed = on_removed
+        self._on_shown = on_shown
+        self._views = 0
         self.is_heard = False
         self._handle = DisplayHandle()
         view = {"model_id": self._root.model_id, "version_major": 2, "version_minor": 0}
@@ -80,8 +89,16 @@ class Placed:
         match content:
             case {"says": "here"}:
                 self.is_heard = True
+                self._count(self._views + 1)
+            case {"says": "gone"}:
+                self._count(max(0, self._views - 1))
             case {"says": "seen"}:
                 self._on_seen()
+
+    def _count(self, views: int) -> None:
+        before, self._views = self._views, views
+        if bool(before) != bool(views):
+            self._on_shown(bool(views))
 
     def remove(self) -> None:
         """Take the widget out of the notebook.

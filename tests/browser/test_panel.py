@@ -331,6 +331,21 @@ def test_what_others_make_appears(open_panel, server):
     expect(made).to_be_visible()
 
 
+def test_a_panel_that_was_run_again_is_one(open_panel):
+    """Where its cell is run again, only the panel that the page shows still follows the history."""
+    lab = open_panel(
+        "from runapi_magic.widgets.updates import _updates\n"
+        "print('open panels:', [len(one._panels) for one in _updates.values()])"
+    )
+    for _ in range(2):
+        lab.run(1)
+        lab.wait_done(1)
+        expect(_panel(lab)).to_have_count(1)
+        expect(_panel(lab)).to_have_attribute("data-bridged", "")
+    lab.run(2)
+    lab.wait_text(2, "open panels: [1]")
+
+
 def test_unfinished_is_offered(open_lab, server):
     """What was left unfinished is offered in the panel, and Resume brings it."""
     server.fault(STUCK + "left unfinished")

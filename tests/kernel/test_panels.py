@@ -1,0 +1,83 @@
+"""Open panels read the history when it has changed, and closed ones read it no more."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+from runapi_magic.journal import Journal
+from tests.conftest import apart
+from tests.kernel.kernels import start_kernel
+from tests.sessions import keep
+
+COUNTED = """
+from runapi_magic.history import History
+from runapi_magic.session import current_session
+from runapi_magic.widgets import placed
+queries = []
+
+def count(name, of):
+    def counted(self, *values, **options):
+        queries.append(name)
+        return of(self, *values, **options)
+    setattr(History, name, counted)
+
+count("pictures", History.pictures)
+count("count", History.count)
+
+def panels():
+    return [p for p in placed._placed if "runapi-panel" in p._root.children[0]._dom_classes]
+
+def listens():
+    called = get_ipython().events.callbacks["post_run_cell"]
+    return sum("updates" in one.__module__ for one in called), len(current_session().on_ended)
+"""
+_EACH = 4  # queries of one panel: a page and its count, for the history and for the sources
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    """A kernel with the magics, without a key."""
+    with start_kernel(tmp_path, apart(tmp_path), "%load_ext runapi_magic", COUNTED) as started:
+        yield started
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """Another program's journal in the same folder."""
+    journal = Journal(tmp_path / "data")
+    yield lambda: keep(journal, "a picture made elsewhere", number=secrets.randbelow(10**6))
+    journal.close()
+
+
+def _wait_for(kernel, count):
+    kernel.wait(lambda: kernel.value("len(queries)") >= count)
+    assert kernel.value("len(queries)") == count
+
+
+def test_the_history_is_read_when_it_has_changed(kernel, elsewhere):
+    """Three panels: 20 cells read nothing, a change elsewhere is read once by each open panel."""
+    for _ in range(3):
+        kernel.run_well("%gpt_panel")
+    _wait_for(kernel, 3 * _EACH)
+    assert kernel.value("listens()") == (1, 1)
+    for number in range(20):
+        kernel.run_well(f"{number}")
+    elsewhere()
+    kernel.run_well("'a cell after the change'")
+    _wait_for(kernel, 6 * _EACH)
+
+    kernel.run_well("panels()[0].remove()")
+    kernel.run_well("hidden = panels()[0]")
+    for word in ("here", "gone"):
+        kernel.run_well(f"hidden._on_message(None, {{'says': '{word}'}}, [])")
+    elsewhere()
+    kernel.run_well("'a cell after the second change'")
+    _wait_for(kernel, 7 * _EACH)
+
+    kernel.run_well("hidden._on_message(None, {'says': 'here'}, [])")
+    _wait_for(kernel, 8 * _EACH)
+    assert kernel.value("listens()") == (1, 1)
+    kernel.run_well("placed.remove_all()")
+    assert kernel.value("listens()") == (0, 0)

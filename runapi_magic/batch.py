@@ -20,6 +20,7 @@ from runapi_magic.events import Feed
 from runapi_magic.generation import HELD, Step
 from runapi_magic.items import share
 from runapi_magic.requests import whole_number
+from runapi_magic.table import records
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
@@ -159,24 +160,17 @@ class Batch:
         return sum(item.saved for item in self.items)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the table: one dict a request, with variables, status, cost, file and error."""
-        return [
-            {
-                **item.variables,
-                "prompt": item.request.prompt,
-                "model": item.request.model,
-                "status": item.status,
-                "cost": item.cost,
-                "path": item.images[0].location if item.images else None,
-                "error": item.error.what if item.error else None,
-            }
-            for item in self.items
-        ]
+        """Return the table: one dict a request, with variables, status, cost, file and error.
+
+        A variable keeps its column: where both have a name, the batch's begins with ``gpt_``.
+        """
+        return records(self.items)
 
     def to_frame(self) -> Any:
         """Return the table as a pandas DataFrame, one row a request, with the pictures.
 
-        It has the index of the data frame that was given; a resumed batch counts from 0.
+        It has the index of the data frame that was given; a resumed batch counts from 0. A column
+        of that data frame stays as it is: where both have a name, the batch's begins with ``gpt_``.
 
         Raises:
             InvalidRequestError: pandas is not installed.
@@ -187,9 +181,7 @@ class Batch:
             raise InvalidRequestError(
                 "to_frame needs pandas, which is not installed.", todo="pip install pandas"
             ) from None
-        frame = pd.DataFrame(self.records(), self.index)
-        frame["image"] = [item.images[0] if item.images else None for item in self.items]
-        return frame
+        return pd.DataFrame(records(self.items, images=True), self.index)
 
     @property
     def task_ids(self) -> list[str]:

@@ -26,7 +26,7 @@ ROOMS = [
     "comparison", "sheet", "images", "events", "generation", "namespace", "cells", "records",
     "revisions", "tree", "sources", "quotes", "service", "purse", "following", "keeping",
     "shelf", "shown_versions", "posting",
-    "pipeline", "archive", "album", "items", "batch", "frames", "sweeps", "batches",
+    "pipeline", "archive", "album", "items", "table", "batch", "frames", "sweeps", "batches",
     "drafts", "assembly", "session",
     "errands", "cluster", "loop", "display", "progress", "sheetview", "terminal", "attention",
     "controls",

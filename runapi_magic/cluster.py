@@ -296,7 +296,7 @@ class _ClusterPipeline(Pipeline):
 
     async def _make(self, generation: Generation, work: Work, service: Service) -> None:
         part = work.part
-        keeping = await asyncio.to_thread(self.shelf.keeping, part, service, shown=False)
+        keeping = await asyncio.to_thread(self.shelf.keeping, generation, part, service)
         timeout = self._settings().timeout
 
         def errand(attempt: Attempt | None, created: Created | None) -> Errand:

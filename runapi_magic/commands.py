@@ -80,7 +80,7 @@ def status(session: Session, _arguments: list[str]) -> str:
             lines.append("           %runapi login stores one; %runapi simulator on needs none.")
     lines += [
         f"Model      {settings.model}",
-        f"Pictures   {settings.image_dir}",
+        f"Pictures   {short_path(settings.picture_place())}",
     ]
     if session.journal is not None:
         lines.append(f"Journal    {session.journal.path}")

@@ -159,6 +159,7 @@ class Generation:
         is_shown: Whether its pictures go on the screen; the thousands of a batch do not.
         hold: Names the money that is set aside for it, where there is a budget.
         turns: Lets so many tasks be at the service at a time, where there is a limit.
+        image_dir: Where its pictures go, an absolute folder or a URL; empty: as the settings say.
     """
 
     def __init__(
@@ -182,6 +183,7 @@ class Generation:
         self.is_shown: bool = True
         self.hold: str = self.id
         self.turns: asyncio.Semaphore | None = None
+        self.image_dir: str = ""
         self.on_wait: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False

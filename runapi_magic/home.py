@@ -17,7 +17,7 @@ def data_home(environ: Mapping[str, str] | None = None) -> Path:
     """Return the folder of the journal: ``RUNAPI_MAGIC_HOME`` or the platform's user data."""
     environ = os.environ if environ is None else environ
     if folder := environ.get("RUNAPI_MAGIC_HOME"):
-        return Path(folder).expanduser()
+        return Path(folder).expanduser().absolute()
     import platformdirs
 
     return Path(platformdirs.user_data_dir("runapi-magic", appauthor=False))

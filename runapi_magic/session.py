@@ -68,6 +68,7 @@ class Session(Assembly):
         gate: Gate | None = None,
         service: Service | None = None,
         place: Place | None = None,
+        image_dir: str = "",
     ) -> Generation:
         """Start a request and return its handle at once.
 
@@ -81,6 +82,7 @@ class Session(Assembly):
             gate: Awaited before anything is planned; what it raises is the request's end.
             service: What answers, where it is not to be what the settings say now.
             place: The cell that asks; it shows the versions that it showed last.
+            image_dir: Where its pictures go, by default where the settings say now.
 
         Raises:
             InvalidRequestError: The request cannot be right; nothing was sent.
@@ -106,6 +108,7 @@ class Session(Assembly):
         for part in generation.parts if gate is not None else ():
             part.step = Step.PRICING
         generation.hold, generation.place = hold or generation.hold, place
+        generation.image_dir = image_dir or self.settings.picture_place()
         generation.turns, generation.is_shown = turns, turns is None
         # A batch says from when on pictures count, whatever the settings say by now.
         is_counted = self.settings.reuse or since or turns is not None
@@ -254,10 +257,12 @@ class Session(Assembly):
             # The key may be another one by now, but what was simulated never comes to be paid for.
             return simulator or self.remote(resolve_access(self.settings))
 
+        place = self.settings.picture_place()  # wherever the working directory is meanwhile
+
         def start(
             request: ImageRequest, loop: asyncio.AbstractEventLoop, **options: Any
         ) -> Generation:
-            return self.start(request, loop, service=service(), **options)
+            return self.start(request, loop, service=service(), image_dir=place, **options)
 
         service().access.require_key()
         batch.simulated = simulator is not None

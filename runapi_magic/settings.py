@@ -99,9 +99,21 @@ class PlaceTrait(Unicode[str, str]):
         check(place)
         return place
 
+    def set(self, obj: Any, value: Any) -> None:
+        """Keep where the user was, too: a relative folder starts there."""
+        super().set(obj, value)
+        with contextlib.suppress(OSError):  # the working directory is gone
+            obj.named_in = Path.cwd()
+
 
 class Settings(Configurable):
-    """What ``%config RunAPIMagics`` shows and sets."""
+    """What ``%config RunAPIMagics`` shows and sets.
+
+    Attributes:
+        named_in: The working directory in which ``image_dir`` was set; None for its default.
+    """
+
+    named_in: Path | None = None
 
     model = Unicode(DEFAULT_MODEL, help="Model for cells without -m.").tag(config=True)
     edit_model = Unicode(
@@ -154,6 +166,16 @@ class Settings(Configurable):
     base_url = Unicode("", help="RunAPI's address; empty: RUNAPI_BASE_URL or runapi.ai.").tag(
         config=True
     )
+
+    def picture_place(self) -> str:
+        """Return ``image_dir`` as it is meant now: a store's URL, or an absolute folder.
+
+        Raises:
+            ConfigurationError: It cannot be found; see ``stores.locate``.
+        """
+        from runapi_magic.stores import locate
+
+        return locate(self.image_dir, self.named_in)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Shelf:
         paths: tuple[str, ...],
     ) -> None:
         """Download a finished task's pictures; what is on disk stays, whatever fails after it."""
-        keeping = await asyncio.to_thread(self.keeping, part, service, shown=generation.is_shown)
+        keeping = await asyncio.to_thread(self.keeping, generation, part, service)
 
         async def keep(task: Task, position: int) -> None:
             saved = await save(
@@ -92,15 +92,16 @@ class Shelf:
         await fetch_each(service.client, task, paths, keep)
         await self._record(self._record.journal.saved, part.id, part.images)
 
-    def keeping(self, part: Part, service: Service, *, shown: bool) -> Keeping:
-        """Return how a part's pictures are to be kept, shown on the screen or not. Blocking."""
-        settings = self._settings()
+    def keeping(self, generation: Generation, part: Part, service: Service) -> Keeping:
+        """Return how the pictures of a generation's part are to be kept. Blocking."""
+        settings, limits = self._settings(), self.limits()
+        image_dir = generation.image_dir or settings.picture_place()
         return Keeping(
             part=part.id,
             title=public_title(part.request),
-            place=place_of(settings.image_dir, self._record.journal.path.parent),
+            place=place_of(image_dir, self._record.journal.path.parent),
             note=_note(part, service) if settings.provenance else None,
-            limits=self.limits() if shown else replace(self.limits(), preview_size=0),
+            limits=limits if generation.is_shown else replace(limits, preview_size=0),
             max_megabytes=settings.max_download_mb,
         )
 

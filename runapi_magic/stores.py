@@ -48,6 +48,31 @@ def place_of(image_dir: str, data: Path) -> Place:
     return Place(Path(image_dir).expanduser().absolute())
 
 
+def locate(image_dir: str, named_in: Path | None) -> str:
+    """Return the place that ``image_dir`` means now: a store's URL, or an absolute folder.
+
+    A folder that was set starts where the working directory was then, the default where it is now.
+    A request is told its place when it is made, and keeps it.
+
+    Args:
+        image_dir: A folder, or an fsspec URL.
+        named_in: The working directory in which it was set; None for the default.
+
+    Raises:
+        ConfigurationError: There is no such user, or no working directory any more.
+    """
+    if is_url(image_dir):
+        return image_dir
+    try:
+        folder = Path(image_dir).expanduser()
+        return str((named_in or Path.cwd()) / folder)
+    except (OSError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"The folder for pictures, {image_dir}, cannot be found ({error}).",
+            todo="Set %config RunAPIMagics.image_dir to an absolute path.",
+        ) from None
+
+
 def is_url(place: str) -> bool:
     """Whether a place is in a store, and not a folder."""
     return "://" in place

@@ -516,3 +516,9 @@ def test_the_data_folder(tmp_path, monkeypatch):
     assert data_home() == tmp_path / "home/here"
     monkeypatch.delenv("RUNAPI_MAGIC_HOME")
     assert data_home().name == "runapi-magic"
+
+
+def test_a_relative_data_folder_stays(monkeypatch, tmp_path):
+    """A relative RUNAPI_MAGIC_HOME is a folder of its own, whatever folder one goes to."""
+    monkeypatch.chdir(tmp_path)
+    assert data_home({"RUNAPI_MAGIC_HOME": "mine"}) == tmp_path / "mine"

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from runapi_magic.errors import NOT_SENT, InvalidRequestError
+from runapi_magic.filing import short_path
 from runapi_magic.generation import Generation, Part
 from runapi_magic.images import GeneratedImage
 from runapi_magic.polling import expect
@@ -63,6 +64,24 @@ def test_a_path(file, kind):
     assert source.digest == _digest(file.read_bytes())
     assert source.path.samefile(file)
     assert source.url is None
+
+
+def test_a_path_means_what_it_meant(file, picture, tmp_path, monkeypatch):
+    """A relative path is that of the file where it was named, wherever one goes after that."""
+    source = as_source("cat.png")
+    (tmp_path / "cat.png").write_bytes(picture(color="blue"))
+    monkeypatch.chdir(tmp_path)
+    assert source.path.read_bytes() == (tmp_path / "work" / "cat.png").read_bytes()
+    assert as_source("work/../cat.png").digest != source.digest
+
+
+def test_a_path_is_shown_as_it_was_typed(file, tmp_path, monkeypatch):
+    """A path stays readable: as it was typed, as long as that is where it leads."""
+    folder = tmp_path / "work" / "deep"
+    folder.mkdir()
+    assert short_path(as_source("cat.png").path) == "cat.png"
+    monkeypatch.chdir(folder)
+    assert short_path(as_source("../cat.png").path) == "../cat.png"
 
 
 def test_a_path_in_the_home(home, picture):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,9 @@ import pytest
 from PIL import Image
 
 from runapi_magic import service as service_module
+from runapi_magic.batch import Batch
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.items import Item
 from runapi_magic.sources import as_source
 
 KEY = "sk-test-0123456789abcdef"
@@ -265,3 +268,31 @@ def test_addresses_are_passed_on(service, use):
 
     assert use(service, body) == "https://example.com/a b.png?c=d"
     assert service.requests == []
+
+
+def test_another_working_directory_meanwhile(service, use, tmp_path, png):
+    """What was named before the working directory changed is read and written where it was."""
+    Path("cat.png").write_bytes(png)
+    start, other = Path.cwd(), tmp_path / "other"
+    other.mkdir()
+
+    async def body(session):
+        edit = session.edit("cat.png", "make it snow")
+        batch = session.begin(Batch(batch_items(session), concurrency=1))
+        os.chdir(other)
+        await edit
+        await batch
+        later = await session.generate("a fox")
+        session.settings.image_dir = "named"
+        os.chdir(start)
+        return edit, batch, later, await session.generate("a hare")
+
+    def batch_items(session):
+        return [Item(at, session.request(f"owl {at}")) for at in range(3)]
+
+    edit, batch, later, named = use(service, body)
+    assert edit.image.path.parent == start / "gpt-images"
+    folders = {image.path.parent for item in batch.items for image in item.images}
+    assert folders == {start / "gpt-images"}
+    assert later.image.path.parent == other / "gpt-images"
+    assert named.image.path.parent == other / "named"

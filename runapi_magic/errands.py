@@ -28,6 +28,7 @@ from runapi_magic.recording import Recorder
 from runapi_magic.service import remote_service
 from runapi_magic.settings import Access, Settings, data_home, resolve_access
 from runapi_magic.shelf import fetch_each
+from runapi_magic.storage_check import StorageCheck
 from runapi_magic.stores import place_of
 
 if TYPE_CHECKING:
@@ -36,9 +37,12 @@ if TYPE_CHECKING:
     from runapi_magic.client import Created
     from runapi_magic.filing import Saved
     from runapi_magic.requests import Attempt
+    from runapi_magic.stores import Place
     from runapi_magic.tasks import Task
 
 _log = logging.getLogger(__name__)
+
+_storage = StorageCheck()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,8 @@ async def _carry_out(errand: Errand, tell: Callable[[Created], None]) -> Outcome
     try:
         outcome.created = errand.created
         if errand.attempt is not None:
+            await client.transport.prepare()
+            await _check_storage(keeping.place, errand.topic)
             outcome.created = await client.post(errand.attempt, budget=errand.timeout)
         assert outcome.created is not None, "an errand has an attempt or a task"
         tell(outcome.created)
@@ -170,6 +176,14 @@ async def _carry_out(errand: Errand, tell: Callable[[Created], None]) -> Outcome
     finally:
         await client.transport.close()
     return outcome
+
+
+async def _check_storage(place: Place, run: str) -> None:
+    try:
+        await _storage(place, run)
+    except ConfigurationError as error:
+        here = f"The Dask worker on {socket.gethostname()} cannot save images"
+        raise ConfigurationError(f"{here}: {error.what}", todo=error.todo) from None
 
 
 @cache

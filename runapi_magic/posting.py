@@ -13,6 +13,8 @@ from runapi_magic.generation import Part, Step
 from runapi_magic.rates import StoppedError
 from runapi_magic.retrying import mark_doubtful
 from runapi_magic.service import check_mask_of
+from runapi_magic.storage_check import StorageCheck
+from runapi_magic.stores import place_of
 from runapi_magic.tasks import Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -42,6 +44,18 @@ class Poster:
         self._settings = settings
         self._journal = journal
         self._record = record
+        self._check_storage = StorageCheck()
+
+    async def _prepare(self, generation: Generation, service: Service) -> None:
+        """Find out what this machine lacks before the journal says that anything was sent.
+
+        Raises:
+            ConfigurationError: The images could not be saved, or nothing can be sent.
+        """
+        await service.client.transport.prepare()
+        image_dir = generation.image_dir or self._settings().picture_place()
+        place = place_of(image_dir, self._journal.path.parent)
+        await self._check_storage(place, generation.hold)
 
     async def pick_up(
         self, generation: Generation, part: Part, stored: StoredTask, service: Service
@@ -51,7 +65,7 @@ class Poster:
             return None
         if stored.task_id is None:
             try:
-                await service.client.transport.prepare()
+                await self._prepare(generation, service)
             except RunAPIError as error:
                 raise _not_sent_again(error) from None
             try:
@@ -91,8 +105,7 @@ class Poster:
         Raises:
             RunAPIError: The service refused, or no answer came.
         """
-        # What this machine lacks is found out before the journal says that anything was sent.
-        await service.client.transport.prepare()
+        await self._prepare(generation, service)
         request = part.request
         if request.sources:
             part.step = Step.UPLOADING

@@ -97,6 +97,27 @@ def check(image_dir: str) -> None:
     _open_store(image_dir)
 
 
+def try_out(store: str) -> None:
+    """Write a small object to a store and delete it.
+
+    Raises:
+        ConfigurationError: The store does not take it.
+    """
+    try:
+        with _in_words(f"The store {store} cannot be written to"):
+            files, folder = _open_store(store)
+            target = f"{folder.rstrip('/')}/.write-test-{secrets.token_hex(8)}"
+            files.pipe_file(target, b"runapi-magic")
+            with suppress(Exception):  # who may write may not always delete
+                files.rm(target)
+    except DownloadError as error:
+        raise ConfigurationError(
+            error.what,
+            todo="Check the store's credentials and address (RunAPIMagics.image_dir), then run the"
+            " cell again.",
+        ) from None
+
+
 def put(path: Path, digest: str, store: str) -> str:
     """Copy a picture to a store under its name, never on top of another file; return its URL.
 

@@ -25,7 +25,7 @@ ROOMS = [
     "previews", "filing", "thumbnails", "quality", "drawing",
     "comparison", "sheet", "images", "events", "generation", "namespace", "cells", "records",
     "revisions", "tree", "sources", "quotes", "service", "purse", "following", "keeping",
-    "shelf", "shown_versions", "posting",
+    "shelf", "shown_versions", "storage_check", "posting",
     "pipeline", "archive", "album", "items", "table", "batch", "frames", "sweeps", "batches",
     "drafts", "assembly", "session",
     "errands", "cluster", "loop", "display", "progress", "sheetview", "terminal", "attention",

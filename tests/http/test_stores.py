@@ -95,10 +95,12 @@ def test_gone_from_disk_and_store(make, service, memory, tmp_path):
     assert len(service.tasks) == 2
 
 
-def test_a_store_that_cannot_be_written(fail, use, service, tmp_path):
+def test_a_store_that_cannot_be_written(fail, use, service, tmp_path, monkeypatch):
     """The picture does not count, in three parts; once the store is there, resume fetches it."""
     store = tmp_path / "store"
-    store.write_bytes(b"in the way")
+    # It is good when it is tried before the request, and no more when the picture comes.
+    spoil = lambda _: store.write_bytes(b"in the way")  # noqa: E731 (short)
+    monkeypatch.setattr("runapi_magic.storage_check.try_out", spoil)
     generation, error, row = fail(service, "a fox", image_dir=f"file://{store}")
     assert isinstance(error, DownloadError)
     assert error.charged == CHARGED

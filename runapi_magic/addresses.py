@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from typing import TYPE_CHECKING
+import socket
+import unicodedata
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
 
 from runapi_magic.errors import DownloadError, UnsafeURLError
+from runapi_magic.proxies import proxy_for
 from runapi_magic.settings import is_loopback_host
-
-if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _IPV4_COMPATIBLE = ipaddress.ip_network("::/96")
 _IPV4_BITS = 0xFFFFFFFF
+_INSIDE = (".local", ".localdomain", ".internal", ".home.arpa", ".lan")  # never on the internet
 
 
 async def check_url(url: str, *, service_is_public: bool) -> None:
     """Refuse an address that a service must not make this machine fetch.
 
     Only https, or plain http on this machine where the service itself is on this machine; no
-    private, link-local or otherwise special address where the service is public.
+    private, link-local or otherwise special address where the service is public. Behind a proxy
+    it is the proxy that looks names up, and this machine may not be able to: there the name alone
+    is checked.
 
     Args:
         url: The address.
@@ -41,8 +44,38 @@ async def check_url(url: str, *, service_is_public: bool) -> None:
         raise UnsafeURLError("The picture's address is no plain https address.")
     if parts.scheme == "http" and (service_is_public or not is_loopback_host(host)):
         raise UnsafeURLError(f"The picture's address is plain http ({host}).")
-    if service_is_public:
+    if service_is_public and proxy_for(parts.scheme, host):
+        check_name(host)
+    elif service_is_public:
         await resolve_public(host, port or 443)
+
+
+def check_name(host: str) -> None:
+    """Refuse a host that is not on the internet by its name alone, without looking it up.
+
+    Raises:
+        UnsafeURLError: It is a private or special address in any spelling, or a local name.
+    """
+    name = unicodedata.normalize("NFKC", host).replace("\u3002", ".").lower().rstrip(".")
+    address = _read_address(name)
+    if address is not None:
+        is_inside = not is_public(address)
+    else:
+        is_inside = "." not in name or is_loopback_host(name) or name.endswith(_INSIDE)
+    if is_inside:
+        raise UnsafeURLError(f"The picture's address is in a private network ({host}).")
+
+
+def _read_address(name: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that a name spells: ``127.1`` and ``0x7f000001`` are addresses, too."""
+    try:
+        return ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(name))
+    except (OSError, UnicodeError, ValueError):
+        return None
 
 
 async def resolve_public(host: str, port: int) -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.bodies import BodyError, Decoder, minimum_rate
 from runapi_magic.errors import (
     MAYBE_CHARGED,
     ConnectionFailedError,
@@ -32,6 +33,8 @@ from runapi_magic.tasks import Task, parse_task
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import httpx
 
     from runapi_magic.models import Family
     from runapi_magic.requests import ImageRequest
@@ -310,20 +313,15 @@ class Client:
             UnsafeURLError: The address is refused.
         """
         most = int(max_megabytes * _MEGABYTE)
-        size, kind = 0, None
-        async with self.transport.stream(url) as response:
-            with into.open("wb") as file:
-                async for chunk in response.aiter_bytes(_CHUNK):
-                    if kind is None:
-                        kind = _require_picture(chunk, response.headers.get("content-type", ""))
-                    size += len(chunk)
-                    if size > most:
-                        raise DownloadError(
-                            f"The picture is larger than {max_megabytes:g} MB.",
-                            passing=False,
-                            todo="%config RunAPIMagics.max_download_mb allows more.",
-                        )
-                    await asyncio.to_thread(file.write, chunk)
+        try:
+            async with minimum_rate() as moved, self.transport.stream(url) as response:
+                kind = await _save(response, into, most, moved)
+        except (TimeoutError, BodyError) as error:
+            raise DownloadError(
+                "The picture comes too slowly."
+                if isinstance(error, TimeoutError)
+                else f"The picture cannot be read: {error}."
+            ) from None
         if kind is None:
             raise DownloadError("The picture's address answered with nothing.")
         return kind
@@ -370,6 +368,40 @@ class Client:
         if len(cents) != len(names):
             raise ConnectionFailedError("RunAPI's answer has no balance in it.")
         return Balance(*cents)
+
+
+async def _save(
+    response: httpx.Response, into: Path, most: int, moved: Callable[[int], None]
+) -> str | None:
+    """Write a picture into a file; return its kind by its bytes, None where there are none."""
+    decoder = Decoder(response.headers.get("content-encoding", ""))
+    size, kind = 0, None
+    waiting = bytearray()
+
+    with into.open("wb") as file:
+
+        async def write() -> None:
+            nonlocal kind
+            kind = kind or _require_picture(waiting, response.headers.get("content-type", ""))
+            await asyncio.to_thread(file.write, bytes(waiting))
+            waiting.clear()
+
+        async for raw in response.aiter_raw():
+            moved(len(raw))
+            for piece in decoder.decode(raw):
+                size += len(piece)
+                if size > most:
+                    raise DownloadError(
+                        f"The picture is larger than {most / _MEGABYTE:g} MB.",
+                        passing=False,
+                        todo="%config RunAPIMagics.max_download_mb allows more.",
+                    )
+                waiting += piece
+                if len(waiting) >= _CHUNK:
+                    await write()
+        if waiting:
+            await write()
+    return kind
 
 
 def _attempt(
@@ -453,12 +485,12 @@ def _text(data: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def picture_kind(start: bytes) -> str | None:
+def picture_kind(start: bytes | bytearray) -> str | None:
     """Return ``png``, ``jpg``, ``webp`` or ``gif`` by a file's first bytes, None for no picture."""
     return next((kind for kind, magic in _MAGIC_BYTES.items() if magic.match(start)), None)
 
 
-def _require_picture(start: bytes, content_type: str) -> str:
+def _require_picture(start: bytes | bytearray, content_type: str) -> str:
     kind = picture_kind(start)
     if kind is not None:
         return kind

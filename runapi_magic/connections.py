@@ -12,7 +12,6 @@ import ssl
 from base64 import b64encode
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
@@ -21,6 +20,7 @@ from yarl import URL
 
 from runapi_magic.addresses import resolve_public
 from runapi_magic.certificates import refused_certificate
+from runapi_magic.proxies import proxy_for
 
 if TYPE_CHECKING:
     import socket
@@ -39,26 +39,25 @@ class Connections(httpx.AsyncBaseTransport):
     Args:
         verify: Checks certificates.
         pinned: Whether to connect to public addresses only: a name is looked up once, checked and
-            connected to, since it may lead elsewhere a moment later.
+            connected to, since it may lead elsewhere a moment later. Not behind a proxy, which
+            looks names up itself.
         proxied: Whether to go through the proxies that the environment names.
     """
 
     def __init__(self, verify: ssl.SSLContext, *, pinned: bool, proxied: bool) -> None:
         self._verify = verify
         self._pinned = pinned
-        self._proxies = getproxies() if proxied else {}
-        self._connector: _Connector | None = None
+        self._proxied = proxied
+        self._connectors: dict[bool, _Connector] = {}  # by whether they are pinned
 
-    def _session(self) -> aiohttp.ClientSession:
+    def _session(self, *, pinned: bool) -> aiohttp.ClientSession:
         """Return a session for one request: one that is left open complains when the kernel ends.
 
         The environment is not trusted as a whole: aiohttp would put the password of .netrc into
         the place of the key.
         """
-        if self._connector is None:
-            # Behind a proxy it is the proxy that looks names up.
-            pinned = self._pinned and not self._proxies
-            self._connector = _Connector(
+        if pinned not in self._connectors:
+            self._connectors[pinned] = _Connector(
                 limit=_AT_ONCE,
                 keepalive_timeout=_KEEP_ALIVE,
                 ssl=self._verify,
@@ -66,7 +65,7 @@ class Connections(httpx.AsyncBaseTransport):
                 use_dns_cache=not pinned,
             )
         return aiohttp.ClientSession(
-            connector=self._connector,
+            connector=self._connectors[pinned],
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_NOT_ADDED,
             max_line_size=_LONGEST_LINE,
@@ -85,7 +84,8 @@ class Connections(httpx.AsyncBaseTransport):
         """
         timeout = request.extensions.get("timeout", {})
         raw = request.headers.raw  # with the names' capitals
-        session = self._session()
+        proxy = self._proxy(request.url)
+        session = self._session(pinned=self._pinned and not proxy)
         try:
             with _as_httpx():
                 answer = await session.request(
@@ -101,7 +101,7 @@ class Connections(httpx.AsyncBaseTransport):
                         sock_connect=timeout.get("connect"),
                         sock_read=timeout.get("read"),
                     ),
-                    **self._proxy(request.url),
+                    **proxy,
                 )
         finally:
             session.detach()
@@ -109,10 +109,10 @@ class Connections(httpx.AsyncBaseTransport):
 
     def _proxy(self, url: httpx.URL) -> dict[str, Any]:
         """Return the proxy that the environment names for an address, as aiohttp takes it."""
-        found = self._proxies.get(url.scheme) or self._proxies.get("all")
-        if not found or proxy_bypass(url.host):
+        found = proxy_for(url.scheme, url.host) if self._proxied else None
+        if found is None:
             return {}
-        proxy = httpx.Proxy(found if "://" in found else f"http://{found}")
+        proxy = httpx.Proxy(found)
         if not proxy.raw_auth:
             return {"proxy": str(proxy.url)}
         word = b64encode(b":".join(proxy.raw_auth)).decode("ascii")
@@ -123,8 +123,8 @@ class Connections(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._connector is not None:
-            await self._connector.close()
+        for connector in self._connectors.values():
+            await connector.close()
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 from weakref import WeakKeyDictionary
 
 from runapi_magic.addresses import check_url
+from runapi_magic.bodies import ENCODING, BodyError, Decoder, minimum_rate
 from runapi_magic.errors import (
     CertificateError,
     ConnectionFailedError,
@@ -213,9 +214,13 @@ class Transport:
 
         client, _ = await self._open()
         try:
-            response = await client.request(
-                method, url, headers=dict(headers), content=body, auth=self._authorize
-            )
+            async with (
+                minimum_rate() as moved,
+                client.stream(
+                    method, url, headers=dict(headers), content=body, auth=self._authorize
+                ) as response,
+            ):
+                content = await _read(response, moved)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise ConnectionFailedError(
                 f"{self.access.base_url} cannot be reached ({_name(error)})."
@@ -225,6 +230,11 @@ class Transport:
                 f"The connection to {self.access.base_url} was lost ({_name(error)}).",
                 arrived=True,
             ) from None
+        except (TimeoutError, BodyError) as error:
+            raise ConnectionFailedError(
+                f"The answer of {self.access.base_url} cannot be read: {_in_words(error)}.",
+                arrived=True,
+            ) from None
         except BaseException as error:  # noqa: BLE001 (raised again)
             # An interrupt, say. The frames that it passed hold the key, and %xmode Verbose shows
             # what frames hold.
@@ -232,9 +242,7 @@ class Transport:
         answer = Answer(
             response.status_code,
             {name.lower(): self._without_key(value) for name, value in response.headers.items()},
-            self._without_key(response.content[:_LARGEST_ANSWER].decode("latin-1")).encode(
-                "latin-1"
-            ),
+            self._without_key(content.decode("latin-1")).encode("latin-1"),
         )
         if answer.status_code in _REDIRECT or answer.status_code >= _ERROR:
             raise error_from_response(
@@ -330,14 +338,22 @@ class Transport:
         try:
             # The length is named, so that the body is not sent as chunks: stores refuse those.
             length = {"Content-Length": str(len(content))}
-            body = _in_pieces(content, sent)
-            response = await client.put(url, headers=length | dict(headers), content=body)
+            async with minimum_rate() as moved:
+                body = _in_pieces(content, sent, moved)
+                async with client.stream(
+                    "PUT", url, headers=length | dict(headers), content=body
+                ) as response:
+                    answer = await _read(response, moved)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise ConnectionFailedError(
                 f"The source picture could not be uploaded ({_name(error)})."
             ) from None
+        except (TimeoutError, BodyError) as error:
+            raise ConnectionFailedError(
+                f"The source picture could not be uploaded: {_in_words(error)}."
+            ) from None
         if not response.is_success:
-            raise error_from_response(response.status_code, response.headers, response.content)
+            raise error_from_response(response.status_code, response.headers, answer)
 
     async def check_url(self, url: str) -> None:
         """Refuse an address that the service must not make this machine fetch.
@@ -378,9 +394,33 @@ class Transport:
             await client.aclose()
 
 
-async def _in_pieces(content: bytes, sent: Callable[[float], None] | None) -> AsyncIterator[bytes]:
+async def _read(response: httpx.Response, moved: Callable[[int], None]) -> bytes:
+    """Return an answer's body, read no further than an answer may be long.
+
+    Raises:
+        BodyError: It is longer, or cannot be decoded.
+    """
+    decoder = Decoder(response.headers.get("content-encoding", ""))
+    body = bytearray()
+    async for raw in response.aiter_raw():
+        moved(len(raw))
+        for piece in decoder.decode(raw):
+            body += piece
+            if len(body) > _LARGEST_ANSWER:
+                raise BodyError(f"it is larger than {_LARGEST_ANSWER / 1024 / 1024:g} MB")
+    return bytes(body)
+
+
+def _in_words(error: Exception) -> str:
+    return "it comes too slowly" if isinstance(error, TimeoutError) else str(error)
+
+
+async def _in_pieces(
+    content: bytes, sent: Callable[[float], None] | None, moved: Callable[[int], None]
+) -> AsyncIterator[bytes]:
     for start in range(0, len(content), _PIECE):
         yield content[start : start + _PIECE]
+        moved(_PIECE)
         if sent is not None:
             sent(min(1.0, (start + _PIECE) / len(content)))
         await asyncio.sleep(0)  # a fast network takes all at once: others have their turn, too
@@ -404,7 +444,12 @@ def _client_factory(is_public: bool, app: Any) -> Callable[..., httpx.AsyncClien
         )
         return httpx.AsyncClient(
             transport=connections,
-            headers={"User-Agent": USER_AGENT, "Accept": "*/*"},
+            headers={
+                "User-Agent": USER_AGENT,
+                "Accept": "*/*",
+                # Pictures are compressed already.
+                "Accept-Encoding": "identity" if pinned else ENCODING,
+            },
             timeout=httpx.Timeout(_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT),
             follow_redirects=False,
         )

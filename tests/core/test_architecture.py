@@ -17,8 +17,8 @@ PACKAGE = Path(runapi_magic.__file__).parent
 # A module imports at run time only from rooms above it.
 ROOMS = [
     "colours", "errors", "steps", "models", "requests", "tasks", "stores", "home", "settings",
-    "certificates", "addresses", "retrying", "rates", "connections", "transport", "client",
-    "polling", "durations",
+    "certificates", "proxies", "bodies", "addresses", "retrying", "rates", "connections",
+    "transport", "client", "polling", "durations",
     "glance", "owners", "rows", "database", "journal", "recording", "history", "ledger",
     "experience",
     "colour_profiles", "pixel_values", "figures", "encoding", "uploads", "exif", "provenance",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runapi_magic import (
+    bodies,
     client,
     commands,
     connections,
@@ -17,6 +18,7 @@ from runapi_magic import (
     retrying,
     service,
     shelf,
+    storage_check,
     sweeps,
     transport,
 )
@@ -67,6 +69,8 @@ SENTENCES = [
     f"| pictures of one request in the panel | {panel._MOST} |",
     f"| connections at a time | {connections._AT_ONCE} |",
     f"| an answer of the service | {transport._LARGEST_ANSWER / 1024 / 1024:g} MB |",
+    f"| {bodies._GRACE:g} s, and 1 s more for every {bodies._SLOWEST / 1000:g} kB |",
+    f"less than {storage_check._ROOM / 1e6:g} MB left counts as full",
     f"| tries for a request without `Retry-After` | {retrying._ATTEMPTS} |",
     f"| tries for a download | {shelf._DOWNLOAD_TRIES},",
     f"| a pause that the service asks for | {rates._LONGEST_PAUSE:g} s |",

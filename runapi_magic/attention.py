@@ -18,6 +18,7 @@ from runapi_magic.database import JournalError
 from runapi_magic.filing import short_path
 from runapi_magic.history import History
 from runapi_magic.loop import hand_over, parent_message, running_loop
+from runapi_magic.printing import print_text
 
 if TYPE_CHECKING:
     import asyncio
@@ -161,7 +162,7 @@ def _on_cell(_info: Any) -> None:
             awaited.drop()
     if missed:
         paths = [short_path(image.location) for image in missed]
-        print(unseen_line(paths))  # noqa: T201 (a line for the user)
+        print_text(unseen_line(paths))
 
 
 def unseen_line(paths: Sequence[str]) -> str:

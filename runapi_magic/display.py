@@ -21,6 +21,7 @@ from runapi_magic.colours import AS_TYPED, FAULT, FONT, LINE, MUTED, progress_ba
 from runapi_magic.filing import short_path
 from runapi_magic.generation import Step
 from runapi_magic.loop import Audience, current_cell, running_loop
+from runapi_magic.printing import print_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -393,4 +394,4 @@ def show_drawn(thing: Tree | Album) -> None:
     if len(thing) and getattr(get_ipython(), "kernel", None) is not None:
         data, metadata = thing._repr_mimebundle_()
         display(data, metadata=metadata, raw=True)
-    print(thing)  # noqa: T201 (the text belongs to the picture)
+    print_text(thing)

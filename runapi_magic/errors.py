@@ -33,6 +33,8 @@ import re
 from html import unescape
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from runapi_magic.printing import encodable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -101,7 +103,7 @@ class RunAPIError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """IPython shows this instead of a traceback."""
-        first, *rest = self.parts
+        first, *rest = map(encodable, self.parts)
         return [f"{type(self).__name__}: {first}", *rest]
 
 

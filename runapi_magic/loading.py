@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from runapi_magic import question_mark
 from runapi_magic.home import data_home
+from runapi_magic.printing import print_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,7 +187,7 @@ def _mention_unfinished(folder: Path) -> None:
         count = sum(task.count for task in waiting)
         made = time.strftime("%H:%M", time.localtime(waiting[0].created))
         what = f"1 picture from {made} is" if count == 1 else f"{count} pictures from {made} are"
-        print(f"{what} unfinished: %runapi resume")  # noqa: T201 (a line for the user)
+        print_text(f"{what} unfinished: %runapi resume")
 
 
 def _mention_unseen(folder: Path) -> None:
@@ -205,4 +206,4 @@ def _mention_unseen(folder: Path) -> None:
         journal.close()
     if unseen:
         paths = [short_path(image.location or image.path) for image in unseen]
-        print(unseen_line(paths))  # noqa: T201 (a line for the user)
+        print_text(unseen_line(paths))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from IPython.core.getipython import get_ipython
 
+from runapi_magic.printing import encodable
 from runapi_magic.settings import notebook_name
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class LetGo(KeyboardInterrupt):
 
     def _render_traceback_(self) -> list[str]:
         """IPython shows this instead of a traceback."""
-        return [str(self)]
+        return [encodable(str(self))]
 
 
 def own_loop() -> asyncio.AbstractEventLoop:

@@ -25,6 +25,7 @@ from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.loop import Audience
 from runapi_magic.namespace import is_name
 from runapi_magic.options import as_typed, picture_options, separate
+from runapi_magic.printing import print_text
 from runapi_magic.scope import names_in_reach, pass_on_names
 from runapi_magic.settings import Settings
 
@@ -189,6 +190,7 @@ class RunAPIMagics(Magics, Settings):
             items, title=text.strip(), concurrency=session.settings.concurrency, since=since
         )
         start_batch(sweep, session, gate)
+        self._bind(options, sweep)
         if options.quiet:
             sweep.shown_in = loop.current_cell()
         else:
@@ -200,10 +202,10 @@ class RunAPIMagics(Magics, Settings):
     ) -> Generation | Sweep | Report | None:
         if not options.quiet:
             for note in options.notes:
-                print(note)  # noqa: T201 (a line for the user)
+                print_text(note)
             self._mention_unknown([text, *options.then], options)
             if options.detach and loop.running_loop() is None:
-                print("Note: --detach is for notebooks; a terminal waits for its pictures.")  # noqa: T201 (a line for the user)
+                print_text("Note: --detach is for notebooks; a terminal waits for its pictures.")
         try:
             made = (self._sweep if options.sweep else self._make)(options, text, sources)
         except RunAPIError as error:
@@ -211,13 +213,13 @@ class RunAPIMagics(Magics, Settings):
         except loop.LetGo as interrupt:
             self._bind(options, interrupt.work)
             raise
-        self._bind(options, made)
         if not options.detach:
             self._note(made)
         return made
 
     def _bind(self, options: argparse.Namespace, made: object) -> None:
-        if options.output and not options.dry_run:
+        """Bind the variable of ``-o``: before anything is shown, which may fail."""
+        if options.output:
             self.shell.push({options.output: made})
 
     def _mention_unknown(self, texts: list[str], options: argparse.Namespace) -> None:
@@ -226,7 +228,7 @@ class RunAPIMagics(Magics, Settings):
 
         swept = dict.fromkeys(sweep.partition("=")[0].strip() for sweep in options.sweep)
         for name in unknown_names(" ".join(texts), options.names.new_child(swept)):
-            print(f"Note: {{{name}}} is no variable of yours; it is sent as typed.")  # noqa: T201 (a line for the user)
+            print_text(f"Note: {{{name}}} is no variable of yours; it is sent as typed.")
 
     def _note(self, made: Generation | Sweep | Report | None) -> None:
         """Note what the cell is to wait for: it may stand where no ``await`` could be put."""
@@ -255,6 +257,7 @@ class RunAPIMagics(Magics, Settings):
 
             return report(self._price(requests, None if options.new else 0.0))
         chain = self._start_chain(requests, steps, options)
+        self._bind(options, chain[-1])
         for generation in chain:
             if options.quiet:
                 generation.shown_in = loop.current_cell()
@@ -345,7 +348,7 @@ class RunAPIMagics(Magics, Settings):
                 "Everything is chosen in the panel."
             )
         if loop.audience() is not Audience.LIVE:
-            print(  # noqa: T201 (a line for the user)
+            print_text(
                 "The panel needs a notebook with somebody in front of it;"
                 " %%gpt_image does the same from a cell."
             )
@@ -354,7 +357,7 @@ class RunAPIMagics(Magics, Settings):
 
         missing = controls.lack()
         if missing is not None:
-            print(f"No panel: {missing}\nUntil then %%gpt_image does the same from a cell.")  # noqa: T201 (a line for the user)
+            print_text(f"No panel: {missing}\nUntil then %%gpt_image does the same from a cell.")
             return
         from runapi_magic.widgets.panel import Panel
 

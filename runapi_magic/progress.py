@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from IPython.display import DisplayHandle
@@ -33,7 +35,8 @@ def show_progress(batch: Batch) -> None:
 def _follow(batch: Batch, tell: Callable[[Batch, int], None]) -> None:
     def update() -> None:
         counts = batch.counts
-        tell(batch, len(batch) - counts["waiting"] - counts["running"])
+        with suppress(OSError, ValueError):  # a closed output
+            tell(batch, len(batch) - counts["waiting"] - counts["running"])
 
     batch.subscribe(update)
     update()
@@ -67,7 +70,9 @@ def _in_notebook() -> Callable[[Batch, int], None]:
 def _in_terminal(batch: Batch) -> Callable[[Batch, int], None]:
     from tqdm import tqdm
 
-    bar = tqdm(total=len(batch), desc=batch.title, unit="picture")
+    # Closed, or none at all as in a program without a console: there is nothing to show.
+    is_hidden = sys.stderr is None or sys.stderr.closed
+    bar = tqdm(total=len(batch), desc=batch.title, unit="picture", disable=is_hidden)
 
     def tell(batch: Batch, done: int) -> None:
         bar.n = done

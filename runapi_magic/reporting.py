@@ -9,6 +9,7 @@ from runapi_magic import loop
 from runapi_magic.album import Album
 from runapi_magic.display import show_drawn
 from runapi_magic.errors import RunAPIError
+from runapi_magic.printing import print_text
 from runapi_magic.tree import Tree
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Report:
         self._task: asyncio.Task[None] | None = None
         home = loop.running_loop()
         if isinstance(answer, str):
-            print(answer)  # noqa: T201 (a command's answer)
+            print_text(answer)
         elif isinstance(answer, Tree | Album):
             show_drawn(answer)
         elif home is None:
@@ -39,7 +40,7 @@ class Report:
                 answered = loop.run(_worded(answer))
             except KeyboardInterrupt:
                 answered = _STOPPED
-            print(answered)  # noqa: T201 (a command's answer)
+            print_text(answered)
         else:
             from IPython.display import DisplayHandle
 

@@ -5,6 +5,7 @@ A console is a front end of a kernel, and its cells wait for their pictures as t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from IPython.core.getipython import get_ipython
@@ -13,6 +14,7 @@ from IPython.display import display
 from runapi_magic.display import caption_bundle, facts, picture_bundle, shorten, usual
 from runapi_magic.filing import short_path
 from runapi_magic.loop import current_cell
+from runapi_magic.printing import print_text
 from runapi_magic.sheetview import reasons
 from runapi_magic.sweeps import text_table
 
@@ -27,16 +29,17 @@ def show_in_terminal(generation: Generation) -> None:
     renderers = getattr(shell, "mime_renderers", {})
     for image in generation.images:
         if "image/png" in renderers:
-            display({"image/png": image.path.read_bytes()}, raw=True)
-        print(f"{short_path(image.location)}\n  {' · '.join(facts(image))}")
+            with suppress(OSError, ValueError):  # a closed output, or a file that is gone
+                display({"image/png": image.path.read_bytes()}, raw=True)
+        print_text(f"{short_path(image.location)}\n  {' · '.join(facts(image))}")
     _print_rest(generation)
 
 
 def _print_rest(generation: Generation) -> None:
     for text in dict.fromkeys(map(str, generation.errors)):
-        print(text)
+        print_text(text)
     for note in generation.warnings:
-        print(f"Note: {note}")
+        print_text(f"Note: {note}")
 
 
 def _take_over(work: Generation | Batch) -> bool:
@@ -54,7 +57,7 @@ def show_in_console(generation: Generation) -> None:
         _show_end(generation)
     else:
         title = shorten(generation.request.title)
-        print(f"Under way: {title} (usually {usual(generation.parts[0].expectation)})")
+        print_text(f"Under way: {title} (usually {usual(generation.parts[0].expectation)})")
         generation.on_wait = lambda: _show_end(generation)
 
 
@@ -70,11 +73,11 @@ def _show_end(generation: Generation) -> None:
 def show_batch_in_terminal(batch: Batch) -> None:
     """Print a batch as a table with the pictures' paths, and why some are missing."""
     if batch.is_refused:
-        print(batch.error)
+        print_text(batch.error)
         return
     lines = [text_table(batch.items)]
     lines += ["\n  ".join([names, *parts]) for names, parts in reasons(batch)]
-    print("\n".join(lines))
+    print_text("\n".join(lines))
 
 
 def show_batch_in_console(batch: Batch) -> None:
@@ -84,7 +87,7 @@ def show_batch_in_console(batch: Batch) -> None:
     if batch.is_done:
         _show_batch_end(batch)
     else:
-        print(f"Under way: {shorten(batch.title)} ({len(batch)} requests)")
+        print_text(f"Under way: {shorten(batch.title)} ({len(batch)} requests)")
         batch.on_wait = lambda: _end(batch)
 
 
@@ -95,5 +98,5 @@ async def _end(batch: Batch) -> None:
 
 def _show_batch_end(batch: Batch) -> None:
     if not batch.is_refused:
-        print(repr(batch))  # which a terminal has as Out
+        print_text(repr(batch))  # which a terminal has as Out
     show_batch_in_terminal(batch)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from IPython.core.getipython import get_ipython
 
 from runapi_magic.loop import parent_message
+from runapi_magic.printing import print_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -64,7 +65,7 @@ def _on_end(result: Any) -> None:
     _started[:] = [work for work in _started if not work.is_done]
     is_whole = result.info.raw_cell == parent_message().get("content", {}).get("code")
     if _started and is_whole:  # not just a part that another magic runs
-        print(  # noqa: T201 (a line for the user)
+        print_text(
             "This cell did not wait for all that it asked for; the next one does.\nA cell waits for"
             " a magic that no function calls, if %load_ext stood in an earlier cell."
         )

@@ -10,16 +10,23 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-import sqlite3
 import stat
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from runapi_magic.errors import NOT_SENT, RunAPIError
+from runapi_magic.errors import NOT_SENT, ConfigurationError, RunAPIError
 from runapi_magic.owners import Owners
 from runapi_magic.rows import MIGRATIONS
+
+try:
+    import sqlite3
+except ImportError:
+    raise ConfigurationError(
+        "This Python has no sqlite3, in which the journal of requests is kept.",
+        todo="Use a Python that has it, such as those of python.org, conda or your system.",
+    ) from None
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

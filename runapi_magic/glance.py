@@ -24,7 +24,10 @@ def look(folder: Path) -> set[str]:
     path = folder / "journal.sqlite"
     if not path.exists():
         return set()
-    import sqlite3
+    try:
+        import sqlite3
+    except ImportError:  # told when it is needed
+        return set()
 
     found = set()
     try:

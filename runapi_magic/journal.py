@@ -19,7 +19,6 @@ Methods are blocking and may be called from any thread, one at a time.
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from contextlib import suppress
 from dataclasses import astuple
@@ -41,6 +40,7 @@ from runapi_magic.rows import (
 from runapi_magic.stores import fetch
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
     from pathlib import Path
 
@@ -487,6 +487,8 @@ def _posted(attempt: Attempt) -> dict[str, Any]:
 
 def peek(folder: Path) -> list[StoredTask]:
     """Return what nobody works on, without writing and without delay; nothing where in doubt."""
+    import sqlite3
+
     path = folder / "journal.sqlite"
     if not path.exists():
         return []

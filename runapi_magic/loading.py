@@ -7,10 +7,11 @@ thing when it is first used: called, asked for its documentation, or listed by `
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic import question_mark
-from runapi_magic.home import data_home
+from runapi_magic.home import data_home, is_usable
 from runapi_magic.printing import print_text
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ def load(shell: InteractiveShell) -> None:
     extension.add()
     if shell.config.get("RunAPIMagics"):
         _ = extension.magics  # a mistake in ipython_config.py is told here
-    _mention_the_past()
+    with suppress(OSError):  # whatever is wrong with the folders, the magics are there
+        _mention_the_past()
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -168,6 +170,13 @@ def unload(shell: InteractiveShell) -> None:
 def _mention_the_past() -> None:
     """Print what an earlier kernel left; what cannot be read is no matter here."""
     folder = data_home()
+    if not is_usable(folder):
+        print_text(
+            f"The folder {folder} cannot be written to, so there is no journal: images are made,"
+            " but after a restart they are not found again, and a budget of the day does not hold."
+            "\nSet RUNAPI_MAGIC_HOME to a folder of yours before you start Jupyter."
+        )
+        return
     from runapi_magic.glance import look
 
     found = look(folder)

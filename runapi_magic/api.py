@@ -36,6 +36,7 @@ def open_session(settings: Settings | None = None) -> Session:
     """Return this process's session, fit for where it runs."""
     session = current_session(settings)
     if session.launch == session.start:
+        session.cell_id = current_cell
 
         def launch_here(request: ImageRequest, **options: Any) -> Generation:
             options = {"place": current_place(), **options}

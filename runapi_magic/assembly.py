@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runapi_magic.home import data_home
-from runapi_magic.settings import Access, Settings, resolve_access
+from runapi_magic.settings import Access, Settings, asks_colab, named_access, resolve_access
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runapi_magic.archive import Archive
     from runapi_magic.batches import Batches
     from runapi_magic.images import Editor
@@ -56,6 +59,7 @@ class Assembly:
         ledger: What was spent, and what may be.
         batches: The batches that were asked for.
         notices: What the user should know, to be shown with the next picture.
+        cell_id: Returns what tells this run of a cell from others, None outside a kernel.
     """
 
     def __init__(self, editor: Editor, settings: Settings | None, journal: Journal | None) -> None:
@@ -63,6 +67,8 @@ class Assembly:
         if journal is not None:
             self.journal = journal
         self.notices: list[str] = []
+        self.cell_id: Callable[[], str | None] = lambda: None
+        self._found: tuple[tuple[object, ...], Access] | None = None
         self._editor = editor
         self._service: Service | None = None
         self._simulator: Service | None = None
@@ -131,7 +137,37 @@ class Assembly:
         Raises:
             ConfigurationError: The base URL is unusable.
         """
-        return self._simulator or self.remote(resolve_access(self.settings))
+        return self._simulator or self.remote(self.access())
+
+    async def answering(self) -> Service:
+        """Return what ``service`` returns; off the loop where Colab has to be asked for the key."""
+        if self._simulator is None and self.asks_colab:
+            return self.remote(await asyncio.to_thread(self.access))
+        return self.service()
+
+    def access(self) -> Access:
+        """Return key and base URL. Files and Colab's secret are read once in a run of a cell.
+
+        Raises:
+            ConfigurationError: The base URL is unusable.
+        """
+        cell, named = self.cell_id(), self._named()
+        if cell is None or self._found is None or self._found[0] != named:
+            self._found = named, resolve_access(self.settings)
+        return self._found[1]
+
+    def forget_access(self) -> None:
+        """Look for key and base URL again, also in this cell."""
+        self._found = None
+
+    @property
+    def asks_colab(self) -> bool:
+        """Whether ``access`` has to ask Colab, which takes a while."""
+        is_known = self._found is not None and self._found[0] == self._named()
+        return asks_colab(self.settings) and (self.cell_id() is None or not is_known)
+
+    def _named(self) -> tuple[object, ...]:
+        return (self.cell_id(), *named_access(self.settings))
 
     def remote(self, access: Access) -> Service:
         """Return the service of a key and base URL, the same one as long as they are the same."""

@@ -199,7 +199,7 @@ def freeze(session: Session, _arguments: list[str]) -> str:
     )
 
 
-def login(_session: Session, arguments: list[str]) -> str:
+def login(session: Session, arguments: list[str]) -> str:
     """Ask for the key without showing it, and keep it in the RunAPI CLI's private file."""
     if arguments:  # not repeated: they may be the key
         raise InvalidRequestError(
@@ -208,6 +208,7 @@ def login(_session: Session, arguments: list[str]) -> str:
             todo="Take it out of the cell, and run %runapi login: it asks, and shows nothing.",
         )
     path = save_key(getpass.getpass("RunAPI key (it is not shown): "))
+    session.forget_access()
     return f"The key is in {path}, readable by you alone. %runapi status shows what is used."
 
 

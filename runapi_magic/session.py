@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from runapi_magic.assembly import Assembly
 from runapi_magic.drafts import default_model, draft
-from runapi_magic.errors import InvalidRequestError
+from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.generation import Generation, Part, Step, new_part_id
 from runapi_magic.polling import expect
 from runapi_magic.requests import ImageRequest, Source, validate
-from runapi_magic.settings import Settings, resolve_access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from runapi_magic.purse import Cost
     from runapi_magic.rows import StoredTask
     from runapi_magic.service import Price, Service
+    from runapi_magic.settings import Settings
     from runapi_magic.shown_versions import Place
     from runapi_magic.tree import Tree
 
@@ -91,8 +91,10 @@ class Session(Assembly):
         """
         warnings = validate(request)
         service = service or self._simulator
-        access = service.access if service else resolve_access(self.settings)
-        access.require_key()
+        # Colab is asked on the way: until it answers, the placeholder is on the screen.
+        access = service.access if service else None if self.asks_colab else self.access()
+        if access is not None:
+            access.require_key()
         expectation = expect(request.output_resolution)
         if service and service.is_simulated:
             expectation = expectation.at_pace(service.speed)
@@ -115,9 +117,16 @@ class Session(Assembly):
         counts = since if is_counted and not new else None
 
         async def run() -> None:
-            if _REST not in sys.modules:  # the placeholder is on the screen, and the loop goes on
-                await asyncio.to_thread(import_module, _REST)
-            answering = service or self.remote(access)
+            try:
+                if _REST not in sys.modules:  # the placeholder is there, and the loop goes on
+                    await asyncio.to_thread(import_module, _REST)
+                answering = service or (self.remote(access) if access else await self.answering())
+                answering.access.require_key()
+            except RunAPIError as error:
+                for part in generation.parts:
+                    part.status, part.error = "failed", error
+                generation.changed()
+                return
             await self.pipeline.run(generation, answering, since=counts, gate=gate)
 
         self._begin(generation, run(), loop)
@@ -252,32 +261,35 @@ class Session(Assembly):
         for item in batch.items:
             validate(item.request)
         simulator = self._simulator
-
-        def service() -> Service:
-            # The key may be another one by now, but what was simulated never comes to be paid for.
-            return simulator or self.remote(resolve_access(self.settings))
+        service = simulator
 
         place = self.settings.picture_place()  # wherever the working directory is meanwhile
 
         def start(
             request: ImageRequest, loop: asyncio.AbstractEventLoop, **options: Any
         ) -> Generation:
-            return self.start(request, loop, service=service(), image_dir=place, **options)
+            return self.start(request, loop, service=service, image_dir=place, **options)
 
-        service().access.require_key()
+        if not self.asks_colab:
+            self.service().access.require_key()
         batch.simulated = simulator is not None
 
         async def before(batch: Batch) -> None:
+            nonlocal service
             self._active_batches.add(batch)
+            # Once for all requests. The key may be another one when failed ones are asked for
+            # again, but what was simulated never comes to be paid for.
+            service = simulator or await self.answering()
+            service.access.require_key()
             if gate is not None:
                 try:
                     batch.hold_for(Step.PRICING)
                     await gate(lambda: batch.hold_for(Step.ASKING))
                 finally:
                     batch.hold_for(None)
-            await self.record(self.batches.save, batch, service().access.base_url)
+            await self.record(self.batches.save, batch, service.access.base_url)
             requests = [item.request for item in batch.items]
-            await self.purse.set_aside(batch.hold, requests, service(), since=batch.since)
+            await self.purse.set_aside(batch.hold, requests, service, since=batch.since)
 
         async def after(batch: Batch) -> None:
             self._active_batches.discard(batch)

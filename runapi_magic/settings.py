@@ -24,6 +24,7 @@ from traitlets.config import Configurable
 
 from runapi_magic.errors import ConfigurationError, MissingKeyError
 from runapi_magic.home import data_home as data_home  # noqa: PLC0414 (for those who read both)
+from runapi_magic.home import expand
 from runapi_magic.models import DEFAULT_MODEL, RATIOS, RESOLUTIONS
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE_URL = "https://runapi.ai"
 _HOST = re.compile(r"[\w.:-]+")
+_IN_COLAB = (
+    "Open Secrets (the key on the left), add RUNAPI_API_KEY with notebook access, and run the cell"
+    " again.\n%runapi simulator on      to try everything without a key and at no cost."
+)
 _SHOWN_OF_A_KEY = 4
 _LONG_ENOUGH_TO_SHOW = 12
 
@@ -211,7 +216,8 @@ class Access:
             ConfigurationError: It cannot be a key.
         """
         if not self.key:
-            raise MissingKeyError("There is no RunAPI key.")
+            in_colab = "google.colab" in sys.modules
+            raise MissingKeyError("There is no RunAPI key.", todo=_IN_COLAB if in_colab else None)
         if not is_key(self.key.reveal()):
             raise ConfigurationError(
                 f"What {self.key_source} holds is no API key: it has blanks or other signs in it.",
@@ -247,10 +253,14 @@ def resolve_access(settings: Settings, environ: Mapping[str, str] | None = None)
     from, ``https://runapi.ai``.
 
     Raises:
-        ConfigurationError: The base URL is unusable.
+        ConfigurationError: The base URL is unusable, or there is no key but one that Colab did
+            not give.
     """
     environ = os.environ if environ is None else environ
-    found = next(_keys(settings, environ), _Found("", ""))
+    troubles: list[ConfigurationError] = []
+    found = next(_keys(settings, environ, troubles), _Found("", ""))
+    if not found.key and troubles:
+        raise troubles[0]
     candidates = (
         (settings.base_url, "%config RunAPIMagics.base_url"),
         (environ.get("RUNAPI_BASE_URL", ""), "RUNAPI_BASE_URL"),
@@ -261,11 +271,32 @@ def resolve_access(settings: Settings, environ: Mapping[str, str] | None = None)
     return Access(normalize_base_url(base_url, source), Secret(found.key), found.source, source)
 
 
-def _keys(settings: Settings, environ: Mapping[str, str]) -> Iterator[_Found]:
+def named_access(
+    settings: Settings, environ: Mapping[str, str] | None = None
+) -> tuple[Secret, str, Secret, str]:
+    """Return what is said of key and base URL without reading or asking anything."""
+    environ = os.environ if environ is None else environ
+    return (
+        settings.api_key,
+        settings.base_url,
+        Secret(environ.get("RUNAPI_API_KEY", "").strip()),
+        environ.get("RUNAPI_BASE_URL", ""),
+    )
+
+
+def asks_colab(settings: Settings) -> bool:
+    """Whether Colab is asked for the key, which takes a while and blocks."""
+    key, _, variable, _ = named_access(settings)
+    return "google.colab" in sys.modules and not (key or variable)
+
+
+def _keys(
+    settings: Settings, environ: Mapping[str, str], troubles: list[ConfigurationError]
+) -> Iterator[_Found]:
     sources: tuple[Callable[[], _Found | None], ...] = (
         lambda: _Found(settings.api_key.reveal(), "%config RunAPIMagics.api_key"),
         lambda: _Found(environ.get("RUNAPI_API_KEY", ""), "RUNAPI_API_KEY"),
-        _from_colab,
+        lambda: _from_colab(troubles),
         lambda: _from_cli_file(environ),
         lambda: _from_hermes(environ),
     )
@@ -275,29 +306,51 @@ def _keys(settings: Settings, environ: Mapping[str, str]) -> Iterator[_Found]:
             yield _Found(found.key.strip(), found.source, found.base_url)
 
 
-def _from_colab() -> _Found | None:
+def _from_colab(troubles: list[ConfigurationError]) -> _Found | None:
     if "google.colab" not in sys.modules:  # present in every Colab kernel from its start
         return None
     from google.colab import userdata
 
     try:
         key = userdata.get("RUNAPI_API_KEY")
-    except Exception:  # noqa: BLE001 (its own types for "no such secret" and "no access")
+    except Exception as error:  # noqa: BLE001 (its own types, known by name alone)
+        name = type(error).__name__
+        if name != "SecretNotFoundError":
+            troubles.append(_colab_trouble(name))
         return None
     return _Found(key or "", "Colab secret RUNAPI_API_KEY")
+
+
+def _colab_trouble(name: str) -> ConfigurationError:
+    if name == "NotebookAccessError":
+        return ConfigurationError(
+            "Colab does not let this notebook read the secret RUNAPI_API_KEY.",
+            todo="Open Secrets (the key on the left), turn on notebook access for RUNAPI_API_KEY,"
+            " and run the cell again.",
+        )
+    if name == "TimeoutException":
+        return ConfigurationError(
+            "Colab did not answer in time when it was asked for the secret RUNAPI_API_KEY.",
+            todo="Keep the notebook's page open, answer Colab's question if it shows one, and run"
+            " the cell again.",
+        )
+    return ConfigurationError(
+        f"Colab did not give the secret RUNAPI_API_KEY ({name}).",
+        todo="Open Secrets (the key on the left) and check it, then run the cell again.",
+    )
 
 
 def cli_config_path(environ: Mapping[str, str] | None = None) -> Path:
     """Return the path of the RunAPI CLI's configuration file, whether it exists or not."""
     environ = os.environ if environ is None else environ
     if folder := environ.get("RUNAPI_CONFIG_DIR"):
-        return Path(folder).expanduser() / "config.json"
+        return expand(folder) / "config.json"
     config = environ.get("XDG_CONFIG_HOME") or _home(environ) / ".config"
     return Path(config) / "runapi" / "config.json"
 
 
 def _home(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("HOME") or Path.home())
+    return Path(environ.get("HOME") or expand("~"))
 
 
 def _from_cli_file(environ: Mapping[str, str]) -> _Found | None:
@@ -319,6 +372,8 @@ def _read_json_object(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
+        if isinstance(error, PermissionError) and not os.access(path.parent, os.X_OK):
+            return {}  # another user's home, which says nothing of a file in it
         raise ConfigurationError(
             f"The configuration file {path} cannot be read ({type(error).__name__}).",
             todo="Repair or remove it, or write it anew with %runapi login.",
@@ -328,9 +383,12 @@ def _read_json_object(path: Path) -> dict[str, Any]:
 
 def _from_hermes(environ: Mapping[str, str]) -> _Found | None:
     """Read Hermes Agent's key; its config.yaml may name another variable or another base URL."""
-    home = Path(environ.get("HERMES_HOME") or _home(environ) / ".hermes").expanduser()
+    home = expand(environ.get("HERMES_HOME") or str(_home(environ) / ".hermes"))
     env_file = home / ".env"
-    if not env_file.is_file():
+    try:
+        if not env_file.is_file():
+            return None
+    except OSError:  # a folder that may not be entered
         return None
     from dotenv import dotenv_values
 

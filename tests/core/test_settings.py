@@ -46,7 +46,13 @@ def colab(monkeypatch):
     """A Colab kernel whose secrets are in a dictionary."""
     secrets = {}
     userdata = types.ModuleType("google.colab.userdata")
-    userdata.get = secrets.__getitem__
+
+    def get(name):
+        if name not in secrets:
+            raise type("SecretNotFoundError", (Exception,), {})
+        return secrets[name]
+
+    userdata.get = get
     package = types.ModuleType("google.colab")
     package.userdata = userdata
     monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
@@ -175,9 +181,61 @@ def test_a_cli_file_without_a_key(home, content):
     assert not resolve_access(Settings()).key
 
 
+def _colab_raises(monkeypatch, name):
+    def get(_):
+        raise type(name, (Exception,), {})("sk-not-to-be-shown")
+
+    monkeypatch.setattr(sys.modules["google.colab.userdata"], "get", get)
+
+
 def test_colab_without_the_secret(colab, monkeypatch):
-    """Where Colab has no such secret, or refuses it, the other sources are asked."""
-    monkeypatch.setattr(sys.modules["google.colab.userdata"], "get", lambda _: 1 / 0)
+    """Where Colab has no such secret there is no key, and the error says where to add it."""
+    _colab_raises(monkeypatch, "SecretNotFoundError")
+    access = resolve_access(Settings())
+    with pytest.raises(MissingKeyError) as caught:
+        access.require_key()
+    assert "Open Secrets" in caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("NotebookAccessError", "does not let this notebook read"),
+        ("TimeoutException", "did not answer in time"),
+        ("OtherError", "did not give the secret RUNAPI_API_KEY (OtherError)"),
+    ],
+)
+def test_what_colab_says_is_told(colab, monkeypatch, name, words):
+    """Where Colab does not give the secret, the error says so, and not that there is no key."""
+    _colab_raises(monkeypatch, name)
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_access(Settings())
+    assert words in caught.value.what
+    assert "sk-not" not in str(caught.value)
+
+
+def test_another_key_serves_where_colab_refuses(home, colab, monkeypatch):
+    """A key in the CLI's file is used where Colab does not give its secret."""
+    _colab_raises(monkeypatch, "TimeoutException")
+    _write(home / ".config/runapi/config.json", {"api_key": "sk-file"})
+    assert resolve_access(Settings()).key.reveal() == "sk-file"
+
+
+def test_another_users_home_says_nothing(home, monkeypatch):
+    """A configuration folder that may not be entered is passed over, and is no error."""
+    monkeypatch.setattr("pathlib.Path.read_text", _forbidden)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert not resolve_access(Settings()).key
+
+
+def _forbidden(*_, **__):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_without_any_home_there_is_no_key_and_no_error(monkeypatch):
+    """A user whom the system does not know, without HOME, has defaults."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert not resolve_access(Settings()).key
 
 

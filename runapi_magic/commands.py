@@ -21,7 +21,8 @@ from runapi_magic.settings import resolve_access, save_key
 from runapi_magic.sources import find_source
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import Any
 
     from runapi_magic.generation import Generation
     from runapi_magic.images import GeneratedImage
@@ -266,7 +267,7 @@ def _limit(
     return " ".join(arguments), limit
 
 
-def show(session: Session, arguments: list[str]) -> str:
+def show(session: Session, arguments: list[str], names: Mapping[str, Any] | None = None) -> str:
     """Say how a picture was made, and print the cells for it: ``show SOURCE``.
 
     SOURCE is a variable, as ``cat``, ``cat.images[1]``, ``{cat}`` or ``$cat``, or a file's path.
@@ -276,7 +277,7 @@ def show(session: Session, arguments: list[str]) -> str:
             "%runapi show takes one picture, by its variable or its path.",
             todo="%runapi show cat, or %runapi show gpt-images/cat.png",
         )
-    image = _made_here(session, arguments[0])
+    image = _made_here(session, arguments[0], user_variables() if names is None else names)
     made = datetime.fromtimestamp(image.created).astimezone().strftime("%Y-%m-%d %H:%M")
     line = [f"{number}. {one.request.title}" for number, one in enumerate(image.line, 1)]
     fields = ", ".join(f"{name}={value}" for name, value in image.fields.items())
@@ -295,13 +296,13 @@ def show(session: Session, arguments: list[str]) -> str:
     )
 
 
-def _made_here(session: Session, word: str) -> GeneratedImage:
+def _made_here(session: Session, word: str, names: Mapping[str, Any]) -> GeneratedImage:
     """Return the picture that a word stands for.
 
     Raises:
         InvalidRequestError: There is none, or it does not say how it was made.
     """
-    source = find_source(word, user_variables())
+    source = find_source(word, names)
     if source.pending is not None:
         return source.pending.image  # which says that there is none yet
     if source.image is not None:

@@ -364,8 +364,11 @@ class RunAPIMagics(Magics, Settings):
         Panel(self.session).show()
 
     @no_var_expand
+    @needs_local_scope
     @line_magic
-    def runapi(self, line: str) -> Report | Generation | None:
+    def runapi(
+        self, line: str, local_ns: Mapping[str, Any] | None = None
+    ) -> Report | Generation | None:
         """Look after RunAPI: %runapi status, models, balance, history, show and more."""
         from runapi_magic import commands
         from runapi_magic.api import show
@@ -374,7 +377,11 @@ class RunAPIMagics(Magics, Settings):
 
         try:
             command, arguments = commands.find(line)
-            answer = command(self.session, arguments)
+            if command is commands.show:  # it takes variables
+                names = names_in_reach(local_ns, self.shell.user_ns)
+                answer: Any = commands.show(self.session, arguments, names)
+            else:
+                answer = command(self.session, arguments)
         except RunAPIError as error:
             raise UsageError(str(error)) from None
         except StdinNotImplementedError:

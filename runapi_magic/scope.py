@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import FrameType
 
-_OURS = {"gpt_image", "gpt_edit"}
+_OURS = {"gpt_image", "gpt_edit", "runapi"}
 _NAME = re.compile(r"[^\W\d]\w*")
 _SCOPES = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda,

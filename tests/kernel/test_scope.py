@@ -56,6 +56,8 @@ def test_pictures_in_functions(kernel, server):
     )
     kernel.run_well("[await one for one in made]")
     assert kernel.value("[one.image.parent.prompt for one in made[:2]]") == ["a lead cat"] * 2
+    shown = kernel.run_well("def tell(pic):\n    %runapi show pic\ntell(lead)")
+    assert "Prompt   a lead cat" in shown.text
     assert len(server.bodies("grey barn")) == len(server.bodies("pink barn")) == 1
 
 

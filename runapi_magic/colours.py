@@ -24,6 +24,16 @@ ACCENT = f"var(--jp-brand-color1,{ANY_ACCENT})"
 LINE = f"var(--jp-border-color1,{ANY_LINE})"
 FAULT = f"var(--jp-error-color1,{ANY_FAULT})"
 
+# A checkerboard behind a transparent picture, in light and dark themes. The picture is plain output
+# without any HTML, so its caption has the style for the output before its own: that of JupyterLab,
+# Notebook 7 and nbconvert, or of nbclassic. Front ends that take styles out show their own ground.
+CHECKERBOARD = (
+    '<style class="runapi-checkerboard">'
+    ":is(.jp-OutputArea-child,.output_area):has(+ * .runapi-checkerboard) img"
+    "{background:repeating-conic-gradient(#c4c4c4 0 25%,#f2f2f2 0 50%) 0 0/16px 16px}"
+    "</style>"
+)
+
 
 def progress_bar(share: float, name: str, layout: str = "") -> str:
     """Return a bar as HTML.

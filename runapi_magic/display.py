@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 
-from runapi_magic.colours import AS_TYPED, FAULT, FONT, LINE, MUTED, progress_bar
+from runapi_magic.colours import AS_TYPED, CHECKERBOARD, FAULT, FONT, LINE, MUTED, progress_bar
 from runapi_magic.filing import short_path
 from runapi_magic.generation import Step
 from runapi_magic.loop import Audience, current_cell, running_loop
@@ -41,6 +41,7 @@ _FULL = 0.95  # of the progress bar, where only the time is known
 _AT_WORK = {Step.DRAWING, Step.JOINED}  # what the expected time is of
 _SQUARE = (1, 1)
 _LONGEST_PROMPT = 300  # characters in a caption
+_TRANSPARENT = "image/png"  # a preview is a JPEG where nothing shines through
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") 
         "</div>",
     ]
     text = "\n".join([*([prompt] if prompt else []), line, path, *(f"Note: {n}" for n in notes)])
+    if image.preview.mime == _TRANSPARENT:
+        rows.append(CHECKERBOARD)
     return Bundle({"text/html": "".join(rows), "text/plain": text}, {})
 
 

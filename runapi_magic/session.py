@@ -188,10 +188,10 @@ class Session(Assembly):
         named = route_for(image, model)
         return self.edit(image, instruction, model=model, **named, **fields_for(image, model))
 
-    async def edit_price(
+    def edit_request(
         self, image: GeneratedImage, model: str | None = None, **fields: Any
-    ) -> Price | None:
-        """Return what an edit of a picture as ``revise`` makes it would cost, if that is known.
+    ) -> ImageRequest:
+        """Return a request that has the price of an edit as ``revise`` makes it.
 
         Args:
             image: The picture.
@@ -203,9 +203,13 @@ class Session(Assembly):
         model = model or model_for(image, default_model(self.settings, editing=True))
         source = Source(image.request.title, image.digest)
         fields = fields_for(image, model) | route_for(image, model) | fields
-        return await self.service().price(
-            self.request("an edit", sources=[source], model=model, **fields)
-        )
+        return self.request("an edit", sources=[source], model=model, **fields)
+
+    async def edit_price(
+        self, image: GeneratedImage, model: str | None = None, **fields: Any
+    ) -> Price | None:
+        """Return what an edit of a picture would cost, if known; see ``edit_request``."""
+        return await self.service().price(self.edit_request(image, model, **fields))
 
     def from_original(self, image: GeneratedImage) -> Generation:
         """Start one edit of a line's first picture by all its instructions.

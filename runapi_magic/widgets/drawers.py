@@ -163,6 +163,9 @@ class ChoiceDrawer:
     Args:
         run: Calls a function on the kernel's loop.
         close: Closes the drawer.
+
+    Attributes:
+        buttons: What can be chosen now.
     """
 
     focused = ".runapi-drawer-choice button"
@@ -170,19 +173,31 @@ class ChoiceDrawer:
     def __init__(self, run: Run, close: Callable[[], None]) -> None:
         self._run = run
         self._close = button("Close", "Close this choice (Escape)", run, close)
+        self.buttons: list[widgets.Button] = []
         self.widget = row()
         self.widget.add_class("runapi-drawer-choice")
 
-    def open(self, label: str, choices: Sequence[tuple[str, str, Callable[[], None]]]) -> None:
+    def open(
+        self,
+        label: str,
+        choices: Sequence[tuple[str, str, Callable[[], None]]],
+        *,
+        is_careful: bool = False,
+    ) -> None:
         """Prepare the choices.
 
         Args:
             label: What is chosen.
             choices: Words, hint and what is done, for each.
+            is_careful: Whether the focus goes to Close, and not to the first choice.
         """
         end = self._close
-        made = [button(text, hint, self._run, act, beside=end) for text, hint, act in choices]
-        self.widget.children = (widgets.Label(label), *made, end)
+        self.buttons = [
+            button(text, hint, self._run, act, beside=end) for text, hint, act in choices
+        ]
+        self.widget.children = (widgets.Label(label), *self.buttons, end)
+        last = ":last-of-type" if is_careful else ""
+        self.focused = f".runapi-drawer-choice button{last}"
 
 
 class CompareDrawer:

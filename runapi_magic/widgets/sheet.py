@@ -106,17 +106,22 @@ class SheetControls:
             self._priced = False
         elif failures and not self._priced:
             self._priced = True
-            self.retry.description = f"Retry failed ({len(failures)})"
+            self.retry.description = f"Retry failed ({len(failures)}): asking for the price"
+            self.retry.disabled = True
             self._desk.work(self._price())
 
     async def _price(self) -> None:
         """Put the price on the button, once it is known."""
         failures = self._batch.failures
-        requests = [item.request for item in failures]
-        cost = await self._view.session.cost(requests, since=self._batch.since)
-        if cost.usd is not None and failures == self._batch.failures:
-            about = "" if cost.is_quote else "about "
-            self.retry.description = f"Retry failed ({len(failures)}): {about}{dollars(cost.usd)}"
+        requests, price = [item.request for item in failures], "price not known"
+        try:
+            cost = await self._view.session.cost(requests, since=self._batch.since)
+            if cost.usd is not None:
+                price = ("" if cost.is_quote else "about ") + dollars(cost.usd)
+        finally:
+            if failures == self._batch.failures:
+                self.retry.description = f"Retry failed ({len(failures)}): {price}"
+                self.retry.disabled = False
 
     # What is done
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
+from dataclasses import replace
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -12,9 +15,9 @@ import ipywidgets as widgets
 
 from runapi_magic.attention import attend
 from runapi_magic.colours import FONT
-from runapi_magic.display import dollars
+from runapi_magic.errors import RunAPIError
 from runapi_magic.filing import short_path
-from runapi_magic.steps import REFINE_MODEL, UPSCALE_MODEL
+from runapi_magic.steps import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODEL
 from runapi_magic.widgets.bridge import Bridge
 from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import (
@@ -31,10 +34,11 @@ from runapi_magic.widgets.drawers import (
 )
 from runapi_magic.widgets.guard import Guard
 from runapi_magic.widgets.placed import Placed
+from runapi_magic.widgets.prices import PricedButton, priced
 from runapi_magic.widgets.strip import Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from runapi_magic.generation import Generation, Slot
     from runapi_magic.images import GeneratedImage
@@ -42,13 +46,14 @@ if TYPE_CHECKING:
     from runapi_magic.session import Session
 
 _TICK = 1.0  # seconds between two updates of the progress
+_TOO_SOON = 2.0  # seconds after a paid click in which another one is asked about
 _CLASS = "runapi-toolbar"
 _PRESETS = (
     ("Presets", ""),
-    ("Remove the background", "Remove the background"),
+    ("Remove the background", BACKGROUND_MODEL),
     ("Add …", "Add sunglasses"),
     ("Change the text to …", "Change the text to HELLO"),
-)  # the guide's examples
+)  # the guide's examples, but for the background: a model of its own does that for less
 _FACTORS = (2, 4)
 _TURNS = ("-1", "1")  # by the arrow keys
 
@@ -77,6 +82,8 @@ class Toolbar:
         self._warned: tuple[Any, Any] | None = None
         self._is_there_at_once = slot.shown is not None
         self._announced: str | None = None
+        # What was started last, and when; monotonic time in seconds.
+        self._started: tuple[tuple[object, ...], float] = ((), -math.inf)
         self._actions: tuple[widgets.Widget, ...] = ()
 
         run = self._desk.run
@@ -127,7 +134,15 @@ class Toolbar:
         )
         self.presets.add_class("runapi-unseen-label")
         self.presets.observe(self._on_preset, "value")
-        self.again = make("Again", "Make a new picture from the same request", self._again)
+        self._again_priced = PricedButton(
+            "Again",
+            "Make a new picture from the same request",
+            run,
+            self._again,
+            self._say,
+            beside=self.edit,
+        )
+        self.again = self._again_priced.widget
         self.upscale = make("Upscale", "Enlarge this picture with Topaz", self._open_upscale)
         self.refine = make("Refine", "Change details with Flux Kontext", self._open_refine)
         self.compare = make("Compare", "See two versions side by side", self._open_compare)
@@ -141,12 +156,14 @@ class Toolbar:
 
     def _make_ways_out(self) -> tuple[widgets.Button, ...]:
         """Return what could be done instead of one more edit."""
-        original = button(
+        self._original = PricedButton(
             "From the original",
             "Ask for all the changes at once, from the first version",
             self._desk.run,
             lambda: self._add(self._session.from_original, "Starting over"),
+            self._say,
         )
+        original = self._original.widget
         refine = button(
             "Refine with Flux Kontext",
             "Flux Kontext keeps more of a picture over several passes",
@@ -221,8 +238,19 @@ class Toolbar:
         self._warned = now
         here = self.versions.here
         self.guard.show(shown, tree.worth(here) if tree and here else "")
+        if shown is not None:
+            self._show_prices(shown)
         self._announce()
         self._clear_status()
+
+    def _show_prices(self, shown: GeneratedImage) -> None:
+        """Put the prices of what one click starts on the buttons."""
+        with contextlib.suppress(RunAPIError):  # a click says what is wrong
+            service, work = self._session.service(), self._desk.work
+            work(self._again_priced.show_price(service, replace(shown.request, count=1)))
+            if self.guard.words:
+                request = self._session.edit_request(shown.line[0])
+                work(self._original.show_price(service, request))
 
     def _announce(self) -> None:
         """Say which picture is shown, where it is another one than before."""
@@ -285,10 +313,13 @@ class Toolbar:
         self._desk.work(self._quote(None, self._entries))
 
     def _on_preset(self, change: Any) -> None:
-        text = change["new"]
-        if text:
+        chosen = change["new"]
+        if chosen:
             self.presets.value = ""
-            self._desk.run(lambda: self._open_edit(text))
+            is_background = chosen == BACKGROUND_MODEL
+            self._desk.run(
+                self._open_background if is_background else lambda: self._open_edit(chosen)
+            )
 
     def _open_refine(self) -> None:
         hint = "What to refine, for example: softer light"
@@ -306,7 +337,7 @@ class Toolbar:
             return
 
         def enlarge(factor: int) -> Callable[[], None]:
-            return lambda: self._add(lambda image: image.upscale(factor), "Enlarging")
+            return lambda: self._add(lambda image: image.upscale(factor), "Enlarging", factor)
 
         words = "{0} times: {1} x {2} px"
         self.choice.open(
@@ -321,20 +352,40 @@ class Toolbar:
             ],
         )
         self._open(self.choice, self.upscale)
-        self._desk.work(self._quote_upscales(image))
+        price = self._session.edit_price
+        self._price_choices(*(price(image, UPSCALE_MODEL, upscale_factor=f) for f in _FACTORS))
+
+    def _open_background(self) -> None:
+        image = self._slot.shown
+        if image is None:
+            return
+
+        def remove() -> None:
+            self._add(lambda image: image.remove_background(), "Removing the background")
+
+        self.choice.open(
+            "Remove the background with Recraft", [("Remove the background", "Send", remove)]
+        )
+        self._open(self.choice, self.edit)
+        self._price_choices(self._session.edit_price(image, BACKGROUND_MODEL))
+
+    def _price_choices(self, *asked: Coroutine[Any, Any, Price | None]) -> None:
+        """Put the prices on what can be chosen now, once they are known."""
+        chosen = self.choice.buttons
+
+        async def show(one: widgets.Button, asking: Coroutine[Any, Any, Price | None]) -> None:
+            one.description = priced(one.description, await asking)
+
+        for one, asking in zip(chosen, asked, strict=True):
+            self._desk.work(show(one, asking))
 
     async def _quote(self, model: str | None, entry: int) -> None:
         """Put the price on the button, once it is known and if it still asks for this."""
         image = self._slot.shown
         if image is not None:
-            worth = _worth(await self._session.edit_price(image, model))
+            price = await self._session.edit_price(image, model)
             if entry == self._entries:
-                self.entry.go.description = f"Go{worth}"
-
-    async def _quote_upscales(self, image: GeneratedImage) -> None:
-        for factor, chosen in zip(_FACTORS, self.choice.widget.children[1:-1], strict=False):
-            price = await self._session.edit_price(image, UPSCALE_MODEL, upscale_factor=factor)
-            chosen.description += _worth(price)
+                self.entry.go.description = priced("Go", price)
 
     def _open_compare(self) -> None:
         tree, here = self._slot.tree, self.versions.here
@@ -378,7 +429,7 @@ class Toolbar:
             return
         if self._slot.shown is not None:
             self.guard.keep_room(self._slot.shown)
-        self._add(lambda image: self._session.revise(image, text, model), doing)
+        self._add(lambda image: self._session.revise(image, text, model), doing, text, model)
 
     def _refine(self, text: str) -> None:
         self._edit(text, REFINE_MODEL, "Refining")
@@ -386,20 +437,47 @@ class Toolbar:
     def _again(self) -> None:
         self._add(self._session.repeat, "Making another")
 
-    def _add(self, start: Callable[[GeneratedImage], Generation], doing: str) -> None:
+    def _add(
+        self, start: Callable[[GeneratedImage], Generation], doing: str, *details: object
+    ) -> None:
+        """Start a request; ask first where the same one was started a moment ago.
+
+        Args:
+            start: Starts it.
+            doing: What is said of it meanwhile.
+            details: What tells it from others of its kind.
+        """
         image = self._slot.shown
-        if image is not None:
-            self._desk.work(self._bring(lambda: start(image), doing))
+        if image is None:
+            return
+        this = (image.id, doing, *details)
+
+        def go() -> None:
+            child = start(image)
+            self._started = this, time.monotonic()
+            self._close()
+            self._desk.work(self._bring(child, doing))
+
+        last, when = self._started
+        if last != this or time.monotonic() - when >= _TOO_SOON:
+            go()
+            return
+        words = "This was started a moment ago. Start it once more?"
+        # Not on the button that pays: a third press of Enter would press it.
+        self.choice.open(words, [("Start another one", "Pay for one more", go)], is_careful=True)
+        self._open(self.choice, self.again)
+        self._bridge.say(words)
+        if start == self._session.repeat:
+            request = replace(image.request, count=1)
+            self._price_choices(self._session.service().price(request))
 
     def _stop(self) -> None:
         for child in self._jobs:
             child.cancel()
 
-    async def _bring(self, start: Callable[[], Generation], doing: str) -> None:
-        """Start a request and show its picture as this place's next version."""
-        child = start()
+    async def _bring(self, child: Generation, doing: str) -> None:
+        """Show the picture of a request as this place's next version."""
         attend(child, lambda: child.images, self._placed, self._session)
-        self._close()
         self._jobs.append(child)
         self._count()
         try:
@@ -439,12 +517,6 @@ class Toolbar:
         path = await asyncio.to_thread(self._session.save_copy, image, text)
         self._close()
         self._say(f"Saved: {short_path(path)}")
-
-
-def _worth(price: Price | None) -> str:
-    if price is None:
-        return ""
-    return f" ({'' if price.is_quote else 'about '}{dollars(price.usd)})"
 
 
 def show_toolbar(generation: Generation, slot: Slot, session: Session) -> Placed:

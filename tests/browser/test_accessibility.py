@@ -110,7 +110,8 @@ def test_an_edit_by_keys_alone(open_lab, server):
     press("ArrowRight")
     expect(_said(lab)).to_have_text("Shown: v2: make it louder.")
     assert _walk(lab, 1) == [
-        "Edit", "Presets", "Again", "Upscale", "Refine", "Compare", "Save as", "Copy as cell",
+        "Edit", "Presets", "Again ($0.06)", "Upscale", "Refine", "Compare", "Save as",
+        "Copy as cell",
         "Previous version", "v1: a hill for the ear", "v2 (from v1): make it louder",
     ]  # fmt: skip
     _enter(lab, 1)

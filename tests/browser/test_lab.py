@@ -58,7 +58,7 @@ def test_buttons(open_lab, server, place):
     lab.type(1, "put it in a frame")
     lab.click(1, "Go ($0.06)")
     lab.wait_text(1, "3 of 3")
-    lab.click(1, "Again")
+    lab.click(1, "Again ($0.06)")
     lab.wait_text(1, "4 of 4")
     assert len(server.bodies("put it in a frame")) == 2
 

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.lab import HOLD, LOAD, STUCK, XSS, choose
 
-BUTTONS = ("Edit", "Again", "Upscale", "Refine", "Compare", "Save as", "Copy as cell")
+BUTTONS = ("Edit", "Again ($0.06)", "Upscale", "Refine", "Compare", "Save as", "Copy as cell")
 
 
 def _show(open_lab, *cells):
@@ -96,7 +96,7 @@ def test_presets_branch_and_guard(open_lab, server):  # noqa: PLR0915 (one story
     _thumbnail(lab, "v1").click()
     _is_at(lab, "v1", 3, "v1")
     assert lab.source(1) == first
-    expect(lab.button(1, "From the original")).not_to_be_visible()
+    expect(lab.button(1, "From the original ($0.06)")).not_to_be_visible()
     _submit(lab, "Edit", "make it green")
     _is_at(lab, "v4", 4, "v1 > v4")
     lab.click(1, "Previous version")
@@ -107,7 +107,7 @@ def test_presets_branch_and_guard(open_lab, server):  # noqa: PLR0915 (one story
     lab.click(1, "Next version")
     _is_at(lab, "v3", 4, "v1 > v2 > v3")
 
-    lab.click(1, "From the original")
+    lab.click(1, "From the original ($0.06)")
     _is_at(lab, "v5", 5, "v1 > v5")
     (from_v1,) = server.bodies("Make all of these changes:")
     assert from_v1["prompt"].splitlines()[1:] == [

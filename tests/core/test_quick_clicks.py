@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from runapi_magic.colours import CHECKERBOARD
+from runapi_magic.display import caption_bundle, picture_bundle
+from runapi_magic.errors import ConnectionFailedError
 from runapi_magic.service import Price
+from runapi_magic.steps import BACKGROUND_MODEL
+from runapi_magic.widgets import toolbar as toolbar_module
 from runapi_magic.widgets.panel import Panel
 from runapi_magic.widgets.toolbar import Toolbar
 from tests.sessions import simulate
@@ -116,3 +121,176 @@ def test_a_late_price_is_not_that_of_what_is_asked_now():
         return toolbar.entry.go.description
 
     assert simulate(body) == "Save"
+
+
+async def _one_picture(session, **fields):
+    generation = await session.generate("a cat", **fields)
+    toolbar = Toolbar(generation, generation.slots[0], session)
+    await _idle(toolbar._desk)
+    return toolbar
+
+
+def _tasks(session):
+    return session.service().client.transport._app.state.simulator.tasks
+
+
+def test_a_second_quick_click_asks():
+    """Of three quick clicks on Again one starts a task; the others ask, with the price."""
+
+    async def body(session):
+        toolbar = await _one_picture(session)
+        for _ in range(3):
+            toolbar.again.click()
+        await _until(lambda: toolbar.choice.buttons)
+        await _idle(toolbar._desk)
+        (more,) = toolbar.choice.buttons
+        seen = len(_tasks(session)), toolbar.choice.widget.layout.display, more.description
+        toolbar._close()
+        await _until(lambda: toolbar._slot.index == 1)
+        return seen, len(_tasks(session)), toolbar.choice.widget.layout.display
+
+    seen = (2, None, "Start another one ($0.06)")
+    assert simulate(body) == (seen, 2, "none")
+
+
+def test_the_question_starts_another_one():
+    """A click on the question's button starts the second picture; the focus was not on it."""
+
+    async def body(session):
+        toolbar = await _one_picture(session)
+        toolbar.again.click()
+        toolbar.again.click()
+        await _until(lambda: toolbar.choice.buttons)
+        focused = toolbar.choice.focused
+        toolbar.choice.buttons[0].click()
+        await _until(lambda: len(_tasks(session)) == 3)
+        await _idle(toolbar._desk)
+        return focused
+
+    assert simulate(body) == ".runapi-drawer-choice button:last-of-type"
+
+
+def test_a_later_click_asks_nothing(monkeypatch):
+    """Clicks that are some seconds apart start a picture each."""
+    monkeypatch.setattr(toolbar_module, "_TOO_SOON", 0.0)
+
+    async def body(session):
+        toolbar = await _one_picture(session)
+        for _ in range(2):
+            toolbar.again.click()
+        await _until(lambda: len(_tasks(session)) == 3)
+        await _idle(toolbar._desk)
+
+    simulate(body)
+
+
+def test_instructions_that_are_sent_twice():
+    """Enter and a click on Go right after each other are one edit, and a question."""
+
+    async def body(session):
+        toolbar = await _one_picture(session)
+        toolbar._open_edit("make it blue")
+        toolbar._on_action("enter", "make it blue")
+        toolbar._on_action("enter", "make it blue")
+        await _until(lambda: toolbar._slot.index == 1)
+        await _idle(toolbar._desk)
+        return len(_tasks(session))
+
+    assert simulate(body) == 2
+
+
+def test_one_click_has_its_price():
+    """What one click starts has its price on the button, that of the version that is shown."""
+
+    async def body(session):
+        toolbar = await _one_picture(session, output_resolution="2k")
+        before = toolbar.again.description
+        (slot,) = toolbar._generation.slots
+        for words in ("at night", "in snow"):
+            child = await session.revise(slot.shown, words, "flux-kontext-pro")
+            session.archive.prepare(child.image)
+            toolbar._generation.show_version(slot, child.image)
+            await _idle(toolbar._desk)
+        return before, toolbar.again.description, toolbar._original.widget.description
+
+    prices = ("Again ($0.10)", "Again ($0.05)", "From the original ($0.10)")
+    assert simulate(body) == prices
+
+
+def test_one_click_at_an_unknown_price():
+    """A button says that its price is not known; until then a click starts nothing."""
+
+    async def body(session):
+        generation = await session.generate("a cat", model="gpt-image-2.5-flare")
+        toolbar, known = Toolbar(generation, generation.slots[0], session), asyncio.Event()
+
+        async def quote(*_):
+            await known.wait()
+            raise ConnectionFailedError("gone")
+
+        session.service()._quotes._ask = quote
+        await asyncio.sleep(0)
+        asking = toolbar.again.description
+        toolbar.again.click()
+        await _until(lambda: "Nothing was sent" in toolbar.status.value)
+        known.set()
+        await _idle(toolbar._desk)
+        return asking, toolbar.again.description, len(_tasks(session))
+
+    words = ("Again (asking for the price)", "Again (price not known)", 1)
+    assert simulate(body) == words
+
+
+def test_an_estimate_stands_there_at_once():
+    """Until the quote comes the catalogue's price is on the button."""
+
+    async def body(session):
+        generation = await session.generate("a cat")
+        toolbar = Toolbar(generation, generation.slots[0], session)
+        await asyncio.sleep(0)
+        first = toolbar.again.description
+        await _idle(toolbar._desk)
+        return first, toolbar.again.description
+
+    assert simulate(body) == ("Again (about $0.06)", "Again ($0.06)")
+
+
+def test_another_instruction_is_meant():
+    """Two different instructions right after each other are two edits, without a question."""
+
+    async def body(session):
+        toolbar = await _one_picture(session)
+        for words in ("make it blue", "make it red"):
+            toolbar._open_edit()
+            toolbar._on_action("enter", words)
+        await _until(lambda: len(_tasks(session)) == 3)
+        await _idle(toolbar._desk)
+
+    simulate(body)
+
+
+def test_the_preset_for_the_background_is_recraft():
+    """The preset offers Recraft at its price, and the result is transparent on a checkerboard."""
+
+    async def body(session):
+        toolbar = await _one_picture(session)
+        toolbar.presets.value = BACKGROUND_MODEL
+        await _until(lambda: toolbar.choice.buttons)
+        await _idle(toolbar._desk)
+        (remove,) = toolbar.choice.buttons
+        before, price = len(_tasks(session)), remove.description
+        remove.click()
+        await _until(lambda: toolbar._slot.index == 1)
+        await _idle(toolbar._desk)
+        first, cut_out = toolbar._slot.versions
+        html = [caption_bundle(image, []).data["text/html"] for image in (first, cut_out)]
+        data = picture_bundle(cut_out).data
+        return before, price, cut_out.model, sorted(data), [CHECKERBOARD in one for one in html]
+
+    assert simulate(body) == (
+        1,
+        "Remove the background ($0.01)",
+        BACKGROUND_MODEL,
+        ["image/png", "text/plain"],
+        [False, True],
+    )

@@ -17,7 +17,8 @@ from ipywidgets.widgets.widget import _instances
 from runapi_magic.widgets import placed
 
 def newest(text):
-    return [w for w in _instances.values() if type(w) is Button and w.description == text][-1]
+    buttons = [w for w in _instances.values() if type(w) is Button]
+    return [w for w in buttons if w.description.startswith(text)][-1]
 
 def question():
     boxes = [w for w in _instances.values() if newest("Generate") in getattr(w, "children", ())]

@@ -1,0 +1,75 @@
+"""A picture without its background: made by a preset at its price, shown on a checkerboard."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+from PIL import Image
+from playwright.sync_api import expect
+
+from runapi_magic.colours import CHECKERBOARD
+from tests.browser.lab import LOAD, choose
+
+THEMES = ("JupyterLab Light", "JupyterLab Dark")
+_GROUND = "picture => getComputedStyle(picture).backgroundImage"
+
+
+def _is_checkered(picture):
+    return "conic-gradient" in picture.evaluate(_GROUND)
+
+
+@pytest.mark.versions
+def test_remove_the_background(open_lab, place, server):
+    """The preset uses Recraft at its price; the result stands on a checkerboard, the source not."""
+    lab = open_lab(LOAD, "%gpt_image an owl to cut out")
+    lab.run(0)
+    lab.run(1)
+    lab.wait_pictures(1)
+    first = lab.source(1)
+    assert not _is_checkered(lab.pictures(1).first)
+    choose(lab.cell(1).get_by_role("combobox", name="Presets"), "Remove the background")
+    lab.click(1, "Remove the background ($0.01)")
+    lab.wait_text(1, "recraft-remove-background")
+    expect(lab.pictures(1).first).not_to_have_attribute("src", first)
+    assert lab.source(1).startswith("data:image/png")
+    for theme in THEMES:
+        lab.choose_theme(theme)
+        assert _is_checkered(lab.pictures(1).first)
+    lab.save()
+    (picture,) = [
+        output.data
+        for output in nbformat.read(place.folder / "test_remove_the_background.ipynb", 4)
+        .cells[1]
+        .outputs
+        if "image/png" in output.get("data", {})
+    ]
+    assert sorted(picture) == ["image/png", "text/plain"]
+    lab.click(1, "Previous version")
+    expect(lab.pictures(1).first).to_have_attribute("src", first)
+    assert not _is_checkered(lab.pictures(1).first)
+
+
+def test_a_saved_notebook_as_html(browser, tmp_path):
+    """In nbconvert's HTML, without scripts, only the transparent picture is on a checkerboard."""
+    outputs = []
+    for mode, style in (("RGB", ""), ("RGBA", CHECKERBOARD)):
+        file = io.BytesIO()
+        Image.new(mode, (40, 40)).save(file, "PNG")
+        data = base64.b64encode(file.getvalue()).decode()
+        outputs += [
+            nbformat.v4.new_output("display_data", {"image/png": data, "text/plain": "a picture"}),
+            nbformat.v4.new_output("display_data", {"text/html": f"<div>words</div>{style}"}),
+        ]
+    cell = nbformat.v4.new_code_cell("", outputs=outputs)
+    html, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    path = tmp_path / "saved.html"
+    path.write_text(html)
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(path.as_uri(), wait_until="domcontentloaded")
+    pictures = page.locator(".jp-RenderedImage img")
+    pictures.last.wait_for()
+    assert [_is_checkered(picture) for picture in pictures.all()] == [False, True]

@@ -7,14 +7,13 @@ without it, and nothing is imported for this.
 from __future__ import annotations
 
 import io
-import math
 import sys
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.colour_profiles import to_srgb
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.figures import encode_figure, is_axes, is_figure
-from runapi_magic.pixel_values import image_of_array, to_8_bit
+from runapi_magic.pixel_values import check_size, image_of_array, to_8_bit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,7 +35,12 @@ def encode_picture(value: Any) -> bytes | None:
         InvalidRequestError: It is of a known type and does not hold a picture.
     """
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
+        try:
+            return bytes(value)
+        except ValueError as error:  # a memoryview that was released
+            raise InvalidRequestError(
+                f"The memoryview cannot be read ({error}).", todo="Use the bytes themselves."
+            ) from None
     if callable(getattr(value, "read", None)):
         return _read(value)
     pillow = sys.modules.get("PIL.Image")
@@ -68,7 +72,7 @@ def is_picture_like(value: Any) -> bool:
 
 def _read(file: Any) -> bytes:
     try:
-        if file.seekable():
+        if hasattr(file, "seekable") and file.seekable():
             file.seek(0)
         content = file.read()
     except Exception as error:  # noqa: BLE001 (a file of another library may raise anything)
@@ -141,23 +145,3 @@ def _png(image: Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def check_size(size: tuple[int, ...], label: str = "The image") -> None:
-    """Refuse what has no pixels, or so many that Pillow takes it for an attack.
-
-    Raises:
-        InvalidRequestError: It does.
-    """
-    from PIL import Image
-
-    most = Image.MAX_IMAGE_PIXELS
-    pixels = math.prod(size)
-    if pixels == 0:
-        raise InvalidRequestError(f"{label} has no pixels.", todo="Check what made it.")
-    if most is not None and pixels > 2 * most:
-        raise InvalidRequestError(
-            f"{label} has {pixels / 1e6:,.0f} million pixels, more than the"
-            f" {2 * most / 1e6:,.0f} million allowed.",
-            todo="Make it smaller first.",
-        )

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.pixel_values import check_size
 
 _PAD = 0.1  # inches around what stands outside of a figure, as savefig(bbox_inches="tight") has
 
@@ -40,6 +41,7 @@ def encode_figure(value: Any) -> bytes:
             "The Axes belongs to no figure any more.", todo="Use the figure, or draw it again."
         )
     figure = figure.figure  # of an Axes in a SubFigure, the Figure that holds both
+    check_size(tuple(int(side) for side in figure.bbox.size), "The figure")
     try:
         whole = _save(figure, None)  # which lays it out, so that it is known where things are
         part = _part(value, figure)

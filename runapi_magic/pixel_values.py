@@ -12,6 +12,7 @@ Everything else is refused: a guess would be sent and paid for.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 from runapi_magic.errors import InvalidRequestError
@@ -28,6 +29,26 @@ _NEAREST = {
     "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB",
     "LAB": "RGB",
 }  # fmt: skip
+
+
+def check_size(size: tuple[int, ...], label: str = "The image") -> None:
+    """Refuse what has no pixels, or so many that Pillow takes it for an attack.
+
+    Raises:
+        InvalidRequestError: It does.
+    """
+    from PIL import Image
+
+    most = Image.MAX_IMAGE_PIXELS
+    pixels = math.prod(size)
+    if pixels == 0:
+        raise InvalidRequestError(f"{label} has no pixels.", todo="Check what made it.")
+    if most is not None and pixels > 2 * most:
+        raise InvalidRequestError(
+            f"{label} has {pixels / 1e6:,.0f} million pixels, more than the"
+            f" {2 * most / 1e6:,.0f} million allowed.",
+            todo="Make it smaller first.",
+        )
 
 
 def to_8_bit(image: Image, *, strict: bool = True) -> Image:

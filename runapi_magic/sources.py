@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from runapi_magic.encoding import encode_picture, is_picture_like
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.filing import short_path
 from runapi_magic.generation import Generation
 from runapi_magic.images import GeneratedImage
 from runapi_magic.namespace import is_reference, look_up, unwrap
@@ -167,7 +168,8 @@ def _from_text(value: Any, label: str | None) -> Source | None:
     if isinstance(value, str) and value[:5].lower() == "data:":
         return _from_bytes(_read_data_url(value), label or "The data URL")
     if isinstance(value, str | os.PathLike):
-        return _from_file(Path(value), label or str(value))
+        text = os.fsdecode(value)
+        return _from_file(Path(text), label or text)
     return None
 
 
@@ -213,7 +215,7 @@ def _is_file(text: str) -> bool:
 
 def _from_file(path: Path, label: str, image: GeneratedImage | None = None) -> Source:
     content = _read(path)
-    note = look_at_file(content, _shorten(str(path)))
+    note = look_at_file(content, _shorten(short_path(path)))
     digest = hashlib.sha256(content).hexdigest()
     # Absolute: it means the same file wherever the working directory is later.
     path = path.expanduser().absolute()

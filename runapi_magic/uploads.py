@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from runapi_magic.encoding import as_shown, check_size, encode_image, orientation_of
+from runapi_magic.encoding import as_shown, encode_image, orientation_of
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.pixel_values import check_size
 
 if TYPE_CHECKING:
     from pathlib import Path

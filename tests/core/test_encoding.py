@@ -86,6 +86,34 @@ def test_a_closed_file(tmp_path):
         encode_picture(file)
 
 
+class _Stream:
+    """A reader that cannot go back, and knows of no such thing."""
+
+    def read(self):
+        return b"content"
+
+
+class _Broken:
+    """A reader with an error of its own."""
+
+    def read(self):
+        raise RuntimeError("no connection")
+
+
+def _released():
+    view = memoryview(b"x")
+    view.release()
+    return view
+
+
+def test_other_readers():
+    """Whatever has ``read`` is read, and its errors are told in words."""
+    assert encode_picture(_Stream()) == b"content"
+    for unreadable in (_Broken(), _released()):
+        with pytest.raises(InvalidRequestError, match="cannot be read"):
+            encode_picture(unreadable)
+
+
 def test_figures(monkeypatch, tmp_path):
     """A matplotlib figure becomes the same picture each time, of the figure's size."""
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))

@@ -125,7 +125,13 @@ def _huge():
     return figure
 
 
-@pytest.mark.parametrize("make", [_removed, _wrong_formula, _huge])
+def _vast():
+    figure = _figure()
+    figure.set_size_inches(900, 900)
+    return figure
+
+
+@pytest.mark.parametrize("make", [_removed, _wrong_formula, _huge, _vast])
 def test_what_cannot_be_drawn(make):
     """A figure that matplotlib cannot draw is refused in words, not by its exception."""
     with pytest.raises(InvalidRequestError) as caught:

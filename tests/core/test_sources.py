@@ -57,7 +57,17 @@ def test_a_url():
     assert source.digest == as_source(URL, label="cat").digest != as_source(URL + "?2").digest
 
 
-@pytest.mark.parametrize("kind", [str, Path, lambda path: str(path.absolute())])
+class _InBytes:
+    """A path as some libraries have it."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __fspath__(self):
+        return bytes(self._path)
+
+
+@pytest.mark.parametrize("kind", [str, Path, lambda path: str(path.absolute()), _InBytes])
 def test_a_path(file, kind):
     """A file is known by its content, whatever way its path is written."""
     source = as_source(kind(file))

@@ -28,6 +28,7 @@ from runapi_magic.database import Database, afterwards
 from runapi_magic.durations import KEPT, Took
 from runapi_magic.errors import RunAPIError
 from runapi_magic.glance import IS_UNFINISHED
+from runapi_magic.matching import Files, Match, match
 from runapi_magic.rows import (
     Reservation,
     StoredImage,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from runapi_magic.requests import Attempt, ImageRequest
 
 _OF_KIND = "origin = ? AND model = ? AND action = ? AND resolution = ?"
-KEY_LIFETIME = 24 * 3600.0  # seconds; RunAPI publishes none, so a day-old key is not trusted
 
 
 class Journal(Database):
@@ -88,12 +88,19 @@ class Journal(Database):
         if since is not None:
             self._bring_back(request, origin, usable, since)
         self._at_work.add(generation)
-        files = _Files(usable)
+        files = Files(usable)
         while True:
+            with self.reading() as connection:  # nothing has to be written for what is there
+                met = self._match(connection, request, origin, files, since)
+            if not files.are_known:
+                files.look()
+                continue
+            if not met.taken and met.left <= 0:
+                return Reservation(met.finished, met.joined, [], [])
             with self.transaction() as connection:
-                found, joined, taken, left = self._match(connection, request, origin, files, since)
+                met = self._match(connection, request, origin, files, since)
                 if files.are_known:
-                    self._own(connection, taken, generation)
+                    self._own(connection, met.taken, generation)
                     planned = [
                         self._insert(
                             connection,
@@ -102,9 +109,9 @@ class Journal(Database):
                             count,
                             terms or Terms(),
                         )
-                        for count in (split(left) if left > 0 else ())
+                        for count in (split(met.left) if met.left > 0 else ())
                     ]
-                    return Reservation(found, joined, taken, planned)
+                    return Reservation(met.finished, met.joined, met.taken, planned)
             files.look()
 
     def missing(
@@ -128,13 +135,13 @@ class Journal(Database):
         """
         if fetching:
             self._bring_back(request, origin, usable, since)
-        files = _Files(usable, stores_count=not fetching)
+        files = Files(usable, stores_count=not fetching)
         while True:
             with self.reading() as connection:
-                _, _, taken, left = self._match(connection, request, origin, files, since)
+                met = self._match(connection, request, origin, files, since)
             if files.are_known:
-                never_sent = sum(task.count for task in taken if task.state == "planned")
-                return max(0, left) + never_sent
+                never_sent = sum(task.count for task in met.taken if task.state == "planned")
+                return max(0, met.left) + never_sent
             files.look()
 
     def _bring_back(
@@ -165,51 +172,11 @@ class Journal(Database):
         connection: sqlite3.Connection,
         request: ImageRequest,
         origin: str,
-        files: _Files,
+        files: Files,
         since: float | None,
-    ) -> tuple[list[StoredImage], list[StoredTask], list[StoredTask], int]:
-        """Return what identical requests have: on disk, joined, to be taken; and what is left."""
-        finished: list[StoredImage] = []
-        joined: list[StoredTask] = []
-        taken: list[StoredTask] = []
-        left = request.count
-        if since is not None:
-            for task in self._identical(connection, request.fingerprint, origin, since):
-                if left <= 0:
-                    break
-                if task.state == "saved":
-                    found = [
-                        image
-                        for image in select_images(
-                            connection, "task = ? ORDER BY position", task.id
-                        )
-                        if files.have(image)
-                    ][:left]
-                    finished += found
-                    left -= len(found)
-                elif task.count > left:
-                    continue
-                elif self.is_worked_on(task):
-                    joined.append(task)
-                    left -= task.count
-                elif task.task_id or task.created > time.time() - KEY_LIFETIME:
-                    taken.append(task)
-                    left -= task.count
-        return finished, joined, taken, left
-
-    def _identical(
-        self, connection: sqlite3.Connection, fingerprint: str, origin: str, since: float
-    ) -> list[StoredTask]:
-        """Tasks with pictures first, then those under way; oldest first."""
-        return select_tasks(
-            connection,
-            f"fingerprint = ? AND origin = ? AND created >= ?"
-            f" AND (state = 'saved' OR {IS_UNFINISHED})"
-            " ORDER BY state <> 'saved', created, tasks.rowid",
-            fingerprint,
-            origin,
-            since,
-        )
+    ) -> Match:
+        known = self.is_worked_on
+        return match(connection, request, origin, files, since=since, is_worked_on=known)
 
     def _insert(
         self,
@@ -438,40 +405,6 @@ class Journal(Database):
                 f"UPDATE tasks SET {names} WHERE id = ?",  # noqa: S608 (names are ours)
                 (*columns.values(), task),
             )
-
-
-class _Files:
-    """What is known of pictures' files, looked at between transactions and never inside one.
-
-    Args:
-        usable: Whether a picture's file is still there with this digest.
-        stores_count: Whether a place in an object store is enough.
-    """
-
-    def __init__(self, usable: Callable[[Path, str], bool], *, stores_count: bool = False) -> None:
-        self._usable = usable
-        self._stores_count = stores_count
-        self._known: dict[tuple[Path, str], bool] = {}
-        self._asked: list[tuple[Path, str]] = []
-
-    @property
-    def are_known(self) -> bool:
-        """Whether all that was asked since the last look is known."""
-        return not self._asked
-
-    def have(self, image: StoredImage) -> bool:
-        """Whether a picture is there; assumed, until it was looked at."""
-        file = image.path, image.digest
-        if self._stores_count and image.location:
-            return True
-        if file not in self._known:
-            self._asked.append(file)
-        return self._known.get(file, True)
-
-    def look(self) -> None:
-        """Look at the files that were asked for."""
-        self._known |= {file: self._usable(*file) for file in self._asked}
-        self._asked = []
 
 
 def _posted(attempt: Attempt) -> dict[str, Any]:

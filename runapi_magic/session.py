@@ -437,7 +437,7 @@ class Session(Assembly):
 
 def is_stale(task: StoredTask, now: float) -> bool:
     """Whether a task's answer was lost too long ago to ask again unasked."""
-    from runapi_magic.journal import KEY_LIFETIME
+    from runapi_magic.matching import KEY_LIFETIME
 
     sent = task.attempt is not None and task.task_id is None
     return sent and now - task.created > KEY_LIFETIME

@@ -105,7 +105,7 @@ class ShownVersions:
         return loaded
 
     def _read(self, place: Place, firsts: list[str]) -> dict[str, StoredImage]:
-        with self._record.journal.transaction() as connection:
+        with self._record.journal.reading() as connection:
             return {
                 first: image
                 for first in firsts

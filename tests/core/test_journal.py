@@ -23,7 +23,8 @@ from runapi_magic.durations import KEPT, Kind, Took
 from runapi_magic.errors import NOT_SENT
 from runapi_magic.history import History
 from runapi_magic.images import GeneratedImage
-from runapi_magic.journal import KEY_LIFETIME, Journal
+from runapi_magic.journal import Journal
+from runapi_magic.matching import KEY_LIFETIME
 from runapi_magic.requests import ImageRequest, Source
 from runapi_magic.rows import MIGRATIONS
 

@@ -10,7 +10,7 @@ from runapi_magic import (
     commands,
     connections,
     history,
-    journal,
+    matching,
     previews,
     quotes,
     rates,
@@ -44,7 +44,7 @@ def most_sources(name):
 
 HOUR, MINUTE = 3600, 60
 SENTENCES = [
-    f"a request that is {journal.KEY_LIFETIME / HOUR:g} hours old",
+    f"a request that is {matching.KEY_LIFETIME / HOUR:g} hours old",
     f"address is used for {service._OUTPUT_LIFETIME / HOUR:g} hours",
     (
         f"is kept for {service._UPLOAD_LIFETIME / MINUTE:g} minutes where the service does not say"

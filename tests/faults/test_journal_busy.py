@@ -152,6 +152,26 @@ async def _until(is_so, generation):
 
 
 @pytest.mark.usefixtures("hurry")
+def test_what_is_on_disk_while_it_is_held(server, use):
+    """A request that was met before shows its picture also while another program writes."""
+
+    async def body(session):
+        first = await session.generate("on disk while held")
+        with _other(session) as other:
+            other.hold()
+            again = session.generate("on disk while held")
+            await _until(lambda: again.parts[0].is_done, again)
+            other.let_go()
+            await again.ended()
+        return first.image.id, again
+
+    first, again = use(body)
+    assert again.errors == []
+    assert (again.image.id, again.image.reused) == (first, True)
+    assert len(server.bodies("on disk while held")) == 1
+
+
+@pytest.mark.usefixtures("hurry")
 def test_let_go_in_time(server, use, monkeypatch):
     """A request that waits goes on when the other program lets go: one picture, and recorded."""
     monkeypatch.setattr(recording, "_PATIENCE", 30.0)

@@ -12,7 +12,8 @@ import runapi_magic
 from runapi_magic import commands
 from runapi_magic import session as session_module
 from runapi_magic.errors import InvalidRequestError, NotFoundError
-from runapi_magic.journal import KEY_LIFETIME, Journal, peek
+from runapi_magic.journal import Journal, peek
+from runapi_magic.matching import KEY_LIFETIME
 
 
 def _set(session, **columns):

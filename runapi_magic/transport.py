@@ -301,7 +301,8 @@ class Transport:
                     except ValueError:
                         raise UnsafeURLError("The picture's address leads to none.") from None
             except CertificateError as error:
-                raise DownloadError(error.what, passing=False, todo=error.todo) from None
+                todo = f"{error.todo}\nThen: %runapi resume."
+                raise DownloadError(error.what, passing=False, todo=todo) from None
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 raise DownloadError(f"The download broke off ({_name(error)}).") from None
         raise DownloadError(f"The picture's address leads on more than {_MOST_REDIRECTS} times.")

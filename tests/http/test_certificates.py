@@ -124,6 +124,7 @@ def test_a_download_and_an_upload_name_the_certificate_too(authority, tmp_path):
         fetching = _refused(url, download, DownloadError)
         sending = _refused(url, lambda to: to.put(f"{url}/a", {}, b"x"), ConnectionFailedError)
     assert "certificate of localhost is not trusted" in fetching.what
+    assert "%runapi resume" in fetching.todo
     assert not fetching.passing
     assert "certificate of localhost is not trusted" in sending.what
     assert asked == []

@@ -202,7 +202,7 @@ def split_cells(text):
         ("show", "takes one picture, by its variable or its path"),
         ("show nothing.png", "There is no variable, and no file, nothing.png"),
         ("show gpt-images/nothing.png", "There is no file gpt-images/nothing.png"),
-        ("show kernel.log", "is no readable picture"),
+        ("show kernel.log", "is not an image"),
         ("show https://example.com/a.png", "does not say how it was made"),
         ("history --limit none", "no number of pictures"),
         ("gallery --limit 101", "no number of pictures from 1 to 100"),

@@ -130,7 +130,7 @@ BAD = {
     "4o without ratio": ("%%gpt_image -m gpt-4o-image\nx", ["aspect_ratio", "3:2"]),
     "edit without source": ("%%gpt_edit\nx", ["no picture to edit"]),
     "missing file": ("%%gpt_edit nowhere/cat.png\nx", ["nowhere/cat.png"]),
-    "unreadable picture": ("%%gpt_edit ./notes.txt\nx", ["notes.txt", "no readable picture"]),
+    "unreadable picture": ("%%gpt_edit ./notes.txt\nx", ["notes.txt", "is not an image"]),
     "missing variable": ("%%gpt_edit nobody\nx", ["nobody"]),
     "wrong type": ("%%gpt_edit number\nx", ["number", "int"]),
     "no pictures": ("%%gpt_image -n 0\nx", ["0"]),

@@ -275,10 +275,12 @@ class RunAPIMagics(Magics, Settings):
         self, request: ImageRequest, options: argparse.Namespace
     ) -> tuple[list[ImageRequest], list[StepRequest]]:
         """Return all requests of a chain, checked, and its steps after the first."""
-        if not options.then and not options.dry_run:
-            return [request], []  # it is checked where it is started
-        from runapi_magic.namespace import interpolate
         from runapi_magic.requests import Source, validate
+
+        validate(request)  # before anything is asked, whether a price or the user
+        if not options.then:
+            return [request], []
+        from runapi_magic.namespace import interpolate
         from runapi_magic.steps import parse_step
 
         steps = [parse_step(interpolate(step, options.names)) for step in options.then]
@@ -294,7 +296,7 @@ class RunAPIMagics(Magics, Settings):
             for step in steps
         )
         requests = [request, *after]
-        for one in requests if options.dry_run else requests[1:]:
+        for one in requests[1:]:
             validate(one)
         return requests, steps
 

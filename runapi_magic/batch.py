@@ -15,12 +15,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from runapi_magic.errors import MAYBE_CHARGED, InvalidRequestError, RunAPIError
+from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.events import Feed
 from runapi_magic.generation import HELD, Step
+from runapi_magic.interrupts import to_the_end
 from runapi_magic.items import share
 from runapi_magic.requests import whole_number
 from runapi_magic.table import records
+from runapi_magic.task_state import Phase, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
@@ -112,7 +114,9 @@ class Batch:
     @property
     def counts(self) -> dict[ItemStatus, int]:
         """Number of items in each status."""
-        names: tuple[ItemStatus, ...] = ("completed", "failed", "cancelled", "running", "waiting")
+        names: tuple[ItemStatus, ...] = (
+            "completed", "partial", "failed", "cancelled", "running", "waiting",
+        )  # fmt: skip
         return {name: sum(item.status == name for item in self.items) for name in names}
 
     @property
@@ -127,8 +131,9 @@ class Batch:
 
     @property
     def failures(self) -> list[Item]:
-        """The requests without a picture that will not get one by themselves."""
-        return [item for item in self.items if item.status in {"failed", "cancelled"}]
+        """The requests that have ended without all their images."""
+        ended = {"partial", "failed", "cancelled"}
+        return [item for item in self.items if item.status in ended]
 
     @property
     def errors(self) -> list[RunAPIError]:
@@ -235,19 +240,25 @@ class Batch:
         except asyncio.CancelledError:
             self._cancelled = True
         except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this batch)
-            self.error = _in_words(error)
+            sent = TaskState(Phase.SENT if self._under_way else Phase.PLANNED)
+            self.error = sent.in_words(error)
             for item in self.items:
                 if not item.is_done:
                     item.status, item.error = "failed", self.error
         finally:
             for item in self.items:
                 if not item.is_done:
-                    item.status, item.error = "cancelled", RunAPIError("Stopped before its turn.")
-            await self._after(self)
-            self._took, self._begun = self.seconds, None
-            self._is_over = True
-            ended.close()
-            self._notify()
+                    stopped = RunAPIError("Stopped before its turn.")
+                    item.status, item.error = "cancelled", TaskState().explain(stopped)
+            try:
+                await to_the_end(self._after(self))
+            except Exception:  # noqa: BLE001 (whatever it is, the batch is over)
+                _log.exception("the end of batch %r failed", self.id)
+            finally:
+                self._took, self._begun = self.seconds, None
+                self._is_over = True
+                ended.close()
+                self._notify()
 
     def _units(self) -> list[list[Item]]:
         """Return the items to be made, those with identical requests together, the first last.
@@ -326,7 +337,9 @@ class Batch:
         self._notify()
 
     def cancel(self) -> None:
-        """Stop: nothing more is sent. What the service has begun may still be charged."""
+        """Stop, once: nothing more is sent. What the service has begun may still be charged."""
+        if self._cancelled:
+            return
         self._cancelled = True
         if self._asking is not None and self._loop is not None:
             # There may be a question that nobody is to answer any more.
@@ -335,7 +348,10 @@ class Batch:
             generation.cancel()
 
     def retry_failed(self) -> Self:
-        """Ask again for what has no picture, and return itself at once; the rest stays as it is.
+        """Ask again for the images that are missing, and return itself at once.
+
+        What was paid and could not be fetched is fetched at no cost. Only the rest is made again,
+        and costs what it did; the images that there are stay.
 
         Raises:
             InvalidRequestError: It is still under way.
@@ -415,14 +431,3 @@ class Batch:
                 listener()
             except Exception:  # noqa: BLE001 (a listener's mistake is its own and stops nothing)
                 _log.exception("a listener of batch %r failed", self.id)
-
-
-def _in_words(error: BaseException) -> RunAPIError:
-    if isinstance(error, RunAPIError):
-        return error
-    _log.error("a batch failed", exc_info=error)
-    return RunAPIError(
-        f"Something unexpected happened ({type(error).__name__}: {error}).",
-        charged=MAYBE_CHARGED,
-        todo="Run the cell again: what is made already is not made again. Please report this.",
-    )

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from runapi_magic.bodies import BodyError, Decoder, minimum_rate
 from runapi_magic.errors import (
-    MAYBE_CHARGED,
     ConnectionFailedError,
     DownloadError,
     NotFoundError,
     UnsafeURLError,
 )
 from runapi_magic.requests import Attempt
+from runapi_magic.task_state import TaskState, free_of_charge
 from runapi_magic.tasks import Task, parse_task
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ class Client:
         request: ImageRequest,
         *,
         before: Callable[[Attempt], Awaitable[None]],
+        state: TaskState | None = None,
         count: int = 1,
         source_urls: tuple[str, ...] = (),
         mask_url: str | None = None,
@@ -140,7 +141,8 @@ class Client:
 
         Args:
             request: A validated request.
-            before: Awaited with each attempt before anything leaves, to write it down.
+            before: Awaited with each attempt right before it leaves, to write it down.
+            state: What is known of the task; told how far it comes.
             count: Number of pictures of this task.
             source_urls: The sources' addresses.
             mask_url: The mask's address.
@@ -165,10 +167,14 @@ class Client:
             body = request.body(family, count=count, source_urls=source_urls, mask_url=mask_url)
             attempt = _attempt(service, action, family, body, key or new_idempotency_key())
             key = None  # another body wants another key
-            await before(attempt)
             try:
                 created = await self.post(
-                    attempt, budget=budget, stopping=stopping, waiting=waiting
+                    attempt,
+                    before=before,
+                    state=state,
+                    budget=budget,
+                    stopping=stopping,
+                    waiting=waiting,
                 )
             except NotFoundError as error:
                 # Only "no such route" is certain to have created nothing.
@@ -188,29 +194,43 @@ class Client:
         self,
         attempt: Attempt,
         *,
+        before: Callable[[Attempt], Awaitable[None]] | None = None,
+        state: TaskState | None = None,
         budget: float = 120.0,
         stopping: asyncio.Event | None = None,
         waiting: Callable[[float], None] | None = None,
     ) -> Created:
         """Send an attempt, or send it once more: the same task, never a second one.
 
+        Args:
+            attempt: What is sent.
+            before: Awaited with the attempt right before it leaves, to write it down.
+            state: What is known of the task; told how far it comes.
+            budget: Seconds for the attempt with its repeats.
+            stopping: Once it is set, nothing more is sent.
+            waiting: Told how many seconds it waits for its turn, where that is long, and 0 when
+                it leaves.
+
         Raises:
             StoppedError: Nothing was sent before ``stopping`` was set.
             RunAPIError: The service refused, or no answer came.
         """
-        answer = await self.transport.request(
-            "POST",
-            attempt.path,
-            body=attempt.body,
-            idempotency_key=attempt.idempotency_key,
-            paid=True,
-            in_line=True,
-            budget=budget,
-            stopping=stopping,
-            read=_created_task,
-            waiting=waiting,
-        )
-        task = _created_task(answer)
+        state = TaskState() if state is None else state
+        with state.asking():
+            answer = await self.transport.request(
+                "POST",
+                attempt.path,
+                body=attempt.body,
+                idempotency_key=attempt.idempotency_key,
+                leaving=leaving(attempt, before, state),
+                in_line=True,
+                budget=budget,
+                stopping=stopping,
+                read=_created_task,
+                waiting=waiting,
+            )
+            task = _created_task(answer)
+        state.know(task.id)
         paths = attempt.paths_of(task.id)
         location = answer.headers.get("location")
         if location:
@@ -234,7 +254,8 @@ class Client:
         unreadable: ConnectionFailedError | None = None
         for path in paths:
             try:
-                answer = await self.transport.request("GET", path, budget=LOOK_BUDGET)
+                with free_of_charge():
+                    answer = await self.transport.request("GET", path, budget=LOOK_BUDGET)
             except NotFoundError as error:
                 unknown = unknown or error
                 continue
@@ -264,25 +285,26 @@ class Client:
         Raises:
             RunAPIError: The service or the store refused, or no answer came.
         """
-        checksum = base64.b64encode(hashlib.md5(content).digest()).decode()  # noqa: S324 (published)
-        prepared = await self._post_json(
-            "/api/v1/files/prepare",
-            {"filename": filename, "byte_size": len(content), "checksum": checksum},
-            in_line=True,
-        )
-        headers = prepared.get("headers")
-        await self.transport.put(
-            _text(prepared, "upload_url"),
-            {str(name): str(value) for name, value in headers.items()}
-            if isinstance(headers, Mapping)
-            else {},
-            content,
-            sent,
-        )
-        confirmed = await self._post_json(
-            "/api/v1/files/confirm", {"signed_id": _text(prepared, "signed_id")}
-        )
-        return Uploaded(_text(confirmed, "url"), _lifetime(confirmed))
+        with free_of_charge():
+            checksum = base64.b64encode(hashlib.md5(content).digest()).decode()  # noqa: S324 (published)
+            prepared = await self._post_json(
+                "/api/v1/files/prepare",
+                {"filename": filename, "byte_size": len(content), "checksum": checksum},
+                in_line=True,
+            )
+            headers = prepared.get("headers")
+            await self.transport.put(
+                _text(prepared, "upload_url"),
+                {str(name): str(value) for name, value in headers.items()}
+                if isinstance(headers, Mapping)
+                else {},
+                content,
+                sent,
+            )
+            confirmed = await self._post_json(
+                "/api/v1/files/confirm", {"signed_id": _text(prepared, "signed_id")}
+            )
+            return Uploaded(_text(confirmed, "url"), _lifetime(confirmed))
 
     async def _post_json(
         self, path: str, body: Mapping[str, Any], *, in_line: bool = False
@@ -347,13 +369,14 @@ class Client:
             "params": body,
         }
         # Once: the user waits, and a failure has an answer of its own.
-        answer = await self.transport.request(
-            "POST", "/api/v1/price_quotes", body=_encode(asked), needs_key=False
-        )
-        quote = _object(answer).get("price_quote")
-        cents = _cents(quote) if isinstance(quote, Mapping) else None
-        if cents is None:
-            raise ConnectionFailedError("RunAPI's answer has no price in it.")
+        with free_of_charge():
+            answer = await self.transport.request(
+                "POST", "/api/v1/price_quotes", body=_encode(asked), needs_key=False
+            )
+            quote = _object(answer).get("price_quote")
+            cents = _cents(quote) if isinstance(quote, Mapping) else None
+            if cents is None:
+                raise ConnectionFailedError("RunAPI's answer has no price in it.")
         return cents / 100
 
     async def balance(self) -> Balance:
@@ -362,12 +385,26 @@ class Client:
         Raises:
             RunAPIError: The service refused, or no answer came.
         """
-        data = _object(await self.transport.request("GET", "/api/v1/me/balance"))
-        names = ("balance_cents", "spent_cents_today", "spent_cents_total")
-        cents = [value for name in names if isinstance(value := data.get(name), int)]
-        if len(cents) != len(names):
-            raise ConnectionFailedError("RunAPI's answer has no balance in it.")
-        return Balance(*cents)
+        with free_of_charge():
+            data = _object(await self.transport.request("GET", "/api/v1/me/balance"))
+            names = ("balance_cents", "spent_cents_today", "spent_cents_total")
+            cents = [value for name in names if isinstance(value := data.get(name), int)]
+            if len(cents) != len(names):
+                raise ConnectionFailedError("RunAPI's answer has no balance in it.")
+            return Balance(*cents)
+
+
+def leaving(
+    attempt: Attempt, before: Callable[[Attempt], Awaitable[None]] | None, state: TaskState
+) -> Callable[[], Awaitable[None]]:
+    """Return what is awaited right before the first byte of an attempt leaves."""
+
+    async def leave() -> None:
+        if before is not None:
+            await before(attempt)
+        state.send()
+
+    return leave
 
 
 async def _save(
@@ -438,7 +475,6 @@ def _created_task(answer: Answer) -> Task:
         raise ConnectionFailedError(
             "RunAPI answered without a task id.",
             arrived=True,
-            charged=MAYBE_CHARGED,
             request_id=answer.headers.get("x-request-id"),
         )
     return task.with_id(task_id)

@@ -15,11 +15,9 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.client import Client, Created
+from runapi_magic.client import Client, Created, leaving
 from runapi_magic.errands import Errand, Outcome, carry_out
 from runapi_magic.errors import (
-    CHARGED,
-    MAYBE_CHARGED,
     DownloadError,
     InvalidRequestError,
     NotFoundError,
@@ -28,15 +26,15 @@ from runapi_magic.errors import (
     TaskFailedError,
     UnsupportedMediaTypeError,
     ValidationError,
-    resume_advice,
 )
 from runapi_magic.generation import Step
 from runapi_magic.keeping import cost_of_one
 from runapi_magic.pipeline import Pipeline
+from runapi_magic.task_state import TaskState
 from runapi_magic.tasks import Task, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from distributed import Client as DaskClient
     from distributed import Future
@@ -151,7 +149,7 @@ class _Job:
             raise outcome
         if outcome.created is None:
             assert outcome.failure is not None, "without a task, there is a reason"
-            error = outcome.failure.error
+            error = outcome.failure
             error.doubtful = error.doubtful or not isinstance(error, _OF_THE_REQUEST)
             raise error
         return outcome.created
@@ -273,13 +271,20 @@ class _Remote(Client):
         self,
         attempt: Attempt,
         *,
+        before: Callable[[Attempt], Awaitable[None]] | None = None,
+        state: TaskState | None = None,
         budget: float = 120.0,  # noqa: ARG002 (the errand has its own)
         stopping: asyncio.Event | None = None,
         waiting: Callable[[float], None] | None = None,  # noqa: ARG002 (workers wait, unseen)
     ) -> Created:
         """Let a worker send an attempt, or send it once more; see ``Client.post``."""
-        self.job = await self.cluster.send(self.errand(attempt, None))
-        return await self.job.created(stopping)
+        state = TaskState() if state is None else state
+        with state.asking():
+            await leaving(attempt, before, state)()
+            self.job = await self.cluster.send(self.errand(attempt, None))
+            created = await self.job.created(stopping)
+        state.know(created.task.id)
+        return created
 
 
 class _ClusterPipeline(Pipeline):
@@ -341,6 +346,7 @@ class _ClusterPipeline(Pipeline):
         task = outcome.task
         if task is not None:
             part.cost = task.cost
+            part.state.finish(has_images=bool(task.image_urls))
             took = self.experience.learn(part, service, outcome.took)
             await self._record(self._journal.completed, part.id, task.cost, part.seconds, took)
             for saved, url in outcome.files:
@@ -355,15 +361,13 @@ class _ClusterPipeline(Pipeline):
                     url=url,
                 )
         if outcome.failure is not None:
+            if isinstance(outcome.failure, TaskFailedError):
+                part.state.fail()
             if task is None:
                 await self.experience.failed(part, service, outcome.took)
-            raise outcome.failure.error
+            raise outcome.failure
         if not part.images:
-            raise TaskFailedError(
-                "The task was completed without a picture.",
-                charged=MAYBE_CHARGED,
-                todo=resume_advice(part.task_id),
-            )
+            raise TaskFailedError("The task was completed without a picture.")
         await self._record(self._journal.saved, part.id, part.images)
 
 
@@ -380,9 +384,8 @@ def found(saved: Saved, keeping: Keeping) -> Saved:
     if not here.path.is_file():
         raise DownloadError(
             f"A worker saved {here.path}, and this machine cannot see it.",
-            charged=CHARGED,
             todo="Let RunAPIMagics.image_dir be a folder that all machines share, or the URL of a"
-            f" store. {resume_advice(None)}",
+            " store.",
         )
     for half in folder.glob(f".{keeping.part}-*.part"):
         half.unlink(missing_ok=True)
@@ -393,8 +396,8 @@ def _lost(error: BaseException) -> RunAPIError:
     reason = str(error).strip().partition("\n")[0][:200]
     lost = RunAPIError(
         f"The Dask cluster lost this request ({type(error).__name__}: {reason}).",
-        charged=MAYBE_CHARGED,
-        todo="See to the cluster, then batch.retry_failed(): the same task, not a second one.",
+        todo="See to the cluster, then batch.retry_failed() or %runapi resume: the same task, not"
+        " a second one.",
     )
     lost.doubtful = True
     return lost

@@ -16,7 +16,7 @@ import secrets
 import socket
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runapi_magic.errors import ConfigurationError, MissingKeyError, RunAPIError
 from runapi_magic.following import follow
@@ -81,36 +81,14 @@ class Outcome:
         task: The task when it was completed.
         took: Seconds of the service's that it took, where they are known; see ``PollingPlan``.
         files: Its pictures, each with the service's address, as far as they are in place.
-        failure: Why there are no more, as ``Failure.error`` gives it back.
+        failure: Why there are no more.
     """
 
     created: Created | None = None
     task: Task | None = None
     took: float | None = None
     files: list[tuple[Saved, str]] = field(default_factory=list)
-    failure: Failure | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An error on its way: pickle would call its class with the wrong arguments."""
-
-    kind: type[RunAPIError]
-    args: tuple[Any, ...]
-    state: dict[str, Any]
-
-    @classmethod
-    def of(cls, error: RunAPIError) -> Failure:
-        """Return an error packed."""
-        return cls(type(error), error.args, dict(vars(error)))
-
-    @property
-    def error(self) -> RunAPIError:
-        """The error as it was raised."""
-        error = self.kind.__new__(self.kind)
-        error.args = self.args
-        vars(error).update(self.state)
-        return error
+    failure: RunAPIError | None = None
 
 
 def carry_out(errand: Errand) -> Outcome:
@@ -142,7 +120,7 @@ async def _carry_out(errand: Errand, tell: Callable[[Created], None]) -> Outcome
         access = _access(errand)
         client = remote_service(access, Rates(*_books()).of(access)).client
     except RunAPIError as error:
-        outcome.failure = Failure.of(error)
+        outcome.failure = error
         return outcome
 
     async def keep(task: Task, position: int) -> None:
@@ -172,7 +150,7 @@ async def _carry_out(errand: Errand, tell: Callable[[Created], None]) -> Outcome
             outcome.took = plan.took
         await fetch_each(client, outcome.task, paths, keep)
     except RunAPIError as error:
-        outcome.failure = Failure.of(error)
+        outcome.failure = error
     finally:
         await client.transport.close()
     return outcome

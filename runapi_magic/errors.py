@@ -43,6 +43,7 @@ NOT_CHARGED = "Not charged."
 MAYBE_CHARGED = "It may have been charged."
 STILL_THERE = "The task goes on at the service and may be charged."
 CHARGED = "The task was completed, so it was charged."
+FAILED_IS_FREE = "Failed tasks are not charged."
 
 _LONGEST_REASON, _LONGEST_ID = 400, 100  # characters shown
 
@@ -62,9 +63,12 @@ class RunAPIError(Exception):
         task_id: The task's id, once one is known.
         request_id: The service's ``x-request-id``, for a question to its support.
         doubtful: Whether the service may have done what was asked although it did not say so.
+
+    An error claims or denies a charge only where that is certain from its kind; else
+    ``task_state.TaskState`` words it.
     """
 
-    default_charged: ClassVar[str] = NOT_CHARGED
+    default_charged: ClassVar[str] = ""
     default_todo: ClassVar[str] = ""
 
     def __init__(
@@ -87,6 +91,10 @@ class RunAPIError(Exception):
     def __str__(self) -> str:
         return "\n".join(self.parts)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle without calling the class, which takes more than ``args``."""
+        return _restore, (type(self), self.args, dict(vars(self)))
+
     @property
     def parts(self) -> tuple[str, ...]:
         """What happened, whether it was charged, what to do: the lines to show."""
@@ -105,6 +113,13 @@ class RunAPIError(Exception):
         """IPython shows this instead of a traceback."""
         first, *rest = map(encodable, self.parts)
         return [f"{type(self).__name__}: {first}", *rest]
+
+
+def _restore(kind: type[RunAPIError], args: tuple[Any, ...], state: dict[str, Any]) -> RunAPIError:
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(state)
+    return error
 
 
 class InvalidRequestError(RunAPIError):
@@ -284,7 +299,7 @@ class CertificateError(ConnectionFailedError):
 class TaskFailedError(RunAPIError):
     """The service ended the task without pictures. Failed tasks are not charged."""
 
-    default_charged = "Failed tasks are not charged."
+    default_charged = FAILED_IS_FREE
     default_todo = (
         "Change the prompt or the source if the reason names them, and run the cell again."
     )
@@ -293,7 +308,7 @@ class TaskFailedError(RunAPIError):
 class TaskTimeoutError(RunAPIError):
     """The deadline passed while the task was still under way."""
 
-    default_charged = "It goes on at the service and may be charged."
+    default_charged = STILL_THERE
 
 
 class DownloadError(RunAPIError):
@@ -304,8 +319,6 @@ class DownloadError(RunAPIError):
         retry_after: Seconds that the store asked to wait, None where it did not.
         passing: Whether another try may help.
     """
-
-    default_charged = CHARGED
 
     def __init__(
         self,
@@ -325,7 +338,6 @@ class DownloadError(RunAPIError):
 class UnsafeURLError(RunAPIError):
     """An address was refused: another origin, plain http, or a private network."""
 
-    default_charged = MAYBE_CHARGED
     default_todo = "If you trust this service, tell its support; nothing was sent to that address."
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from runapi_magic.client import LOOK_BUDGET
 from runapi_magic.errors import (
-    STILL_THERE,
     AuthenticationError,
     NotFoundError,
     PermissionDeniedError,
@@ -112,10 +111,8 @@ def _passing_trouble(error: RunAPIError, task: Task, denials: int) -> RunAPIErro
         denials: How often in a row every path denied the task, this look included.
     """
     if isinstance(error, AuthenticationError | PermissionDeniedError):
-        error.charged, error.todo = STILL_THERE, f"{error.todo} Then: %runapi resume."
         raise error
     if denials >= _UNKNOWN_TASK_LOOKS:
-        error.charged = STILL_THERE
         error.todo = f"{resume_advice(task.id)} To give it up: %runapi forget {task.id}"
         raise error
     return error
@@ -124,7 +121,5 @@ def _passing_trouble(error: RunAPIError, task: Task, denials: int) -> RunAPIErro
 def _timeout(task: Task, seconds: float, trouble: RunAPIError | None) -> TaskTimeoutError:
     last = f" The last look failed: {trouble.what}" if trouble else ""
     return TaskTimeoutError(
-        f"Task {task.id} was not done after {seconds:g} s of waiting.{last}",
-        todo=resume_advice(task.id),
-        task_id=task.id,
+        f"Task {task.id} was not done after {seconds:g} s of waiting.{last}", task_id=task.id
     )

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
-from runapi_magic.errors import STILL_THERE, InvalidRequestError, RunAPIError, resume_advice
+from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.events import ThreadsafeEvent
+from runapi_magic.task_state import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -57,7 +58,7 @@ class Part:
         count: Number of pictures.
         expectation: How long it is expected to take.
         status: Where it is.
-        task_id: The service's id, once known.
+        state: How far its task has come, and so whether it was charged.
         images: Its pictures, once on disk.
         error: Why there is none.
         cost: USD of the task, where the service said.
@@ -76,7 +77,7 @@ class Part:
     count: int
     expectation: Expectation
     status: Status = "pending"
-    task_id: str | None = None
+    state: TaskState = field(default_factory=TaskState)
     images: list[GeneratedImage] = field(default_factory=list)
     error: RunAPIError | None = None
     cost: float | None = None
@@ -87,6 +88,11 @@ class Part:
     asked: float = field(default_factory=time.time)
     uploaded: float | None = None
     turn: float = 0.0
+
+    @property
+    def task_id(self) -> str | None:
+        """The service's id, once known."""
+        return self.state.task_id
 
     @property
     def doing(self) -> str:
@@ -110,6 +116,19 @@ class Part:
     def is_done(self) -> bool:
         """Whether nothing more will come."""
         return self.status in {"completed", "failed", "cancelled"}
+
+    def stop(self) -> None:
+        """End it as cancelled, with what that means for the money, unless it is done."""
+        if self.is_done:
+            return
+        if len(self.images) == self.count:
+            self.status = "completed"
+            return
+        self.status = "cancelled"
+        what = "Stopped before anything was sent."
+        if not self.state.is_free:
+            what = "Stopped waiting. RunAPI cannot cancel a running task."
+        self.error = self.state.explain(RunAPIError(what))
 
 
 def new_part_id() -> str:
@@ -284,15 +303,13 @@ class Generation:
 
     def _finish(self, _task: asyncio.Task[None]) -> None:
         for part in self.parts:
-            if not part.is_done:  # cancelled before its first step
-                part.status, part.error = "cancelled", RunAPIError("Stopped before it began.")
-                if part.is_resumed:
-                    part.error.charged = STILL_THERE
-                    part.error.todo = resume_advice(part.task_id)
+            part.stop()  # where it was cancelled before its first step
         self._end.set()
 
     def cancel(self) -> None:
-        """Stop waiting. The service knows no cancel: the task may still be charged."""
+        """Stop waiting, once. RunAPI cannot cancel a running task: it may still be charged."""
+        if self._cancelled:
+            return
         self._cancelled = True
         if self._task is not None and not self._task.done():
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from runapi_magic.errors import (
-    MAYBE_CHARGED,
-    NOT_CHARGED,
-    STILL_THERE,
-    RunAPIError,
-    TaskFailedError,
-    resume_advice,
-)
+from runapi_magic.errors import RunAPIError, TaskFailedError
 from runapi_magic.experience import Experience
 from runapi_magic.filing import is_intact
 from runapi_magic.following import follow
-from runapi_magic.generation import HELD, Part, Step, new_part_id
+from runapi_magic.generation import Part, Step, new_part_id
 from runapi_magic.history import History
+from runapi_magic.interrupts import to_the_end
 from runapi_magic.ledger import Ledger
 from runapi_magic.posting import Poster, turn_at_service
 from runapi_magic.purse import Purse
@@ -31,6 +24,7 @@ from runapi_magic.settings import notebook_name
 from runapi_magic.shelf import Shelf
 from runapi_magic.shown_versions import ShownVersions, show
 from runapi_magic.sources import as_source
+from runapi_magic.task_state import Phase, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,12 +40,7 @@ if TYPE_CHECKING:
 
     Gate = Callable[[Callable[[], None]], Awaitable[None]]  # told what to call when it asks
 
-_log = logging.getLogger(__name__)
-
 _JOIN_PAUSE = 0.3  # seconds between two looks at another kernel's row
-_NOT_SENT = {
-    Step.PREPARING, *HELD, Step.SOURCE, Step.QUEUED, Step.UPLOADING, Step.THROTTLED,
-}  # fmt: skip
 
 
 class How(Enum):
@@ -134,16 +123,15 @@ class Pipeline:
                         tasks.create_task(self._run_part(generation, work, service))
         except asyncio.CancelledError:
             for part in generation.parts:
-                if not part.is_done:
-                    await self._stop(part)
+                part.stop()
             generation.changed()
         except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this request)
             for part in generation.parts:
                 if not part.is_done:
-                    part.status, part.error = "failed", _in_words(error, part)
+                    part.status, part.error = "failed", part.state.in_words(error)
             generation.changed()
         finally:
-            await self._let_go(generation)
+            await to_the_end(self._let_go(generation))
 
     # Planning
 
@@ -193,7 +181,7 @@ class Pipeline:
             picture = await self.shelf.load(image, shown=generation.is_shown)
             part = Part(image.task.id, request, 1, self.experience.expected(request, service))
             part.status, part.images, part.cost = "completed", [picture], 0.0
-            part.task_id = image.task.task_id
+            part.state = TaskState.of(image.task)
             works.append(Work(part, image.task, How.REUSE))
         for stored in (*reserved.joined, *reserved.taken, *reserved.planned):
             how = How.JOIN if stored in reserved.joined else How.MAKE
@@ -206,7 +194,9 @@ class Pipeline:
         """Return the work that a row of the journal stands for."""
         expected = self.experience.expected(request, service)
         part = Part(stored.id, request, stored.count, expected)
-        part.task_id = stored.task_id
+        part.state = TaskState.of(stored)
+        if how is How.JOIN:
+            part.state.phase = Phase.JOINED
         part.is_resumed = stored.attempt is not None
         part.asked = stored.created
         return Work(part, stored, how)
@@ -265,7 +255,7 @@ class Pipeline:
                     await self._make(generation, left, service)
             part.status = "completed"
         except Exception as error:  # noqa: BLE001 (whatever it is, it is shown in its place)
-            await self._fail(part, _in_words(error, part))
+            await self._fail(part, part.state.in_words(error))
         finally:
             generation.changed()
 
@@ -287,7 +277,7 @@ class Pipeline:
                     charged="Nothing was sent for this one.",
                     todo="Run this cell again in a while: it finds that picture, at no cost.",
                 )
-            part.task_id = stored.task_id
+            part.state.task_id = stored.task_id
             if stored.state == "saved":
                 for image in await self._record(self._journal.images, stored.id) or ():
                     picture = await self.shelf.load(image, shown=generation.is_shown)
@@ -297,7 +287,7 @@ class Pipeline:
             if stored.state in {"failed", "refused", "forgotten"}:
                 raise RunAPIError(
                     f"The same request, made by another cell, came to nothing: {stored.error}",
-                    charged=MAYBE_CHARGED if stored.state == "forgotten" else NOT_CHARGED,
+                    charged=TaskState.of(stored).charged,
                     todo="Run this cell again to ask afresh.",
                 )
             if await asyncio.to_thread(self._journal.is_worked_on, stored):
@@ -306,7 +296,7 @@ class Pipeline:
             for taken in await self._record(self._journal.take, wanted, generation.id) or ():
                 # As it is by now: it may have been sent since this one began to wait.
                 part.step, part.status = Step.PREPARING, "pending"
-                part.task_id, part.is_resumed = taken.task_id, taken.attempt is not None
+                part.state, part.is_resumed = TaskState.of(taken), taken.attempt is not None
                 return replace(work, stored=taken, how=How.MAKE)
 
     async def _make(self, generation: Generation, work: Work, service: Service) -> None:
@@ -323,11 +313,7 @@ class Pipeline:
 
         task, paths = await self._follow(generation, part, service, created)
         if not task.image_urls:
-            raise TaskFailedError(
-                "The task was completed without a picture.",
-                charged=MAYBE_CHARGED,
-                todo=resume_advice(task.id),
-            )
+            raise TaskFailedError("The task was completed without a picture.")
         part.step = Step.FETCHING
         generation.changed()
         await self.shelf.fetch(generation, part, service, task, paths)
@@ -347,9 +333,11 @@ class Pipeline:
                 service.client, created, plan, progress=progress, notice=self._notice
             )
         except TaskFailedError:
+            part.state.fail()
             await self.experience.failed(part, service, plan.took)
             raise
         part.cost = task.cost
+        part.state.finish(has_images=bool(task.image_urls))
         took = self.experience.learn(part, service, plan.took)
         await self._record(self._journal.completed, part.id, task.cost, part.seconds, took)
         return task, paths
@@ -357,42 +345,31 @@ class Pipeline:
     # Ends
 
     async def _fail(self, part: Part, error: RunAPIError) -> None:
-        error.task_id = error.task_id or part.task_id
-        part.error = error
+        part.error = part.state.explain(error)
         part.status = "completed" if part.images else "failed"
-        if part.step is Step.JOINED:
-            return  # its row is another's
-        never_taken = part.task_id is None and not error.doubtful
-        said_no = isinstance(error, TaskFailedError) and error.charged != MAYBE_CHARGED
-        if never_taken or said_no:
-            await self._record(self._journal.failed, part.id, error.what, refused=never_taken)
-        else:
-            await self._record(self._journal.let_go, part.id, error.what)
+        await self._write_end(part, error.what)
 
     async def _let_go(self, generation: Generation) -> None:
-        """Let go of tasks and money, and see what was sent written down."""
+        """Write down what became of a request, and free what was kept for it."""
+        for part in generation.parts:
+            if part.status == "cancelled":
+                await self._write_end(part, "stopped")
         # Who asks for the same must not wait for what nobody works on.
         await self._record(self._journal.release, generation.id)
         await self.purse.release(generation.id)
         if generation.task_ids:
             await self._record.settled()
 
-    async def _stop(self, part: Part) -> None:
-        """Let go of a part that nobody waits for any more."""
-        part.status = "cancelled"
-        not_sent = part.step in _NOT_SENT and not part.is_resumed
-        if not_sent:
-            part.error = RunAPIError("Stopped before anything was sent.")
-            await self._record(self._journal.failed, part.id, "stopped", refused=True)
-            return
-        part.error = RunAPIError(
-            "Stopped waiting. The service knows no cancel.",
-            charged=STILL_THERE,
-            todo=resume_advice(part.task_id),
-            task_id=part.task_id,
-        )
-        if part.step is not Step.JOINED:
-            await self._record(self._journal.let_go, part.id, "stopped")
+    async def _write_end(self, part: Part, why: str) -> None:
+        """Write down that nobody works on a part any more, and whether it can be resumed."""
+        state = part.state
+        if state.phase is Phase.JOINED:
+            return  # its row is another's
+        if state.is_free:
+            refused = state.phase is Phase.PLANNED
+            await self._record(self._journal.failed, part.id, why, refused=refused)
+        else:
+            await self._record(self._journal.let_go, part.id, why)
 
 
 def _unrecorded(generation: Generation, service: Service) -> list[StoredTask]:
@@ -406,17 +383,3 @@ def _unrecorded(generation: Generation, service: Service) -> list[StoredTask]:
         )
         for count in request.task_counts
     ]  # fmt: skip
-
-
-def _in_words(error: BaseException, part: Part) -> RunAPIError:
-    if isinstance(error, RunAPIError):
-        return error
-    _log.error("part %s failed", part.id, exc_info=error)
-    unexpected = RunAPIError(
-        f"Something unexpected happened ({type(error).__name__}: {error}).",
-        charged=STILL_THERE if part.task_id else MAYBE_CHARGED,
-        todo="%runapi resume looks for its picture. Please report this.",
-        task_id=part.task_id,
-    )
-    unexpected.doubtful = True
-    return unexpected

@@ -8,13 +8,14 @@ import time
 from typing import TYPE_CHECKING
 
 from runapi_magic.client import Created
-from runapi_magic.errors import ConflictError, NotFoundError, RunAPIError, ValidationError
+from runapi_magic.errors import NotFoundError, RunAPIError, ValidationError
 from runapi_magic.generation import Part, Step
+from runapi_magic.interrupts import to_the_end
 from runapi_magic.rates import StoppedError
-from runapi_magic.retrying import mark_doubtful
 from runapi_magic.service import check_mask_of
 from runapi_magic.storage_check import StorageCheck
 from runapi_magic.stores import place_of
+from runapi_magic.task_state import Phase, TaskState
 from runapi_magic.tasks import Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -64,30 +65,31 @@ class Poster:
         if stored.attempt is None:
             return None
         if stored.task_id is None:
-            try:
-                await self._prepare(generation, service)
-            except RunAPIError as error:
-                raise _not_sent_again(error) from None
+            await self._prepare(generation, service)
             try:
                 stopping = asyncio.Event()
                 post = service.client.post(
                     stored.attempt,
+                    state=part.state,
                     budget=self._settings().timeout,
                     stopping=stopping,
                     waiting=_throttle(generation, part),
                 )
                 return await self._sent(part, post, [stored.attempt], stopping)
-            except (NotFoundError, ValidationError) as error:
-                if error.doubtful or error.task_id:
+            except (NotFoundError, ValidationError):
+                if part.state.phase is not Phase.PLANNED:
                     raise
-                return None  # not taken as it was: its uploaded sources may have expired
+                # Not taken as it was: its uploaded sources may have expired. Only when it is
+                # refused under the same key once more, it is sure that there is no task.
+                part.state.send()
+                return None
         task = Task(stored.task_id, TaskStatus.PROCESSING)
         created = Created(task, stored.attempt.status_paths, 0.0)
         if service.is_simulated:  # it may be another one than the one that was asked
             try:
                 await service.client.get(task.id, created.status_paths)
             except NotFoundError:
-                part.task_id = None
+                part.state = TaskState()
                 return None
         return created
 
@@ -135,6 +137,7 @@ class Poster:
         create = service.client.create(
             request,
             before=before,
+            state=part.state,
             count=part.count,
             source_urls=tuple(urls),
             mask_url=mask,
@@ -165,12 +168,6 @@ class Poster:
             try:
                 created = await create
             except RunAPIError as error:
-                if isinstance(error, ConflictError) and part.is_resumed:
-                    mark_doubtful(error)  # there is a task under this key, and no way to its id
-                    error.todo = (
-                        "Look for it at runapi.ai."
-                        " To pay for another: --new in a cell, new=True in Python."
-                    )
                 if error.task_id and attempts:  # refused, and yet there is a task
                     paths = attempts[-1].paths_of(error.task_id)
                     await self._know(part, error.task_id, paths, attempts[-1])
@@ -178,24 +175,15 @@ class Poster:
             await self._know(part, created.task.id, created.status_paths, attempts[-1])
             return created
 
-        answering = asyncio.ensure_future(answered())
         try:
-            return await asyncio.shield(answering)
-        except asyncio.CancelledError:
-            # What is on its way cannot be called back: take its answer, and send nothing more.
-            stopping.set()
-            await asyncio.wait([answering])
-            error = answering.exception()
-            if isinstance(error, StoppedError):
-                part.step = Step.THROTTLED
-            elif error:
-                raise error from None
-            raise
+            # What is on its way cannot be called back: its answer is taken all the same.
+            return await to_the_end(answered(), stopping.set)
+        except StoppedError as error:
+            raise asyncio.CancelledError from error
 
     async def _know(
         self, part: Part, task_id: str, status_paths: tuple[str, ...], attempt: Attempt
     ) -> None:
-        part.task_id = task_id
         # What was posted once more: a full disk or a lock may have kept it out of the journal.
         await self._record(self._journal.created, part.id, task_id, status_paths, attempt)
 
@@ -228,14 +216,6 @@ async def turn_at_service(generation: Generation, part: Part) -> AsyncIterator[N
         stop()
         if held:
             held.pop().release()
-
-
-def _not_sent_again(error: RunAPIError) -> RunAPIError:
-    """Return why a request cannot be sent once more; its first answer is still unknown."""
-    advice = error.todo
-    mark_doubtful(error)
-    error.todo = f"{advice}\nThen: {error.todo}" if advice else error.todo
-    return error
 
 
 def _throttle(generation: Generation, part: Part) -> Callable[[float], None]:

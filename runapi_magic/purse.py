@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from runapi_magic.errors import BudgetError
 from runapi_magic.filing import is_intact
+from runapi_magic.interrupts import to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +143,8 @@ class Purse:
                 todo="Use a model with a price (%runapi models), or take the budget away:"
                 " %runapi budget off.",
             )
-        if await self._record(self._ledger.hold, hold, origin, cost.usd) is None:
+        # To the end: what is held after a cancellation would never be freed.
+        if await to_the_end(self._record(self._ledger.hold, hold, origin, cost.usd)) is None:
             raise _cannot_tell()
 
     async def refuse_unrecorded(self, origin: str) -> None:

@@ -6,12 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.errors import (
-    MAYBE_CHARGED,
-    APIError,
-    CertificateError,
-    ConnectionFailedError,
-)
+from runapi_magic.errors import APIError, CertificateError, ConnectionFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -104,13 +99,3 @@ def may_have_arrived(error: RunAPIError) -> bool:
     if isinstance(error, APIError):
         return error.task_id is not None or error.status_code in {408, *range(500, 600)}
     return isinstance(error, ConnectionFailedError) and error.arrived
-
-
-def mark_doubtful(error: RunAPIError) -> None:
-    """Let an error say that the task may exist, and how to find out at no cost."""
-    error.doubtful = True
-    error.charged = MAYBE_CHARGED
-    error.todo = (
-        "%runapi resume asks again under the same idempotency key: it finds the picture,"
-        " and nothing is paid twice."
-    )

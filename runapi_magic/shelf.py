@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.database import JournalError
-from runapi_magic.errors import CHARGED, DownloadError, RunAPIError, resume_advice
+from runapi_magic.errors import DownloadError
 from runapi_magic.images import GeneratedImage
 from runapi_magic.keeping import Keeping, cost_of_one, save
 from runapi_magic.models import find_model
@@ -295,23 +295,13 @@ async def fetch_each(
                 await keep(task, position)
                 break
             except DownloadError as error:
-                error.charged = CHARGED
-                error.todo = error.todo or resume_advice(task.id)
                 if tries == _DOWNLOAD_TRIES or not error.passing:
                     raise
                 await asyncio.sleep(min(error.retry_after or _FIRST_PAUSE * tries, _LONGEST_PAUSE))
                 if error.expired:  # the address, not the picture: ask for a fresh one
-                    task = await _ask_address(client, task, paths)
+                    task = (await client.get(task.id, paths)).task
                     if position >= len(task.image_urls):
                         raise
-
-
-async def _ask_address(client: Client, task: Task, paths: tuple[str, ...]) -> Task:
-    try:
-        return (await client.get(task.id, paths)).task
-    except RunAPIError as error:
-        error.charged, error.todo = CHARGED, resume_advice(task.id)
-        raise
 
 
 def _note(part: Part, service: Service) -> Note:

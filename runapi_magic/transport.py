@@ -29,12 +29,12 @@ from runapi_magic.errors import (
     error_from_response,
 )
 from runapi_magic.rates import Limiter, Turns, lock_of_loop
-from runapi_magic.retrying import mark_doubtful, may_have_arrived, retrying
+from runapi_magic.retrying import may_have_arrived, retrying
 from runapi_magic.settings import Access, is_loopback_host
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     import httpx
 
@@ -131,7 +131,7 @@ class Transport:
         *,
         body: bytes | None = None,
         idempotency_key: str | None = None,
-        paid: bool = False,
+        leaving: Callable[[], Awaitable[None]] | None = None,
         in_line: bool = False,
         needs_key: bool = True,
         budget: float = 60.0,
@@ -148,7 +148,8 @@ class Transport:
             path: Path on the configured origin, or an address on it.
             body: JSON.
             idempotency_key: Makes a POST repeatable.
-            paid: Whether it creates a task, so that a lost answer may have been charged.
+            leaving: Awaited once, right before the first byte leaves; only for a request that
+                is paid. An error is doubtful then where the service may have taken the request.
             in_line: Whether it takes turns with other creates where the service asks to slow down.
             needs_key: Whether the service refuses it without a key; else it is sent with the key
                 where there is one.
@@ -177,7 +178,7 @@ class Transport:
         if idempotency_key:
             headers["Idempotency-Key"] = idempotency_key
         repeatable = method == "GET" or idempotency_key is not None
-        doubtful, held_up = False, 0.0
+        doubtful, has_left, held_up = False, False, 0.0
         turns = Turns(
             self.limiter, in_line=in_line, patience=budget, stopping=stopping, told=waiting
         )
@@ -189,6 +190,10 @@ class Transport:
         try:
             async for attempt in attempts:
                 await turns.take()
+                if leaving is not None and not has_left:
+                    await self._open()  # certificates, say, can be wrong
+                    await leaving()
+                    has_left = True
                 with attempt:
                     begun = time.monotonic()
                     try:
@@ -201,8 +206,7 @@ class Transport:
                         await turns.failed(error)
                         raise
         except RunAPIError as error:
-            if doubtful and paid:
-                mark_doubtful(error)
+            error.doubtful = doubtful and leaving is not None
             raise
         turns.taken()
         return answer

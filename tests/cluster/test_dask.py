@@ -15,7 +15,6 @@ import pytest
 
 from runapi_magic.batch import Batch
 from runapi_magic.cluster import found, run_on_cluster
-from runapi_magic.errands import Failure
 from runapi_magic.errors import (
     DownloadError,
     InvalidRequestError,
@@ -267,7 +266,7 @@ def test_errors_survive_the_way_back():
         402, {"x-request-id": "req_1"}, b'{"error": {"message": "no credit"}}'
     )
     raised.task_id = "tsk_1"
-    back = pickle.loads(pickle.dumps(Failure.of(raised))).error
+    back = pickle.loads(pickle.dumps(raised))
     assert type(back) is type(raised)
     assert vars(back) == vars(raised)
     assert str(back) == str(raised)

@@ -16,8 +16,8 @@ PACKAGE = Path(runapi_magic.__file__).parent
 
 # A module imports at run time only from rooms above it.
 ROOMS = [
-    "colours", "printing", "errors", "steps", "models", "requests", "tasks", "stores", "home",
-    "settings",
+    "colours", "printing", "errors", "task_state", "interrupts", "steps", "models", "requests",
+    "tasks", "stores", "home", "settings",
     "certificates", "proxies", "bodies", "addresses", "retrying", "rates", "connections",
     "transport", "client", "polling", "durations",
     "glance", "owners", "rows", "database", "matching", "journal", "recording",
@@ -208,7 +208,7 @@ def test_the_first_function_is_light(home):
     assert {name.split(".")[0] for name in loaded} & (HEAVY | {"sqlite3", "httpcore"}) == set()
     assert {name.removeprefix("runapi_magic.") for name in loaded if "runapi_magic." in name} == {
         "api", "asking", "assembly", "drafts", "errors", "events", "generation", "home", "loop",
-        "models", "polling", "printing", "requests", "session", "settings",
+        "models", "polling", "printing", "requests", "session", "settings", "task_state",
     }  # fmt: skip
     beyond = _run(_NEW.format(first="import IPython", then=then), home)
     assert {name.split(".")[0] for name in beyond} - sys.stdlib_module_names == {"runapi_magic"}

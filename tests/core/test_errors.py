@@ -30,11 +30,13 @@ from runapi_magic.errors import (
     ServerError,
     TaskFailedError,
     TaskTimeoutError,
+    UnsafeURLError,
     UnsupportedMediaTypeError,
     ValidationError,
     error_from_response,
     read_reason,
 )
+from runapi_magic.task_state import TaskState
 
 from .properties import JSON, PROPERTY
 
@@ -76,7 +78,7 @@ def test_each_status_has_its_class(status, kind):
 @pytest.mark.parametrize("status", STATUSES)
 def test_each_status_has_three_parts(status):
     """Whatever status the service answers, the user reads what, whether charged, what to do."""
-    error = error_from_response(status, {}, b"")
+    error = TaskState().explain(error_from_response(status, {}, b""))
     assert [bool(part.strip()) for part in error.parts] == [True, True, True]
     assert str(error).splitlines()[0] == f"{type(error).title} ({status})."
 
@@ -199,14 +201,15 @@ def test_an_id_is_not_named_twice():
     [
         (InvalidRequestError("x"), errors.NOT_SENT),
         (MissingKeyError("x"), errors.NOT_SENT),
-        (ConnectionFailedError("x"), errors.NOT_CHARGED),
+        (ConnectionFailedError("x"), ""),
+        (UnsafeURLError("x"), ""),
         (TaskFailedError("x"), "Failed tasks are not charged."),
-        (TaskTimeoutError("x"), "It goes on at the service and may be charged."),
-        (DownloadError("x"), errors.CHARGED),
+        (TaskTimeoutError("x"), errors.STILL_THERE),
+        (DownloadError("x"), ""),
     ],
 )
 def test_each_kind_says_whether_it_was_charged(error, charged):
-    """Each kind of error tells the truth about money unless told otherwise."""
+    """A kind of error claims or denies a charge only where its kind makes that certain."""
     assert error.charged == charged
 
 

@@ -12,6 +12,7 @@ from runapi_magic.errors import InvalidRequestError, RunAPIError, TaskFailedErro
 from runapi_magic.generation import Generation, Part
 from runapi_magic.polling import expect
 from runapi_magic.requests import ImageRequest, Source
+from runapi_magic.task_state import TaskState
 
 REQUEST = ImageRequest("a fox", "gpt-image-2")
 
@@ -26,7 +27,7 @@ class _Image:
 def _part(status="pending", *images, error=None, count=1, cost=None, task_id=None):
     return Part(
         f"p-{status}", REQUEST, count, expect("1k"), status=status, images=list(images),
-        error=error, cost=cost, task_id=task_id,
+        error=error, cost=cost, state=TaskState(task_id=task_id),
     )  # fmt: skip
 
 

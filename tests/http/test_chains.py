@@ -231,7 +231,7 @@ def test_cancelling(service, use):
 
     generation, error, row = use(service, body)
     assert generation.status == "cancelled"
-    assert "knows no cancel" in error.what
+    assert "cannot cancel" in error.what
     assert "may be charged" in error.charged
     assert generation.task_ids[0] in str(error)
     assert (row.state, row.task_id, row.owner) == ("running", generation.task_ids[0], None)

@@ -105,13 +105,17 @@ def test_netrc_does_not_replace_the_key(tmp_path, monkeypatch):
     assert [headers["Authorization"] for _, _, headers, _ in asked] == [f"Bearer {KEY}"]
 
 
+async def _note():
+    """What is paid is noted before it leaves."""
+
+
 def test_a_post_whose_answer_is_lost_may_have_arrived():
     """A server that takes a request and hangs up: that is no connection that was never made."""
     with _listen(_hang_up) as (port, asked):
 
         async def work(transport):
             with pytest.raises(ConnectionFailedError) as caught:
-                await transport.request("POST", "/x", body=b"{}", paid=True)
+                await transport.request("POST", "/x", body=b"{}", leaving=_note)
             return caught.value
 
         error = _run(f"http://127.0.0.1:{port}", work)
@@ -134,7 +138,7 @@ def test_a_proxy_is_used_for_the_network_with_its_own_password(monkeypatch):
 
         async def work(transport):
             with pytest.raises(ConnectionFailedError) as caught:
-                await transport.request("POST", "/x", body=b"{}", paid=True)
+                await transport.request("POST", "/x", body=b"{}", leaving=_note)
             return caught.value
 
         error = _run("https://runapi.example", work)

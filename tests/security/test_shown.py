@@ -105,7 +105,7 @@ def _image(evil):
 def _slot(evil):
     request = _request(evil)
     part = Part("id", request, 1, Expectation(12.0))
-    part.task_id = evil
+    part.state.know(evil)
     return Generation(request, [part]), Slot(part, 0)
 
 

@@ -1,0 +1,244 @@
+"""How far a task has come decides what is said of the money."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runapi_magic.errors import (
+    CHARGED,
+    FAILED_IS_FREE,
+    MAYBE_CHARGED,
+    NOT_CHARGED,
+    NOT_SENT,
+    STILL_THERE,
+    AuthenticationError,
+    BudgetError,
+    ConflictError,
+    ConnectionFailedError,
+    DownloadError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    NotFoundError,
+    RunAPIError,
+    UnsafeURLError,
+    ValidationError,
+)
+from runapi_magic.interrupts import to_the_end
+from runapi_magic.task_state import Phase, TaskState
+
+
+def _api(kind, status=422, **more):
+    return kind("no", status_code=status, **more)
+
+
+def _state(*steps):
+    state = TaskState()
+    for name, *values in steps:
+        options = values[0] if values and isinstance(values[0], dict) else {}
+        getattr(state, name)(*([] if options else values), **options)
+    return state
+
+
+def _post(state, error):
+    with state.asking():
+        state.send()
+        raise error
+
+
+SENT = [("send",)]
+KNOWN = [*SENT, ("know", "tsk_1")]
+WAYS = {
+    NOT_CHARGED: [],
+    MAYBE_CHARGED: SENT,
+    STILL_THERE: KNOWN,
+    CHARGED: [*KNOWN, ("finish", {"has_images": True})],
+    FAILED_IS_FREE: [*KNOWN, ("fail",)],
+}
+
+
+@pytest.mark.parametrize(("charged", "steps"), WAYS.items(), ids=list(WAYS))
+@pytest.mark.parametrize(
+    "error",
+    [RunAPIError("x"), DownloadError("x"), UnsafeURLError("x"), ConnectionFailedError("x"),
+     _api(AuthenticationError, 401)],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_the_state_words_the_charge(charged, steps, error):
+    """Whatever the error: what is said of the charge comes from how far the task has come."""
+    worded = _state(*steps).in_words(error)
+    assert worded.charged == charged
+    assert ("%runapi resume" in worded.todo) == (charged in {MAYBE_CHARGED, STILL_THERE, CHARGED})
+    error.charged = ""  # the parameter is shared
+
+
+def test_completed_without_an_image_is_open():
+    """A task that was completed without an image may have been charged, or not."""
+    state = _state(*KNOWN, ("finish", {"has_images": False}))
+    assert state.explain(RunAPIError("x")).charged == MAYBE_CHARGED
+
+
+@pytest.mark.parametrize("error", [InvalidRequestError("x"), BudgetError("x")])
+def test_what_was_found_before_keeps_its_words(error):
+    """An error that says that nothing was sent keeps saying so while nothing was sent."""
+    assert _state().explain(error).charged == NOT_SENT
+    assert _state(*SENT).explain(error).charged == MAYBE_CHARGED
+
+
+@pytest.mark.parametrize(
+    ("before", "error", "doubtful", "after"),
+    [
+        ([], _api(ValidationError), False, Phase.PLANNED),
+        ([], ConnectionFailedError("x"), False, Phase.PLANNED),
+        ([], ConnectionFailedError("x"), True, Phase.SENT),
+        ([], _api(ValidationError, task_id="tsk_1"), False, Phase.SENT),
+        # What another kernel sent may have been taken, whatever a repeat is told.
+        (SENT, _api(AuthenticationError, 401), False, Phase.SENT),
+        (SENT, _api(InsufficientCreditsError, 402), False, Phase.SENT),
+        (SENT, ConnectionFailedError("x"), False, Phase.SENT),
+        (SENT, _api(ValidationError), False, Phase.PLANNED),
+        (SENT, _api(NotFoundError, 404), False, Phase.PLANNED),
+        (SENT, _api(NotFoundError, 404), True, Phase.SENT),
+    ],
+)
+def test_a_post_that_failed(before, error, doubtful, after):
+    """A refusal frees only what nothing was sent of before, or what the service denies."""
+    state = _state(*before)
+    error.doubtful = doubtful
+    with pytest.raises(type(error)) as raised:
+        _post(state, error)
+    assert state.phase is after
+    assert raised.value.charged == (NOT_CHARGED if after is Phase.PLANNED else MAYBE_CHARGED)
+    assert raised.value.doubtful == (after is Phase.SENT)
+
+
+def test_an_exception_before_the_first_byte_is_free():
+    """An exception of our own is doubtful only where bytes may have left before it."""
+    state = TaskState()
+    assert state.in_words(RuntimeError("a lock of another loop")).charged == NOT_CHARGED
+    state.send()
+    assert state.in_words(RuntimeError("a broken answer")).charged == MAYBE_CHARGED
+
+
+def test_an_error_is_not_shared_between_tasks():
+    """Two tasks that one error ended say each what it costs itself."""
+    error = RunAPIError("the disk is full")
+    one, other = _state(*KNOWN), _state(*SENT)
+    first, second = one.in_words(error), other.in_words(error)
+    assert (first.task_id, first.charged) == ("tsk_1", STILL_THERE)
+    assert (second.task_id, second.charged) == (None, MAYBE_CHARGED)
+
+
+def test_a_conflict_offers_no_repeat():
+    """Where the service has a task under the key and does not name it, repeating is no way out."""
+    told = _state(*SENT).explain(_api(ConflictError, 409)).todo
+    assert "--new" in told
+    assert "%runapi resume" not in told
+
+
+def test_what_has_to_be_done_first_is_said_first():
+    """A key that is not good any more is replaced first; then the task is resumed."""
+    told = _state(*KNOWN).explain(_api(AuthenticationError, 401)).todo
+    assert told.index("login") < told.index("%runapi resume tsk_1")
+
+
+@pytest.mark.parametrize(
+    ("row", "phase", "is_charged"),
+    [
+        ({"state": "planned"}, Phase.PLANNED, None),
+        ({"state": "sent", "attempt": "x"}, Phase.SENT, None),
+        ({"state": "running", "attempt": "x", "task_id": "t"}, Phase.KNOWN, None),
+        ({"state": "completed", "attempt": "x", "task_id": "t", "cost": 0.06}, Phase.DONE, True),
+        ({"state": "completed", "attempt": "x", "task_id": "t"}, Phase.DONE, None),
+        ({"state": "saved", "attempt": "x", "task_id": "t"}, Phase.DONE, True),
+    ],
+)
+def test_a_row_of_the_journal(row, phase, is_charged):
+    """A row of the journal stands for the state in which its kernel left the task."""
+    state = TaskState.of(SimpleNamespace(**{"attempt": None, "task_id": None, "cost": None, **row}))
+    assert (state.phase, state.is_charged, state.task_id) == (phase, is_charged, row.get("task_id"))
+
+
+@given(
+    st.lists(st.sampled_from(["send", "know", "finish", "fail", "refused", "lost"]), max_size=12)
+)
+def test_no_claim_without_knowledge(steps):
+    """After any steps: free only if the service said so or nothing left; charged only if made."""
+    state, may_exist, made = TaskState(), False, None
+    for step in steps:
+        match step:
+            case "send":
+                state.send()
+                may_exist = True
+            case "know":
+                state.know("tsk_1")
+                may_exist, made = True, None
+            case "finish":
+                state.finish(has_images=True)
+                may_exist, made = True, True
+            case "fail":
+                state.fail()
+                may_exist, made = True, False
+            case "refused" | "lost":
+                was = state.phase
+                error = _api(ValidationError) if step == "refused" else RunAPIError("x")
+                error.doubtful = step == "lost"
+                with pytest.raises(RunAPIError):
+                    _post(state, error)
+                may_exist = may_exist if was is not Phase.PLANNED else step == "lost"
+                if step == "refused":
+                    may_exist, made = False, None
+    charged = state.explain(RunAPIError("x")).charged
+    assert (charged in {NOT_CHARGED, FAILED_IS_FREE}) <= (not may_exist or made is False)
+    assert (charged == CHARGED) <= (made is True)
+
+
+def test_work_goes_to_its_end_through_many_cancellations():
+    """Cancelled three times, the work is done once and whole; then the cancellation goes on."""
+    done, cancelled = [], []
+
+    async def work(go):
+        await go.wait()
+        done.append("all")
+        return "result"
+
+    async def main():
+        go = asyncio.Event()
+        waiting = asyncio.ensure_future(to_the_end(work(go), lambda: cancelled.append(1)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            waiting.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        go.set()
+        await asyncio.wait([waiting])
+        return waiting.cancelled()
+
+    assert asyncio.run(main())
+    assert (done, len(cancelled)) == (["all"], 3)
+
+
+def test_what_the_work_raises_wins():
+    """What the work raises reaches whoever waits, also where that was cancelled meanwhile."""
+
+    async def work(go):
+        await go.wait()
+        raise RunAPIError("refused")
+
+    async def main():
+        go = asyncio.Event()
+        waiting = asyncio.ensure_future(to_the_end(work(go)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        with pytest.raises(RunAPIError, match="refused"):
+            await waiting
+
+    asyncio.run(main())

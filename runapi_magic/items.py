@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runapi_magic.errors import RunAPIError
-    from runapi_magic.generation import Generation
+    from runapi_magic.generation import Generation, Slot
     from runapi_magic.images import GeneratedImage
     from runapi_magic.requests import ImageRequest
 
-ItemStatus = Literal["waiting", "running", "completed", "failed", "cancelled"]
+ItemStatus = Literal["waiting", "running", "completed", "partial", "failed", "cancelled"]
 
 
 @dataclass(eq=False, slots=True)
@@ -24,11 +25,12 @@ class Item:
         index: Its place, from 0.
         request: What is asked for.
         variables: What the user called its parts by: columns or sweep variables.
-        status: Where it is.
-        images: Its pictures, once on disk.
+        status: Where it is; ``partial``: it has ended, and some of its images are missing.
+        images: Its images, once on disk.
         error: Why there is none, or not all.
-        cost: USD, 0 for pictures from disk; None where the service did not say.
-        saved: USD that pictures from disk did not cost again.
+        cost: USD of all its tasks, 0 for images from disk; None where the service did not say.
+        saved: USD that images from disk did not cost again.
+        paid: The cost by task and image, also of images that are missing.
     """
 
     index: int
@@ -39,34 +41,48 @@ class Item:
     error: RunAPIError | None = None
     cost: float | None = None
     saved: float = 0.0
+    paid: dict[tuple[str, int], float] = field(default_factory=dict)
 
     @property
     def is_done(self) -> bool:
         """Whether nothing more will come."""
-        return self.status in {"completed", "failed", "cancelled"}
+        return self.status in {"completed", "partial", "failed", "cancelled"}
 
 
 def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
-    """Give each item its pictures, or why there are none, and yield those that end by it."""
+    """Give each item its images, or why they are missing, and yield those that end by it.
+
+    Identical items share one generation. What an item has from an earlier try stays its own, and is
+    among the generation's images again.
+    """
     kept = {image.id for item in items for image in item.images}
-    slots = [slot.versions[0] if slot.versions else None for slot in generation.slots]
-    slots = [image for image in slots if image is None or image.id not in kept]
-    reused = [image for image in generation.images if image.reused]
-    errors = list(generation.errors)
+    slots = iter([slot for slot in generation.slots if _first_of(slot) not in kept])
     for item in items:
         if item.is_done:
             continue
-        mine, slots = slots[: item.request.count], slots[item.request.count :]
-        item.images = [image for image in mine if image is not None]
-        if not item.images:
-            item.error = errors.pop(0) if len(errors) > 1 else errors[0] if errors else None
-        item.status = "completed" if item.images else "failed"
-        if generation.status == "cancelled" and not item.images:
-            item.status = "cancelled"
-        paid = [image.cost for image in item.images if image not in reused]
-        known = [cost for cost in paid if cost is not None]
-        item.cost = sum(known) if known or not paid else None
-        if not item.images and len(items) == 1:
-            item.cost = generation.cost  # perhaps paid for, and not fetched
-        item.saved = sum(image.cost or 0.0 for image in item.images if image in reused)
+        mine = list(islice(slots, item.request.count - len(item.images)))
+        parts = {slot.part.id: slot.part for slot in mine}
+        for slot in mine:
+            part = slot.part
+            image = slot.versions[0] if slot.versions else None
+            if image is not None:
+                item.images.append(image)
+            if image is not None and image.reused:
+                item.saved += image.cost or 0.0
+            if part.cost is not None:
+                # The task's own id: what was paid and is fetched at a later try counts once.
+                item.paid[part.id, slot.position] = part.cost / part.count
+        item.cost = sum(item.paid.values()) if item.paid else None
+        item.error = next((part.error for part in parts.values() if part.error), None)
+        if len(item.images) == item.request.count:
+            item.status = "completed"
+        elif item.images:
+            item.status = "partial"
+        else:
+            is_cancelled = any(part.status == "cancelled" for part in parts.values())
+            item.status = "cancelled" if is_cancelled else "failed"
         yield item
+
+
+def _first_of(slot: Slot) -> str | None:
+    return slot.versions[0].id if slot.versions else None

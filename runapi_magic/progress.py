@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runapi_magic.batch import Batch
+    from runapi_magic.items import ItemStatus
 
 _WIDTH = 72  # characters
 
@@ -85,5 +86,6 @@ def _in_terminal(batch: Batch) -> Callable[[Batch, int], None]:
 
 
 def _failed(batch: Batch) -> str:
-    count = batch.counts["failed"]
-    return f"{count} failed" if count else ""
+    counts = batch.counts
+    words: tuple[ItemStatus, ...] = ("failed", "partial")
+    return ", ".join(f"{counts[word]} {word}" for word in words if counts[word])

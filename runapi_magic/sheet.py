@@ -64,6 +64,7 @@ class SheetCell:
         picture: Reads its first picture, of about so many pixels on the longest side; None: there
             is none, or it is not to be read now.
         more: Number of its other pictures.
+        missing: Number of pictures that were asked for besides, and did not come.
         reason: Why there is no picture.
     """
 
@@ -71,6 +72,7 @@ class SheetCell:
     label: str = ""
     picture: Callable[[int], Image] | None = None
     more: int = 0
+    missing: int = 0
     reason: str = ""
 
 
@@ -293,11 +295,12 @@ def _draw_cell(picture: Image, draw: ImageDraw, cell: SheetCell, box: Box) -> No
         left += (size[0] - small.width) // 2
         top += (size[1] - small.height) // 2
         picture.paste(small, (left, top))
-        if cell.more:
-            text = f"+{cell.more}"
+        if cell.more or cell.missing:
+            have = 1 + cell.more
+            text = f"{have} of {have + cell.missing}" if cell.missing else f"+{cell.more}"
             right, bottom = left + small.width, top + small.height
             corner = right - face.getlength(text) - 14, bottom - _SMALL_TEXT - 12
-            draw.rectangle((*corner, right - 1, bottom - 1), INK)
+            draw.rectangle((*corner, right - 1, bottom - 1), _FAULT if cell.missing else INK)
             draw.text((corner[0] + 7, corner[1] + 4), text, "white", face)
         return
     waits = cell.status in _WORDS

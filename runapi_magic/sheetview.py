@@ -209,8 +209,9 @@ class SheetView:
             item.status,
             name or f"{item.index + 1} {item.request.title}",
             read if item.images and with_picture else None,
-            len(item.images) - 1,
-            item.error.what if item.error else "",
+            more=len(item.images) - 1,
+            missing=item.request.count - len(item.images) if item.status == "partial" else 0,
+            reason=item.error.what if item.error else "",
         )
 
     def _read(self, item: Item, side: int) -> Image:
@@ -254,6 +255,7 @@ class SheetView:
         asked = sum(item.request.count for item in batch.items)
         made = f"{len(batch.pictures)} of {asked} pictures"
         words: dict[ItemStatus, str] = {
+            "partial": "partial",
             "failed": "failed",
             "cancelled": "cancelled",
             "running": "under way",

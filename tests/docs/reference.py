@@ -297,7 +297,7 @@ def _errors() -> Iterator[str]:
         (
             _code(kind.__name__),
             _prose(sections(kind)[""]),
-            kind.default_charged,
+            kind.default_charged or "as far as its task has come",
             " ".join(kind.default_todo.split()),
         )
         for _, kind in error_tree()

@@ -70,10 +70,20 @@ class Service:
         urllib.request.urlopen(request).close()
         state = server.state()
         self._before = len(state["tasks"]), len(state["requests"])
+        self._charged = state["charged_cents"]
 
     def fault(self, *specs):
         """Do these things wrong from now on."""
         self._server.fault(*specs)
+
+    def clear_faults(self):
+        """Do nothing wrong from now on."""
+        self._server.clear_faults()
+
+    @property
+    def charged(self):
+        """USD that the service has charged since the test began."""
+        return (self._server.state()["charged_cents"] - self._charged) / 100
 
     @property
     def tasks(self):

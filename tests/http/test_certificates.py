@@ -88,8 +88,12 @@ def _run(base_url, work):
     return asyncio.run(main())
 
 
+async def _note():
+    """What is paid is noted before it leaves."""
+
+
 def _post(transport):
-    return transport.request("POST", "/x", body=b"{}", idempotency_key="key", paid=True)
+    return transport.request("POST", "/x", body=b"{}", idempotency_key="key", leaving=_note)
 
 
 def _refused(base_url, work, kind):

@@ -37,7 +37,7 @@ from runapi_magic.sweeps import Sweep
 from runapi_magic.tree import Node, Tree
 
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
-ItemStatus = Literal["waiting", "running", "completed", "failed", "cancelled"]
+ItemStatus = Literal["waiting", "running", "completed", "partial", "failed", "cancelled"]
 
 
 def functions(path: Path, array: np.ndarray[Any, Any]) -> None:

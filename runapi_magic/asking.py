@@ -10,6 +10,8 @@ from runapi_magic.loop import Audience, audience
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ipywidgets import Box
+
     from runapi_magic.pipeline import Gate
     from runapi_magic.purse import Cost
     from runapi_magic.requests import ImageRequest
@@ -25,6 +27,7 @@ def gate_for(
     asks: bool = True,
     waits: bool = False,
     since: float | None = 0.0,
+    box: Box | None = None,
 ) -> Gate | None:
     """Return what is to be awaited before requests are made; None where nothing is.
 
@@ -36,6 +39,7 @@ def gate_for(
             nobody can click.
         waits: Whether the cell waits; a click might wait behind it.
         since: Unix time in seconds; what was asked for before is paid again. None: everything.
+        box: Where the question is shown; by default in the output of the cell that runs now.
 
     Raises:
         InvalidRequestError: ``max_cost`` is no number.
@@ -44,7 +48,7 @@ def gate_for(
         max_cost = _usd(max_cost)
     if max_cost is None and (not asks or _is_sure(session, requests)):
         return None
-    question = _question(session) if asks and not waits else None
+    question = _question(session, box) if asks and not waits else None
     return _Gate(session, requests, max_cost, since, question, asks=asks)
 
 
@@ -113,7 +117,7 @@ class _Gate:
         on_ask()
         self._is_agreed = await self._question.ask(words)
         if not self._is_agreed:
-            raise BudgetError(f"{words}: declined.", todo="Run the cell again to be asked again.")
+            raise BudgetError(f"{words}: declined.", todo=self._question.again)
 
 
 def _usd(amount: Any) -> float:
@@ -125,15 +129,15 @@ def _usd(amount: Any) -> float:
         ) from None
 
 
-def _question(session: Session) -> Confirm | None:
-    """Return a question in the cell that runs now; None where nobody can click."""
+def _question(session: Session, box: Box | None) -> Confirm | None:
+    """Return a question in its place; None where nobody can click."""
     from runapi_magic import controls
 
-    if audience() is not Audience.LIVE or not controls.are_possible(session):
+    if box is None and (audience() is not Audience.LIVE or not controls.are_possible(session)):
         return None
     from runapi_magic.widgets.confirm import Confirm
 
-    return Confirm()
+    return Confirm(box)
 
 
 def _is_sure(session: Session, requests: Sequence[ImageRequest]) -> bool:

@@ -1,4 +1,4 @@
-"""A question with two buttons, in the output of the cell that runs when it is made."""
+"""A question with two buttons, in the output of a cell or in the panel."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ if TYPE_CHECKING:
 
 
 class Confirm:
-    """Asks whether something may be paid for. It takes its place in the cell at once.
+    """Asks whether something may be paid for. It takes its place at once.
 
     Taken out of the notebook before there is an answer, it answers no.
+
+    Args:
+        box: Where it is shown; by default in the output of the cell that runs now.
+
+    Attributes:
+        again: What the user can do to be asked again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, box: widgets.Box | None = None) -> None:
+        self._box = box
+        self.again = "Run the cell again to be asked again."
         self._desk = Desk(lambda lines: self._show(" ".join(lines)))
         self._answer: asyncio.Future[bool] | None = None
         self._words = widgets.HTML()
@@ -33,7 +41,12 @@ class Confirm:
         self.widget = row(self._words, self.yes, self.no, style())
         self.widget.add_class("runapi-confirm")
         display_when(self.widget, when=False)
-        self._placed = Placed(self.widget, lambda: self._say(answer=False))
+        self._placed = None
+        if box is None:
+            self._placed = Placed(self.widget, lambda: self._say(answer=False))
+        else:
+            self.again = "Click the button again to be asked again."
+            box.children = (*box.children, self.widget)
 
     async def ask(self, question: str) -> bool:
         """Ask, and wait for a click."""
@@ -43,8 +56,11 @@ class Confirm:
         return await self._answer
 
     def close(self) -> None:
-        """Leave the cell: there is nothing to ask any more."""
-        self._placed.remove()
+        """Leave its place: there is nothing to ask any more."""
+        if self._placed is not None:
+            self._placed.remove()
+        elif self._box is not None:
+            self._box.children = tuple(one for one in self._box.children if one is not self.widget)
 
     def _show(self, text: str) -> None:
         self._words.value = f'<div role="alert" style="{FONT}">{escape(text)}</div>'

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from runapi_magic.asking import gate_for
 from runapi_magic.colours import FONT
 from runapi_magic.display import dollars
 from runapi_magic.errors import InvalidRequestError
@@ -122,10 +123,11 @@ class Panel:
             carry(part)
         self.price = widgets.HTML()
         self.problem = widgets.HTML()
+        self._questions = widgets.VBox()
         self._form = widgets.VBox(
             [
                 self.prompt, self.model, self.picker.widget, self.fields.widget,
-                self.count, row(self.go, self.price), self.problem,
+                self.count, row(self.go, self.price), self._questions, self.problem,
             ],
             layout=widgets.Layout(flex="1 1 340px", min_width="0", padding="0 8px 0 0"),
         )  # fmt: skip
@@ -248,6 +250,7 @@ class Panel:
             validate(request)
             service = self._session.service()
             price = await service.price(request)
+            words = "price not known"
             if price is not None:
                 kind = "quoted" if price.is_quote else "estimate"
                 words = f"{dollars(price.usd)} ({'simulated' if service.is_simulated else kind})"
@@ -260,7 +263,8 @@ class Panel:
         self.problem.value = ""
         self.picker.take_address()  # what stands in the field is meant, added or not
         request = self._request(self.prompt.value, self.picker.sources, self.picker.mask)
-        generation = self._session.launch(request)
+        gate = gate_for(self._session, [request], box=self._questions)
+        generation = self._session.launch(request, gate=gate)
         self._bridge.say("Under way.")
         self._desk.work(self._bring(generation, request.title))
 

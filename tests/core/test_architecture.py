@@ -34,12 +34,12 @@ ROOMS = [
     "controls",
     "widgets", "widgets.desk", "widgets.placed", "widgets.bridge", "widgets.slider",
     "widgets.form",
-    "widgets.drawers", "widgets.prices", "widgets.confirm", "widgets.strip", "widgets.guard",
-    "widgets.toolbar",
+    "widgets.drawers", "widgets.prices", "widgets.confirm", "asking", "widgets.strip",
+    "widgets.guard", "widgets.toolbar",
     "widgets.stage", "widgets.gallery", "widgets.queue", "widgets.picker", "widgets.updates",
     "widgets.panel",
     "widgets.sheet",
-    "asking", "api", "waiting", "unawaited", "accounts", "options", "scope",
+    "api", "waiting", "unawaited", "accounts", "options", "scope",
     "recovery_commands", "commands", "reporting", "magics", "question_mark", "loading",
 ]  # fmt: skip
 SIMULATOR = "runapi_magic.simulator"

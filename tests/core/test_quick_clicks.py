@@ -294,3 +294,22 @@ def test_the_preset_for_the_background_is_recraft():
         ["image/png", "text/plain"],
         [False, True],
     )
+
+
+def test_the_panel_asks_before_many_pictures():
+    """Generate asks in the panel before pictures that are many or of unknown price are sent."""
+
+    async def body(session):
+        panel = Panel(session)
+        panel.prompt.value, panel.count.value = "a cat", 3
+        panel.go.click()
+        await _until(lambda: panel._questions.children)
+        await _until(lambda: panel._questions.children[0].layout.display is None)
+        words, _, decline, _ = panel._questions.children[0].children
+        asked = words.value
+        decline.click()
+        await _until(lambda: not panel._questions.children)
+        await _idle(panel._desk)
+        return "3 pictures: $0.18 (quoted)" in asked, len(_tasks(session))
+
+    assert simulate(body, ask_above_count=2) == (True, 0)

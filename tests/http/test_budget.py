@@ -118,7 +118,10 @@ def test_one_unknown_price_makes_all_unknown(run, service):
     service.fault("quote=404")
 
     async def body(session):
-        requests = [session.request("a boat"), session.request("a boat", model="new-model")]
+        requests = [
+            session.request("a boat"),
+            session.request("a boat", model="gpt-image-2.5-flare"),
+        ]
         return await session.cost(requests)
 
     cost = run(service, body)
@@ -369,15 +372,17 @@ def test_a_cancelled_batch_lets_go(run, slow):
 
 def test_an_unknown_price_is_refused_where_there_is_a_budget(run, service):
     """What nobody knows a price of is not sent where there is a budget, and is where is none."""
-    service.fault("quote=404", "create=422,model=new-model")
+    service.fault("quote=404", "create=422,model=gpt-image-2.5-flare")
 
     async def body(session):
-        free = session.generate("a boat", model="new-model")
+        free = session.generate("a boat", model="gpt-image-2.5-flare")
         await free.ended()
         asked = len([path for path in service.paths() if "quotes" not in path])
         _budget(session, 5.0)
-        what = await _refused(session.generate("a tree", model="new-model"))
-        many = await _refused(generate_many(["a tree"], model="new-model", progress=False))
+        what = await _refused(session.generate("a tree", model="gpt-image-2.5-flare"))
+        many = await _refused(
+            generate_many(["a tree"], model="gpt-image-2.5-flare", progress=False)
+        )
         return what == many == "The price is not known, and there is a budget to be kept.", asked
 
     is_said, asked = run(service, body)
@@ -500,7 +505,7 @@ def test_max_cost_of_an_unknown_price(run, service):
 
     async def body(_session):
         return await _refused(
-            generate_many(["a boat"], model="new-model", max_cost=100, progress=False)
+            generate_many(["a boat"], model="gpt-image-2.5-flare", max_cost=100, progress=False)
         )
 
     assert run(service, body) == "1 picture: price not known, and the maximum cost is $100.00."
@@ -648,6 +653,7 @@ class _Answers:
 
     def __init__(self, *, answer):
         self.asked, self.is_closed, self._answer = [], False, answer
+        self.again = "Run the cell again."
 
     async def ask(self, words):
         assert not self.is_closed
@@ -663,7 +669,7 @@ def test_several_images_at_an_unknown_price_are_asked_about(run, service, monkey
     """Somebody who is there is asked before several images at an unknown price are sent."""
     service.fault("quote=404")
     question = _Answers(answer=answer)
-    monkeypatch.setattr("runapi_magic.asking._question", lambda _session: question)
+    monkeypatch.setattr("runapi_magic.asking._question", lambda *_: question)
 
     async def body(session):
         request = session.request("a boat", model="gpt-image-2.5-flare", count=2)
@@ -678,7 +684,7 @@ def test_several_images_at_an_unknown_price_are_asked_about(run, service, monkey
 def test_a_gate_that_has_closed_its_question_asks_no_more(run, service, monkeypatch):
     """After a declined question a second try ends with an error, and waits for no click."""
     question = _Answers(answer=False)
-    monkeypatch.setattr("runapi_magic.asking._question", lambda _session: question)
+    monkeypatch.setattr("runapi_magic.asking._question", lambda *_: question)
 
     async def body(session):
         gate = gate_for(session, [session.request("a boat", count=20)])

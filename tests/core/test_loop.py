@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -12,11 +14,20 @@ import pytest
 from runapi_magic.loop import own_loop, run
 
 
+def _main_thread_waits():
+    frame = sys._current_frames()[threading.main_thread().ident]
+    while frame is not None and frame.f_code is not concurrent.futures.wait.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
 def test_ctrl_c_strikes_no_task():
     """Ctrl-C in the middle of a task's step ends the waiting, and the step goes on to its end."""
-    pressed, ended = threading.Event(), []
+    pressed, gone, ended = threading.Event(), threading.Event(), []
 
     async def part():
+        while not _main_thread_waits():
+            pressed.wait(0.001)
         os.kill(os.getpid(), signal.SIGINT)
         pressed.wait(10)  # in the middle of its step
         ended.append("step")
@@ -24,6 +35,7 @@ def test_ctrl_c_strikes_no_task():
             await asyncio.Event().wait()
         finally:
             ended.append("cancelled")
+            gone.set()
 
     async def work():
         async with asyncio.TaskGroup() as group:
@@ -32,7 +44,7 @@ def test_ctrl_c_strikes_no_task():
     with pytest.raises(KeyboardInterrupt):
         run(work())
     pressed.set()
-    run(asyncio.sleep(0))
+    assert gone.wait(10)
     assert ended == ["step", "cancelled"]
 
 

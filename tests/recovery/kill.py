@@ -1,10 +1,11 @@
-"""Kill a kernel at a random moment, resume in a new one, count.
+"""Stop a kernel at a random moment, resume in a new one, count.
 
-``python -m tests.recovery.kill 200`` does 200 rounds. Each round asks for five pictures: one, two
-of one prompt, one of another model, and an edit of a local file that has to be uploaded. The kernel
-is killed (SIGKILL) at a random moment; a new one resumes and runs the same cell again, as a person
-does after a crash. Afterwards there must be five pictures and five tasks on the server, whatever
-the moment was.
+``python -m tests.recovery.kill 200`` does 200 rounds. Each round asks for 1 to 4 images of each of
+four requests: of two prompts, of a model that makes several in one task, and of an edit of a local
+file that has to be uploaded. At a random moment the kernel is killed (SIGKILL), or all is cancelled
+twice and the kernel is killed later. A new one resumes and runs the same cell again, as a person
+does after a crash. Afterwards there must be as many images and tasks on the server as were asked
+for, and the user must be told just what was charged, whatever the moment was.
 """
 
 from __future__ import annotations
@@ -26,26 +27,43 @@ from PIL import Image
 from tests.conftest import KEY, ROOT, serve_simulator
 from tests.kernel.kernels import manage_kernel
 
-PICTURES = 5
-LONGEST = 2.0  # seconds until the kill, at most; the pictures of a round take about 1.5
+MOST = 4  # images of one request
+LONGEST = 2.0  # seconds until the kernel is stopped, at most; a round's images take about 2
+_CANCELS = 0.5  # share of the rounds that are cancelled twice before the kernel is killed
 _ASK = """
 from runapi_magic import generate, edit
 asked = [
-    generate("round {number}: one boat"),
-    generate("round {number}: two boats", count=2),
-    generate("round {number}: a pro boat", model="flux-kontext-pro"),
-    edit("source.png", "round {number}: invert"),
+    generate("round {number}: a boat", count={counts[0]}),
+    generate("round {number}: a pro boat", model="flux-kontext-pro", count={counts[1]}),
+    generate(
+        "round {number}: a fleet", model="gpt-4o-image", aspect_ratio="1:1", count={counts[2]}
+    ),
+    edit("source.png", "round {number}: invert", count={counts[3]}),
 ]
+"""
+_CANCEL = """
+for generation in asked + asked:
+    generation.cancel()
 """
 _FINISH = """
 for generation in asked:
     await generation
-print("finished", sum(len(generation.images) for generation in asked))
+images = {image.id: image for generation in asked for image in generation.images}
+print("finished", len(images), round(100 * sum(image.cost for image in images.values()), 3))
 """
 _RESUME = """
 from runapi_magic import resume
 print("resumed", len((await resume()).images))
 """
+_SPENT = """
+from runapi_magic.api import open_session
+session = open_session()
+spent = session.ledger.spending(session.service().access.base_url, "")
+print("spent", round(100 * spent.total, 3))
+"""
+# What each request makes of a count: tasks and cents, as the simulator's price list has it.
+_SHARES = {1: (1,), 2: (2,), 3: (2, 1), 4: (4,)}
+_CENTS_OF_4O = {1: 6, 2: 7, 4: 8}
 
 
 @dataclass
@@ -53,11 +71,15 @@ class Count:
     """What the rounds showed."""
 
     rounds: int = 0
+    cancelled: int = 0
     asked: int = 0
     pictures: int = 0
+    asked_tasks: int = 0
     tasks: int = 0
     charged_cents: int = 0
     expected_cents: int = 0
+    told_cents: float = 0.0
+    spent_cents: float = 0.0
     damaged: int = 0
     left_over: int = 0
     journal: str = ""
@@ -129,21 +151,32 @@ def run_rounds(rounds: int, seed: int, folder: Path, *, say=None) -> Count:
         kernel = Kernel(work, environment)
         journal = data / "journal.sqlite"
         for number in range(rounds):
-            ask = _ASK.format(number=number)
+            counts = [chance.randint(1, MOST) for _ in range(4)]
+            ask = _ASK.format(number=number, counts=counts)
+            before = len(states(journal))
             kernel.run("import runapi_magic.api, PIL.Image")
             kernel.start(ask)
             # The moment is the thing under test: any, from before the first row to after the last.
             time.sleep(chance.uniform(0, LONGEST))
+            if chance.random() < _CANCELS:
+                kernel.start(_CANCEL)
+                count.cancelled += 1
+                time.sleep(chance.uniform(0, LONGEST / 4))
             kernel.kill()
-            found = Counter(states(journal)[number * PICTURES :])
+            found = Counter(states(journal)[before:])
             count.killed_at.update(found or {"nothing written": 1})
             kernel = Kernel(work, environment)
             kernel.run(_RESUME)
-            finished = kernel.run(ask + _FINISH)
-            assert f"finished {PICTURES}" in finished, finished
+            _, images, cents = kernel.run(ask + _FINISH).split()
+            assert int(images) == sum(counts), (number, counts, images)
             count.rounds += 1
-            count.asked += PICTURES
+            count.asked += sum(counts)
+            count.asked_tasks += counts[0] + counts[1] + len(_SHARES[counts[2]]) + counts[3]
+            count.expected_cents += 6 * counts[0] + 5 * counts[1] + 6 * counts[3]
+            count.expected_cents += sum(_CENTS_OF_4O[share] for share in _SHARES[counts[2]])
+            count.told_cents += float(cents)
             say and say(f"round {number + 1}: {dict(found)}")
+        count.spent_cents = float(kernel.run(_SPENT).split()[-1])
         kernel.kill()
         _audit(count, work, journal, server.state())
     return count
@@ -163,8 +196,6 @@ def _audit(count: Count, work: Path, journal: Path, state: dict) -> None:
     count.left_over = sum(file.name.startswith(".") for file in files)
     count.tasks = state["tasks_created"]
     count.charged_cents = state["charged_cents"]
-    # gpt-image-2 at 1k costs 6 cents, flux-kontext-pro 5.
-    count.expected_cents = count.rounds * (4 * 6 + 5)
 
 
 def main() -> int:
@@ -177,8 +208,10 @@ def main() -> int:
         count = run_rounds(options.rounds, options.seed, Path(folder), say=print)
     print(count)  # noqa: T201 (a report)
     good = (
-        count.pictures == count.tasks == count.asked
+        count.pictures == count.asked
+        and count.tasks == count.asked_tasks
         and count.charged_cents == count.expected_cents
+        and count.charged_cents == round(count.told_cents) == round(count.spent_cents)
         and count.damaged == count.left_over == 0
         and count.journal == "ok"
     )

@@ -92,7 +92,20 @@ def test_one_version():
     assert PROJECT["tool"]["hatch"]["version"]["path"] == "runapi_magic/__init__.py"
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))["version"] == version
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
-    assert re.search(r"^## (\S+)", changelog, re.MULTILINE)[1] == version
+    released = re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)
+    assert released[0] == version
+
+
+def test_the_changelog_has_its_form():
+    """The changelog is one of Keep a Changelog: what is not released stands first, by its kinds."""
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    first, *versions = re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]
+    assert first.startswith("[Unreleased]\n")
+    kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    for part in (first, *versions):
+        found = re.findall(r"^### (.+)$", part, re.MULTILINE)
+        assert found
+        assert found == [kind for kind in kinds if kind in found]
 
 
 @pytest.fixture(scope="module")

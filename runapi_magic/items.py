@@ -41,7 +41,7 @@ class Item:
     error: RunAPIError | None = None
     cost: float | None = None
     saved: float = 0.0
-    paid: dict[tuple[str, int], float] = field(default_factory=dict)
+    paid: dict[tuple[str, int], float] = field(default_factory=dict, repr=False)
 
     @property
     def is_done(self) -> bool:

@@ -68,8 +68,8 @@ def cancel(session: Session, arguments: list[str]) -> str:
         return "Nothing is under way."
     ids = ", ".join(dict.fromkeys(name for work in stopped for name in work.task_ids))
     return (
-        f"Stopped waiting{ids and f' for {ids}'}. The service knows no cancel: what it has begun"
-        " goes on and may be charged. %runapi resume gets the pictures."
+        f"Stopped waiting{ids and f' for {ids}'}. RunAPI cannot cancel a running task: what"
+        " it has begun goes on and may be charged. %runapi resume gets the pictures."
     )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from runapi_magic import service as service_module
 from runapi_magic.batch import Batch
-from runapi_magic.errors import InvalidRequestError
+from runapi_magic.errors import NOT_CHARGED, InvalidRequestError
 from runapi_magic.items import Item
 from runapi_magic.sources import as_source
 
@@ -296,3 +296,21 @@ def test_another_working_directory_meanwhile(service, use, tmp_path, png):
     assert folders == {start / "gpt-images"}
     assert later.image.path.parent == other / "gpt-images"
     assert named.image.path.parent == other / "named"
+
+
+@pytest.mark.parametrize("address", ["ftp://store.example/put", "http://store.example/put", "x y"])
+def test_a_store_that_is_refused_is_not_called_charged(use, store, png, address):
+    """Where the address of the store is refused, nothing was made, and no charge is claimed."""
+    server, other = store()
+    target = {"signed_id": "s1", "upload_url": address, "headers": {}}
+    server.answers[PREPARE] = [(201, {}, target)]
+
+    async def body(session):
+        generation = session.edit(png, "invert")
+        await generation.ended()
+        return generation.errors
+
+    (error,) = use(server, body)
+    assert error.charged == NOT_CHARGED
+    assert "%runapi resume" not in error.todo
+    assert other.seen == []

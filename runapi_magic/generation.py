@@ -117,15 +117,18 @@ class Part:
         """Whether nothing more will come."""
         return self.status in {"completed", "failed", "cancelled"}
 
-    def stop(self) -> None:
-        """End it as cancelled, with what that means for the money, unless it is done."""
+    def stop(self, what: str = "Stopped before anything was sent.") -> None:
+        """End it as cancelled, with what that means for the money, unless it is done.
+
+        Args:
+            what: What happened, where nothing was sent.
+        """
         if self.is_done:
             return
         if len(self.images) == self.count:
             self.status = "completed"
             return
         self.status = "cancelled"
-        what = "Stopped before anything was sent."
         if not self.state.is_free:
             what = "Stopped waiting. RunAPI cannot cancel a running task."
         self.error = self.state.explain(RunAPIError(what))
@@ -303,7 +306,7 @@ class Generation:
 
     def _finish(self, _task: asyncio.Task[None]) -> None:
         for part in self.parts:
-            part.stop()  # where it was cancelled before its first step
+            part.stop("Stopped before it began.")
         self._end.set()
 
     def cancel(self) -> None:

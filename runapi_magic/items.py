@@ -72,7 +72,7 @@ def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
             if part.cost is not None:
                 # The task's own id: what was paid and is fetched at a later try counts once.
                 item.paid[part.id, slot.position] = part.cost / part.count
-        item.cost = sum(item.paid.values()) if item.paid else None
+        item.cost = sum(filter(None, item.paid.values())) if item.paid else None
         item.error = next((part.error for part in parts.values() if part.error), None)
         if len(item.images) == item.request.count:
             item.status = "completed"

@@ -114,7 +114,7 @@ class SheetView:
         if not self.batch.is_done:  # a retry
             self._is_told = False
         is_wanted = self._audience is Audience.LIVE or self.batch.is_done
-        if is_wanted and self._shown[0] == NOTHING:
+        if is_wanted and self._shown[0] == NOTHING and not self.batch.pictures:
             self._show(NOTHING, self._caption())  # at once: the question is gone already
         if is_wanted and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._keep_up())

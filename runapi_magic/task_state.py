@@ -86,8 +86,8 @@ class TaskState:
     __slots__ = ("is_charged", "phase", "task_id")
 
     def __init__(self, phase: Phase = Phase.PLANNED, task_id: str | None = None) -> None:
-        self.phase = phase
-        self.task_id = task_id
+        self.phase: Phase = phase
+        self.task_id: str | None = task_id
         self.is_charged: bool | None = None
 
     @classmethod

@@ -107,10 +107,11 @@ NAMES = st.sampled_from(
 )  # fmt: skip
 
 
-# A model that the catalogue does not know takes any field and any value.
+# A model that the catalogue does not know takes any field and any value on the path that is named.
+PATH = {"service": "new_service", "action": "text_to_image"}
 MODELS = st.tuples(
     st.sampled_from(["a-new-model", "a new model", "{cat}", "-m", "it's"]),
-    st.dictionaries(NAMES, VALUES, max_size=4),
+    st.dictionaries(NAMES, VALUES, max_size=4).map(lambda fields: fields | PATH),
 ) | st.tuples(
     st.just("gpt-image-2"),
     st.fixed_dictionaries(

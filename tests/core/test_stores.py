@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from runapi_magic.errors import ConfigurationError, DownloadError
+from runapi_magic.errors import CHARGED, ConfigurationError, DownloadError
 from runapi_magic.filing import short_path
 from runapi_magic.settings import Settings
 from runapi_magic.stores import Place, check, fetch, place_of, put
+from runapi_magic.task_state import TaskState
 
 FOX, CAT = b"a fox", b"a cat"
 
@@ -112,9 +113,11 @@ def test_a_store_that_cannot_be_written(keep, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DownloadError) as caught:
         keep(FOX, f"file://{tmp_path}/file")
-    what, charged, todo = caught.value.parts
+    state = TaskState()
+    state.finish(has_images=True)
+    what, charged, todo = state.explain(caught.value).parts
     assert f"file://{tmp_path}/file cannot be written to" in what
-    assert "charged" in charged
+    assert charged == CHARGED
     assert "credentials" in todo
 
 

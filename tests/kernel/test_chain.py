@@ -50,7 +50,8 @@ def test_an_array_and_a_figure_are_edited(home, service, monkeypatch):
         home,
         "%load_ext runapi_magic\nimport numpy as np\nfrom matplotlib.figure import Figure",
         "ramp = np.linspace(0, 1, 4096).reshape(64, 64)\n"
-        "plot = Figure(figsize=(2, 1), dpi=100)\nplot.subplots().plot([1, 3, 2])",
+        "plot = Figure(figsize=(2, 1), dpi=100, layout='constrained')\n"
+        "plot.subplots().plot([1, 3, 2])",
         "%%gpt_edit ramp -o first\nInvert it",
         "%%gpt_edit plot -o second\nMake it night",
         "first.image.size, second.image.size",

@@ -48,12 +48,15 @@ def loaded(fresh):
 
 
 @pytest.mark.versions
-def test_load_ext_imports_four_modules(fresh):
-    """``%load_ext`` imports four small modules of ours and, but for IPython's own, no others."""
+def test_load_ext_imports_few_modules(fresh):
+    """``%load_ext`` imports five small modules of ours and, but for IPython's own, no others."""
     fresh.run_well(BEFORE)
     fresh.run_well(LOAD)
     new = set(fresh.value("sorted(set(sys.modules) - before)"))
-    ours = {f"runapi_magic.{name}" for name in ("loading", "home", "glance", "question_mark")}
+    ours = {
+        f"runapi_magic.{name}"
+        for name in ("loading", "home", "glance", "printing", "question_mark")
+    }
     assert new - {"IPython.core.magics.extension"} == {"runapi_magic", *ours}
 
 

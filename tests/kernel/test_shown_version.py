@@ -16,7 +16,7 @@ def newest(kind, text=None):
     made = [w for w in _instances.values() if type(w) is kind]
     return [w for w in made if (w.description or "").startswith(text or "")][-1]
 """
-VS_CODE = "vscode-notebook-cell:/work/a.ipynb#"
+VS_CODE = "vscode-notebook-cell:/home/me/a.ipynb#"
 KEEP = """
 from runapi_magic.session import current_session
 _ = await blue

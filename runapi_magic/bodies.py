@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    import httpx
+
 ENCODING = "gzip"  # what is asked for where an answer may be compressed
 
 _GRACE = 135.0  # seconds: to connect, and twice the longest silence that is waited out
@@ -55,6 +57,26 @@ class Decoder:
                 raw = self._zlib.unconsumed_tail
         except zlib.error as error:
             raise BodyError(f"it is damaged ({error})") from None
+
+
+async def pieces(response: httpx.Response, moved: Callable[[int], None]) -> AsyncIterator[bytes]:
+    """Yield a body decoded, as it comes; whole where its transport has read it already.
+
+    Args:
+        response: The answer.
+        moved: Told each number of bytes that came.
+
+    Raises:
+        BodyError: It cannot be decoded.
+    """
+    if response.is_stream_consumed:
+        yield response.content
+        return
+    decoder = Decoder(response.headers.get("content-encoding", ""))
+    async for raw in response.aiter_raw():
+        moved(len(raw))
+        for piece in decoder.decode(raw):
+            yield piece
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.bodies import BodyError, Decoder, minimum_rate
+from runapi_magic.bodies import BodyError, minimum_rate, pieces
 from runapi_magic.errors import (
     ConnectionFailedError,
     DownloadError,
@@ -411,7 +411,6 @@ async def _save(
     response: httpx.Response, into: Path, most: int, moved: Callable[[int], None]
 ) -> str | None:
     """Write a picture into a file; return its kind by its bytes, None where there are none."""
-    decoder = Decoder(response.headers.get("content-encoding", ""))
     size, kind = 0, None
     waiting = bytearray()
 
@@ -423,19 +422,17 @@ async def _save(
             await asyncio.to_thread(file.write, bytes(waiting))
             waiting.clear()
 
-        async for raw in response.aiter_raw():
-            moved(len(raw))
-            for piece in decoder.decode(raw):
-                size += len(piece)
-                if size > most:
-                    raise DownloadError(
-                        f"The picture is larger than {most / _MEGABYTE:g} MB.",
-                        passing=False,
-                        todo="%config RunAPIMagics.max_download_mb allows more.",
-                    )
-                waiting += piece
-                if len(waiting) >= _CHUNK:
-                    await write()
+        async for piece in pieces(response, moved):
+            size += len(piece)
+            if size > most:
+                raise DownloadError(
+                    f"The picture is larger than {most / _MEGABYTE:g} MB.",
+                    passing=False,
+                    todo="%config RunAPIMagics.max_download_mb allows more.",
+                )
+            waiting += piece
+            if len(waiting) >= _CHUNK:
+                await write()
         if waiting:
             await write()
     return kind

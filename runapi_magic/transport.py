@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 from weakref import WeakKeyDictionary
 
 from runapi_magic.addresses import check_url
-from runapi_magic.bodies import ENCODING, BodyError, Decoder, minimum_rate
+from runapi_magic.bodies import ENCODING, BodyError, minimum_rate, pieces
 from runapi_magic.errors import (
     CertificateError,
     ConnectionFailedError,
@@ -224,7 +224,9 @@ class Transport:
                     method, url, headers=dict(headers), content=body, auth=self._authorize
                 ) as response,
             ):
-                content = await _read(response, moved)
+                # No variable holds the body as it came: the service may have put the key into it,
+                # and a traceback may show variables.
+                content = self._without_key((await _read(response, moved)).decode("latin-1"))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise ConnectionFailedError(
                 f"{self.access.base_url} cannot be reached ({_name(error)})."
@@ -246,7 +248,7 @@ class Transport:
         answer = Answer(
             response.status_code,
             {name.lower(): self._without_key(value) for name, value in response.headers.items()},
-            self._without_key(content.decode("latin-1")).encode("latin-1"),
+            content.encode("latin-1"),
         )
         if answer.status_code in _REDIRECT or answer.status_code >= _ERROR:
             raise error_from_response(
@@ -405,14 +407,11 @@ async def _read(response: httpx.Response, moved: Callable[[int], None]) -> bytes
     Raises:
         BodyError: It is longer, or cannot be decoded.
     """
-    decoder = Decoder(response.headers.get("content-encoding", ""))
     body = bytearray()
-    async for raw in response.aiter_raw():
-        moved(len(raw))
-        for piece in decoder.decode(raw):
-            body += piece
-            if len(body) > _LARGEST_ANSWER:
-                raise BodyError(f"it is larger than {_LARGEST_ANSWER / 1024 / 1024:g} MB")
+    async for piece in pieces(response, moved):
+        body += piece
+        if len(body) > _LARGEST_ANSWER:
+            raise BodyError(f"it is larger than {_LARGEST_ANSWER / 1024 / 1024:g} MB")
     return bytes(body)
 
 

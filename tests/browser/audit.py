@@ -75,7 +75,7 @@ class Auditor:
         for theme in sorted(THEMES, key=lambda name: not page.evaluate(_IS_THEME, name)):
             change_theme(page, theme)
             outputs = self._lab.cell(number).locator(".jp-OutputArea-output")
-            outputs.first.wait_for()
+            outputs.locator("visible=true").first.wait_for()
             outputs.evaluate_all(_MARK)
             told = page.evaluate(_RUN)
             self.version = told["version"]

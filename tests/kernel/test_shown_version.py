@@ -48,16 +48,17 @@ def _run_all(kernel, ids, make):
     yield kernel.value("[owl.image.prompt, str(owl.image.path), str(hat.image.path), hat.cost]")
 
 
+MAGIC, CALL = "%%gpt_image -o owl\nan owl", 'owl = generate("an owl"); owl'
+IN_LAB = (("c1", "c2"), ("c1", "c2"))
+IN_VS_CODE = ((VS_CODE + "W0s", VS_CODE + "W1s"), (VS_CODE + "W5s", VS_CODE + "W6s"))
+WITHOUT = ((None, None), (None, None))
+
+
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (("c1", "c2"), ("c1", "c2")),
-        ((VS_CODE + "W0s", VS_CODE + "W1s"), (VS_CODE + "W5s", VS_CODE + "W6s")),
-        ((None, None), (None, None)),
-    ],
-    ids=["JupyterLab", "VS Code", "no cell ids"],
+    ("before", "after", "make"),
+    [(*IN_LAB, MAGIC), (*IN_LAB, CALL), (*IN_VS_CODE, MAGIC), (*WITHOUT, CALL)],
+    ids=["JupyterLab", "JupyterLab, generate", "VS Code", "no cell ids, generate"],
 )
-@pytest.mark.parametrize("make", ["%%gpt_image -o owl\nan owl", 'owl = generate("an owl"); owl'])
 @pytest.mark.versions
 def test_restart_and_run_all(notebook, before, after, make):
     """An edit by click, an edit of that in a cell: after a restart both are there for nothing."""

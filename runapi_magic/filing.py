@@ -61,10 +61,7 @@ def open_part(folder: Path, unique: str, *, private: bool = False) -> Path:
     """
     part = folder / f".{unique}.part"
     try:
-        missing = [each for each in (folder, *folder.parents) if not each.exists()]
-        folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
-        for made in missing:
-            _flush_folder(made.parent)
+        make_folder(folder, private=private)
         part.unlink(missing_ok=True)
         mode = 0o600 if private else 0o666
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
@@ -74,6 +71,22 @@ def open_part(folder: Path, unique: str, *, private: bool = False) -> Path:
             todo="Make it writable or set %config RunAPIMagics.image_dir, then %runapi resume.",
         ) from None
     return part
+
+
+def make_folder(folder: Path, *, private: bool = False) -> None:
+    """Make a folder, where it is missing, so that a power cut does not take it away again.
+
+    Args:
+        folder: Where pictures go.
+        private: Make it for its owner alone; otherwise the umask decides.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
+    for made in missing:
+        _flush_folder(made.parent)
 
 
 def digest_of(path: Path) -> str:

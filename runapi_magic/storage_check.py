@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-import secrets
 import shutil
+import tempfile
 import time
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from runapi_magic.errors import ConfigurationError, DownloadError
-from runapi_magic.filing import open_part
+from runapi_magic.errors import ConfigurationError
+from runapi_magic.filing import make_folder
 from runapi_magic.rates import lock_of_loop
 from runapi_magic.stores import try_out
 
@@ -78,22 +79,19 @@ def try_place(place: Place) -> None:
 
 def _try_folder(folder: Path) -> None:
     try:
-        part = open_part(folder, f"write-test-{secrets.token_hex(4)}")
-    except DownloadError as error:
-        raise ConfigurationError(error.what, todo=f"Make it writable, {_CHOOSE}") from None
-    try:
-        with part.open("wb") as file:
+        make_folder(folder)
+        # It has no name, so that a kernel that is killed meanwhile leaves nothing behind.
+        with tempfile.TemporaryFile(dir=folder) as file:
             file.write(_TEST)
             file.flush()
             os.fsync(file.fileno())
         disk = shutil.disk_usage(folder)
     except OSError as error:
+        todo = "Make room" if error.errno == errno.ENOSPC else "Make it writable"
         raise ConfigurationError(
             f"The folder {folder} cannot be written to ({error.strerror}).",
-            todo=f"Make room, {_CHOOSE}",
+            todo=f"{todo}, {_CHOOSE}",
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
     if disk.total and disk.free < _ROOM:  # some file systems do not say: 0 of 0
         raise ConfigurationError(
             f"The disk of the folder {folder} has only {disk.free / 1e6:.0f} MB left.",

@@ -49,6 +49,9 @@ _FINISH = """
 for generation in asked:
     await generation
 images = {image.id: image for generation in asked for image in generation.images}
+for generation in asked:
+    for error in generation.errors:
+        print(generation.request.title, error, error.__cause__, sep="; ")
 print("finished", len(images), round(100 * sum(image.cost for image in images.values()), 3))
 """
 _RESUME = """
@@ -167,8 +170,9 @@ def run_rounds(rounds: int, seed: int, folder: Path, *, say=None) -> Count:
             count.killed_at.update(found or {"nothing written": 1})
             kernel = Kernel(work, environment)
             kernel.run(_RESUME)
-            _, images, cents = kernel.run(ask + _FINISH).split()
-            assert int(images) == sum(counts), (number, counts, images)
+            said = kernel.run(ask + _FINISH)
+            images, cents = said.split()[-2:]
+            assert int(images) == sum(counts), f"round {number + 1}, {counts}: {said}"
             count.rounds += 1
             count.asked += sum(counts)
             count.asked_tasks += counts[0] + counts[1] + len(_SHARES[counts[2]]) + counts[3]

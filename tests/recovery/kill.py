@@ -144,7 +144,7 @@ def run_rounds(rounds: int, seed: int, folder: Path, *, say=None) -> Count:
     work.mkdir(parents=True)
     Image.radial_gradient("L").save(work / "source.png")
     faults = ["--fault", "create=slow,seconds=0.15", "--fault", "download=slow,seconds=0.1"]
-    with serve_simulator("--speed", "40", *faults) as server:
+    with serve_simulator("--speed", "40", "--balance-cents", "1000000", *faults) as server:
         environment = {
             "RUNAPI_BASE_URL": server.url,
             "RUNAPI_API_KEY": KEY,

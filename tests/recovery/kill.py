@@ -129,10 +129,13 @@ class Kernel:
 
 
 def states(journal: Path) -> list[str]:
-    """Return the state of every task in the journal."""
+    """Return the state of every task in the journal; none if the kernel died before its tables."""
     if not journal.exists():
         return []
     with sqlite3.connect(journal, timeout=30) as connection:
+        tables = "SELECT count(*) FROM sqlite_master WHERE name = 'tasks'"
+        if connection.execute(tables).fetchone() == (0,):
+            return []
         return [state for (state,) in connection.execute("SELECT state FROM tasks ORDER BY rowid")]
 
 

@@ -90,7 +90,7 @@ class Batch:
         self._running: asyncio.Task[None] | None = None
         self._asking: asyncio.Future[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._under_way: set[Generation] = set()
+        self._under_way: dict[Generation, list[Item]] = {}  # and what each is asked for
         self._changed: list[Callable[[], None]] = []
         self._ended: Feed[Item] = Feed(item for item in self.items if item.is_done)
         self._cancelled = self._is_over = False
@@ -215,6 +215,7 @@ class Batch:
         if self._is_over:
             self._ended = Feed(item for item in self.items if item.is_done)
         self._cancelled, self._is_over, self.error = False, False, None
+        self._under_way = {}
         self._begun = time.monotonic()
 
         def go() -> None:
@@ -237,8 +238,9 @@ class Batch:
                 line, fetching = asyncio.Lock(), asyncio.Semaphore(self.concurrency)
                 for _ in range(min(self.concurrency + _AHEAD, len(units))):
                     workers.create_task(self._work(units, workers, line, fetching))
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # also where the loop comes to its end: asyncio.run does so
             self._cancelled = True
+            await to_the_end(self._stop_under_way())
         except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this batch)
             sent = TaskState(Phase.SENT if self._under_way else Phase.PLANNED)
             self.error = sent.in_words(error)
@@ -300,9 +302,19 @@ class Batch:
             await generation.ended()
         finally:
             fetching.release()
-            self._under_way.discard(generation)
+        self._share(generation, items)
+
+    def _share(self, generation: Generation, items: list[Item]) -> None:
+        self._under_way.pop(generation, None)
         for item in share(generation, items):
             self._tell(item)
+
+    async def _stop_under_way(self) -> None:
+        """Let the requests under way say what they cost: the service may have them."""
+        for generation, items in tuple(self._under_way.items()):
+            generation.cancel()
+            await generation.ended()
+            self._share(generation, items)
 
     def _ask(self, items: list[Item]) -> Generation | None:
         assert self._start is not None, "a batch is begun before it runs"
@@ -318,7 +330,9 @@ class Batch:
                 item.status, item.error = "failed", error
                 self._tell(item)
             return None
-        self._under_way.add(generation)
+        self._under_way[generation] = items
+        if self._cancelled:  # by another thread, meanwhile
+            generation.cancel()
 
         def begin() -> None:
             if any(part.step not in _NOT_BEGUN for part in generation.parts):

@@ -18,7 +18,13 @@ from runapi_magic import commands
 from runapi_magic import session as session_module
 from runapi_magic.api import generate_many, resume_batch
 from runapi_magic.batch import Batch
-from runapi_magic.errors import InvalidRequestError, RunAPIError, TaskFailedError
+from runapi_magic.errors import (
+    NOT_CHARGED,
+    STILL_THERE,
+    InvalidRequestError,
+    RunAPIError,
+    TaskFailedError,
+)
 from runapi_magic.items import Item
 from runapi_magic.previews import Preview
 from tests.conftest import ROOT, apart, serve_simulator
@@ -448,6 +454,49 @@ def test_an_interrupted_wait_leaves_it_under_way(run, service):
         return await batch
 
     assert len(run(service, body).pictures) == 6
+
+
+def test_a_loop_that_ends_before_the_batch(run, service):
+    """Where ``asyncio.run`` ends first, what is at the service is not called uncharged."""
+    service.fault("status=stuck")
+
+    async def body(_session):
+        others = asyncio.all_tasks()
+        batch = generate_many(PROMPTS, progress=False, concurrency=2)
+        while len(batch.task_ids) < 2:  # noqa: ASYNC110 (another process)
+            await asyncio.sleep(0.02)
+        ids = batch.task_ids
+        for task in asyncio.all_tasks() - others:  # as asyncio.run does
+            task.cancel()
+        await batch.ended()
+        return batch, ids
+
+    batch, ids = run(service, body)
+    said = {item.error.charged: item.error.task_id for item in batch.items}
+    assert batch.counts["cancelled"] == 6
+    assert len(service.tasks) == len(ids) == 2
+    assert sorted(item.error.task_id for item in batch.items if item.error.task_id) == sorted(ids)
+    assert set(said) == {STILL_THERE, NOT_CHARGED}
+    assert said[NOT_CHARGED] is None
+
+
+def test_a_cancel_between_the_look_and_the_request(run, service, monkeypatch):
+    """A batch that another thread cancels while a request is made sends that one neither."""
+
+    async def body(session):
+        start = session.start
+
+        def cancelled_meanwhile(*values, **options):
+            batch.cancel()
+            return start(*values, **options)
+
+        monkeypatch.setattr(session, "start", cancelled_meanwhile)
+        batch = generate_many(PROMPTS, progress=False)
+        await batch.ended()
+        return batch
+
+    assert run(service, body).counts["cancelled"] == 6
+    assert service.tasks == []
 
 
 def test_resume_by_its_id(run, failing):

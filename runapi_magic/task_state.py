@@ -179,9 +179,9 @@ class TaskState:
             error.charged = error.charged or self.charged
             return error
         error.charged = self.charged
-        if _RESUME not in error.todo:
+        advice = self._advice(error)
+        if _RESUME not in error.todo and advice not in error.todo:  # it may be explained twice
             is_own = error.todo != error.default_todo or isinstance(error, _FIRST)
-            advice = self._advice(error)
             error.todo = f"{error.todo} Then: {advice}" if is_own and error.todo else advice
         return error
 

@@ -140,6 +140,16 @@ def test_a_conflict_offers_no_repeat():
     assert "%runapi resume" not in told
 
 
+@pytest.mark.parametrize("kind", [ConflictError, InsufficientCreditsError, ValidationError])
+def test_advice_is_given_once(kind):
+    """On its way to the user an error is explained several times, and says everything once."""
+    once = _state(*SENT).explain(_api(kind, 409))
+    thrice = _api(kind, 409)
+    for _ in range(3):
+        thrice = _state(*SENT).in_words(thrice)
+    assert str(thrice) == str(once)
+
+
 def test_what_has_to_be_done_first_is_said_first():
     """A key that is not good any more is replaced first; then the task is resumed."""
     told = _state(*KNOWN).explain(_api(AuthenticationError, 401)).todo

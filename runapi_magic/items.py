@@ -30,7 +30,7 @@ class Item:
         error: Why there is none, or not all.
         cost: USD of all its tasks, 0 for images from disk; None where the service did not say.
         saved: USD that images from disk did not cost again.
-        paid: The cost by task and image, also of images that are missing.
+        paid: The cost by the image's id, also of images that are missing.
     """
 
     index: int
@@ -41,7 +41,7 @@ class Item:
     error: RunAPIError | None = None
     cost: float | None = None
     saved: float = 0.0
-    paid: dict[tuple[str, int], float] = field(default_factory=dict, repr=False)
+    paid: dict[str, float] = field(default_factory=dict, repr=False)
 
     @property
     def is_done(self) -> bool:
@@ -65,13 +65,14 @@ def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
         for slot in mine:
             part = slot.part
             image = slot.versions[0] if slot.versions else None
+            # What was paid, and is fetched at a later try or by a resume, counts once.
+            name = image.id if image is not None else f"{part.id}-{slot.position}"
             if image is not None:
                 item.images.append(image)
-            if image is not None and image.reused:
+            if image is not None and image.reused and name not in item.paid:
                 item.saved += image.cost or 0.0
             if part.cost is not None:
-                # The task's own id: what was paid and is fetched at a later try counts once.
-                item.paid[part.id, slot.position] = part.cost / part.count
+                item.paid[name] = max(item.paid.get(name, 0.0), part.cost / part.count)
         item.cost = sum(filter(None, item.paid.values())) if item.paid else None
         item.error = next((part.error for part in parts.values() if part.error), None)
         if len(item.images) == item.request.count:

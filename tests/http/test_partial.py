@@ -121,6 +121,31 @@ def test_identical_prompts_share_and_each_says_its_own(run, service):
     assert batch.cost == pytest.approx(3 * PRICE)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"count": 3}, {"count": 2, "model": "gpt-4o-image", "aspect_ratio": "1:1"}],
+    ids=["a task each", "one task"],
+)
+def test_what_was_resumed_between_the_tries_stays_paid(run, service, fields):
+    """Images that ``resume`` fetched before the retry cost what the service charged for them."""
+
+    async def body(session):
+        service.fault("download=404,skip=1")
+        batch = generate_many(["a fox"], progress=False, **fields)
+        await batch.ended()
+        first = batch.cost
+        service.clear_faults()
+        await session.resume()
+        await batch.retry_failed()
+        return batch, first
+
+    batch, first = run(service, body)
+    assert batch.items[0].status == "completed"
+    assert batch.cost == pytest.approx(first)
+    assert batch.cost == pytest.approx(service.charged)
+    assert batch.saved == 0
+
+
 def test_one_task_for_two_items(run, service):
     """A task that makes several images is shared by identical items, and so is what it cost."""
 

@@ -290,12 +290,14 @@ def run_batch(
     if client is not None:
         from runapi_magic.cluster import run_on_cluster
 
+        batch.launch = launch
         return launch(lambda loop: run_on_cluster(batch, session, client, loop, gate=gate))
     return start_batch(batch, session, gate)
 
 
 def start_batch(batch: Batch, session: Session, gate: Gate | None) -> Batch:
     """Begin a batch on the loop of wherever the user is."""
+    batch.launch = launch
     return launch(lambda loop: session.begin(batch, loop, gate=gate))
 
 

@@ -55,6 +55,7 @@ class Batch:
         index: The rows' names, where they came in a data frame that has some.
         shown_in: The cell that shows it, by its message's id.
         on_wait: Awaited at the end by whoever waits for it, in that cell.
+        launch: Begins it on the loop of wherever the user is; None: on the loop that it has.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Batch:
         self.held: Step | None = None
         self.shown_in: str | None = None
         self.on_wait: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self.launch: Callable[[Callable[[asyncio.AbstractEventLoop], Batch]], object] | None = None
         self._begun: float | None = None
         self._took = 0.0
         self._start: Callable[..., Generation] | None = None
@@ -365,7 +367,8 @@ class Batch:
         """Ask again for the images that are missing, and return itself at once.
 
         What was paid and could not be fetched is fetched at no cost. Only the rest is made again,
-        and costs what it did; the images that there are stay.
+        and costs what it did; the images that there are stay. A script without a running loop, and
+        terminal IPython, wait for the end.
 
         Raises:
             InvalidRequestError: It is still under way.
@@ -378,9 +381,15 @@ class Batch:
             )
         for item in self.failures:
             item.status, item.error = "waiting", None
-        assert self._start is not None, "a batch that is over was begun"
-        assert self._loop is not None, "a batch that is over was begun"
-        self.begin(self._start, self._loop, self._before, self._after)
+        start, loop = self._start, self._loop
+        assert start is not None, "a batch that is over was begun"
+        assert loop is not None, "a batch that is over was begun"
+
+        def again(loop: asyncio.AbstractEventLoop) -> Batch:
+            self.begin(start, loop, self._before, self._after)
+            return self
+
+        (self.launch or (lambda again: again(loop)))(again)
         return self
 
     # Waiting and listening

@@ -92,6 +92,37 @@ def test_batches_and_edits_in_threads(script, service):
     assert len(service.tasks) == 1 + 8
 
 
+def test_a_retry_in_a_script_waits_for_its_end(script, service):
+    """Where no loop goes on between two calls, a retry has its images when it returns."""
+    service.fault("download=404")
+    batch = generate_many(["a b", "c d"], progress=False)
+    assert [item.status for item in batch.items] == ["failed"] * 2
+    service.clear_faults()
+    assert [item.status for item in batch.retry_failed().items] == ["completed"] * 2
+    assert len(service.tasks) == 2
+
+
+def test_a_retry_after_its_loop_has_ended(script, service):
+    """What one ``asyncio.run`` made in part, the next one asks for again."""
+
+    async def first():
+        batch = generate_many(["a b", "c d"], progress=False)
+        await batch.ended()
+        await script.service().client.transport.close()
+        return batch
+
+    async def second():
+        await batch.retry_failed()
+        await script.service().client.transport.close()
+
+    service.fault("download=404")
+    batch = asyncio.run(first())
+    service.clear_faults()
+    asyncio.run(second())
+    assert [item.status for item in batch.items] == ["completed"] * 2
+    assert len(service.tasks) == 2
+
+
 def test_a_failure_is_its_own_threads(script):
     """A request that fails in one thread leaves the others theirs."""
     with serve_simulator("--speed", "60") as server:

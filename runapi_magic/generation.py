@@ -305,8 +305,10 @@ class Generation:
             task.cancel()
 
     def _finish(self, _task: asyncio.Task[None]) -> None:
-        for part in self.parts:
-            part.stop("Stopped before it began.")
+        if not self.is_done:  # it was cancelled before it began, or failed in an unexpected way
+            for part in self.parts:
+                part.stop("Stopped before it began.")
+            self.changed()
         self._end.set()
 
     def cancel(self) -> None:

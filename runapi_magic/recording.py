@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -116,11 +118,15 @@ class Recorder:
                 except JournalDamagedError:
                     return work()
 
-        working = asyncio.ensure_future(asyncio.to_thread(hurried))
+        # No task, which the end of asyncio.run would cancel: a thread cannot be stopped.
+        inside = contextvars.copy_context().run
+        working = asyncio.get_running_loop().run_in_executor(None, inside, hurried)
         try:
             return await asyncio.shield(working)
         except asyncio.CancelledError:
-            await asyncio.wait([working])  # a thread cannot be stopped
+            while not working.done():  # it may be cancelled once more
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([working])
             working.exception()
             raise
         except JournalBusyError:

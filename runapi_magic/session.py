@@ -140,13 +140,10 @@ class Session(Assembly):
     ) -> None:
         home = loop or asyncio.get_running_loop()
 
-        def tell(task: asyncio.Task[None]) -> None:
-            if task.cancelled():  # before it came to the pipeline, so that it told nobody
-                self.journal.end(generation.id)
-                generation.changed()
-
         def end(_task: asyncio.Task[None]) -> None:
             self._active.pop(generation.id, None)
+            if "journal" in vars(self):  # else there are no tasks that others could wait for
+                self.journal.end(generation.id)  # however it ended
             for listener in tuple(self.on_ended):
                 listener()
 
@@ -154,7 +151,6 @@ class Session(Assembly):
             task = home.create_task(work)
             task.add_done_callback(end)
             generation.attach(task)
-            task.add_done_callback(tell)
 
         self._active[generation.id] = generation
         if home is asyncio._get_running_loop():  # noqa: SLF001 (None instead of an exception)

@@ -233,6 +233,23 @@ def test_an_interrupted_wait_leaves_the_task_alone():
     assert any("resume" in line for line in lines)
 
 
+def test_work_that_fails_wakes_whoever_waits():
+    """Whatever ends the work, a batch that waits for a step of it goes on."""
+
+    async def work():
+        await asyncio.sleep(0)
+        raise OSError
+
+    async def main():
+        generation = _generation(_part())
+        generation.attach(asyncio.ensure_future(work()))
+        await asyncio.wait_for(asyncio.gather(generation.ready(), generation.served()), 10)
+        await generation.ended()
+        return generation
+
+    assert asyncio.run(main()).status == "cancelled"
+
+
 def test_waiting_on_another_threads_loop():
     """A Generation that one loop works on can be awaited on another thread's loop."""
     ready, go, found = threading.Event(), threading.Event(), []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 from runapi_magic.errors import NOT_CHARGED
+from runapi_magic.journal import Journal
 from runapi_magic.session import Session
 from runapi_magic.settings import Settings
 from tests.conftest import KEY
@@ -41,6 +43,37 @@ def test_a_stopped_request_can_be_asked_again(home, simulator_server):
     assert [len(generation.images) for generation in generations] == [1] * len(MOMENTS)
     assert simulator_server.state()["tasks_created"] == len(MOMENTS)
     assert session.journal.unfinished() == []
+
+
+def test_stopped_twice_while_the_journal_works(home, simulator_server, monkeypatch):
+    """Cancelled, and then cut off by the loop's end, nothing is left that others would wait for."""
+    session = Session(Settings(base_url=simulator_server.url, api_key=KEY))
+    begun, go, reserve = threading.Event(), threading.Event(), Journal.reserve
+
+    def slow(*values, **options):
+        begun.set()
+        go.wait(20)
+        return reserve(*values, **options)
+
+    async def main():
+        others = asyncio.all_tasks()
+        stopped = session.generate("stopped twice")
+        await asyncio.to_thread(begun.wait, 20)
+        stopped.cancel()
+        await asyncio.sleep(0.05)
+        for task in asyncio.all_tasks() - others:  # as asyncio.run does at its end
+            task.cancel()
+        await asyncio.sleep(0.05)
+        go.set()
+        await stopped.ended()
+        left = session.journal.unfinished()
+        async with asyncio.timeout(30):
+            return left, await session.generate("stopped twice")
+
+    monkeypatch.setattr(Journal, "reserve", slow)
+    left, again = asyncio.run(closing(session, main()))
+    assert left == []
+    assert len(again.images) == simulator_server.state()["tasks_created"] == 1
 
 
 def test_resume_in_the_same_kernel(home, simulator_server):

@@ -21,6 +21,7 @@ from runapi_magic.addresses import check_url
 from runapi_magic.bodies import ENCODING, BodyError, minimum_rate, pieces
 from runapi_magic.errors import (
     CertificateError,
+    ConfigurationError,
     ConnectionFailedError,
     DownloadError,
     RunAPIError,
@@ -28,6 +29,7 @@ from runapi_magic.errors import (
     decode_json,
     error_from_response,
 )
+from runapi_magic.proxies import proxy_for
 from runapi_magic.rates import Limiter, Turns, lock_of_loop
 from runapi_magic.retrying import may_have_arrived, retrying
 from runapi_magic.settings import Access, is_loopback_host
@@ -191,7 +193,7 @@ class Transport:
             async for attempt in attempts:
                 await turns.take()
                 if leaving is not None and not has_left:
-                    await self._open()  # certificates, say, can be wrong
+                    await self._ready()
                     await leaving()
                     has_left = True
                 with attempt:
@@ -227,11 +229,18 @@ class Transport:
                 # No variable holds the body as it came: the service may have put the key into it,
                 # and a traceback may show variables.
                 content = self._without_key((await _read(response, moved)).decode("latin-1"))
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except (
+            httpx.ConnectError,
+            httpx.ConnectTimeout,
+            httpx.PoolTimeout,
+            httpx.UnsupportedProtocol,  # these three are about the address: nothing left
+            httpx.InvalidURL,
+            UnicodeError,
+        ) as error:
             raise ConnectionFailedError(
                 f"{self.access.base_url} cannot be reached ({_name(error)})."
             ) from None
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError) as error:
+        except (httpx.HTTPError, httpx.StreamError) as error:
             raise ConnectionFailedError(
                 f"The connection to {self.access.base_url} was lost ({_name(error)}).",
                 arrived=True,
@@ -295,8 +304,8 @@ class Transport:
 
         _, client = await self._open()
         for _ in range(_MOST_REDIRECTS + 1):
-            await self.check_url(url)
             try:
+                await self.check_url(url)
                 async with client.stream("GET", url) as response:
                     if response.status_code not in _REDIRECT:
                         _raise_for_download(response)
@@ -306,7 +315,7 @@ class Transport:
                         url = urljoin(url, response.headers.get("location", ""))
                     except ValueError:
                         raise UnsafeURLError("The picture's address leads to none.") from None
-            except CertificateError as error:
+            except (CertificateError, ConfigurationError) as error:
                 todo = f"{error.todo}\nThen: %runapi resume."
                 raise DownloadError(error.what, passing=False, todo=todo) from None
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
@@ -376,10 +385,18 @@ class Transport:
 
         Raises:
             MissingKeyError: There is no key.
-            ConfigurationError: The environment names certificates that cannot be read.
+            ConfigurationError: The environment names certificates that cannot be read, or a proxy
+                that cannot be used.
         """
         self.access.require_key()
+        await self._ready()
+
+    async def _ready(self) -> None:
+        """Find out what is wrong with certificates and proxies before anything leaves."""
         await self._open()
+        if self.is_public and self._app is None:
+            parts = urlsplit(self.access.base_url)
+            proxy_for(parts.scheme, parts.hostname or "")
 
     async def _open(self) -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
         """Return the client with the key's origin and the bare one, of the running loop.

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from runapi_magic.errors import ConnectionFailedError
+from runapi_magic.errors import ConfigurationError, ConnectionFailedError, DownloadError
 from runapi_magic.settings import Access, Secret
 from runapi_magic.transport import Transport
 from tests.conftest import KEY
@@ -156,3 +156,61 @@ def test_no_proxy_for_this_machine(monkeypatch):
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         _run(f"http://127.0.0.1:{port}", lambda transport: transport.request("GET", "/x"))
     assert len(asked) == 1
+
+
+def _proxy(monkeypatch, address):
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "socks5://me:secret@127.0.0.1:9",
+        "foo://me:secret@127.0.0.1:9",
+        "http://me:secret@127.0.0.1:99999",
+        "http://:8080",
+    ],
+)
+def test_a_proxy_that_is_unusable_is_found_before_sending(monkeypatch, address):
+    """No row says "sent", and the error names the cause without the proxy's password."""
+    _proxy(monkeypatch, address)
+    left = []
+
+    async def note():
+        left.append(True)
+
+    async def work(transport):
+        with pytest.raises(ConfigurationError) as caught:
+            await transport.prepare()
+        with pytest.raises(ConfigurationError):
+            await transport.request("POST", "/x", body=b"{}", leaving=note)
+        with pytest.raises(ConfigurationError):
+            await transport.request("GET", "/x")
+        with pytest.raises(DownloadError) as broken:
+            async with transport.stream("https://files.example/a.png"):
+                pass
+        return caught.value, broken.value
+
+    error, broken = _run("https://runapi.example", work)
+    assert left == []
+    assert not error.doubtful
+    assert "proxy" in error.what
+    assert "secret" not in str(error)
+    assert not broken.passing
+    assert "Nothing was sent" not in str(broken)
+
+
+@pytest.mark.parametrize("host", ["a..example", f"{'a' * 70}.example"])
+def test_a_host_that_cannot_be_written_as_a_name_may_not_have_been_reached(monkeypatch, host):
+    """Such an address fails before a connection is made, so nothing may have been charged."""
+    _proxy(monkeypatch, "")
+
+    async def work(transport):
+        with pytest.raises(ConnectionFailedError) as caught:
+            await transport.request("POST", "/x", body=b"{}", leaving=_note)
+        return caught.value
+
+    error = _run(f"https://{host}", work)
+    assert (error.arrived, error.doubtful) == (False, False)

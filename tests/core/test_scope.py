@@ -25,7 +25,7 @@ def _seen(code):
             assert (name, line) == ("gpt_image", "A poster of {city}")
             seen.append(names_in_reach(sys._getframe(1).f_locals, namespace)["city"])
 
-    namespace = {"get_ipython": Shell, "__name__": "__main__", **NOTEBOOK}
+    namespace = {"get_ipython": Shell, "see": seen, "__name__": "__main__", **NOTEBOOK}
     exec(pass_on_names(code), namespace)
     return seen
 
@@ -47,6 +47,21 @@ CELLS = {
     "two functions around":
         (f"def f(city):\n    def g():\n        return lambda: {CALL}\n    return g()\nf('Rome')()",
          ["Rome"]),
+    "a part of a match that has ended":
+        ((f"def f(x):\n    match x:\n        case [city, *_]:\n            return lambda: {CALL}"
+         "\nf(['Rome'])()"), ["Rome"]),
+    "the rest of a match that has ended":
+        ((f"def f(x):\n    match x:\n        case {{**city}}:\n            return lambda: {CALL}"
+         "\nf({1: 2})()"), [{1: 2}]),
+    "a starred part of a match that has ended":
+        ((f"def f(x):\n    match x:\n        case [_, *city]:\n            return lambda: {CALL}"
+         "\nf([1, 2])()"), [[2]]),
+    "an import that has ended":
+        (f"def f():\n    from sys import byteorder as city\n    return lambda: {CALL}\nf()()",
+         [sys.byteorder]),
+    "a class's name, after it has ended":
+        ((f"def f():\n    class city:\n        pass\n    return city, lambda: {CALL}\n"
+         "made, g = f()\ng()\nassert see[0] is made\nsee[0] = 'it'"), ["it"]),
     "an inner name": (f"def f(city):\n    def g(city):\n        {CALL}\n    g('Pisa')\nf('Rome')",
                       ["Pisa"]),
     "a lambda": (f"(lambda city: {CALL})('Rome')", ["Rome"]),

@@ -72,14 +72,14 @@ def try_place(place: Place) -> None:
     Raises:
         ConfigurationError: It cannot be saved.
     """
-    _try_folder(place.folder)
+    _try_folder(place.folder, private=bool(place.url))  # local copies are ours
     if place.url:
         try_out(place.url)
 
 
-def _try_folder(folder: Path) -> None:
+def _try_folder(folder: Path, *, private: bool) -> None:
     try:
-        make_folder(folder)
+        make_folder(folder, private=private)
         # It has no name, so that a kernel that is killed meanwhile leaves nothing behind.
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(_TEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -172,3 +173,14 @@ def test_no_test_file_is_left_in_a_folder(service, make):
     """After a request the folder holds its image and nothing else."""
     image = make(service).image
     assert list(image.path.parent.iterdir()) == [image.path]
+
+
+def test_local_copies_are_for_their_owner_alone(service, use, store):
+    """The folder of what is in a store is private, although it is tried out before."""
+
+    async def body(session):
+        return (await session.generate("a fox")).image
+
+    image = use(service, body, image_dir="shop://pictures")
+    assert image.path.parent.name == "pictures"
+    assert stat.S_IMODE(image.path.parent.stat().st_mode) == 0o700

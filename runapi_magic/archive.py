@@ -189,12 +189,15 @@ class Archive:
         if not target:
             raise InvalidRequestError("There is no name to save to.", todo="Give a path.")
         path = _absolute(Path(target))
-        if path.is_dir():
-            path /= image.path.name
-        if not path.suffix:
-            path = path.with_suffix(image.path.suffix)
-        if path.exists():
-            raise _taken(path)
+        try:
+            if path.is_dir():
+                path /= image.path.name
+            if not path.suffix:
+                path = path.with_suffix(image.path.suffix)
+            if path.exists():
+                raise _taken(path)
+        except OSError as error:  # a folder that may not be entered, a name that is too long
+            raise _not_saved(path, error) from None
         original = image.ensure_local()
         if not image.is_on_disk:
             raise InvalidRequestError(
@@ -216,10 +219,7 @@ class Archive:
             except FileExistsError:
                 raise _taken(path) from None
         except (OSError, ValueError) as error:
-            raise InvalidRequestError(
-                f"The picture cannot be saved as {path} ({error}).",
-                todo="Give another name ending in .png, .jpg or .webp.",
-            ) from None
+            raise _not_saved(path, error) from None
         finally:
             with suppress(OSError, ValueError):
                 part.unlink()
@@ -269,6 +269,14 @@ def _absolute(path: Path) -> Path:
 
 def _taken(path: Path) -> InvalidRequestError:
     return InvalidRequestError(f"There is a file {path} already.", todo="Give another name.")
+
+
+def _not_saved(path: Path, error: Exception) -> InvalidRequestError:
+    why = getattr(error, "strerror", None) or error  # the whole error names the path once more
+    return InvalidRequestError(
+        f"The picture cannot be saved as {path} ({why}).",
+        todo="Give another name ending in .png, .jpg or .webp.",
+    )
 
 
 def _convert(image: GeneratedImage, path: Path, suffix: str) -> None:

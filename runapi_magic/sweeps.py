@@ -134,7 +134,10 @@ def _checked(name: str, values: list[Any]) -> list[Any]:
         raise InvalidRequestError(f"--sweep {name} has no values.", todo=_EXAMPLE)
     known: set[str] = set()
     for at, given in enumerate(values):
-        value = given.item() if hasattr(given, "item") else given  # a number of numpy's
+        try:
+            value = given.item() if hasattr(given, "item") else given  # a number of numpy's
+        except (ValueError, RuntimeError):  # several numbers: numpy's, pandas', torch's
+            value = given
         if not isinstance(value, str | bool | int | float):
             raise InvalidRequestError(
                 f"--sweep {name} has a value of type {type(value).__name__}.",

@@ -46,6 +46,7 @@ NAMES = {
     "number": 5,
     "mapping": {},
     "nested": [[1]],
+    "several": [np.array([1, 2])],
     "empty": [],
     "called": lambda: pytest.fail("it was called"),
 }
@@ -112,6 +113,7 @@ def test_values(text, values):
         ("style={mapping}", "mapping is of type dict"),
         ("style={called}", "called is of type function"),
         ("style={nested}", "a value of type list"),
+        ("style={several}", "a value of type ndarray"),
     ],
 )
 def test_mistakes(text, words):

@@ -498,6 +498,23 @@ def test_a_file_that_comes_meanwhile(line, monkeypatch, name, links):
     assert list(Path.cwd().glob(".*.part")) == []
 
 
+@pytest.mark.parametrize("name", ["x" * 300, f"{'x' * 300}.png", "closed/a.png", "x" * 5000])
+def test_a_name_that_the_disk_does_not_take(line, name, monkeypatch):
+    """A name that is too long, or in a folder that may not be entered, is refused in words."""
+    is_dir = Path.is_dir
+
+    def closed(path):
+        if "closed" in path.parts:  # whoever runs the tests may enter any folder
+            raise PermissionError(13, "Permission denied")
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    with pytest.raises(InvalidRequestError, match="cannot be saved as") as caught:
+        line[0].save(name)
+    assert str(caught.value).count(name) == 1
+    assert list(Path.cwd().glob(".*.part")) == []
+
+
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_the_umask_decides_who_may_read_a_copy(line, umask, mode, save):
     """A copy is as readable as any other file that the user makes."""

@@ -11,19 +11,20 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import os
 import threading
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from IPython.core.getipython import get_ipython
 
+from runapi_magic.errors import ConfigurationError, RunAPIError
 from runapi_magic.printing import encodable
 from runapi_magic.settings import notebook_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from runapi_magic.errors import RunAPIError
     from runapi_magic.shown_versions import Place
 
 
@@ -43,6 +44,7 @@ _kernel_loop: asyncio.AbstractEventLoop | None = None
 _consoles: set[str] = set()  # by the session that their messages belong to
 _first_context = contextvars.Context()  # the one in which that loop was captured
 _own: asyncio.AbstractEventLoop | None = None  # of scripts and terminal IPython
+_owner = 0  # the process that started it
 _starting = threading.Lock()
 
 
@@ -191,11 +193,20 @@ def own_loop() -> asyncio.AbstractEventLoop:
 
     It runs in a thread of its own, so that any number of threads can start requests on it, and so
     that Ctrl-C, which strikes the main thread, interrupts no task in the middle of its step.
+
+    Raises:
+        ConfigurationError: The process is a copy of one that had it: the thread is not in a copy,
+            and the journal must not be used by both.
     """
-    global _own  # noqa: PLW0603 (one process, one loop)
+    global _own, _owner
+    if _own is not None and _owner != os.getpid():
+        raise ConfigurationError(
+            "This process was forked from one that has used runapi_magic already.",
+            todo="Start it with spawn: multiprocessing.get_context('spawn'); or use threads.",
+        )
     with _starting:
         if _own is None:
-            _own = asyncio.new_event_loop()
+            _own, _owner = asyncio.new_event_loop(), os.getpid()
             threading.Thread(target=_own.run_forever, name="runapi_magic", daemon=True).start()
         return _own
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,10 +14,11 @@ import pytest
 
 from runapi_magic import session as session_module
 from runapi_magic.api import edit, generate, generate_many, resume, upscale
+from runapi_magic.errors import NOT_SENT
 from runapi_magic.loop import LetGo, own_loop, run
 from runapi_magic.session import Session
 from runapi_magic.settings import Settings
-from tests.conftest import serve_simulator
+from tests.conftest import ROOT, apart, serve_simulator
 from tests.http.conftest import KEY
 
 _PATIENCE = 60.0
@@ -121,6 +124,36 @@ def test_a_retry_after_its_loop_has_ended(script, service):
     asyncio.run(second())
     assert [item.status for item in batch.items] == ["completed"] * 2
     assert len(service.tasks) == 2
+
+
+_FORK = """
+import os, warnings
+import runapi_magic
+
+warnings.simplefilter("ignore")  # newer Pythons advise against it
+runapi_magic.generate("before the fork")
+if not os.fork():
+    try:
+        runapi_magic.generate("after the fork")
+    except runapi_magic.RunAPIError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not copied here")
+def test_a_forked_process_is_told_so(service, tmp_path):
+    """In a copy of a process that has asked already, a request is refused instead of hanging."""
+    env = apart(tmp_path, RUNAPI_BASE_URL=service.url, RUNAPI_API_KEY=KEY, PYTHONPATH=str(ROOT))
+    done = subprocess.run(
+        [sys.executable, "-c", _FORK],
+        env=env, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "forked" in done.stdout
+    assert NOT_SENT in done.stdout
+    assert len(service.tasks) == 1
 
 
 def test_a_failure_is_its_own_threads(script):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
@@ -33,6 +33,7 @@ class Confirm:
         self.again = "Run the cell again to be asked again."
         self._desk = Desk(lambda lines: self._show(" ".join(lines)))
         self._answer: asyncio.Future[bool] | None = None
+        self._is_gone = False
         self._words = widgets.HTML()
         run = self._desk.run
         self.yes = button("Generate", "Pay for it", run, lambda: self._say(answer=True))
@@ -43,13 +44,16 @@ class Confirm:
         display_when(self.widget, when=False)
         self._placed = None
         if box is None:
-            self._placed = Placed(self.widget, lambda: self._say(answer=False))
+            self._placed = Placed(self.widget, self._leave)
         else:
             self.again = "Click the button again to be asked again."
             box.children = (*box.children, self.widget)
+            box.observe(self._on_children, "children")
 
     async def ask(self, question: str) -> bool:
         """Ask, and wait for a click."""
+        if self._is_gone:  # before the price was known
+            return False
         self._answer = self._desk.loop.create_future()
         self._show(question)
         display_when(self.widget, when=True)
@@ -61,6 +65,15 @@ class Confirm:
             self._placed.remove()
         elif self._box is not None:
             self._box.children = tuple(one for one in self._box.children if one is not self.widget)
+
+    def _on_children(self, change: Any) -> None:
+        if self._box is not None and self.widget not in change["new"]:
+            self._box.unobserve(self._on_children, "children")
+            self._leave()
+
+    def _leave(self) -> None:
+        self._is_gone = True
+        self._say(answer=False)
 
     def _show(self, text: str) -> None:
         self._words.value = f'<div role="alert" style="{FONT}">{escape(text)}</div>'

@@ -142,7 +142,7 @@ class Panel:
         run = self._desk.run
         Placed(
             self.widget,
-            on_removed=self._rest,
+            on_removed=self._close,
             on_shown=lambda is_shown: run(self._wake if is_shown else self._rest),
         )
         self._stage.show()
@@ -158,10 +158,15 @@ class Panel:
         )
 
     def _rest(self) -> None:
-        """Follow nothing any more: the panel was closed, or its cell was run again."""
+        """Follow nothing any more: no page shows the panel."""
         if self._stop is not None:
             self._stop()
             self._stop = None
+
+    def _close(self) -> None:
+        """Follow nothing, and ask nothing, any more: the panel is out of the notebook."""
+        self._rest()
+        self._questions.children = ()  # they answer no
 
     def _wake(self) -> None:
         """Catch up, where a page shows the panel again."""

@@ -463,8 +463,16 @@ class Toolbar:
             go()
             return
         words = "This was started a moment ago. Start it once more?"
+        asked = self._started
+
+        def go_once() -> None:
+            if self._started is asked:  # else this is the second half of a double click
+                go()
+
         # Not on the button that pays: a third press of Enter would press it.
-        self.choice.open(words, [("Start another one", "Pay for one more", go)], is_careful=True)
+        self.choice.open(
+            words, [("Start another one", "Pay for one more", go_once)], is_careful=True
+        )
         self._open(self.choice, self.again)
         self._bridge.say(words)
         if start == self._session.repeat:

@@ -170,6 +170,24 @@ def test_the_question_starts_another_one():
     assert simulate(body) == ".runapi-drawer-choice button:last-of-type"
 
 
+def test_a_double_click_on_the_question_starts_one():
+    """A double click on the button that starts another picture pays for one, and not for two."""
+
+    async def body(session):
+        toolbar = await _one_picture(session)
+        toolbar.again.click()
+        toolbar.again.click()
+        await _until(lambda: toolbar.choice.buttons)
+        (more,) = toolbar.choice.buttons
+        more.click()
+        more.click()
+        await _until(lambda: len(_tasks(session)) == 3)
+        await _idle(toolbar._desk)
+        return len(_tasks(session))
+
+    assert simulate(body) == 3
+
+
 def test_a_later_click_asks_nothing(monkeypatch):
     """Clicks that are some seconds apart start a picture each."""
     monkeypatch.setattr(toolbar_module, "_TOO_SOON", 0.0)

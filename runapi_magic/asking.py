@@ -43,11 +43,15 @@ def gate_for(
 
     Raises:
         InvalidRequestError: ``max_cost`` is no number.
+        MissingKeyError: There is no key; no question is left behind in the cell.
+        ConfigurationError: The base URL is unusable.
     """
     if max_cost is not None:
         max_cost = _usd(max_cost)
     if max_cost is None and (not asks or _is_sure(session, requests)):
         return None
+    if session.simulator is None and not session.asks_colab:
+        session.access().require_key()
     question = _question(session, box) if asks and not waits else None
     return _Gate(session, requests, max_cost, since, question, asks=asks)
 
@@ -66,6 +70,8 @@ class _Gate:
         asks: bool,
     ) -> None:
         self._session = session
+        # A simulator that is turned on or off meanwhile answers other requests, and not these.
+        self._simulator = session.simulator
         self._requests = requests
         self._max_cost = max_cost
         self._since = since
@@ -91,8 +97,9 @@ class _Gate:
 
     async def _check(self, on_ask: Callable[[], None]) -> None:
         session, most = self._session, self._max_cost
-        cost = await session.cost(self._requests, since=self._since, fetching=True)
-        words = f"{cost}, simulated" if session.simulator else str(cost)
+        service = self._simulator or await session.paid()
+        cost = await session.cost(self._requests, since=self._since, fetching=True, service=service)
+        words = f"{cost}, simulated" if service.is_simulated else str(cost)
         if most is not None and (cost.usd is None or not cost.usd <= most):
             raise BudgetError(
                 f"{words}, and the maximum cost is ${most:.2f}.",

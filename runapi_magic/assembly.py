@@ -141,9 +141,12 @@ class Assembly:
 
     async def answering(self) -> Service:
         """Return what ``service`` returns; off the loop where Colab has to be asked for the key."""
-        if self._simulator is None and self.asks_colab:
-            return self.remote(await asyncio.to_thread(self.access))
-        return self.service()
+        return self._simulator or await self.paid()
+
+    async def paid(self) -> Service:
+        """Return what answers where no simulator is on; as ``answering`` does it."""
+        access = await asyncio.to_thread(self.access) if self.asks_colab else self.access()
+        return self.remote(access)
 
     def access(self) -> Access:
         """Return key and base URL. Files and Colab's secret are read once in a run of a cell.

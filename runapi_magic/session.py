@@ -205,7 +205,11 @@ class Session(Assembly):
         self, image: GeneratedImage, model: str | None = None, **fields: Any
     ) -> Price | None:
         """Return what an edit of a picture would cost, if known; see ``edit_request``."""
-        return await self.service().price(self.edit_request(image, model, **fields))
+        return await self.price(self.edit_request(image, model, **fields))
+
+    async def price(self, request: ImageRequest) -> Price | None:
+        """Return what a request would cost, if known, whatever was made before."""
+        return await (await self.answering()).price(request)
 
     def from_original(self, image: GeneratedImage) -> Generation:
         """Start one edit of a line's first picture by all its instructions.
@@ -305,10 +309,12 @@ class Session(Assembly):
         *,
         since: float | None = 0.0,
         fetching: bool = False,
+        service: Service | None = None,
     ) -> Cost:
-        """Return what requests would cost; see ``Purse.cost``."""
+        """Return what requests would cost, by default where they would go now; see ``Purse``."""
         counts = since if self.settings.reuse or since else None
-        return await self.purse.cost(requests, self.service(), since=counts, fetching=fetching)
+        service = service or await self.answering()
+        return await self.purse.cost(requests, service, since=counts, fetching=fetching)
 
     # What is under way, and what was left
 

@@ -253,7 +253,7 @@ class Panel:
                 stand_in if self.picker.has_mask else None,
             )
             validate(request)
-            service = self._session.service()
+            service = await self._session.answering()
             price = await service.price(request)
             words = "price not known"
             if price is not None:

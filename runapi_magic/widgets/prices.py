@@ -66,10 +66,13 @@ class PricedButton:
         return self._show_quote(service, request)
 
     async def _show_quote(self, service: Service, request: ImageRequest) -> None:
-        price = await service.price(request)
-        if self._request is request:  # else another picture is shown by now
-            self._is_asking = False
-            self.widget.description = priced(self._words, price)
+        price = None
+        try:
+            price = await service.price(request)
+        finally:
+            if self._request is request:  # else another picture is shown by now
+                self._is_asking = False
+                self.widget.description = priced(self._words, price)
 
     def _click(self) -> None:
         if self._is_asking:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.generation import Generation, Slot
     from runapi_magic.images import GeneratedImage
-    from runapi_magic.service import Price
+    from runapi_magic.service import Price, Service
     from runapi_magic.session import Session
 
 _TICK = 1.0  # seconds between two updates of the progress
@@ -238,19 +238,28 @@ class Toolbar:
         self._warned = now
         here = self.versions.here
         self.guard.show(shown, tree.worth(here) if tree and here else "")
-        if shown is not None:
-            self._show_prices(shown)
+        if shown is not None and self._session.asks_colab:
+            self._desk.work(self._find_prices(shown))
+        elif shown is not None:
+            with contextlib.suppress(RunAPIError):  # a click says what is wrong
+                self._show_prices(shown, self._session.service())
         self._announce()
         self._clear_status()
 
-    def _show_prices(self, shown: GeneratedImage) -> None:
+    async def _find_prices(self, shown: GeneratedImage) -> None:
+        """Do the same where it takes a while to find out who is to be asked for prices."""
+        with contextlib.suppress(RunAPIError):
+            service = await self._session.answering()
+            if shown is self._slot.shown:
+                self._show_prices(shown, service)
+
+    def _show_prices(self, shown: GeneratedImage, service: Service) -> None:
         """Put the prices of what one click starts on the buttons."""
-        with contextlib.suppress(RunAPIError):  # a click says what is wrong
-            service, work = self._session.service(), self._desk.work
-            work(self._again_priced.show_price(service, replace(shown.request, count=1)))
-            if self.guard.words:
-                request = self._session.edit_request(shown.line[0])
-                work(self._original.show_price(service, request))
+        work = self._desk.work
+        work(self._again_priced.show_price(service, replace(shown.request, count=1)))
+        if self.guard.words:
+            request = self._session.edit_request(shown.line[0])
+            work(self._original.show_price(service, request))
 
     def _announce(self) -> None:
         """Say which picture is shown, where it is another one than before."""
@@ -477,7 +486,7 @@ class Toolbar:
         self._bridge.say(words)
         if start == self._session.repeat:
             request = replace(image.request, count=1)
-            self._price_choices(self._session.service().price(request))
+            self._price_choices(self._session.price(request))
 
     def _stop(self) -> None:
         for child in self._jobs:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import sys
 import threading
+import types
 
 from runapi_magic.colours import CHECKERBOARD
 from runapi_magic.display import caption_bundle, picture_bundle
@@ -331,3 +334,29 @@ def test_the_panel_asks_before_many_pictures():
         return "3 pictures: $0.18 (quoted)" in asked, len(_tasks(session))
 
     assert simulate(body, ask_above_count=2) == (True, 0)
+
+
+def test_prices_on_buttons_do_not_hold_up_the_loop(monkeypatch):
+    """In Colab, which takes seconds to give the key, prices are asked for off the event loop."""
+    threads = []
+    colab = types.ModuleType("google.colab")
+    colab.userdata = types.SimpleNamespace(
+        get=lambda _: threads.append(threading.current_thread()) or "sk-test-0123456789"
+    )
+
+    async def body(session):
+        generation = await session.generate("a cat")
+        monkeypatch.setitem(sys.modules, "google.colab", colab)
+        session.simulator_off()
+        cells = itertools.count()
+        session.cell_id = lambda: str(next(cells))
+        toolbar = Toolbar(generation, generation.slots[0], session)
+        await _until(lambda: "$" in toolbar.again.description)
+        await session.edit_price(generation.image)
+        await session.cost([generation.request])
+        await _idle(toolbar._desk)
+        await session._service.client.transport.close()
+        session.simulator_on()
+        return threading.main_thread() in threads, len(threads) > 2
+
+    assert simulate(body, base_url="http://127.0.0.1:9") == (False, True)

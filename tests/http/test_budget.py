@@ -13,7 +13,7 @@ from runapi_magic import accounts
 from runapi_magic import session as session_module
 from runapi_magic.api import edit, generate, generate_many, resume_batch
 from runapi_magic.asking import gate_for
-from runapi_magic.errors import BudgetError, RunAPIError
+from runapi_magic.errors import BudgetError, MissingKeyError, RunAPIError
 from runapi_magic.generation import new_part_id
 from runapi_magic.journal import Journal
 from runapi_magic.purse import Cost
@@ -748,3 +748,42 @@ def test_resume_keeps_to_the_budget(run, service):
 
     assert "budget" in run(service, body)
     assert [task["body"]["prompt"] for task in service.tasks] == ["a boat"]
+
+
+@pytest.mark.parametrize("is_simulated", [True, False])
+def test_the_price_is_that_of_the_service_that_answers(run, service, quote, is_simulated):
+    """A simulator that is turned on or off before the price is known changes nothing of it."""
+
+    async def body(session):
+        quote(0.50)
+        request = session.request("a boat", count=4)
+        if is_simulated:
+            session.simulator_on(speed=1000)
+        gate = gate_for(session, [request])
+        generation = session.start(request, gate=gate)
+        if is_simulated:
+            session.simulator_off()
+        else:
+            session.simulator_on(speed=1000)
+        await generation.ended()
+        return [error.what for error in generation.errors]
+
+    said = run(service, body)
+    simulated = ", simulated" if is_simulated else ""
+    assert all(words.startswith(f"4 pictures: $2.00 (quoted){simulated}. ") for words in said)
+    assert len(said) == 4
+    assert service.tasks == []
+
+
+def test_a_request_without_a_key_leaves_no_question_behind(run, service, monkeypatch):
+    """Where there is no key no question takes a place in the notebook, where it would stay."""
+    made = []
+    monkeypatch.setattr("runapi_magic.asking._question", lambda *_: made.append(1))
+
+    async def body(session):
+        session.settings.api_key = ""
+        with pytest.raises(MissingKeyError):
+            gate_for(session, [session.request("a boat", count=3)])
+
+    run(service, body)
+    assert made == []

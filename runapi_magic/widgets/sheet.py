@@ -113,7 +113,11 @@ class SheetControls:
     async def _price(self) -> None:
         """Put the price on the button, once it is known."""
         failures = self._batch.failures
-        requests, price = [item.request for item in failures], "price not known"
+        # Identical requests share their images, so what is there already counts for one of them.
+        failing = {item.request.fingerprint for item in failures}
+        requests = [each.request for each in self._batch.items]
+        requests = [each for each in requests if each.fingerprint in failing]
+        price = "price not known"
         try:
             cost = await self._view.session.cost(requests, since=self._batch.since)
             if cost.usd is not None:

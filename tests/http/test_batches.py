@@ -26,7 +26,10 @@ from runapi_magic.errors import (
     TaskFailedError,
 )
 from runapi_magic.items import Item
+from runapi_magic.loop import Audience
 from runapi_magic.previews import Preview
+from runapi_magic.sheetview import SheetView
+from runapi_magic.widgets.sheet import SheetControls
 from tests.conftest import ROOT, apart, serve_simulator
 from tests.http.conftest import KEY, Service
 
@@ -343,6 +346,22 @@ def test_a_failed_twin_gets_a_picture_of_its_own(run, failing):
     assert before in paths[:2]
     assert len(set(paths)) == 3
     assert sent == 4
+
+
+def test_the_price_of_a_failed_twin(run, failing):
+    """The button says what a retry of one of two identical rows costs: the other keeps its own."""
+    failing.fault("status=failed,match=a boat,times=1")
+
+    async def body(session):
+        batch = await generate_many(["a boat", "a boat"], progress=False)
+        controls = []
+        SheetView(batch, session, Audience.LIVE, lambda view: controls.append(SheetControls(view)))
+        async with asyncio.timeout(20):
+            while "$" not in controls[0].retry.description:  # noqa: ASYNC110 (widgets tell nobody)
+                await asyncio.sleep(0.01)
+        return controls[0].retry.description
+
+    assert run(failing, body) == "Retry failed (1): $0.06"
 
 
 def test_a_longer_list_pays_for_what_is_new(many, service):

@@ -24,7 +24,7 @@ from runapi_magic import loop, waiting
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 from runapi_magic.loop import Audience
 from runapi_magic.namespace import is_name
-from runapi_magic.options import as_typed, picture_options, separate
+from runapi_magic.options import as_typed, picture_options, separate, split_line
 from runapi_magic.printing import print_text
 from runapi_magic.scope import names_in_reach, pass_on_names
 from runapi_magic.settings import Settings
@@ -405,7 +405,7 @@ class RunAPIMagics(Magics, Settings):
             return True
         if name not in {"gpt_image", "gpt_edit"}:
             return False
-        words = line.split()
+        words = [word.typed for word in split_line(line)]  # what is in quotes is text, too
         if "--" in words:  # what comes after it is text
             words = words[: words.index("--")]
         if "--detach" in words:

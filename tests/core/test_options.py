@@ -9,6 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.loop import Audience
+from runapi_magic.magics import RunAPIMagics
 from runapi_magic.options import as_typed, separate
 
 from .properties import PROPERTY
@@ -154,3 +156,27 @@ def test_any_line(line, text_from):
         made = separate(line, text_from=text_from)
         assert all(option.partition("=")[0] in OPTIONS for option in made.options)
         assert all(word.typed in line for word in made.words)
+
+
+@pytest.mark.parametrize(
+    ("line", "waits"),
+    [
+        ("a fox --wait", True),
+        ('--then "make it night" --wait a fox', True),
+        ("a fox --wait --detach", False),
+        ('"a sign that says --wait"', False),
+        ("a sign that says 'please --wait here'", False),
+        ("a fox -- --wait", False),
+    ],
+)
+def test_a_cell_waits_by_an_option_alone(line, waits):
+    """A cell waits where ``--wait`` is an option, not where it is part of a text in quotes."""
+    assert RunAPIMagics.waits(None, "gpt_image", line) is waits
+
+
+def test_a_text_in_quotes_detaches_nothing(monkeypatch):
+    """With nobody there a cell waits, whatever a text in quotes says."""
+    monkeypatch.setattr("runapi_magic.loop.audience", lambda: Audience.UNATTENDED)
+    waits = RunAPIMagics.waits
+    assert waits(None, "gpt_image", 'a sign that says "use --detach now"') is True
+    assert waits(None, "gpt_image", "a sign --detach") is False

@@ -251,12 +251,18 @@ class Pipeline:
         try:
             left = work if work.how is How.MAKE else await self._join(generation, work)
             if left is not None:
+                if work.how is How.JOIN and left.stored.attempt is None:
+                    # What its own kernel had set aside ended with that kernel.
+                    wanted = replace(part.request, count=part.count)
+                    await self.purse.set_aside(part.id, [wanted], service, since=None)
                 async with turn_at_service(generation, part):
                     await self._make(generation, left, service)
             part.status = "completed"
         except Exception as error:  # noqa: BLE001 (whatever it is, it is shown in its place)
             await self._fail(part, part.state.in_words(error))
         finally:
+            if work.how is How.JOIN:
+                await to_the_end(self.purse.release(part.id))
             generation.changed()
 
     async def _join(self, generation: Generation, work: Work) -> Work | None:
@@ -271,15 +277,13 @@ class Pipeline:
         while True:
             stored = await self._record(self._journal.task, work.stored.id)
             if stored is None:  # to ask for it here might pay for it twice
-                raise RunAPIError(
-                    "Another cell asked for the same picture, and the journal cannot be read that"
-                    " says what became of it.",
-                    charged="Nothing was sent for this one.",
-                    todo="Run this cell again in a while: it finds that picture, at no cost.",
-                )
+                raise _cannot_follow()
             part.state.task_id = stored.task_id
             if stored.state == "saved":
-                for image in await self._record(self._journal.images, stored.id) or ():
+                images = await self._record(self._journal.images, stored.id)
+                if images is None:
+                    raise _cannot_follow()
+                for image in images:
                     picture = await self.shelf.load(image, shown=generation.is_shown)
                     self.shelf.place(generation, part, picture)
                 part.cost = 0.0
@@ -370,6 +374,15 @@ class Pipeline:
             await self._record(self._journal.failed, part.id, why, refused=refused)
         else:
             await self._record(self._journal.let_go, part.id, why)
+
+
+def _cannot_follow() -> RunAPIError:
+    return RunAPIError(
+        "Another cell asked for the same picture, and the journal cannot be read that says what"
+        " became of it.",
+        charged="Nothing was sent for this one.",
+        todo="Run this cell again in a while: it finds that picture, at no cost.",
+    )
 
 
 def _unrecorded(generation: Generation, service: Service) -> list[StoredTask]:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from runapi_magic.database import JournalError
+from runapi_magic.errors import NOT_SENT, BudgetError
 from runapi_magic.generation import Step
 
 
@@ -77,6 +78,63 @@ def test_who_joined_asks_for_nothing_without_a_journal(service, use, monkeypatch
     assert "journal cannot be read" in second.errors[0].what
     assert len(first.images) == len(service.tasks) == 1
     assert row.state == "saved"
+
+
+def test_who_joined_says_so_where_the_images_cannot_be_read(service, use, monkeypatch):
+    """What another cell has paid is not called complete where its images cannot be read."""
+
+    async def body(session):
+        first, second, go_on = await _two(session, "a fox behind a lock")
+        monkeypatch.setattr(session.journal, "images", _refuse)
+        go_on.set()
+        await first
+        await second.ended()
+        return second
+
+    second = use(service, body)
+    assert second.status == "failed"
+    assert "journal cannot be read" in second.errors[0].what
+    assert len(service.tasks) == 1
+
+
+@pytest.fixture
+def taken_over(service, use):
+    """Let a request take over what a kernel planned and died with, under a budget in USD."""
+
+    def run(budget):
+        async def body(session):
+            first, second, _ = await _two(session, "a fox of a dead kernel")
+            session.ledger.set_budget(service.url, "session", budget)
+            del session.pipeline.poster.ask  # from now on nothing is held up
+            with session.journal.transaction() as connection:
+                connection.execute("UPDATE tasks SET owner = 'a dead kernel'")
+                connection.execute("UPDATE holds SET owner = 'a dead kernel'")
+            await second.ended()
+            spending = session.ledger.spending(service.url, "")
+            first.cancel()
+            await first.ended()
+            return second, spending
+
+        return use(service, body)
+
+    return run
+
+
+def test_who_takes_over_keeps_to_the_budget(taken_over, service):
+    """What a dead kernel planned is not sent by who joined it where the budget has no room."""
+    second, spending = taken_over(0.01)
+    assert [type(error) for error in second.errors] == [BudgetError]
+    assert second.errors[0].charged == NOT_SENT
+    assert service.tasks == []
+    assert spending.under_way == 0
+
+
+def test_who_takes_over_lets_go_of_the_money(taken_over, service):
+    """What is taken over within the budget is made, and nothing stays set aside for it."""
+    second, spending = taken_over(0.10)
+    assert len(second.images) == len(service.tasks) == 1
+    assert spending.session == pytest.approx(service.charged)
+    assert spending.under_way == 0
 
 
 def test_an_id_is_worth_a_lost_line(service, use, monkeypatch):

@@ -20,6 +20,7 @@ from runapi_magic.generation import Generation
 from runapi_magic.images import GeneratedImage
 from runapi_magic.requests import ImageRequest, Source
 from runapi_magic.session import Session
+from tests.conftest import KEY
 from tests.core.properties import PROPERTY
 from tests.sessions import simulate, write_picture
 
@@ -37,6 +38,7 @@ def notebook(tmp_path_factory):
         InteractiveShell.clear_instance()
         shell = InteractiveShell.instance()
         shell.history_manager.enabled = False
+        shell.config.RunAPIMagics.api_key = KEY
         loading.load(shell)
         asked = []
 

@@ -36,7 +36,7 @@ def gate_for(
         requests: What is asked for.
         max_cost: USD that may not be crossed.
         asks: Whether requests that are many, dear or of unknown price need a click, or --yes where
-            nobody can click.
+            no click is possible.
         waits: Whether the cell waits; a click might wait behind it.
         since: Unix time in seconds; what was asked for before is paid again. None: everything.
         box: Where the question is shown; by default in the output of the cell that runs now.
@@ -137,7 +137,7 @@ def _usd(amount: Any) -> float:
 
 
 def _question(session: Session, box: Box | None) -> Confirm | None:
-    """Return a question in its place; None where nobody can click."""
+    """Return a question in its place; None where no click is possible."""
     from runapi_magic import controls
 
     if box is None and (audience() is not Audience.LIVE or not controls.are_possible(session)):

@@ -313,8 +313,10 @@ class Batch:
 
     async def _stop_under_way(self) -> None:
         """Let the requests under way say what they cost: the service may have them."""
-        for generation, items in tuple(self._under_way.items()):
+        under_way = tuple(self._under_way.items())
+        for generation, _ in under_way:
             generation.cancel()
+        for generation, items in under_way:
             await generation.ended()
             self._share(generation, items)
 

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings
 from runapi_magic.shown_versions import Place
-from tests.http.conftest import KEY
 
 CELL = Place("work/a.ipynb", "c1")
 
 
 @pytest.fixture
-def kernel(service, home):
+def kernel(service, use):
     """Run a coroutine function with the session of a new kernel, on one and the same journal."""
-
-    def run(body, **settings):
-        async def main():
-            session = Session(Settings(base_url=service.url, api_key=KEY, **settings))
-            try:
-                return await asyncio.wait_for(body(session), 60)
-            finally:
-                await session.service().client.transport.close()
-                session.journal.close()
-
-        return asyncio.run(main())
-
-    return run
+    return partial(use, service)
 
 
 async def _ask(session, prompt="an owl", place=CELL, *, new=False, **parts):

@@ -16,7 +16,7 @@ apart = RUNAPI_MAGIC_HOME=$(1) IPYTHONDIR=$(1)/ipython JUPYTER_CONFIG_DIR=$(1)/j
 EXECUTE := -m nbconvert --to notebook --execute --inplace --log-level ERROR \
 	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=300
 
-.PHONY: demo test test-lowest test-wheel matrix check docs lab notebooks screenshots accessibility \
+.PHONY: demo test test-fast test-lowest test-wheel matrix check docs lab notebooks screenshots accessibility \
 	bench kill-test clean
 .DEFAULT_GOAL := demo
 
@@ -51,6 +51,12 @@ SPREAD := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 test: $(INSTALLED)  ## Run all tests.
 	$(RUN) -m pytest $(SPREAD) --ignore=tests/browser
 	$(RUN) -m pytest $(SPREAD) tests/browser
+
+# The rooms' own tests, without kernels, browsers and servers.
+FAST := $(addprefix tests/,batch core display engine http journal media notebook simulator typing \
+	widgets test_imports.py)
+test-fast: $(INSTALLED)  ## Run the quick tests.
+	$(RUN) -m pytest --quiet $(SPREAD) -m "not kernel and not server" $(FAST)
 
 test-lowest: $(LOWEST)/.installed  ## Run what depends on versions on the lowest supported ones.
 	$(LOWEST)/bin/python -m pytest -m versions --numprocesses=auto --dist=loadfile tests/kernel

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from runapi_magic.api import (
+    from runapi_magic.engine.generation import Generation
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.errors import RunAPIError
+    from runapi_magic.notebook.api import (
         compare,
         edit,
         forget,
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
         resume_batch,
         upscale,
     )
-    from runapi_magic.errors import RunAPIError
-    from runapi_magic.generation import Generation
-    from runapi_magic.images import GeneratedImage
 
 __version__ = "0.1.0"
 
@@ -48,19 +48,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "GeneratedImage": "images",
-    "Generation": "generation",
+    "GeneratedImage": "engine.image",
+    "Generation": "engine.generation",
     "RunAPIError": "errors",
-    "compare": "api",
-    "edit": "api",
-    "forget": "api",
-    "generate": "api",
-    "generate_many": "api",
-    "open_image": "api",
-    "remove_background": "api",
-    "resume": "api",
-    "resume_batch": "api",
-    "upscale": "api",
+    "compare": "notebook.api",
+    "edit": "notebook.api",
+    "forget": "notebook.api",
+    "generate": "notebook.api",
+    "generate_many": "notebook.api",
+    "open_image": "notebook.api",
+    "remove_background": "notebook.api",
+    "resume": "notebook.api",
+    "resume_batch": "notebook.api",
+    "upscale": "notebook.api",
 }
 
 
@@ -78,13 +78,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
     """Add the magics: ``%load_ext runapi_magic``."""
-    from runapi_magic.loading import load
+    from runapi_magic.notebook.extension import load
 
     load(ipython)
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:
     """Take the magics away again: ``%unload_ext runapi_magic``."""
-    from runapi_magic.loading import unload
+    from runapi_magic.notebook.extension import unload
 
     unload(ipython)

@@ -33,7 +33,7 @@ import re
 from html import unescape
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from runapi_magic.printing import encodable
+from runapi_magic.core.printing import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 KEY = "sk-test-3f9c2a7d51e8b604"
 ROOT = Path(__file__).parent.parent
+pytest_plugins = ["tests.servers"]
+
 _PERSONAL = ("RUNAPI_", "HERMES_", "XDG_", "JUPYTER_", "IPYTHON", "PYTEST_")
 
 
@@ -91,16 +96,41 @@ def apart(folder, **more):
     return kept | {name: str(path) for name, path in places.items()} | more
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """An empty home, working directory and data folder; no key anywhere."""
+    """Hide the user's settings: an empty home, data folder and working directory; no key."""
     for name in list(os.environ):
         if name.startswith(("RUNAPI_", "HERMES_", "XDG_", "JUPYTER_", "IPYTHON")):
             monkeypatch.delenv(name)
-    for name in ("data", "work"):
+    for name in ("home", "work"):
         (tmp_path / name).mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("RUNAPI_MAGIC_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
     monkeypatch.chdir(tmp_path / "work")
-    return tmp_path
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def picture():
+    """Return a maker of encoded pictures."""
+
+    def make(
+        size=(8, 6),
+        *,
+        mode="RGB",
+        color="orange",
+        kind="PNG",
+        noise=False,
+    ):
+        if noise:
+            count = size[0] * size[1] * len(mode)
+            image = Image.frombytes(mode, size, random.Random(1).randbytes(count))
+        else:
+            image = Image.new(mode, size, color)
+        buffer = io.BytesIO()
+        image.save(buffer, kind, compress_level=1)
+        return buffer.getvalue()
+
+    return make

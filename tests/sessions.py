@@ -9,11 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from runapi_magic.images import GeneratedImage
-from runapi_magic.journal import Journal
-from runapi_magic.requests import ImageRequest, Source
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings
+from runapi_magic.core.request import ImageRequest, Source
+from runapi_magic.engine.image import GeneratedImage
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Settings
+from runapi_magic.journal.task_log import Journal
 
 
 def simulate(body, *, folder=None, **settings):

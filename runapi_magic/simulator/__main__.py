@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from runapi_magic.simulator.responses import TRANSPORT
+
 from . import faults
-from .answers import TRANSPORT
 from .app import create_app
 from .state import Simulator
 

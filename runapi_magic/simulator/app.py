@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from . import account, control, files, tasks
-from .answers import answer
-from .door import Door
-from .gallery import Gallery
+from runapi_magic.simulator import account_routes as account
+from runapi_magic.simulator import admin_routes as control
+from runapi_magic.simulator import file_routes as files
+from runapi_magic.simulator import task_routes as tasks
+from runapi_magic.simulator.renderer import Gallery
+from runapi_magic.simulator.responses import answer
+from runapi_magic.simulator.routing import Door
 
 if TYPE_CHECKING:
     from starlette.requests import Request

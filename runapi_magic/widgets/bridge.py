@@ -35,7 +35,7 @@ import anywidget
 import traitlets
 from ipywidgets import HTML, BoundedIntText, Button, Dropdown, Layout, Text, Textarea
 
-from runapi_magic.colours import MUTED
+from runapi_magic.display.theme import MUTED
 from runapi_magic.widgets import read_script
 
 if TYPE_CHECKING:

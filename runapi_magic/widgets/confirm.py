@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from runapi_magic.colours import FONT
+from runapi_magic.display.theme import FONT
 from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import button, display_when, row, style
 from runapi_magic.widgets.placed import Placed

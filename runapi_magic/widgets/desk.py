@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.display.environment import hand_over, running_loop
 from runapi_magic.errors import RunAPIError
-from runapi_magic.loop import hand_over, running_loop
 
 if TYPE_CHECKING:
     import asyncio

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import ipywidgets as widgets
 
-from runapi_magic.colours import ACCENT, FONT, MUTED
-from runapi_magic.comparison import compare_pictures
+from runapi_magic.display.theme import ACCENT, FONT, MUTED
+from runapi_magic.media.comparison import compare_pictures
 from runapi_magic.widgets.slider import slider_html
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from runapi_magic.images import GeneratedImage
-    from runapi_magic.tree import Node
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.lineage import Node
     from runapi_magic.widgets.bridge import Carried
 
     Run = Callable[[Callable[[], object]], None]  # calls a function on the kernel's loop

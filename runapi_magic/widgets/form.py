@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from runapi_magic.colours import ACCENT, LINE, MUTED
+from runapi_magic.display.theme import ACCENT, LINE, MUTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runapi_magic.models import Action, Parameter
+    from runapi_magic.core.catalog import Action, Parameter
 
 # Parameters that are buttons, with the name of the buttons' action.
 _BUTTONS = {"aspect_ratio": "ratio", "output_resolution": "resolution"}

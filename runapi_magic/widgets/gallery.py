@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from runapi_magic.colours import ACCENT, FONT
-from runapi_magic.display import none_with
+from runapi_magic.display.generation_view import none_with
+from runapi_magic.display.theme import ACCENT, FONT
 from runapi_magic.widgets.drawers import button, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from runapi_magic.archive import Archive
-    from runapi_magic.images import GeneratedImage
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.library import Archive
     from runapi_magic.widgets.drawers import Carry, Run
 
 PAGE = 24  # pictures

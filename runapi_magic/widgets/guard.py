@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from runapi_magic.colours import FONT
+from runapi_magic.display.theme import FONT
 from runapi_magic.widgets.drawers import display_when, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runapi_magic.images import GeneratedImage
+    from runapi_magic.engine.image import GeneratedImage
 
 _MANY_PASSES = 2  # instructions on one line, after which the next one is the third
 _LONGEST_WORTH = "sharpness 0.00x, noise 0.00x of v1"  # as it is worded mostly

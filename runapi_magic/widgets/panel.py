@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from runapi_magic.asking import gate_for
-from runapi_magic.colours import FONT
-from runapi_magic.display import dollars
+from runapi_magic.core.catalog import CATALOGUE, find_model
+from runapi_magic.core.request import Source, validate
+from runapi_magic.display.environment import user_variables
+from runapi_magic.display.generation_view import dollars
+from runapi_magic.display.theme import FONT
+from runapi_magic.engine.spending_guard import gate_for
 from runapi_magic.errors import InvalidRequestError
-from runapi_magic.loop import user_variables
-from runapi_magic.models import CATALOGUE, find_model
-from runapi_magic.requests import Source, validate
 from runapi_magic.widgets.bridge import Bridge
 from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import button, display_when, row, style
@@ -30,11 +30,11 @@ from runapi_magic.widgets.updates import updates_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runapi_magic.generation import Generation
-    from runapi_magic.images import GeneratedImage
-    from runapi_magic.models import Action, Parameter
-    from runapi_magic.requests import ImageRequest
-    from runapi_magic.session import Session
+    from runapi_magic.core.catalog import Action, Parameter
+    from runapi_magic.core.request import ImageRequest
+    from runapi_magic.engine.generation import Generation
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.session import Session
 
 _CLASS = "runapi-panel"
 _PAUSE = 0.3  # seconds after the last change until the price is asked for

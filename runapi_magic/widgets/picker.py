@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from runapi_magic.sources import as_source, find_source, picture_variables
+from runapi_magic.engine.sources import as_source, find_source, picture_variables
 from runapi_magic.widgets.drawers import BUTTON, button, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runapi_magic.images import GeneratedImage
-    from runapi_magic.requests import Source
+    from runapi_magic.core.request import Source
+    from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.widgets.drawers import Carry, Run
 
 LABELS = {"description_width": "60px"}  # of the panel's fields, below each other

@@ -19,8 +19,8 @@ import traitlets
 from IPython.display import DisplayHandle
 from ipywidgets import Layout, VBox
 
-from runapi_magic.colours import AS_TYPED
-from runapi_magic.display import NOTHING
+from runapi_magic.display.generation_view import NOTHING
+from runapi_magic.display.theme import AS_TYPED
 from runapi_magic.widgets import read_script
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.display import dollars
+from runapi_magic.display.generation_view import dollars
 from runapi_magic.widgets.drawers import button
 
 if TYPE_CHECKING:
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     import ipywidgets as widgets
 
-    from runapi_magic.requests import ImageRequest
-    from runapi_magic.service import Price, Service
+    from runapi_magic.core.request import ImageRequest
+    from runapi_magic.engine.backend import Price, Service
     from runapi_magic.widgets.drawers import Run
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from runapi_magic.colours import FONT, progress_bar
+from runapi_magic.display.theme import FONT, progress_bar
 from runapi_magic.widgets.drawers import button, row
 
 if TYPE_CHECKING:
-    from runapi_magic.generation import Generation
+    from runapi_magic.engine.generation import Generation
     from runapi_magic.widgets.drawers import Run
 
 _TICK = 1.0  # seconds between two updates of the progress

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from runapi_magic.colours import FONT
-from runapi_magic.display import dollars
-from runapi_magic.sheetview import item_name
+from runapi_magic.display.batch_view import item_name
+from runapi_magic.display.generation_view import dollars
+from runapi_magic.display.theme import FONT
 from runapi_magic.widgets.bridge import Bridge, read_place
 from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import button, display_when, row, style
@@ -19,8 +19,8 @@ from runapi_magic.widgets.placed import Placed
 from runapi_magic.widgets.stage import Stage
 
 if TYPE_CHECKING:
-    from runapi_magic.items import Item
-    from runapi_magic.sheetview import SheetView
+    from runapi_magic.batch.item import Item
+    from runapi_magic.display.batch_view import SheetView
 
 _CLASS = "runapi-sheet"
 _NONE = ("a picture …", "")

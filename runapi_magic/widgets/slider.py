@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from html import escape
 
-from runapi_magic.colours import ACCENT
+from runapi_magic.display.theme import ACCENT
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 # The field for the pointer is wider than the picture by one thumb: its middle is where --at is.

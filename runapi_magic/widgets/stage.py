@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runapi_magic.display import View
-from runapi_magic.generation import Generation, Part
-from runapi_magic.loop import Audience
-from runapi_magic.polling import expect
-from runapi_magic.requests import ImageRequest
+from runapi_magic.core.polling import expect
+from runapi_magic.core.request import ImageRequest
+from runapi_magic.display.environment import Audience
+from runapi_magic.display.generation_view import View
+from runapi_magic.engine.generation import Generation, Part
 from runapi_magic.widgets.toolbar import show_toolbar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runapi_magic.images import GeneratedImage
-    from runapi_magic.session import Session
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.session import Session
 
 
 class Stage:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from runapi_magic.colours import ACCENT, LINE
+from runapi_magic.display.theme import ACCENT, LINE
 from runapi_magic.widgets.drawers import button, display_when, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from runapi_magic.generation import Generation, Slot
-    from runapi_magic.images import GeneratedImage
-    from runapi_magic.session import Session
-    from runapi_magic.tree import Node, Tree
+    from runapi_magic.engine.generation import Generation, Slot
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.lineage import Node, Tree
+    from runapi_magic.engine.session import Session
     from runapi_magic.widgets.drawers import Run
 
 SIDE = 56  # pixels of a small picture

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from runapi_magic.attention import attend
-from runapi_magic.colours import FONT
+from runapi_magic.core.chain import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODEL
+from runapi_magic.display.theme import FONT
+from runapi_magic.display.unseen import attend
 from runapi_magic.errors import RunAPIError
-from runapi_magic.filing import short_path
-from runapi_magic.steps import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODEL
+from runapi_magic.media.files import short_path
 from runapi_magic.widgets.bridge import Bridge
 from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import (
@@ -40,10 +40,10 @@ from runapi_magic.widgets.strip import Versions
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from runapi_magic.generation import Generation, Slot
-    from runapi_magic.images import GeneratedImage
-    from runapi_magic.service import Price, Service
-    from runapi_magic.session import Session
+    from runapi_magic.engine.backend import Price, Service
+    from runapi_magic.engine.generation import Generation, Slot
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.session import Session
 
 _TICK = 1.0  # seconds between two updates of the progress
 _TOO_SOON = 2.0  # seconds after a paid click in which another one is asked about

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
 
-from runapi_magic.database import JournalError
+from runapi_magic.journal.database import JournalError
 from runapi_magic.widgets.desk import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runapi_magic.session import Session
+    from runapi_magic.engine.session import Session
 
 _LULL = 1.0  # seconds in which changes are told together
 

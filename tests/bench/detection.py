@@ -30,9 +30,9 @@ from runapi.core import ApiResponse
 from runapi.core import polling as sdk_polling
 from runapi.gpt_image_2.resources import TextToImage
 
-from runapi_magic import durations
-from runapi_magic.durations import KEPT, Durations, Took
-from runapi_magic.polling import Expectation, PollingPlan, expect, look_worth
+from runapi_magic.core import duration_model as durations
+from runapi_magic.core.duration_model import KEPT, Durations, Took
+from runapi_magic.core.polling import Expectation, PollingPlan, expect, look_worth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

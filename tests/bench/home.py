@@ -26,20 +26,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image, ImageChops
 
-from runapi_magic.display import picture_bundle
-from runapi_magic.generation import Generation, Part
-from runapi_magic.journal import Journal
-from runapi_magic.polling import expect
-from runapi_magic.requests import ImageRequest
-from runapi_magic.service import remote_service
-from runapi_magic.session import Session
-from runapi_magic.settings import Access, Secret, Settings
-from runapi_magic.tasks import Task, TaskStatus
+from runapi_magic.core.polling import expect
+from runapi_magic.core.request import ImageRequest
+from runapi_magic.core.task import Task, TaskStatus
+from runapi_magic.display.generation_view import picture_bundle
+from runapi_magic.engine.backend import remote_service
+from runapi_magic.engine.generation import Generation, Part
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Access, Secret, Settings
+from runapi_magic.journal.task_log import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from runapi_magic.service import Service
+    from runapi_magic.engine.backend import Service
 
 _SIZES = {"1k": (1024, 1024), "2k": (2048, 2048), "4k": (3840, 2160)}
 _KINDS = ("png", "jpg")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from jupyter_client.manager import run_kernel
 
-from runapi_magic.filing import is_intact
-from runapi_magic.generation import new_part_id
-from runapi_magic.journal import Journal
-from runapi_magic.requests import ImageRequest
+from runapi_magic.core.request import ImageRequest
+from runapi_magic.engine.generation import new_part_id
+from runapi_magic.journal.task_log import Journal
+from runapi_magic.media.files import is_intact
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from runapi_magic.images import GeneratedImage
-from runapi_magic.journal import Journal
-from runapi_magic.requests import ImageRequest
+from runapi_magic.core.request import ImageRequest
+from runapi_magic.engine.image import GeneratedImage
+from runapi_magic.journal.task_log import Journal
 from tests.browser.lab import HOLD, LOAD, STUCK
 
 PAGE = 24  # pictures

@@ -15,7 +15,7 @@ _HEAD = """
 import io
 import ipywidgets as widgets
 from PIL import Image
-from runapi_magic.models import find_model
+from runapi_magic.core.catalog import find_model
 from runapi_magic.widgets.bridge import Bridge
 from runapi_magic.widgets.form import FieldsForm
 from runapi_magic.widgets.slider import slider_html

@@ -15,10 +15,10 @@ REASON = "The filter refused it"
 FAULT = f"status=failed,match=ink at dusk,message={REASON}"
 STUCK = "status=stuck,match=pixel at night"
 SWEEP = """%load_ext runapi_magic
-from runapi_magic.api import open_session
-from runapi_magic.loop import Audience
-from runapi_magic.sheetview import SheetView
-from runapi_magic.sweeps import Sweep, sweep_items
+from runapi_magic.notebook.api import open_session
+from runapi_magic.display.environment import Audience
+from runapi_magic.display.batch_view import SheetView
+from runapi_magic.batch.sweep import Sweep, sweep_items
 from runapi_magic.widgets.sheet import show_sheet_controls
 
 session = open_session()

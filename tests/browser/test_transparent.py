@@ -11,7 +11,7 @@ from nbconvert import HTMLExporter
 from PIL import Image
 from playwright.sync_api import expect
 
-from runapi_magic.colours import CHECKERBOARD
+from runapi_magic.display.theme import CHECKERBOARD
 from tests.browser.lab import LOAD, choose
 
 THEMES = ("JupyterLab Light", "JupyterLab Dark")

@@ -8,11 +8,11 @@ import time
 import pytest
 from distributed import Client, LocalCluster
 
-from runapi_magic.batch import Batch
-from runapi_magic.cluster import run_on_cluster
-from runapi_magic.items import Item
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings
+from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.dask_driver import run_on_cluster
+from runapi_magic.batch.item import Item
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Settings
 from tests.conftest import KEY
 
 PATIENCE = 120.0  # seconds
@@ -43,7 +43,8 @@ def workers(environment, tmp_path):
 
 def _hurry():
     """Shorten a worker's pauses that are the client's own choice."""
-    from runapi_magic import polling, shelf
+    from runapi_magic.core import polling
+    from runapi_magic.engine import image_store as shelf
 
     polling._FIRST_LOOK, polling._SHORTEST, polling._LONGEST = 0.1, 0.05, 0.1
     shelf._FIRST_PAUSE = 0.02

@@ -13,21 +13,21 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
-from runapi_magic.batch import Batch
-from runapi_magic.cluster import found, run_on_cluster
+from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.dask_driver import found, run_on_cluster
+from runapi_magic.batch.item import Item
+from runapi_magic.engine.download import Keeping
 from runapi_magic.errors import (
     DownloadError,
     InvalidRequestError,
     TaskFailedError,
     error_from_response,
 )
-from runapi_magic.filing import Saved
-from runapi_magic.items import Item
-from runapi_magic.keeping import Keeping
-from runapi_magic.previews import DEFAULT_LIMITS
-from runapi_magic.provenance import extract
-from runapi_magic.rows import select_tasks
-from runapi_magic.stores import Place
+from runapi_magic.journal.tables import select_tasks
+from runapi_magic.media.files import Saved
+from runapi_magic.media.metadata import extract
+from runapi_magic.media.object_store import Place
+from runapi_magic.media.preview import DEFAULT_LIMITS
 from tests.cluster.conftest import until
 from tests.conftest import KEY, ROOT, serve_simulator
 
@@ -254,7 +254,7 @@ def test_what_cannot_be_a_cluster(on_cluster, workers):
 
 def test_workers_need_no_front_end():
     """What a worker imports holds neither IPython nor widgets, and not yet Dask."""
-    code = "import sys, runapi_magic.errands; print(*sys.modules)"
+    code = "import sys, runapi_magic.batch.dask_worker; print(*sys.modules)"
     command = [sys.executable, "-c", code]
     loaded = set(subprocess.check_output(command, text=True, cwd=ROOT).split())
     assert loaded & {"IPython", "ipywidgets", "distributed", "dask", "fsspec"} == set()
@@ -297,7 +297,7 @@ def set_key(key):
 
 def hide_pictures():
     """Let a worker put pictures into a folder of its own, as on a machine that shares none."""
-    from runapi_magic import errands
+    from runapi_magic.batch import dask_worker as errands
 
     errands.place_of = lambda *_: Place(Path("elsewhere").absolute())
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import runapi_magic
-from runapi_magic import commands, errors
+from runapi_magic import errors
+from runapi_magic.core.task_state import TaskState
 from runapi_magic.errors import (
     APIError,
     AuthenticationError,
@@ -36,9 +37,8 @@ from runapi_magic.errors import (
     error_from_response,
     read_reason,
 )
-from runapi_magic.task_state import TaskState
-
-from .properties import JSON, PROPERTY
+from runapi_magic.notebook import commands
+from tests.properties import JSON, PROPERTY
 
 STATUSES = {
     400: ValidationError,
@@ -244,7 +244,7 @@ def test_the_tree_is_as_drawn():
 def test_advice_names_commands_that_exist():
     """Every ``%runapi command`` that a text of the package mentions is one that works."""
     folder = Path(runapi_magic.__file__).parent
-    sources = [path.read_text("utf-8") for path in folder.glob("*.py")]
+    sources = [path.read_text("utf-8") for path in folder.rglob("*.py")]
     named = {word for text in sources for word in re.findall(r"%runapi ([a-z]+)", text)}
     prose = {"needs", "knows", "does"}
     assert named - prose <= set(commands.COMMANDS)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from runapi_magic.events import Feed, ThreadsafeEvent
+from runapi_magic.core.events import Feed, ThreadsafeEvent
 
 _PATIENCE = 20.0
 

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runapi_magic.polling import Expectation, PollingPlan, expect, look_worth
-
-from .properties import PROPERTY
+from runapi_magic.core.polling import Expectation, PollingPlan, expect, look_worth
+from tests.properties import PROPERTY
 
 SECONDS = st.floats(0, 5000, allow_nan=False)
 SHARES = st.floats(0, 1)

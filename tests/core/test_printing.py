@@ -7,8 +7,8 @@ import io
 
 import pytest
 
+from runapi_magic.core.printing import encodable, print_text
 from runapi_magic.errors import RunAPIError
-from runapi_magic.printing import encodable, print_text
 
 TEXT = "a fox · 1024 \u00d7 768 px … 狐 \udcff"
 

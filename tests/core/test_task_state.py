@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runapi_magic.core.cancellation import to_the_end
+from runapi_magic.core.task_state import Phase, TaskState
 from runapi_magic.errors import (
     CHARGED,
     FAILED_IS_FREE,
@@ -28,8 +30,6 @@ from runapi_magic.errors import (
     UnsafeURLError,
     ValidationError,
 )
-from runapi_magic.interrupts import to_the_end
-from runapi_magic.task_state import Phase, TaskState
 
 
 def _api(kind, status=422, **more):

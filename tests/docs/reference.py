@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING
 from IPython.core.interactiveshell import InteractiveShell
 
 import runapi_magic
-from runapi_magic import errors, home, settings
-from runapi_magic.batch import Batch
-from runapi_magic.commands import COMMANDS
-from runapi_magic.comparison import Comparison
-from runapi_magic.database import JournalError
-from runapi_magic.generation import Generation
-from runapi_magic.images import GeneratedImage
-from runapi_magic.items import Item
-from runapi_magic.magics import RunAPIMagics
-from runapi_magic.models import CATALOGUE, Model, Parameter
-from runapi_magic.requests import ImageRequest
-from runapi_magic.settings import Settings
+from runapi_magic import errors
+from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.item import Item
+from runapi_magic.batch.sweep import Sweep
+from runapi_magic.core import paths as home
+from runapi_magic.core.catalog import CATALOGUE, Model, Parameter
+from runapi_magic.core.request import ImageRequest
+from runapi_magic.engine import settings
+from runapi_magic.engine.generation import Generation
+from runapi_magic.engine.image import GeneratedImage
+from runapi_magic.engine.lineage import Node, Tree
+from runapi_magic.engine.settings import Settings
+from runapi_magic.journal.database import JournalError
+from runapi_magic.media.comparison import Comparison
+from runapi_magic.notebook.commands import COMMANDS
+from runapi_magic.notebook.magics import RunAPIMagics
 from runapi_magic.simulator.__main__ import _parser as simulator_parser
-from runapi_magic.sweeps import Sweep
-from runapi_magic.tree import Node, Tree
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -303,7 +305,7 @@ def _errors() -> Iterator[str]:
         for _, kind in error_tree()
     ]
     yield from _table(("error", "when", "charged", "what to do"), rows)
-    yield "Two more: `sweep.images[...]` raises `runapi_magic.sweeps.NoPictureError`, an"
+    yield "Two more: `sweep.images[...]` raises `runapi_magic.batch.sweep.NoPictureError`, an"
     yield "`InvalidRequestError` and a `KeyError`, where there is no picture; where the journal is"
     yield f"unusable, what reads it raises `{JournalError.__module__}.{JournalError.__name__}`.\n"
     yield "They have these attributes:\n"

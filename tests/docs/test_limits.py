@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from runapi_magic import (
-    bodies,
-    client,
-    commands,
-    connections,
-    history,
-    matching,
-    previews,
-    quotes,
-    rates,
-    records,
-    retrying,
-    service,
-    shelf,
-    storage_check,
-    sweeps,
-    transport,
-)
-from runapi_magic.models import CATALOGUE, COUNTS_IN_ONE_TASK, find_model
-from runapi_magic.settings import Settings
-from runapi_magic.simulator import gallery
+from runapi_magic.batch import sweep as sweeps
+from runapi_magic.core.catalog import CATALOGUE, COUNTS_IN_ONE_TASK, find_model
+from runapi_magic.engine import backend as service
+from runapi_magic.engine import image_store as shelf
+from runapi_magic.engine import provenance as records
+from runapi_magic.engine import quotes, storage_check
+from runapi_magic.engine.settings import Settings
+from runapi_magic.http import aiohttp_transport as connections
+from runapi_magic.http import client, transport
+from runapi_magic.http import rate_limit as rates
+from runapi_magic.http import response_body as bodies
+from runapi_magic.http import retry as retrying
+from runapi_magic.journal import history, matching
+from runapi_magic.media import preview as previews
+from runapi_magic.notebook import commands
+from runapi_magic.simulator import renderer as gallery
 from runapi_magic.widgets import panel
 from tests.conftest import ROOT
 

@@ -8,8 +8,8 @@ import re
 import pytest
 
 import runapi_magic
-from runapi_magic.commands import COMMANDS
-from runapi_magic.settings import Settings
+from runapi_magic.engine.settings import Settings
+from runapi_magic.notebook.commands import COMMANDS
 from tests.docs.reference import (
     CLASSES,
     ENVIRONMENT,

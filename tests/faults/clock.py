@@ -7,7 +7,11 @@ import time
 
 import tenacity
 
-from runapi_magic import following, rates, retrying, shelf, transport
+from runapi_magic.engine import image_store as shelf
+from runapi_magic.http import rate_limit as rates
+from runapi_magic.http import retry as retrying
+from runapi_magic.http import transport
+from runapi_magic.http import wait_for_task as following
 
 
 class Clock:

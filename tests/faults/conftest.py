@@ -8,7 +8,10 @@ import ssl
 
 import pytest
 
-from runapi_magic import polling, rates, retrying, shelf
+from runapi_magic.core import polling
+from runapi_magic.engine import image_store as shelf
+from runapi_magic.http import rate_limit as rates
+from runapi_magic.http import retry as retrying
 from tests.faults.quick import quick_simulators
 from tests.faults.trial import Trial, Wire
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from runapi_magic.client import Client
-from runapi_magic.service import Service
-from runapi_magic.settings import Access, Secret
-from runapi_magic.transport import Transport
+from runapi_magic.engine.backend import Service
+from runapi_magic.engine.settings import Access, Secret
+from runapi_magic.http.client import Client
+from runapi_magic.http.transport import Transport
 from tests.conftest import KEY
 
 ORIGIN = "http://service.localhost"

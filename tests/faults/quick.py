@@ -21,7 +21,7 @@ from PIL import Image
 
 from runapi_magic.simulator import Simulator, create_app
 from runapi_magic.simulator.__main__ import _DroppableProtocol
-from runapi_magic.simulator.gallery import Gallery
+from runapi_magic.simulator.renderer import Gallery
 from tests.conftest import ROOT, SimulatorServer
 
 SPEED = 200.0

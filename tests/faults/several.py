@@ -12,13 +12,13 @@ import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from runapi_magic.batch import Batch
+from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.item import Item
+from runapi_magic.engine.generation import Step
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import CHARGED
-from runapi_magic.generation import Step
-from runapi_magic.items import Item
-from runapi_magic.journal import Journal
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings
+from runapi_magic.journal.task_log import Journal
 from tests.conftest import KEY
 from tests.faults.trial import NEVER_CHARGED
 

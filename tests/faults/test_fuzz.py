@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import RunAPIError
-from runapi_magic.journal import Journal
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings
+from runapi_magic.journal.task_log import Journal
 from tests.faults.clock import Clock
 from tests.faults.fake import ORIGIN, Fake
 from tests.faults.trial import NEVER_CHARGED

@@ -8,13 +8,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from runapi_magic import commands, database, recording
-from runapi_magic.database import JournalBusyError, JournalDamagedError
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import NOT_SENT, BudgetError
-from runapi_magic.journal import Journal
-from runapi_magic.ledger import Ledger
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings
+from runapi_magic.journal import async_journal as recording
+from runapi_magic.journal import database
+from runapi_magic.journal.budgets import Ledger
+from runapi_magic.journal.database import JournalBusyError, JournalDamagedError
+from runapi_magic.journal.task_log import Journal
+from runapi_magic.notebook import commands
 from tests.conftest import KEY
 from tests.faults.quick import quick_simulators
 
@@ -251,8 +253,8 @@ def test_a_batch_that_finds_it_held(server, use):
     """A batch that cannot be written down is refused whole, before its first request."""
 
     async def body(session):
-        from runapi_magic.batch import Batch
-        from runapi_magic.items import Item
+        from runapi_magic.batch.batch import Batch
+        from runapi_magic.batch.item import Item
 
         with _other(session) as other:
             other.hold()
@@ -312,7 +314,7 @@ def unusable(monkeypatch):
         raise OSError(30, "Read-only file system")
 
     def make():
-        monkeypatch.setattr("runapi_magic.owners.Owners.register", refuse)
+        monkeypatch.setattr("runapi_magic.journal.process_locks.Owners.register", refuse)
 
     return make
 

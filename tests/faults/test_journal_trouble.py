@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from runapi_magic.client import Client
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import CHARGED, DownloadError
-from runapi_magic.journal import Journal
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings
+from runapi_magic.http.client import Client
+from runapi_magic.journal.task_log import Journal
 from tests.conftest import KEY
 from tests.faults.quick import quick_simulators
 
@@ -123,7 +123,7 @@ def test_no_room_for_the_file(server, make, data, monkeypatch):
     def refuse(self):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("runapi_magic.owners.Owners.register", refuse)
+    monkeypatch.setattr("runapi_magic.journal.process_locks.Owners.register", refuse)
     generation, notices = make(data, "no room")
     assert generation.image.path.is_file()
     assert [OFF in notice for notice in notices] == [True]

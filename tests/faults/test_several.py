@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from runapi_magic import recording
+from runapi_magic.journal import async_journal as recording
 from tests.faults.quick import quick_simulators
 from tests.faults.several import CASES, complaints, run
 

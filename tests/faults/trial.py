@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 import httpx
 from PIL import Image
 
-from runapi_magic.connections import Connections
+from runapi_magic.engine.backend import Service, remote_service
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Settings, resolve_access
 from runapi_magic.errors import CHARGED, NOT_CHARGED, NOT_SENT, RunAPIError, TaskFailedError
-from runapi_magic.journal import Journal
-from runapi_magic.service import Service, remote_service
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings, resolve_access
+from runapi_magic.http.aiohttp_transport import Connections
+from runapi_magic.journal.task_log import Journal
 from tests.conftest import KEY
 
 PATIENCE = 30.0  # seconds until a trial counts as hanging

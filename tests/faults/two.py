@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Settings
 from tests.conftest import KEY
 
 PROMPTS = [f"prompt {number}" for number in range(10)]

@@ -13,17 +13,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import trustme
 
-from runapi_magic.client import Client
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Access, Secret, Settings
+from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import (
     CertificateError,
     ConfigurationError,
     ConnectionFailedError,
     DownloadError,
 )
-from runapi_magic.session import Session
-from runapi_magic.settings import Access, Secret, Settings
-from runapi_magic.sources import as_source
-from runapi_magic.transport import Transport
+from runapi_magic.http.client import Client
+from runapi_magic.http.transport import Transport
 from tests.conftest import KEY
 
 _FIRST = datetime(2019, 1, 1, tzinfo=UTC)

@@ -9,6 +9,8 @@ import pytest
 
 from runapi_magic.errors import ConnectionFailedError, NotFoundError, ServerError
 
+pytestmark = pytest.mark.server
+
 GUIDE_BODY = {
     "model": "gpt-image-2-text-to-image",
     "prompt": "A product photo of a glass perfume bottle on a marble surface, transparent "

@@ -15,7 +15,7 @@ def run_cells(home, *sources):
     """Run cells as nbconvert does; return what the last one shows."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    return execute(notebook, home / "work").cells
+    return execute(notebook, home.parent / "work").cells
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_chain_shows_every_step(home, service):
 
 def test_an_array_and_a_figure_are_edited(home, service, monkeypatch):
     """A float numpy array and a matplotlib figure are sources by the names of their variables."""
-    monkeypatch.setenv("MPLCONFIGDIR", str(home))
+    monkeypatch.setenv("MPLCONFIGDIR", str(home.parent))
     cells = run_cells(
         home,
         "%load_ext runapi_magic\nimport numpy as np\nfrom matplotlib.figure import Figure",

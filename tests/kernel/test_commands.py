@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from runapi_magic.models import CATALOGUE
+from runapi_magic.core.catalog import CATALOGUE
 from tests.conftest import KEY, apart, serve_simulator
 from tests.kernel.kernels import start_kernel
 

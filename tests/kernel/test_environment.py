@@ -50,7 +50,7 @@ def test_a_caption_that_cannot_be_encoded(ipython, encoding):
 def test_a_variable_is_bound_before_its_picture_is_shown(ipython):
     """With an output that fails altogether, -o has its picture all the same."""
     out, _ = ipython(
-        "import runapi_magic.api as api, sys\n"
+        "import runapi_magic.notebook.api as api, sys\n"
         "def fail(*_): raise RuntimeError('no output')\n"
         "api.show = api.show_batch = fail\n"
         "try: get_ipython().run_line_magic('gpt_image', '-o cat A fox')\n"

@@ -24,7 +24,7 @@ def test_an_interrupted_command(tmp_path):
                 kernel.wait(lambda: cell.is_done)
             # Without the command's own words, as another caller's traceback has it.
             call = "await open_session().service().client.balance()"
-            bare = kernel.start(f"from runapi_magic.api import open_session\n{call}")
+            bare = kernel.start(f"from runapi_magic.notebook.api import open_session\n{call}")
             connection, _ = silent.accept()
             with connection:
                 connection.recv(65536)

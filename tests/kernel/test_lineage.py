@@ -14,7 +14,7 @@ LOAD = "%load_ext runapi_magic"
 
 # Asked from Python, as the buttons do it.
 SESSION = """
-from runapi_magic.session import current_session
+from runapi_magic.engine.session import current_session
 from runapi_magic import generate
 
 session = current_session()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from runapi_magic.models import CATALOGUE
+from runapi_magic.core.catalog import CATALOGUE
 from tests.conftest import KEY, apart, serve_simulator
 from tests.kernel.kernels import start_kernel
 

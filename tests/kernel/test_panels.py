@@ -6,14 +6,14 @@ import secrets
 
 import pytest
 
-from runapi_magic.journal import Journal
+from runapi_magic.journal.task_log import Journal
 from tests.conftest import apart
 from tests.kernel.kernels import start_kernel
 from tests.sessions import keep
 
 COUNTED = """
-from runapi_magic.history import History
-from runapi_magic.session import current_session
+from runapi_magic.journal.history import History
+from runapi_magic.engine.session import current_session
 from runapi_magic.widgets import placed
 queries = []
 

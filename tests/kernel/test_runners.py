@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from runapi_magic.simulator import palettes, scenes, subjects
+from runapi_magic.simulator.art import palettes, scenes, subjects
 from tests.conftest import ROOT, apart
 from tests.kernel.conftest import make_notebook
 from tests.kernel.kernels import execute, is_picture, plain

@@ -25,7 +25,7 @@ CELLS = (
     "raise refused.errors[0]",
     "%config RunAPIMagics",
     "%runapi balance",
-    "from runapi_magic.api import open_session\nsession = open_session()\nsession",
+    "from runapi_magic.notebook.api import open_session\nsession = open_session()\nsession",
     "vars(session)",
     "session.service(), session.service().access, session.service().access.key",
     "print(session.service(), session.settings, session.settings.trait_values())",

@@ -18,7 +18,7 @@ def newest(kind, text=None):
 """
 VS_CODE = "vscode-notebook-cell:/home/me/a.ipynb#"
 KEEP = """
-from runapi_magic.session import current_session
+from runapi_magic.engine.session import current_session
 _ = await blue
 owl.show_version(owl.slots[0], blue.image)
 await current_session().shown_versions.keep(owl, owl.slots[0])

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from runapi_magic.loading import MAGICS
-from runapi_magic.magics import RunAPIMagics
+from runapi_magic.notebook.extension import MAGICS
+from runapi_magic.notebook.magics import RunAPIMagics
 from tests.conftest import KEY, apart, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 LOAD = "%load_ext runapi_magic"
 HEAVY = {"httpx", "httpcore", "aiohttp", "PIL", "ipywidgets", "anywidget", "tenacity", "starlette"}
-REST = {"pipeline", "transport", "client", "service", "journal", "shelf", "images", "archive"}
+REST = {
+    "engine.pipeline",
+    "http.transport",
+    "http.client",
+    "engine.backend",
+    "journal.task_log",
+    "engine.image_store",
+    "engine.image",
+    "engine.library",
+}
 # Notes what is imported when the first output is published.
 WATCH = """
 import sys
@@ -55,7 +64,16 @@ def test_load_ext_imports_few_modules(fresh):
     new = set(fresh.value("sorted(set(sys.modules) - before)"))
     ours = {
         f"runapi_magic.{name}"
-        for name in ("loading", "home", "glance", "printing", "question_mark")
+        for name in (
+            "notebook.extension",
+            "core.paths",
+            "journal.startup_check",
+            "core.printing",
+            "notebook.question_mark",
+            "core",
+            "journal",
+            "notebook",
+        )
     }
     assert new - {"IPython.core.magics.extension"} == {"runapi_magic", *ours}
 
@@ -92,7 +110,7 @@ def test_magics_are_listed_and_completed_without_being_imported(loaded):
     reply = loaded.client.complete("%gpt_", cursor_pos=5, reply=True, timeout=30)
     assert set(reply["content"]["matches"]) >= {"%gpt_image", "%gpt_edit", "%gpt_panel"}
     loaded.run_well("import sys")
-    assert loaded.value("'runapi_magic.magics' in sys.modules") is False
+    assert loaded.value("'runapi_magic.notebook.magics' in sys.modules") is False
 
 
 def test_lsmagic(loaded):

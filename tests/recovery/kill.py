@@ -59,7 +59,7 @@ from runapi_magic import resume
 print("resumed", len((await resume()).images))
 """
 _SPENT = """
-from runapi_magic.api import open_session
+from runapi_magic.notebook.api import open_session
 session = open_session()
 spent = session.ledger.spending(session.service().access.base_url, "")
 print("spent", round(100 * spent.total, 3))
@@ -160,7 +160,7 @@ def run_rounds(rounds: int, seed: int, folder: Path, *, say=None) -> Count:
             counts = [chance.randint(1, MOST) for _ in range(4)]
             ask = _ASK.format(number=number, counts=counts)
             before = len(states(journal))
-            kernel.run("import runapi_magic.api, PIL.Image")
+            kernel.run("import runapi_magic.notebook.api, PIL.Image")
             kernel.start(ask)
             # The moment is the thing under test: any, from before the first row to after the last.
             time.sleep(chance.uniform(0, LONGEST))

@@ -49,12 +49,12 @@ def start(home, server):
     environment = {
         "RUNAPI_BASE_URL": server.url,
         "RUNAPI_API_KEY": KEY,
-        "RUNAPI_MAGIC_HOME": str(home / "data"),
+        "RUNAPI_MAGIC_HOME": str(home.parent / "data"),
         "PYTHONPATH": str(ROOT),
     }
 
     def make():
-        kernels.append(Kernel(home / "work", environment))
+        kernels.append(Kernel(home.parent / "work", environment))
         return kernels[-1]
 
     yield make
@@ -70,7 +70,7 @@ def _kill_in_the_middle(home, kernel, options="", *, prompts=PROMPTS, done=5):
         message = kernel.client.get_iopub_msg(timeout=PATIENCE)
         seen += message["content"].get("text", "").count("completed")
     kernel.kill()
-    left = Counter(states(home / "data" / "journal.sqlite"))
+    left = Counter(states(home.parent / "data" / "journal.sqlite"))
     assert done <= left["saved"] < prompts
     return left
 
@@ -82,7 +82,7 @@ def _check(server, home, prompts=PROMPTS):
     assert asked == {f"boat {number} of many": 1 for number in range(prompts)}
     assert state["charged_cents"] == 6 * prompts
     assert state["max_concurrent"] <= 8  # four of the dead kernel's, four of the living one's
-    files = [file.name for file in (home / "work" / "gpt-images").iterdir()]
+    files = [file.name for file in (home.parent / "work" / "gpt-images").iterdir()]
     assert len([name for name in files if not name.startswith(".")]) == prompts
 
 
@@ -99,7 +99,7 @@ def test_by_its_id(home, server, start, options):
     """A new kernel goes on with a killed batch by its id, also with one that was asked afresh."""
     _kill_in_the_middle(home, start(), options)
     heir = start()
-    with sqlite3.connect(home / "data" / "journal.sqlite") as connection:
+    with sqlite3.connect(home.parent / "data" / "journal.sqlite") as connection:
         ((batch, size),) = connection.execute("SELECT id, json_array_length(items) FROM batches")
     connection.close()
     assert size == PROMPTS

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import NOT_CHARGED
-from runapi_magic.journal import Journal
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings
+from runapi_magic.journal.task_log import Journal
 from tests.conftest import KEY
 
 

@@ -12,7 +12,7 @@ ROUNDS = 4
 @pytest.mark.kernel
 def test_killed_kernels_lose_nothing(home):
     """After SIGKILL or two cancellations at any moment, each image is there and paid for once."""
-    count = run_rounds(ROUNDS, 7, home / "rounds")
+    count = run_rounds(ROUNDS, 7, home.parent / "rounds")
     assert count.rounds == ROUNDS
     assert count.pictures == count.asked
     assert count.tasks == count.asked_tasks

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from PIL import Image
 
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import MAYBE_CHARGED, ConflictError, RunAPIError
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings
 from tests.conftest import KEY
 
 
@@ -33,7 +33,7 @@ async def closing(session, work):
 @pytest.fixture
 def asked(home, simulator_server, monkeypatch):
     """A session, and the server that it asks; pauses between repeats are short."""
-    monkeypatch.setattr("runapi_magic.retrying._FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("runapi_magic.http.retry._FIRST_BACKOFF", 0.01)
     return Session(Settings(base_url=simulator_server.url, api_key=KEY)), simulator_server
 
 

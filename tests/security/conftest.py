@@ -11,9 +11,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from runapi_magic.connections import Connections
-from runapi_magic.settings import Access, Secret
-from runapi_magic.transport import Transport
+from runapi_magic.engine.settings import Access, Secret
+from runapi_magic.http.aiohttp_transport import Connections
+from runapi_magic.http.transport import Transport
 from tests.conftest import KEY
 
 PUBLIC = "93.184.216.34"

@@ -15,8 +15,8 @@ import httpx
 import pytest
 import trustme
 
-from runapi_magic.client import Attempt, Client
 from runapi_magic.errors import APIError, DownloadError, RunAPIError, UnsafeURLError
+from runapi_magic.http.client import Attempt, Client
 from tests.conftest import KEY
 from tests.security.conftest import PUBLIC, SERVICE, named
 
@@ -322,7 +322,7 @@ def test_certificates_are_checked_by_name(names, run, tmp_path, picture, monkeyp
     authority = trustme.CA()
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    monkeypatch.setattr("runapi_magic.certificates.create_tls_context", lambda: trusting)
+    monkeypatch.setattr("runapi_magic.http.certificates.create_tls_context", lambda: trusting)
     hosts = ["one.example", "two.example", "other.example"]
     names.update({host: [PUBLIC] for host in hosts})
     real = BaseSelectorEventLoop.sock_connect

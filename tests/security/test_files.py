@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runapi_magic import polling
-from runapi_magic.client import new_idempotency_key
+from runapi_magic.core import polling
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Settings, save_key
 from runapi_magic.errors import ConfigurationError, DownloadError
-from runapi_magic.filing import file_stem, open_part, settle
-from runapi_magic.journal import Journal
-from runapi_magic.previews import DEFAULT_LIMITS
-from runapi_magic.session import Session
-from runapi_magic.settings import Settings, save_key
+from runapi_magic.http.client import new_idempotency_key
+from runapi_magic.journal.task_log import Journal
+from runapi_magic.media.files import file_stem, open_part, settle
+from runapi_magic.media.preview import DEFAULT_LIMITS
 from tests.conftest import KEY
 from tests.faults.fake import Fake, good
 

@@ -13,11 +13,11 @@ import traceback
 import httpx
 import pytest
 
+from runapi_magic.engine.backend import remote_service
+from runapi_magic.engine.session import Session
+from runapi_magic.engine.settings import Access, Secret, Settings, resolve_access, save_key
 from runapi_magic.errors import RunAPIError
-from runapi_magic.journal import Journal
-from runapi_magic.service import remote_service
-from runapi_magic.session import Session
-from runapi_magic.settings import Access, Secret, Settings, resolve_access, save_key
+from runapi_magic.journal.task_log import Journal
 from tests.conftest import KEY
 from tests.security.conftest import SERVICE
 
@@ -28,10 +28,10 @@ FILE = "https://files.example/a.png"
 @pytest.fixture
 def quick(monkeypatch):
     """Short pauses."""
-    monkeypatch.setattr("runapi_magic.retrying._FIRST_BACKOFF", 0.001)
-    monkeypatch.setattr("runapi_magic.shelf._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("runapi_magic.http.retry._FIRST_BACKOFF", 0.001)
+    monkeypatch.setattr("runapi_magic.engine.image_store._FIRST_PAUSE", 0.001)
     for name in ("_FIRST_LOOK", "_SHORTEST", "_LONGEST"):
-        monkeypatch.setattr(f"runapi_magic.polling.{name}", 0.0)
+        monkeypatch.setattr(f"runapi_magic.core.polling.{name}", 0.0)
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from runapi_magic.client import Client, picture_kind
+from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import DownloadError
-from runapi_magic.filing import open_part, settle
-from runapi_magic.previews import Limits, make_preview
-from runapi_magic.sources import as_source
+from runapi_magic.http.client import Client, picture_kind
+from runapi_magic.media.files import open_part, settle
+from runapi_magic.media.preview import Limits, make_preview
 
 URL = "https://files.example/a.png"
 LIMITS = Limits(megapixels=1, preview_size=64, preview_quality=85)
@@ -134,7 +134,7 @@ def test_a_picture_of_too_many_pixels_is_not_decoded(fetch, monkeypatch, kind):
         raise AssertionError("decoded")
 
     content = _bomb(4000, kind=kind)
-    monkeypatch.setattr("runapi_magic.previews._reduce", fail)
+    monkeypatch.setattr("runapi_magic.media.preview._reduce", fail)
     saved = fetch(content)
     assert (saved.width, saved.height) == (4000, 4000)
     assert saved.path.read_bytes() == content

@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from runapi_magic import colours, display, errors
+from runapi_magic import errors
+from runapi_magic.core.polling import Expectation
+from runapi_magic.core.request import ImageRequest, Source
+from runapi_magic.display import generation_view as display
+from runapi_magic.display import theme as colours
+from runapi_magic.engine.generation import Generation, Part, Slot, Step
+from runapi_magic.engine.image import GeneratedImage
+from runapi_magic.engine.lineage import Node, Tree
 from runapi_magic.errors import RunAPIError, error_from_response
-from runapi_magic.generation import Generation, Part, Slot, Step
-from runapi_magic.images import GeneratedImage
-from runapi_magic.polling import Expectation
-from runapi_magic.previews import Preview
-from runapi_magic.requests import ImageRequest, Source
-from runapi_magic.tree import Node, Tree
+from runapi_magic.media.preview import Preview
 from runapi_magic.widgets import drawers, gallery, queue, slider, strip
 from tests.conftest import KEY
 
@@ -272,7 +274,7 @@ def test_the_widgets_escape_what_they_show(evil):
 
 def test_the_key_is_in_no_bundle():
     """An error that carries the settings' key shows only its end."""
-    from runapi_magic.settings import Access, Secret
+    from runapi_magic.engine.settings import Access, Secret
 
     access = Access("https://runapi.ai", Secret(KEY), "x", "y")
     bundle = display.error_bundle(RunAPIError(f"{access}", charged=f"{access.key!r}", todo="x"))

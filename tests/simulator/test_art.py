@@ -5,7 +5,8 @@ import threading
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from runapi_magic.simulator import art, scenes, subjects
+from runapi_magic.simulator.art import painting as art
+from runapi_magic.simulator.art import scenes, subjects
 
 PROMPTS = ["a red fox", "a city at night", "teal sea", "nothing in particular", ""]
 
@@ -161,7 +162,7 @@ def test_pictures_are_drawn_off_the_event_loop(api, monkeypatch):
 
 def test_few_pictures_are_kept(api):
     """The cache forgets the oldest beyond its size, and draws the same again."""
-    from runapi_magic.simulator.gallery import Gallery
+    from runapi_magic.simulator.renderer import Gallery
 
     first, second = (api.sim.tasks[api.create(prompt=p)] for p in ("hills", "sea"))
     gallery = Gallery(api.sim, cache_bytes=1)

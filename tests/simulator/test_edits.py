@@ -6,7 +6,8 @@ import io
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from runapi_magic.simulator import art, edits, stickers
+from runapi_magic.simulator.art import edits, stickers
+from runapi_magic.simulator.art import painting as art
 
 from .conftest import picture_bytes
 from .test_art import distance

@@ -227,7 +227,7 @@ def test_slow_waits_and_then_answers(monkeypatch):
     async def sleep(seconds):
         slept.append(seconds)
 
-    monkeypatch.setattr("runapi_magic.simulator.answers.asyncio.sleep", sleep)
+    monkeypatch.setattr("runapi_magic.simulator.responses.asyncio.sleep", sleep)
     assert faulty("create=slow,seconds=0.2").post(CREATE, BODY).status_code == 200
     assert 0.2 in slept
 
@@ -377,7 +377,7 @@ def test_a_slow_download_comes_in_parts(monkeypatch):
     async def sleep(seconds):
         slept.append(seconds)
 
-    monkeypatch.setattr("runapi_magic.simulator.files.asyncio.sleep", sleep)
+    monkeypatch.setattr("runapi_magic.simulator.file_routes.asyncio.sleep", sleep)
     assert downloaded("download=slow,seconds=2").status_code == 200
     assert sum(seconds for seconds in slept if seconds > 0.01) == pytest.approx(2)
 

@@ -29,12 +29,12 @@ from runapi_magic import (
     resume_batch,
     upscale,
 )
-from runapi_magic.batch import Batch
-from runapi_magic.comparison import Comparison
+from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.item import Item
+from runapi_magic.batch.sweep import Sweep
+from runapi_magic.engine.lineage import Node, Tree
 from runapi_magic.errors import APIError, ConnectionFailedError, DownloadError, RateLimitError
-from runapi_magic.items import Item
-from runapi_magic.sweeps import Sweep
-from runapi_magic.tree import Node, Tree
+from runapi_magic.media.comparison import Comparison
 
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 ItemStatus = Literal["waiting", "running", "completed", "partial", "failed", "cancelled"]

@@ -10,7 +10,16 @@ import runapi_magic
 from tests.conftest import ROOT, apart
 
 # Where users find the types of what the public names return.
-_MODULES = "errors", "generation", "images", "items", "batch", "sweeps", "comparison", "tree"
+_MODULES = (
+    "errors",
+    "engine.generation",
+    "engine.image",
+    "batch.item",
+    "batch.batch",
+    "batch.sweep",
+    "media.comparison",
+    "engine.lineage",
+)
 
 
 def test_public_types_are_complete(tmp_path):

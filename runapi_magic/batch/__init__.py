@@ -1,0 +1,1 @@
+"""Many requests as one: batches, sweeps, data frames, Dask clusters."""

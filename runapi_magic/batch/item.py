@@ -1,0 +1,89 @@
+"""The requests of a batch: what each was asked for, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runapi_magic.core.request import ImageRequest
+    from runapi_magic.engine.generation import Generation, Slot
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.errors import RunAPIError
+
+ItemStatus = Literal["waiting", "running", "completed", "partial", "failed", "cancelled"]
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """One request of a batch.
+
+    Attributes:
+        index: Its place, from 0.
+        request: What is asked for.
+        variables: What the user called its parts by: columns or sweep variables.
+        status: Where it is; ``partial``: it has ended, and some of its images are missing.
+        images: Its images, once on disk.
+        error: Why there is none, or not all.
+        cost: USD of all its tasks, 0 for images from disk; None where the service did not say.
+        saved: USD that images from disk did not cost again.
+        paid: The cost by the image's id, also of images that are missing.
+    """
+
+    index: int
+    request: ImageRequest
+    variables: dict[str, Any] = field(default_factory=dict)
+    status: ItemStatus = "waiting"
+    images: list[GeneratedImage] = field(default_factory=list)
+    error: RunAPIError | None = None
+    cost: float | None = None
+    saved: float = 0.0
+    paid: dict[str, float] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more will come."""
+        return self.status in {"completed", "partial", "failed", "cancelled"}
+
+
+def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
+    """Give each item its images, or why they are missing, and yield those that end by it.
+
+    Identical items share one generation. What an item has from an earlier try stays its own, and is
+    among the generation's images again.
+    """
+    kept = {image.id for item in items for image in item.images}
+    slots = iter([slot for slot in generation.slots if _first_of(slot) not in kept])
+    for item in items:
+        if item.is_done:
+            continue
+        mine = list(islice(slots, item.request.count - len(item.images)))
+        parts = {slot.part.id: slot.part for slot in mine}
+        for slot in mine:
+            part = slot.part
+            image = slot.versions[0] if slot.versions else None
+            # What was paid, and is fetched at a later try or by a resume, counts once.
+            name = image.id if image is not None else f"{part.id}-{slot.position}"
+            if image is not None:
+                item.images.append(image)
+            if image is not None and image.reused and name not in item.paid:
+                item.saved += image.cost or 0.0
+            if part.cost is not None:
+                item.paid[name] = max(item.paid.get(name, 0.0), part.cost / part.count)
+        item.cost = sum(filter(None, item.paid.values())) if item.paid else None
+        item.error = next((part.error for part in parts.values() if part.error), None)
+        if len(item.images) == item.request.count:
+            item.status = "completed"
+        elif item.images:
+            item.status = "partial"
+        else:
+            is_cancelled = any(part.status == "cancelled" for part in parts.values())
+            item.status = "cancelled" if is_cancelled else "failed"
+        yield item
+
+
+def _first_of(slot: Slot) -> str | None:
+    return slot.versions[0].id if slot.versions else None

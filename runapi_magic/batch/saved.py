@@ -1,0 +1,129 @@
+"""Batches in the journal: written down before the first request, found again by their id.
+
+Methods are blocking; all raise JournalError where the journal cannot be used.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.item import Item
+from runapi_magic.batch.sweep import Sweep
+from runapi_magic.core.request import ImageRequest
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.journal.tables import source_rows
+
+if TYPE_CHECKING:
+    from runapi_magic.engine.image_store import Shelf
+    from runapi_magic.journal.task_log import Journal
+
+
+class Batches:
+    """The batches of one journal.
+
+    Args:
+        journal: The journal.
+        shelf: Makes sources of rows.
+    """
+
+    def __init__(self, journal: Journal, shelf: Shelf) -> None:
+        self._journal = journal
+        self._shelf = shelf
+
+    def save(self, batch: Batch, origin: str) -> None:
+        """Write a batch down; one that is there already stays as it is.
+
+        Args:
+            batch: The batch.
+            origin: The base URL of the service that it is asked of now.
+        """
+        items = [
+            {
+                "prompt": item.request.prompt,
+                "model": item.request.model,
+                "fields": dict(item.request.fields),
+                "count": item.request.count,
+                "sources": source_rows(item.request),
+                "service": item.request.service,
+                "action": item.request.action_name,
+                "variables": {name: _plain(value) for name, value in item.variables.items()},
+            }
+            for item in batch.items
+        ]
+        with self._journal.transaction() as connection:
+            connection.execute(
+                "INSERT INTO batches (id, created, is_sweep, title, since, items, origin)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET origin = excluded.origin",
+                (
+                    batch.id,
+                    time.time(),
+                    isinstance(batch, Sweep),
+                    batch.title,
+                    batch.since,
+                    json.dumps(items),
+                    origin,
+                ),
+            )
+
+    def load(self, batch_id: str, concurrency: int, origin: str) -> Batch:
+        """Return a batch as it was asked for, to be begun again.
+
+        Args:
+            batch_id: Its id.
+            concurrency: Requests under way at a time.
+            origin: The base URL of the service that answers now.
+
+        Raises:
+            InvalidRequestError: There is no batch with this id, or it was asked of another service,
+                where its pictures are: here all of them would be made, and paid for, again.
+        """
+        with self._journal.reading() as connection:
+            row = connection.execute(
+                "SELECT is_sweep, title, since, items, origin FROM batches WHERE id = ?",
+                (str(batch_id),),
+            ).fetchone()
+        if row is None:
+            raise InvalidRequestError(
+                f"There is no batch {batch_id}.", todo="%runapi batches lists them."
+            )
+        is_sweep, title, since, items, before = row
+        if before not in {None, origin}:
+            raise InvalidRequestError(
+                f"The batch {batch_id} was asked of {before}, and {origin} answers now.",
+                todo="%runapi simulator and RUNAPI_BASE_URL say what answers; to make it here, run"
+                " the cell that asked for it.",
+            )
+        return (Sweep if is_sweep else Batch)(
+            [self._item(index, item) for index, item in enumerate(json.loads(items))],
+            title=title,
+            concurrency=concurrency,
+            since=since,
+            batch_id=batch_id,
+        )
+
+    def _item(self, index: int, item: dict[str, Any]) -> Item:
+        sources, mask = self._shelf.sources_of(item["sources"])
+        request = ImageRequest(
+            item["prompt"], item["model"], item["fields"], item["count"], sources, mask,
+            item.get("service"), item.get("action"),
+        )  # fmt: skip
+        return Item(index, request, item["variables"])
+
+    def newest(self, limit: int) -> list[tuple[str, float, str, int]]:
+        """Return id, Unix time in seconds, title and size of the newest batches."""
+        with self._journal.reading() as connection:
+            rows = connection.execute(
+                "SELECT id, created, title, json_array_length(items) FROM batches"
+                " ORDER BY created DESC LIMIT ?",
+                (limit,),
+            )
+            return list(rows)
+
+
+def _plain(value: Any) -> Any:
+    """Return a variable's value as JSON has it; what it has no word for as text."""
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,443 @@
+"""A prompt and its fields, validated, and the JSON bodies that they become.
+
+Pure: nothing here reads a clock, a file or the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import operator
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from runapi_magic.core.catalog import (
+    COUNTS_IN_ONE_TASK,
+    Action,
+    Family,
+    Model,
+    Parameter,
+    find_model,
+    similar_models,
+)
+from runapi_magic.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from runapi_magic.engine.generation import Generation
+    from runapi_magic.engine.image import GeneratedImage
+
+_OWN_FIELDS = {
+    "prompt": "write the prompt in the cell",
+    "model": "use -m",
+    "source_image_urls": "use -i",
+    "source_image_url": "use -i",
+    "output_count": "use -n",
+    "mask_url": "use --mask",
+    "mask": "use --mask",
+    "count": "use -n",
+    "sources": "use -i",
+    "new": "use --new",
+    "service": "use --service",
+    "action": "use --action",
+}
+_PART_OF_A_PATH = re.compile(r"[A-Za-z0-9_-]+")
+_ANY_MODEL = ("callback_url",)
+_MOST = 10_000  # pictures; beyond that it is a slip of the hand
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture to start from.
+
+    Attributes:
+        label: What the user called it, for captions and messages.
+        digest: SHA-256 of its content, or of its address where only that is known: two sources
+            with one digest are the same picture.
+        url: A public address, passed on as it is.
+        path: A local file, to be uploaded.
+        content: The encoded picture itself, to be uploaded, where there is no file.
+        image: The GeneratedImage that this is, for the line from version to version.
+        pending: The Generation whose picture this will be; it has no digest until then.
+        note: How it is converted before it is sent, for the user; empty where it is sent as it is.
+    """
+
+    label: str
+    digest: str
+    url: str | None = None
+    path: Path | None = None
+    content: bytes | None = field(default=None, repr=False)
+    image: GeneratedImage | None = field(default=None, repr=False)
+    pending: Generation | None = field(default=None, repr=False)
+    note: str = field(default="", repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """What a user asked for: one prompt, which may become several tasks.
+
+    Attributes:
+        prompt: The prompt, or the instruction of an edit.
+        model: RunAPI's name of the model.
+        fields: The model's own fields, by RunAPI's names, without prompt, model and sources.
+        count: Number of pictures, 1 or more.
+        sources: Pictures to start from.
+        mask: The part to change, for models that take one.
+        service: The service of a model that the catalogue does not have, as the user named it.
+        action_name: What that service is asked to do, as the user named it.
+    """
+
+    prompt: str
+    model: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    count: int = 1
+    sources: tuple[Source, ...] = ()
+    mask: Source | None = None
+    service: str | None = None
+    action_name: str | None = None
+
+    @property
+    def aspect_ratio(self) -> str | None:
+        """The ratio asked for, or None for the model's own choice."""
+        value = self.fields.get("aspect_ratio")
+        return None if value is None else str(value)
+
+    @property
+    def output_resolution(self) -> str | None:
+        """The resolution asked for, or None for the model's own choice."""
+        value = self.fields.get("output_resolution")
+        return None if value is None else str(value)
+
+    @property
+    def title(self) -> str:
+        """The prompt, or what is done to which source where there is none."""
+        if self.prompt:
+            return self.prompt
+        labels = " ".join(source.label for source in self.sources)
+        return f"{self.action.name.replace('_', ' ')}: {labels}"
+
+    @property
+    def catalogue(self) -> Model:
+        """What the catalogue knows of the model."""
+        return find_model(self.model, self.service, self.action_name)
+
+    @property
+    def route(self) -> tuple[str, str]:
+        """The service and the action that it goes to.
+
+        Raises:
+            InvalidRequestError: They are not known, or the user named others than the catalogue.
+        """
+        model, action = self.catalogue, self.action.name
+        named = {"--service": self.service, "--action": self.action_name}
+        if not model.known:
+            _check_named(self.model, named)
+        elif (self.service or model.service, self.action_name or action) != (model.service, action):
+            raise InvalidRequestError(
+                f"{model.name} has the service {model.service} and the action {action}.",
+                todo="Leave out --service and --action; they are for models that are not in the"
+                " catalogue.",
+            )
+        return model.service, action
+
+    @property
+    def action(self) -> Action:
+        """What the model is asked to do.
+
+        Raises:
+            InvalidRequestError: The model does not do that.
+        """
+        model = self.catalogue
+        action = model.action(with_sources=bool(self.sources))
+        if action is None and self.sources:
+            raise InvalidRequestError(
+                f"{self.model} takes no source picture.",
+                todo="Use gpt-image-2 for an edit, or leave the source out.",
+            )
+        if action is None:
+            raise InvalidRequestError(
+                f"{self.model} works on a picture, and there is none.",
+                todo="Name a picture to start from.",
+            )
+        return action
+
+    @property
+    def task_counts(self) -> tuple[int, ...]:
+        """Pictures of each task: one where the model cannot be asked for several at once."""
+        if not self.action.count_field:
+            return (1,) * self.count
+        left, parts = self.count, []
+        for size in sorted(COUNTS_IN_ONE_TASK, reverse=True):
+            many, left = divmod(left, size)
+            parts += [size] * many
+        return tuple(parts)
+
+    @property
+    def estimate(self) -> float | None:
+        """The catalogue's price of the whole request in USD, an estimate; None where unknown."""
+        prices = [
+            self.catalogue.estimate({**self.fields, "output_count": count})
+            for count in self.task_counts
+        ]
+        return None if None in prices else sum(price for price in prices if price is not None)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of everything that decides what one picture of this request looks like.
+
+        The number of pictures is left out, and sources count by content: a request for three
+        shares its pictures with a request for one.
+        """
+        canonical = {
+            "model": self.catalogue.name_in("namespaced", self.action.name),
+            "action": self.action.name,
+            "prompt": self.prompt,
+            "fields": dict(self.fields),
+            "sources": [source.digest for source in self.sources],
+            "mask": self.mask.digest if self.mask else None,
+        }
+        return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
+
+    def body(
+        self,
+        family: Family,
+        *,
+        count: int = 1,
+        source_urls: Sequence[str] = (),
+        mask_url: str | None = None,
+    ) -> dict[str, Any]:
+        """Return the JSON body of one task: the fields that were asked for and no others.
+
+        A blank text counts as not given, as in RunAPI's SDK.
+
+        Args:
+            family: The route family that the body goes to, for the model's name there.
+            count: Number of pictures of this task.
+            source_urls: The sources' addresses, in their order.
+            mask_url: The mask's address.
+        """
+        action = self.action
+        body: dict[str, Any] = {"model": self.catalogue.name_in(family, action.name)}
+        if action.prompt != "unused":
+            body["prompt"] = self.prompt
+        body.update(self.fields)
+        source_field = action.source_field_in(family)
+        if source_field and source_urls:
+            one = source_field.endswith("url")
+            body[source_field] = source_urls[0] if one else list(source_urls)
+        if action.mask_field and mask_url:
+            body[action.mask_field] = mask_url
+        if action.count_field and count > 1:
+            body[action.count_field] = count
+        return {name: value for name, value in body.items() if not _is_blank(value)}
+
+
+def _check_named(model: str, named: Mapping[str, str | None]) -> None:
+    """Refuse a model that the catalogue does not have and whose service or action is not named."""
+    missing = [option for option, value in named.items() if not value]
+    if missing:
+        similar = similar_models(model)
+        proposal = f" Did you mean {' or '.join(similar)}?" if similar else ""
+        raise InvalidRequestError(
+            f"{model} is not in the catalogue (%runapi models), so its"
+            f" {' and '.join(option[2:] for option in missing)} must be named.{proposal}",
+            todo="Write for example --service flux_2 --action text_to_image; in Python"
+            ' service="flux_2", action="text_to_image".',
+        )
+    for option, value in named.items():
+        if not _PART_OF_A_PATH.fullmatch(value or ""):
+            raise InvalidRequestError(
+                f"{option} {value} is not one part of a path.",
+                todo="Use letters, digits and underscores, for example flux_2.",
+            )
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One create as it goes over the wire. Repeating it means these bytes and this key.
+
+    Attributes:
+        idempotency_key: Makes the service answer a repeat with the same task.
+        family: The route family.
+        path: The path of the POST.
+        body: The JSON, encoded.
+        status_paths: Where the task's status may be found; ``{id}`` stands for the task's id.
+    """
+
+    idempotency_key: str
+    family: Family
+    path: str
+    body: bytes
+    status_paths: tuple[str, ...]
+
+    def paths_of(self, task_id: str) -> tuple[str, ...]:
+        """Return where the status of the task that it created may be found."""
+        return tuple(path.replace("{id}", quote(task_id, safe="")) for path in self.status_paths)
+
+
+def validate(request: ImageRequest) -> list[str]:
+    """Check a request against the catalogue.
+
+    Returns:
+        Warnings: what is not in the catalogue and goes through for the service to decide.
+
+    Raises:
+        InvalidRequestError: The request breaks a known limit; it names what is allowed.
+    """
+    if request.count < 1:
+        raise InvalidRequestError(
+            f"A count of {request.count} is no picture.", todo="Ask for 1 or more."
+        )
+    model, action = request.catalogue, request.action
+    _ = request.route
+    warnings = []
+    if not model.known:
+        warnings.append(f"{model.name} is not in the catalogue (%runapi models); sent as it is.")
+    if action.prompt == "required" and not request.prompt.strip():
+        wanted = "what to change" if request.sources else "what you want to see"
+        raise InvalidRequestError("The prompt is empty.", todo=f"Write {wanted}.")
+    if action.prompt == "unused" and request.prompt.strip():
+        warnings.append(f"{model.name} takes no prompt; it is not sent.")
+    _check_sources(request, action)
+    given = (*request.sources, *([request.mask] if request.mask else []))
+    warnings += dict.fromkeys(source.note for source in given if source.note)
+    for known in action.parameters:
+        if known.required and known.name not in request.fields:
+            raise InvalidRequestError(f"{model.name} needs {known.name}.", todo=_allowed(known))
+    _check_json(request)
+    return warnings + _check_fields(request) + _check_resolution(request)
+
+
+def _check_fields(request: ImageRequest) -> list[str]:
+    model, action = request.catalogue, request.action
+    warnings = []
+    for name, value in request.fields.items():
+        parameter = action.parameter(name)
+        if parameter is not None:
+            _check_value(model, parameter, value)
+        elif name in {"aspect_ratio", "output_resolution"} and model.known:
+            takes = ", ".join(known.name for known in action.parameters) or "no fields"
+            raise InvalidRequestError(f"{model.name} takes no {name}.", todo=f"It takes {takes}.")
+        elif model.known and name not in _ANY_MODEL:
+            warnings.append(f"{model.name} is not known to take {name}; sent as it is.")
+    return warnings
+
+
+def _check_json(request: ImageRequest) -> None:
+    try:
+        text = json.dumps(
+            [request.prompt, dict(request.fields)], allow_nan=False, ensure_ascii=False
+        )
+        text.encode()
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidRequestError(
+            "The prompt or a field holds what cannot be written as JSON.",
+            todo="Use text, numbers, true or false.",
+        ) from None
+
+
+def _check_sources(request: ImageRequest, action: Action) -> None:
+    fewest, most = action.sources
+    if not fewest <= len(request.sources) <= most:
+        allowed = str(most) if fewest == most else f"{fewest} to {most}"
+        pictures = "picture" if most == 1 else "pictures"
+        raise InvalidRequestError(
+            f"{request.model} takes {allowed} source {pictures}, not {len(request.sources)}.",
+            todo="Leave some out, or edit in several steps.",
+        )
+    if request.mask is not None and action.mask_field is None:
+        raise InvalidRequestError(
+            f"{request.model} takes no mask here.", todo="gpt-4o-image takes one, with a source."
+        )
+
+
+def _check_value(model: Model, parameter: Parameter, value: Any) -> None:
+    wanted = {str: "text", int: "a whole number", bool: "true or false"}[parameter.kind]
+    fits = isinstance(value, parameter.kind) and (
+        parameter.kind is bool or not isinstance(value, bool)
+    )
+    if parameter.choices:
+        fits = fits and value in parameter.choices
+    if not fits:
+        raise InvalidRequestError(
+            f"{value!r} is not a value of {parameter.name} for {model.name}.",
+            todo=_allowed(parameter) if parameter.choices else f"It takes {wanted}.",
+        )
+
+
+def _check_resolution(request: ImageRequest) -> list[str]:
+    ratio = request.aspect_ratio or "auto"
+    resolution = request.output_resolution or "1k"
+    square_4k = resolution == "4k" and ratio == "1:1"
+    large_auto = resolution in {"2k", "4k"} and ratio == "auto"
+    if not (square_4k or large_auto):
+        return []
+    if request.catalogue.service == "gpt_image_2_5":
+        raise InvalidRequestError(
+            f"{request.model} makes no {resolution} picture with the ratio {ratio}.",
+            todo="Choose another ratio, such as 3:2, or a smaller resolution.",
+        )
+    if request.catalogue.service == "gpt_image_2":
+        return [
+            (
+                f"{resolution} with the ratio {ratio} may be refused by the service"
+                " (not charged then); a ratio such as 3:2 is safe."
+            )
+        ]
+    return []
+
+
+def _allowed(parameter: Parameter) -> str:
+    return f"Allowed: {', '.join(map(str, parameter.choices))}."
+
+
+def whole_number(name: str, value: Any, most: int = _MOST) -> int:
+    """Return a number of pictures or requests that a user gave.
+
+    Raises:
+        InvalidRequestError: It is no whole number, or more than the most.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidRequestError(
+            f"{name} is {value!r:.60}, which is no whole number.", todo="Give 1 or more."
+        ) from None
+    if number > most:
+        raise InvalidRequestError(
+            f"{name} is {number:,}, more than the {most:,} allowed.", todo="Ask for less at a time."
+        )
+    return number
+
+
+def parse_param(text: str) -> tuple[str, Any]:
+    """Read ``KEY=VALUE``: VALUE as JSON where it is JSON (``2``, ``true``), else as text.
+
+    Raises:
+        InvalidRequestError: There is no ``=``, no key, or the key has an option of its own.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key.isidentifier():
+        raise InvalidRequestError(
+            f"-p {text} is not KEY=VALUE.", todo="Write for example -p safety_tolerance=2."
+        )
+    if key in _OWN_FIELDS:
+        raise InvalidRequestError(f"-p cannot set {key}.", todo=f"Instead, {_OWN_FIELDS[key]}.")
+    try:
+        return key, json.loads(value, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return key, value
+
+
+def _no_constant(word: str) -> Any:
+    """NaN and Infinity are no JSON, though Python reads them."""
+    raise ValueError(word)

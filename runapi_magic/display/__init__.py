@@ -1,0 +1,1 @@
+"""Plain outputs in a notebook or a terminal."""

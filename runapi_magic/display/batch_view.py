@@ -1,0 +1,320 @@
+"""What a cell shows of a sweep or a batch: the contact sheet, and below it how it stands.
+
+Both are plain output that is updated, as with a single picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from html import escape
+from typing import TYPE_CHECKING
+
+from IPython.display import DisplayHandle
+
+from runapi_magic.batch.sweep import Sweep, text_table
+from runapi_magic.core.request import validate
+from runapi_magic.display.environment import Audience, current_cell, running_loop
+from runapi_magic.display.generation_view import NOTHING, Bundle, dollars, error_bundle, money
+from runapi_magic.display.theme import AS_TYPED, FAULT, FONT, MUTED
+from runapi_magic.media.contact_sheet import (
+    DENSITY,
+    MOST_CELLS,
+    SheetCell,
+    axes,
+    draw_sheet,
+    encode_sheet,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PIL.Image import Image
+
+    from runapi_magic.batch.batch import Batch
+    from runapi_magic.batch.item import Item, ItemStatus
+    from runapi_magic.display.unseen import Page
+    from runapi_magic.engine.session import Session
+    from runapi_magic.media.contact_sheet import Sheet
+
+_TICK = 1.0  # seconds between two updates
+_MOST_REASONS = 5
+_LONGEST_TITLE, _LONGEST_NAME = 300, 60  # characters
+
+
+class SheetView:
+    """A sweep or a batch in the output of the cell that runs now.
+
+    Args:
+        batch: What to show.
+        session: For its settings, its notices, and the controls' work.
+        audience: Who is there; progress and controls are only for a person.
+        controls: Makes and displays what is to be clicked below the sheet; None for nothing.
+
+    Attributes:
+        batch: What is shown.
+        session: The same as above.
+        pages: What stands below the sheet in the page.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        session: Session,
+        audience: Audience,
+        controls: Callable[[SheetView], Page | None] | None = None,
+    ) -> None:
+        self.batch = batch
+        self.session = session
+        batch.shown_in = current_cell()
+        self._audience = audience
+        self._loop = running_loop()
+        self._variables = batch.variables if isinstance(batch, Sweep) else {}
+        self._notes = list(dict.fromkeys(
+            note for item in batch.items for note in validate(item.request)
+        ))  # fmt: skip
+        self._is_told = False
+        self._small: dict[int, tuple[str, int, Image]] = {}
+        self._sheet: Sheet | None = None
+        self._drawn: list[tuple[ItemStatus, int]] = []
+        self._drawing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[], None]] = []
+        self._handles = DisplayHandle(), DisplayHandle()
+        # In a notebook that nobody watches, nothing may come after the cell's end.
+        is_last = audience is Audience.UNATTENDED and batch.is_done
+        sheet = NOTHING if self.is_bare else self._draw_new(with_pictures=is_last)
+        self._shown = sheet, self._caption()
+        self._show_again()
+        page = controls(self) if controls is not None and audience is Audience.LIVE else None
+        self.pages = [page] if page else []
+        batch.subscribe(self._changed)
+        if audience is Audience.UNATTENDED:
+            batch.on_wait = self._finish
+        if not is_last and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._changed)
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call the listener on the loop whenever the sheet was drawn anew."""
+        self._listeners.append(listener)
+
+    def item_at(self, x: float, y: float) -> Item | None:
+        """Return what stands at a place of the sheet: shares of its width and height, 0 to 1."""
+        number = self._sheet.cell_at(x, y) if self._sheet else None
+        return None if number is None else self.batch.items[number]
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether there is no sheet: nothing was sent yet, or all of it was refused before."""
+        held = self.batch.held is not None and not self.batch.pictures
+        return held or self.batch.is_refused
+
+    @property
+    def alt(self) -> str:
+        """What stands for the sheet where it cannot be seen; the controls name each picture."""
+        values = [f"{name}: {', '.join(map(str, of))}" for name, of in self._variables.items()]
+        about = "; ".join([_shorten(self.batch.title, _LONGEST_TITLE), *values])
+        return _shorten(f"Contact sheet, {self._facts()[0]}: {about}", _LONGEST_TITLE)
+
+    # When
+
+    def _changed(self) -> None:
+        if not self.batch.is_done:  # a retry
+            self._is_told = False
+        is_wanted = self._audience is Audience.LIVE or self.batch.is_done
+        if is_wanted and self._shown[0] == NOTHING and not self.batch.pictures:
+            self._show(NOTHING, self._caption())  # at once: the question is gone already
+        if is_wanted and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._keep_up())
+
+    async def _keep_up(self) -> None:
+        """Draw once a second until the end; the end is drawn, too."""
+        while not self.batch.is_done:
+            await self._refresh()
+            await asyncio.sleep(_TICK)
+        await self._refresh()
+
+    async def _refresh(self) -> None:
+        async with self._drawing:
+            if self.batch.is_done:
+                self._notes += self.session.take_notices()
+            caption = self._caption()  # it counts no picture that the sheet is still without
+            self._show(await asyncio.to_thread(self._draw), caption)
+        for listener in self._listeners:
+            listener()
+
+    def _show(self, *bundles: Bundle) -> None:
+        for handle, before, bundle in zip(self._handles, self._shown, bundles, strict=True):
+            if bundle != before:
+                handle.update(bundle.data, metadata=bundle.metadata, raw=True)
+        self._shown = bundles[0], bundles[1]
+
+    def _show_again(self) -> None:
+        for handle, bundle in zip(self._handles, self._shown, strict=True):
+            handle.display(bundle.data, metadata=bundle.metadata, raw=True)
+
+    async def _finish(self) -> None:
+        """Show the end in the cell that waits for it.
+
+        nbclient drops what belongs to an earlier cell's display, and what comes after the end.
+        """
+        if self._task is not None:
+            await asyncio.shield(self._task)
+        if self._is_told:
+            return
+        self._is_told = True
+        if current_cell() != self.batch.shown_in:
+            self.batch.shown_in = current_cell()
+            self._show_again()
+
+    # What
+
+    def _draw(self) -> Bundle:
+        """Draw the sheet where it has changed. Blocking: not for the loop."""
+        if self.is_bare:
+            self._drawn = []
+            return NOTHING
+        shown = {
+            *range(min(len(self.batch), MOST_CELLS)),
+            *(self._sheet.boxes if self._sheet else ()),
+        }
+        items = [self.batch.items[number] for number in sorted(shown)]
+        state = [(item.status, len(item.images)) for item in items]
+        if state != self._drawn:
+            bundle = self._draw_new()
+            self._drawn = state
+            return bundle
+        return self._shown[0]
+
+    def _draw_new(self, *, with_pictures: bool = True) -> Bundle:
+        rows, columns, heading = axes(self._variables)
+        self._sheet = draw_sheet(
+            [self._cell(item, with_picture=with_pictures) for item in self.batch.items],
+            rows,
+            columns,
+            longest_side=self.session.settings.preview_size,
+            heading=heading,
+            ratio=self._ratio(),
+        )
+        about = {
+            "width": self._sheet.picture.width // DENSITY,
+            "height": self._sheet.picture.height // DENSITY,
+            "alt": self.alt,
+        }
+        title = _shorten(self.batch.title, _LONGEST_TITLE)
+        data = {
+            "image/jpeg": encode_sheet(self._sheet.picture),
+            "text/plain": f"[contact sheet] {title}\n{_table(self.batch)}",
+        }
+        return Bundle(data, {"image/jpeg": about})
+
+    def _cell(self, item: Item, *, with_picture: bool) -> SheetCell:
+        def read(side: int) -> Image:
+            return self._read(item, side)
+
+        name = ", ".join(map(str, item.variables.values())) if self._variables else ""
+        return SheetCell(
+            item.status,
+            name or f"{item.index + 1} {item.request.title}",
+            read if item.images and with_picture else None,
+            more=len(item.images) - 1,
+            missing=item.request.count - len(item.images) if item.status == "partial" else 0,
+            reason=item.error.what if item.error else "",
+        )
+
+    def _read(self, item: Item, side: int) -> Image:
+        """Return an item's first picture small, decoded once."""
+        image = item.images[0]
+        known = self._small.get(item.index)
+        if known is not None and known[:2] == (image.id, side):
+            return known[2]
+        small = self.session.archive.small(image, side)
+        self._small[item.index] = image.id, side, small
+        return small
+
+    def _ratio(self) -> float:
+        """Return width by height of the pictures: the same for all of them, or a square."""
+        ratios = {ratio for item in self.batch.items[:MOST_CELLS] if (ratio := _ratio_of(item))}
+        return ratios.pop() if len(ratios) == 1 else 1.0
+
+    def _caption(self) -> Bundle:
+        if self.batch.is_refused and self.batch.error is not None:
+            return error_bundle(self.batch.error)
+        title = _shorten(self.batch.title, _LONGEST_TITLE)
+        line = self.batch.held.value if self.batch.held else " · ".join(self._facts())
+        causes = reasons(self.batch)
+        rows = [
+            f'<div class="{AS_TYPED}" style="{FONT}"><div>{escape(title)}</div>',
+            f'<div style="{MUTED}">{escape(line)}</div>',
+            *(
+                f'<div style="border-left:3px solid {FAULT};padding:0 10px;margin-top:4px">'
+                f"<strong>{escape(names)}</strong> {'<br>'.join(map(escape, parts))}</div>"
+                for names, parts in causes
+            ),
+            *(f'<div style="{MUTED}">Note: {escape(note)}</div>' for note in self._notes),
+            "</div>",
+        ]
+        texts = [f"{names} {' '.join(parts)}" for names, parts in causes]
+        text = "\n".join([title, line, *texts, *(f"Note: {n}" for n in self._notes)])
+        return Bundle({"text/html": "".join(rows), "text/plain": text}, {})
+
+    def _facts(self) -> list[str]:
+        batch, numbers = self.batch, self.batch.counts
+        asked = sum(item.request.count for item in batch.items)
+        made = f"{len(batch.pictures)} of {asked} pictures"
+        words: dict[ItemStatus, str] = {
+            "partial": "partial",
+            "failed": "failed",
+            "cancelled": "cancelled",
+            "running": "under way",
+        }
+        counts = [f"{numbers[name]} {word}" for name, word in words.items() if numbers[name]]
+        paid = [money(batch.cost, simulated=self.batch.simulated)] if batch.cost else []
+        saved = [f"saved {dollars(batch.saved)} from disk"] if batch.saved else []
+        is_timed = not (batch.is_done and self.batch.simulated)  # a simulated time says nothing
+        return [
+            ", ".join([made, *counts]), *paid, *saved,
+            *([f"{batch.seconds:.0f} s"] if is_timed else []),
+            *([f"batch {batch.id}"] if len(batch.pictures) < asked else []),
+        ]  # fmt: skip
+
+
+def _ratio_of(item: Item) -> float | None:
+    """Return the ratio that a picture has, or was asked for."""
+    if item.images:
+        return round(item.images[0].width / item.images[0].height, 2)
+    width, _, height = (item.request.aspect_ratio or "").partition(":")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        return None
+    return round(int(width) / int(height), 2)
+
+
+def _table(batch: Batch) -> str:
+    left = len(batch) - MOST_CELLS
+    table = text_table(batch.items[:MOST_CELLS])
+    return f"{table}\n… and {left} more" if left > 0 else table
+
+
+def reasons(batch: Batch) -> list[tuple[str, tuple[str, ...]]]:
+    """Return why pictures are missing: which, and the parts of the error, each error once."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for item in batch.items:
+        if item.error is not None:
+            parts = item.error.what, item.error.charged, item.error.todo
+            found.setdefault(tuple(filter(None, parts)), []).append(item_name(item))
+    told = [
+        (f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}:", parts)
+        for parts, names in found.items()
+    ]
+    left = len(told) - _MOST_REASONS
+    return told[:_MOST_REASONS] + ([(f"and {left} other reasons", ())] if left > 0 else [])
+
+
+def item_name(item: Item) -> str:
+    """Return what a user calls an item: its values, or its number and prompt."""
+    values = ", ".join(map(str, item.variables.values()))
+    return _shorten(values or f"{item.index + 1} {item.request.title}", _LONGEST_NAME)
+
+
+def _shorten(text: str, longest: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= longest else text[: longest - 1] + "…"

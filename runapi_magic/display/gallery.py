@@ -1,0 +1,77 @@
+"""The newest pictures on one sheet, as a plain picture and as a list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from runapi_magic.media.contact_sheet import (
+    DENSITY,
+    MOST_CELLS,
+    SheetCell,
+    draw_sheet,
+    encode_sheet,
+)
+from runapi_magic.media.files import short_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.library import Archive
+
+LARGEST = MOST_CELLS  # pictures on one sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Album:
+    """Pictures that were made before, numbered, newest first.
+
+    Attributes:
+        images: The pictures, 1 to 100.
+        archive: Reads them small.
+        longest_side: Of the sheet as it is shown, pixels.
+        count: Number of all pictures, of which these are the newest.
+    """
+
+    images: Sequence[GeneratedImage]
+    archive: Archive
+    longest_side: int
+    count: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __str__(self) -> str:
+        width = len(str(len(self.images)))
+        lines = [
+            f"{number:{width}}  {datetime.fromtimestamp(image.created).astimezone():%Y-%m-%d %H:%M}"
+            f"  {_title(image)} · {short_path(image.location)}"
+            for number, image in enumerate(self.images, 1)
+        ]
+        older = self.count - len(self.images)
+        return "\n".join([*lines, *([f"and {older} older"] if older else [])])
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        cells = [self._cell(number, image) for number, image in enumerate(self.images, 1)]
+        drawn = draw_sheet(cells, None, None, longest_side=self.longest_side).picture
+        size = {
+            "width": drawn.width // DENSITY,
+            "height": drawn.height // DENSITY,
+            "alt": f"Gallery of {len(self.images)} pictures; the list below names them",
+        }
+        data = {"image/jpeg": encode_sheet(drawn), "text/plain": str(self)}
+        return data, {"image/jpeg": size}
+
+    def _cell(self, number: int, image: GeneratedImage) -> SheetCell:
+        def read(side: int) -> Image:
+            return self.archive.small(image, side)
+
+        return SheetCell("completed", f"{number} {_title(image)}", read)
+
+
+def _title(image: GeneratedImage) -> str:
+    return " ".join(image.request.title.split())[:60]

@@ -1,0 +1,408 @@
+"""What a cell shows: placeholder and progress, then picture and caption, or an error.
+
+Pictures and captions are plain output that needs no kernel and no script to be seen. Each place of
+a picture is two displays that are updated: the picture, and its caption below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.getipython import get_ipython
+from IPython.display import DisplayHandle, display
+
+from runapi_magic.core.printing import print_text
+from runapi_magic.display.environment import Audience, current_cell, running_loop
+from runapi_magic.display.theme import (
+    AS_TYPED,
+    CHECKERBOARD,
+    FAULT,
+    FONT,
+    LINE,
+    MUTED,
+    progress_bar,
+)
+from runapi_magic.engine.generation import Step
+from runapi_magic.media.files import short_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runapi_magic.core.polling import Expectation
+    from runapi_magic.core.request import ImageRequest
+    from runapi_magic.display.gallery import Album
+    from runapi_magic.display.unseen import Page
+    from runapi_magic.engine.generation import Generation, Part, Slot
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.lineage import Tree
+    from runapi_magic.engine.session import Session
+    from runapi_magic.errors import RunAPIError
+
+_TICK = 1.0  # seconds between two updates of the progress
+_FULL = 0.95  # of the progress bar, where only the time is known
+_AT_WORK = {Step.DRAWING, Step.JOINED}  # what the expected time is of
+_SQUARE = (1, 1)
+_LONGEST_PROMPT = 300  # characters in a caption
+_TRANSPARENT = "image/png"  # a preview is a JPEG where nothing shines through
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One display's content: data and metadata by mime type."""
+
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+def picture_bundle(image: GeneratedImage) -> Bundle:
+    """Return the small picture with its description as text."""
+    data, metadata = image._repr_mimebundle_()
+    data["text/plain"] = describe(image)
+    return Bundle(data, metadata)
+
+
+def describe(image: GeneratedImage) -> str:
+    """Return one line of text that stands for a picture."""
+    title = image.request.title
+    return f"[picture] {title} · {image.width}x{image.height} px · {short_path(image.location)}"
+
+
+def facts(image: GeneratedImage) -> list[str]:
+    """Return what a caption says beside the prompt."""
+    asked = [str(image.fields[name]) for name in _ASKED if image.fields.get(name)]
+    return [
+        image.model,
+        *asked,
+        f"{image.width} x {image.height} px",
+        *([image.took] if image.took else []),
+        saved(image) if image.reused else money(image.cost, simulated=image.simulated),
+    ]
+
+
+_ASKED = ("aspect_ratio", "output_resolution")
+
+
+def saved(image: GeneratedImage) -> str:
+    """Return the badge of a picture that was served from disk."""
+    made = datetime.fromtimestamp(image.created).astimezone().strftime("%Y-%m-%d %H:%M")
+    worth = "" if image.cost is None else f", saved {dollars(image.cost)}"
+    simulated = " (simulated)" if image.simulated else ""
+    return f"from disk, made {made}, no cost{worth}{simulated}; --new asks afresh"
+
+
+def money(usd: float | None, *, simulated: bool) -> str:
+    """Return a cost in words; a simulated one says so."""
+    if usd is None:
+        return "cost not stated"
+    return dollars(usd) + (" (simulated, not charged)" if simulated else "")
+
+
+def none_with(words: str) -> str:
+    """Say that a search in what was made before found nothing; see ``Archive.page``."""
+    return f"No picture has {words!r} in its prompt or model."
+
+
+def dollars(usd: float) -> str:
+    """Return US dollars with two digits, or up to four where the cost has them."""
+    whole, _, cents = f"{usd:.4f}".rstrip("0").partition(".")
+    return f"${whole}.{cents:0<2}"
+
+
+def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") -> Bundle:
+    """Return the caption: prompt, facts, file, and what the user should know besides."""
+    prompt = shorten(image.request.title)
+    line = " · ".join([*([position] if position else []), *facts(image)])
+    path = short_path(image.location)
+    rows = [
+        f'<div class="{AS_TYPED}" style="{FONT}">',
+        f"<div>{escape(prompt)}</div>" if prompt else "",
+        f'<div style="{MUTED}">{escape(line)}<br><code>{escape(path)}</code></div>',
+        *(f'<div style="{MUTED}">Note: {escape(note)}</div>' for note in notes),
+        "</div>",
+    ]
+    text = "\n".join([*([prompt] if prompt else []), line, path, *(f"Note: {n}" for n in notes)])
+    if image.preview.mime == _TRANSPARENT:
+        rows.append(CHECKERBOARD)
+    return Bundle({"text/html": "".join(rows), "text/plain": text}, {})
+
+
+def error_bundle(error: RunAPIError) -> Bundle:
+    """Return an error in its parts: what happened, whether it was charged, what to do."""
+    what, *rest = error.parts
+    html = "".join(f"<div>{escape(part).replace(chr(10), '<br>')}</div>" for part in rest)
+    return Bundle(
+        {
+            "text/html": (
+                f'<div role="alert" class="{AS_TYPED}" style="{FONT};border-left:3px solid {FAULT};'
+                f'padding:4px 10px;white-space:normal"><strong>{escape(what)}</strong>{html}</div>'
+            ),
+            "text/plain": str(error),
+        },
+        {},
+    )
+
+
+def placeholder_bundle(
+    generation: Generation, slot: Slot, elapsed: float, longest_side: int
+) -> Bundle:
+    """Return what stands in a picture's place until it comes, of about its size.
+
+    As long as it is not known whether it will come that is one line for all of them.
+
+    Args:
+        generation: The request.
+        slot: The place.
+        elapsed: Seconds since the service began, or, before, since the cell did.
+        longest_side: Of the picture, in pixels.
+    """
+    part = slot.part
+    if part.is_held:
+        return _held_bundle(generation, slot)
+    share = 0.0
+    if part.step in _AT_WORK:
+        share = min(elapsed / part.expectation.high, _FULL)
+        share = share if part.progress is None else part.progress
+    elif part.step is Step.FETCHING:
+        share = _FULL
+    width, height = _box(_ratio(part.request), longest_side)
+    step = part.doing
+    if part.step is Step.UPLOADING and part.uploaded is not None:
+        share, step = part.uploaded, f"{step}, {part.uploaded:.0%}"
+    timing = _timing(part, elapsed)
+    simulated = "simulated · " if generation.simulated else ""
+    prompt = shorten(part.request.title)
+    return Bundle(
+        {
+            "text/html": (
+                # Not a live region: what changes every second would be read every second.
+                f'<div class="{AS_TYPED}" style="{FONT};box-sizing:border-box;max-width:100%;'
+                f"width:{width}px;aspect-ratio:{width}/{height};border:1px solid {LINE};"
+                "border-radius:4px;display:flex;flex-direction:column;justify-content:center;"
+                'gap:8px;padding:24px;overflow:hidden">'
+                f'<div style="overflow:hidden">{escape(prompt)}</div>'
+                f"{progress_bar(share, step)}"
+                f'<div style="{MUTED}">{escape(simulated)}{escape(step)} · {escape(timing)}</div>'
+                "</div>"
+            ),
+            "text/plain": f"{step}: {prompt} ({timing})",
+        },
+        {},
+    )
+
+
+def _held_bundle(generation: Generation, slot: Slot) -> Bundle:
+    if slot is not generation.slots[0]:
+        return NOTHING
+    words = slot.part.doing
+    html = f'<div style="{FONT};{MUTED}">{escape(words)}</div>'
+    return Bundle({"text/html": html, "text/plain": words}, {})
+
+
+def waiting_caption(slot: Slot) -> Bundle:
+    """Return the caption of a picture that is still to come, as high as the final one."""
+    if slot.part.is_held:
+        return NOTHING
+    request = slot.part.request
+    asked = [str(request.fields[name]) for name in _ASKED if request.fields.get(name)]
+    line = " · ".join([request.model, *asked])
+    task = f"task {slot.part.task_id}" if slot.part.task_id else "no task yet"
+    prompt = shorten(request.title)
+    return Bundle(
+        {
+            "text/html": (
+                f'<div class="{AS_TYPED}" style="{FONT}"><div>{escape(prompt)}</div>'
+                f'<div style="{MUTED}">{escape(line)}<br><code>{escape(task)}</code></div></div>'
+            ),
+            "text/plain": f"{prompt}\n{line}\n{task}",
+        },
+        {},
+    )
+
+
+NOTHING = Bundle({"text/html": "", "text/plain": ""}, {})
+
+
+def _ratio(request: ImageRequest) -> str | None:
+    """Return the ratio that a picture will have: the one asked for, or its source's."""
+    if request.aspect_ratio not in {None, "auto"} or not request.sources:
+        return request.aspect_ratio
+    source = request.sources[0]
+    if source.image is not None:
+        return f"{source.image.width}:{source.image.height}"
+    return _ratio(source.pending.request) if source.pending is not None else None
+
+
+def _box(ratio: str | None, longest_side: int) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6}):(\d{1,6})", ratio or "")
+    width, height = (int(side) for side in match.groups()) if match else _SQUARE
+    if not width or not height:
+        width, height = _SQUARE
+    scale = longest_side / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _timing(part: Part, elapsed: float) -> str:
+    """Return how long it has taken, and how long it is expected to take."""
+    expected = part.expectation
+    if part.step in _AT_WORK and elapsed > expected.high:
+        return f"{elapsed:.0f} s · longer than usual ({usual(expected)})"
+    return f"{elapsed:.0f} s · about {_seconds(expected.median)} s, usually {usual(expected)}"
+
+
+def usual(expected: Expectation) -> str:
+    """Return how long something usually takes."""
+    return f"{_seconds(expected.low)} to {_seconds(expected.high)} s"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 1 else f"{value:.1f}"
+
+
+def shorten(prompt: str) -> str:
+    """Return a prompt on one line, not too long to be read."""
+    text = " ".join(prompt.split())
+    return text if len(text) <= _LONGEST_PROMPT else text[: _LONGEST_PROMPT - 1] + "…"
+
+
+def _path(slot: Slot) -> str:
+    """Return the way to the version that is shown, as ``v1 > v3``; empty where it is the only."""
+    if slot.tree is None and slot.index:
+        return "the version that was chosen here"
+    here = slot.tree.find(slot.shown) if slot.tree and slot.shown else None
+    if slot.tree is None or here is None or len(slot.tree) == 1:
+        return ""
+    return " > ".join(node.name for node in slot.tree.path(here))
+
+
+class _Output:
+    """One display of a cell, updated only where its content changes."""
+
+    def __init__(self, first: Bundle) -> None:
+        self._handle = DisplayHandle()
+        self._shown = first
+        self._handle.display(first.data, metadata=first.metadata, raw=True)
+
+    def show(self, bundle: Bundle) -> None:
+        if bundle != self._shown:
+            self._shown = bundle
+            self._handle.update(bundle.data, metadata=bundle.metadata, raw=True)
+
+    def show_again(self) -> None:
+        self._handle.display(self._shown.data, metadata=self._shown.metadata, raw=True)
+
+
+class View:
+    """A generation in the output of the cell that runs now.
+
+    Args:
+        generation: What to show.
+        session: For its settings, its notices, and the buttons' work.
+        audience: Who is there; buttons are only for a person.
+        toolbar: Makes and displays the buttons of one place; None for no buttons.
+
+    Attributes:
+        pages: What stands below the pictures in the page.
+    """
+
+    def __init__(
+        self,
+        generation: Generation,
+        session: Session,
+        audience: Audience,
+        toolbar: Callable[[Generation, Slot, Session], Page | None] | None = None,
+    ) -> None:
+        self._generation = generation
+        self._session = session
+        self._audience = audience
+        generation.shown_in = current_cell()
+        generation.is_watched = True
+        self._begun = time.monotonic()
+        self._at_work: dict[str, float] = {}  # since when, by the part's id
+        self._side = session.settings.preview_size
+        self._outputs: list[tuple[Slot, _Output, _Output]] = []
+        self._notes = [*generation.warnings]
+        self.pages: list[Page] = []
+        for slot in generation.slots:
+            picture, caption = self._content(slot)
+            self._outputs.append((slot, _Output(picture), _Output(caption)))
+            if toolbar is not None and audience is Audience.LIVE:
+                page = toolbar(generation, slot, session)
+                self.pages += [page] if page else []
+        generation.subscribe(self.refresh)
+        if audience is Audience.UNATTENDED:
+            generation.on_wait = self._show_in_this_cell
+        loop = running_loop()
+        if audience is Audience.LIVE and loop is not None and not generation.is_done:
+            self._ticker = loop.create_task(self._tick())
+
+    def refresh(self) -> None:
+        """Show what there is now."""
+        for slot, picture, caption in self._outputs:
+            # Progress is for a person; a notebook that nobody watches gets the end alone.
+            if self._audience is Audience.LIVE or slot.shown or slot.part.is_done:
+                new_picture, new_caption = self._content(slot)
+                picture.show(new_picture)
+                caption.show(new_caption)
+
+    def _content(self, slot: Slot) -> tuple[Bundle, Bundle]:
+        if slot.shown is not None:
+            self._notes += self._session.take_notices()
+            return picture_bundle(slot.shown), caption_bundle(slot.shown, self._notes, _path(slot))
+        if slot.part.error is not None:
+            # What went wrong for all of them is said once.
+            first = next(one for one in self._generation.slots if one.part.error is slot.part.error)
+            return error_bundle(slot.part.error) if first is slot else NOTHING, NOTHING
+        if slot.part.is_done:  # a place that pictures are put into
+            return NOTHING, NOTHING
+        now = time.monotonic()
+        if slot.part.is_held:
+            self._begun = now
+        if slot.part.step in _AT_WORK:
+            # Uploads, and waiting for a turn, are not what the expected time is of.
+            self._at_work.setdefault(slot.part.id, now)
+        begun = self._at_work.get(slot.part.id, self._begun)
+        return (
+            placeholder_bundle(self._generation, slot, now - begun, self._side),
+            waiting_caption(slot),
+        )
+
+    def _show_in_this_cell(self) -> None:
+        """Show the end where it is first waited for, if that is not the cell that asked.
+
+        nbclient drops what belongs to an earlier cell's display.
+        """
+        self._generation.on_wait = None
+        cell = current_cell()
+        if cell != self._generation.shown_in:
+            self._generation.shown_in = cell
+            for _, picture, caption in self._outputs:
+                picture.show_again()
+                caption.show_again()
+
+    async def _tick(self) -> None:
+        while not self._generation.is_done:
+            await asyncio.sleep(_TICK)
+            self.refresh()
+
+
+def show_unwatched_errors(generation: Generation) -> None:
+    """Show why a generation that nobody looks at has no picture, once it has ended."""
+    if generation.is_done and not generation.is_watched:
+        generation.is_watched = True
+        for error in generation.errors:
+            bundle = error_bundle(error)
+            display(bundle.data, metadata=bundle.metadata, raw=True)
+
+
+def show_drawn(thing: Tree | Album) -> None:
+    """Show a tree or an album as a picture and as text; as text alone in a terminal."""
+    if len(thing) and getattr(get_ipython(), "kernel", None) is not None:
+        data, metadata = thing._repr_mimebundle_()
+        display(data, metadata=metadata, raw=True)
+    print_text(thing)

@@ -1,0 +1,1 @@
+"""One request, from the request to its saved images; the settings and the session."""

@@ -1,0 +1,168 @@
+"""The cell that makes a picture again: its request as the text of a magic. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runapi_magic.core.request import parse_param
+from runapi_magic.core.templates import is_name, is_reference
+from runapi_magic.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from runapi_magic.core.request import Source
+    from runapi_magic.engine.image import GeneratedImage
+
+_WORDS_IN_A_NAME = 3
+# What IPython takes for a pasted session, and takes away; also blanks in an empty line.
+_PASTED = re.compile(r"^ *(?:>>>|\.\.\.|In \[)|^ +$", re.MULTILINE)
+_OPTIONS = {"aspect_ratio": "-a", "output_resolution": "-r"}
+
+
+class _Name(NamedTuple):
+    """How a cell names a source: by a variable, or by a path or an address."""
+
+    text: str
+    is_variable: bool
+
+
+def variable_name(image: GeneratedImage) -> str:
+    """Return the variable that a picture's cell binds: readable, and the same every time."""
+    words = re.findall(r"[a-z0-9]+", image.request.title.lower())[:_WORDS_IN_A_NAME]
+    name = "_".join([*words, hashlib.sha256(image.id.encode()).hexdigest()[:4]])
+    return name if is_name(name) else f"picture_{name}"
+
+
+def reference(image: GeneratedImage, take: int) -> str:
+    """Return how other cells name a picture.
+
+    Args:
+        image: The picture.
+        take: Which of the pictures of identical requests it is, from 0.
+    """
+    name = variable_name(image)
+    return f"{name}.images[{take}]" if take else name
+
+
+def cell_text(
+    image: GeneratedImage,
+    take: Callable[[GeneratedImage], int],
+    show_path: Callable[[Any], str],
+    bound: Collection[str] = (),
+) -> str:
+    """Return the cell that makes a picture again, or finds it on the disk at no cost.
+
+    It binds ``variable_name(image)``. A source that was made here is named in the same way where a
+    cell before it does that, and else by its file, so that the cell runs on its own. What a magic
+    cannot hold as it is, such as ``{braces}``, becomes a call of ``generate``. The picture may be
+    from elsewhere: whatever its record says, running the cell asks for a picture and does nothing
+    else.
+
+    Args:
+        image: The picture.
+        take: Says which of the pictures of identical requests one is, from 0.
+        show_path: Returns a path as a user writes it.
+        bound: The ids of the pictures whose cells stand before this one.
+    """
+
+    def name_of(source: Source) -> _Name:
+        if source.image is not None and source.image.id in bound:
+            return _Name(reference(source.image, take(source.image)), is_variable=True)
+        if source.url is not None:
+            return _Name(source.url, is_variable=False)
+        path = source.path or (source.image.path if source.image else None)
+        if path is None:
+            return _Name(source.label, is_variable=is_reference(source.label))
+        shown = show_path(path)
+        # A file without an ending may have the name of a variable.
+        return _Name(f"./{shown}" if shown.isidentifier() else shown, is_variable=False)
+
+    request, count = image.request, take(image) + 1
+    as_typed = (request.prompt, request.model, *request.fields.values())
+    if any("{" in str(text) for text in as_typed) or not _is_plain(request.prompt):
+        return _call(image, name_of, count)
+    try:
+        return _magic(image, name_of, count)
+    except (ValueError, InvalidRequestError):
+        return _call(image, name_of, count)
+
+
+def _is_plain(prompt: str) -> bool:
+    """Whether a cell can show a prompt as it is, and IPython leaves it so."""
+    return prompt.replace("\n", "").isprintable() and not _PASTED.search(prompt)
+
+
+def _magic(image: GeneratedImage, name_of: Callable[[Source], _Name], count: int) -> str:
+    request = image.request
+    words = [_quoted(name_of(source).text) for source in request.sources[:1]]
+    for source in request.sources[1:]:
+        words += ["-i", _quoted(name_of(source).text)]
+    words += ["-m", _quoted(request.model)]
+    for named, word in (("--service", request.service), ("--action", request.action_name)):
+        words += [named, _quoted(word)] if word else []
+    for name, value in request.fields.items():
+        option = _OPTIONS.get(name) if isinstance(value, str) else None
+        words += [option, _quoted(value)] if option else ["-p", _param(name, value)]
+    if request.mask is not None:
+        words += ["--mask", _quoted(name_of(request.mask).text)]
+    if count > 1:
+        words += ["-n", str(count)]
+    words += ["-o", variable_name(image)]
+    magic = "gpt_edit" if request.sources else "gpt_image"
+    line = f"{magic} {' '.join(words)}"
+    return f"%%{line}\n{request.prompt}" if request.prompt else f"%{line}"
+
+
+def _param(name: str, value: Any) -> str:
+    """Return KEY=VALUE so that it is read as this value and no other.
+
+    Raises:
+        ValueError: There is no such text.
+        InvalidRequestError: ``-p`` does not set this field.
+    """
+    for text in (f"{name}={value}", f"{name}={json.dumps(value)}"):
+        if parse_param(text) == (name, value):
+            return _quoted(text)
+    raise ValueError(name)
+
+
+def _quoted(word: str) -> str:
+    """Return a word as a magic's line takes it.
+
+    Raises:
+        ValueError: It holds both kinds of quotes, or more than one line.
+    """
+    if word and not re.search(r"""[\s"'\\]""", word) and not word.startswith("-"):
+        return word
+    quote = next((mark for mark in "\"'" if mark not in word), None)
+    if quote is None or not word.isprintable() or word.startswith("-"):
+        raise ValueError(word)
+    return f"{quote}{word}{quote}"
+
+
+def _call(image: GeneratedImage, name_of: Callable[[Source], _Name], count: int) -> str:
+    request = image.request
+    sources = [_expression(name_of(source)) for source in request.sources]
+    arguments = [repr(request.prompt), f"model={request.model!r}"]
+    for name, value in (("service", request.service), ("action", request.action_name)):
+        arguments += [f"{name}={value!r}"] if value else []
+    if sources:
+        arguments.append(f"sources=[{', '.join(sources)}]")
+    if request.mask is not None:
+        arguments.append(f"mask={_expression(name_of(request.mask))}")
+    if count > 1:
+        arguments.append(f"count={count}")
+    for field, value in request.fields.items():
+        arguments.append(f"{field}={value!r}" if is_name(field) else f"**{ {field: value}!r}")
+    name = variable_name(image)
+    call = ",\n    ".join(arguments)
+    # Awaited, so that a notebook that is run with nobody there holds the picture.
+    return f"from runapi_magic import generate\n\n{name} = await generate(\n    {call},\n)\n{name}"
+
+
+def _expression(name: _Name) -> str:
+    return name.text if name.is_variable else repr(name.text)

@@ -1,0 +1,110 @@
+"""A finished task's pictures brought to where they are kept: by this kernel, or by another process.
+
+Wherever it is done, and however often, the same picture has the same bytes and the same name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from runapi_magic.media.files import Saved, name_of, open_part, settle, trouble
+from runapi_magic.media.object_store import Place, put
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from runapi_magic.core.task import Task
+    from runapi_magic.http.client import Client
+    from runapi_magic.media.metadata import Note
+    from runapi_magic.media.preview import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How the pictures of one task are to be kept, wherever they are fetched.
+
+    Attributes:
+        part: The task's own id.
+        title: Makes the files' names readable.
+        place: Where they go.
+        note: What is written into each file, but for what only the finished task tells; None for
+            nothing.
+        limits: What a picture may be, and how its preview is made.
+        max_megabytes: Largest download, millions of bytes.
+        run: Tells half a file from that of another run, where there may be several at once.
+    """
+
+    part: str
+    title: str
+    place: Place
+    note: Note | None
+    limits: Limits
+    max_megabytes: float
+    run: str = ""
+
+    def note_for(self, task: Task, position: int) -> Note | None:
+        """Return what is written into one file; the same whenever and wherever it is fetched."""
+        if self.note is None:
+            return None
+        told = {
+            "image": f"{self.part}-{position}",
+            "position": position,
+            "task": task.id,
+            "cost_usd": cost_of_one(task),
+        }
+        return replace(self.note, record=self.note.record | told)
+
+
+async def save(
+    client: Client,
+    task: Task,
+    position: int,
+    keeping: Keeping,
+    *,
+    decoder: AbstractAsyncContextManager[object],
+    half: set[Path],
+) -> Saved:
+    """Download a picture, check it, and put it in its place.
+
+    Args:
+        client: Downloads.
+        task: The finished task.
+        position: Which of its pictures, from 0.
+        keeping: How it is to be kept.
+        decoder: Entered to decode it.
+        half: Takes the file's path while it is downloaded.
+
+    Raises:
+        DownloadError: It cannot be fetched, is no good picture, or cannot be written.
+        UnsafeURLError: Its address is refused.
+    """
+    image_id = f"{keeping.part}-{position}"
+    place = keeping.place
+    unique, private = f"{image_id}{keeping.run}", bool(place.url)  # local copies are ours
+    into = await asyncio.to_thread(open_part, place.folder, unique, private=private)
+    half.add(into)
+    try:
+        url = task.image_urls[position]
+        try:
+            kind = await client.download(url, into, max_megabytes=keeping.max_megabytes)
+        except OSError as error:  # a full disk
+            raise trouble(error) from None
+        stem = await asyncio.to_thread(name_of, into, keeping.title)
+        note = keeping.note_for(task, position)
+        async with decoder:
+            saved = await asyncio.to_thread(settle, into, stem, kind, keeping.limits, note)
+    finally:
+        into.unlink(missing_ok=True)
+        half.discard(into)
+    if not place.url:
+        return saved
+    location = await asyncio.to_thread(put, saved.path, saved.digest, place.url)
+    return replace(saved, location=location)
+
+
+def cost_of_one(task: Task) -> float | None:
+    """Return the USD of each picture of a finished task, None where the service did not say."""
+    return None if task.cost is None else task.cost / len(task.image_urls)

@@ -1,0 +1,398 @@
+"""The way of one request: from its rows in the journal to its pictures on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from runapi_magic.core.cancellation import to_the_end
+from runapi_magic.core.task_state import Phase, TaskState
+from runapi_magic.engine.generation import Part, Step, new_part_id
+from runapi_magic.engine.image_store import Shelf
+from runapi_magic.engine.pricing import Purse
+from runapi_magic.engine.settings import notebook_name
+from runapi_magic.engine.shown_versions import ShownVersions, show
+from runapi_magic.engine.sources import as_source
+from runapi_magic.engine.submit import Poster, turn_at_service
+from runapi_magic.engine.timing import Experience
+from runapi_magic.errors import RunAPIError, TaskFailedError
+from runapi_magic.http.wait_for_task import follow
+from runapi_magic.journal.async_journal import Recorder
+from runapi_magic.journal.budgets import Ledger
+from runapi_magic.journal.history import History
+from runapi_magic.journal.tables import Reservation, StoredTask, Terms
+from runapi_magic.media.files import is_intact
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from runapi_magic.core.request import ImageRequest, Source
+    from runapi_magic.core.task import Task
+    from runapi_magic.engine.backend import Service
+    from runapi_magic.engine.generation import Generation
+    from runapi_magic.engine.image import Editor
+    from runapi_magic.engine.settings import Settings
+    from runapi_magic.http.client import Created
+    from runapi_magic.journal.task_log import Journal
+
+    Gate = Callable[[Callable[[], None]], Awaitable[None]]  # told what to call when it asks
+
+_JOIN_PAUSE = 0.3  # seconds between two looks at another kernel's row
+
+
+class How(Enum):
+    """How a part comes to its pictures."""
+
+    REUSE = auto()  # they are on disk
+    JOIN = auto()  # another cell or kernel is at it
+    MAKE = auto()  # from wherever its row in the journal says it is
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A part, its row in the journal, and how it comes to its pictures."""
+
+    part: Part
+    stored: StoredTask
+    how: How
+
+
+class Pipeline:
+    """Brings requests to their end.
+
+    Args:
+        settings: Returns the settings that count now.
+        journal: Where everything is written down.
+        notice: Takes a notice to be shown once.
+        editor: What finished pictures are edited with.
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        journal: Journal,
+        notice: Callable[[str], None],
+        editor: Editor,
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._notice = notice
+        self._record = Recorder(journal, notice)
+        self.shelf = Shelf(settings, self._record, History(journal), editor)
+        self.shown_versions = ShownVersions(self._record, self.shelf, notice)
+        self.poster = Poster(settings, journal, self._record)
+        self.ledger = Ledger(journal)
+        self.purse = Purse(journal, self.ledger, self._record)
+        self.experience = Experience(journal, self._record)
+
+    async def run(
+        self,
+        generation: Generation,
+        service: Service,
+        *,
+        since: float | None = 0.0,
+        gate: Gate | None = None,
+        works: list[Work] | None = None,
+    ) -> None:
+        """Bring a request to its end. What went wrong is in its parts; this never raises.
+
+        Args:
+            generation: The handle to fill.
+            service: What answers.
+            since: Unix time in seconds; what was asked for before does not count. None: nothing.
+            gate: Awaited before anything is planned; what it raises is the request's end.
+            works: The parts, where they are known already.
+        """
+        try:
+            if works is None:
+                await self._pass(generation, gate)
+                works = await self._plan(generation, service, since)
+                parts = [work.part for work in works]
+                shown = await self.shown_versions.find(generation, parts)
+                generation.plan(parts)
+                show(generation, shown)
+                generation.changed()
+            else:
+                works = await self._afford(generation, works, service)
+            async with asyncio.TaskGroup() as tasks:
+                for work in works:
+                    if work.how is not How.REUSE:
+                        tasks.create_task(self._run_part(generation, work, service))
+        except asyncio.CancelledError:
+            for part in generation.parts:
+                part.stop()
+            generation.changed()
+        except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this request)
+            for part in generation.parts:
+                if not part.is_done:
+                    part.status, part.error = "failed", part.state.in_words(error)
+            generation.changed()
+        finally:
+            await to_the_end(self._let_go(generation))
+
+    # Planning
+
+    @staticmethod
+    async def _pass(generation: Generation, gate: Gate | None) -> None:
+        """Wait until a request may be made."""
+
+        def go_on(step: Step) -> None:
+            for part in generation.parts:
+                part.step = step
+            generation.changed()
+
+        if gate is not None:
+            go_on(Step.PRICING)
+            await gate(lambda: go_on(Step.ASKING))
+            go_on(Step.PREPARING)
+
+    async def _plan(
+        self, generation: Generation, service: Service, since: float | None
+    ) -> list[Work]:
+        """Meet a request from disk, from what is under way, and by new tasks, in this order."""
+        request = generation.request = await self._settled(generation)
+        if generation.hold == generation.id:  # else its batch has seen to it
+            await self.purse.set_aside(generation.hold, [request], service, since=since)
+        await self.experience.recall(request, service)
+        terms = Terms(
+            lambda count: service.expected_price(request, count),
+            generation.hold,
+            notebook_name(),
+        )
+        reserved = await self._record(
+            self._journal.reserve,
+            generation.id,
+            request,
+            service.access.base_url,
+            split=lambda count: replace(request, count=count).task_counts,
+            new_id=new_part_id,
+            usable=is_intact,
+            since=since,
+            terms=terms,
+        )
+        if reserved is None:
+            await self.purse.refuse_unrecorded(service.access.base_url)
+            reserved = Reservation([], [], [], _unrecorded(generation, service))
+        works = []
+        for image in reserved.finished:
+            picture = await self.shelf.load(image, shown=generation.is_shown)
+            part = Part(image.task.id, request, 1, self.experience.expected(request, service))
+            part.status, part.images, part.cost = "completed", [picture], 0.0
+            part.state = TaskState.of(image.task)
+            works.append(Work(part, image.task, How.REUSE))
+        for stored in (*reserved.joined, *reserved.taken, *reserved.planned):
+            how = How.JOIN if stored in reserved.joined else How.MAKE
+            works.append(self.work(stored, request, service, how))
+        return works
+
+    def work(
+        self, stored: StoredTask, request: ImageRequest, service: Service, how: How = How.MAKE
+    ) -> Work:
+        """Return the work that a row of the journal stands for."""
+        expected = self.experience.expected(request, service)
+        part = Part(stored.id, request, stored.count, expected)
+        part.state = TaskState.of(stored)
+        if how is How.JOIN:
+            part.state.phase = Phase.JOINED
+        part.is_resumed = stored.attempt is not None
+        part.asked = stored.created
+        return Work(part, stored, how)
+
+    async def _afford(
+        self, generation: Generation, works: list[Work], service: Service
+    ) -> list[Work]:
+        """Leave out what was never sent, where there is a budget that has no room for it."""
+        fresh = [work for work in works if work.stored.attempt is None]
+        wanted = [replace(work.part.request, count=work.part.count) for work in fresh]
+        try:
+            await self.purse.set_aside(generation.hold, wanted, service, since=None)
+        except RunAPIError as error:
+            for work in fresh:
+                await self._fail(work.part, error)
+            generation.changed()
+            return [work for work in works if work not in fresh]
+        return works
+
+    async def _settled(self, generation: Generation) -> ImageRequest:
+        """Wait for sources that are still under way."""
+        request = generation.request
+
+        async def settle_one(source: Source) -> Source:
+            if source.pending is None:
+                return source
+            for part in generation.parts:
+                part.step = Step.SOURCE
+            generation.changed()
+            try:
+                await source.pending.wait()
+            except RunAPIError as error:
+                raise RunAPIError(
+                    f"The source picture did not come: {error.what}",
+                    charged="Nothing was sent for this picture.",
+                    todo="Run its cell again, then this one.",
+                ) from None
+            return await asyncio.to_thread(as_source, source.pending, label=source.label)
+
+        async def recognize(source: Source) -> Source:
+            settled = await settle_one(source)
+            return await asyncio.to_thread(self.shelf.recognized, settled)
+
+        sources = [await recognize(source) for source in request.sources]
+        mask = await recognize(request.mask) if request.mask else None
+        return replace(request, sources=tuple(sources), mask=mask)
+
+    # One part
+
+    async def _run_part(self, generation: Generation, work: Work, service: Service) -> None:
+        part = work.part
+        try:
+            left = work if work.how is How.MAKE else await self._join(generation, work)
+            if left is not None:
+                if work.how is How.JOIN and left.stored.attempt is None:
+                    # What its own kernel had set aside ended with that kernel.
+                    wanted = replace(part.request, count=part.count)
+                    await self.purse.set_aside(part.id, [wanted], service, since=None)
+                async with turn_at_service(generation, part):
+                    await self._make(generation, left, service)
+            part.status = "completed"
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is shown in its place)
+            await self._fail(part, part.state.in_words(error))
+        finally:
+            if work.how is How.JOIN:
+                await to_the_end(self.purse.release(part.id))
+            generation.changed()
+
+    async def _join(self, generation: Generation, work: Work) -> Work | None:
+        """Wait for what another cell or kernel is at; what is left to do if it died, else None."""
+        part = work.part
+
+        def wanted(task: StoredTask) -> bool:
+            return task.id == work.stored.id
+
+        part.step, part.status = Step.JOINED, "processing"
+        generation.changed()
+        while True:
+            stored = await self._record(self._journal.task, work.stored.id)
+            if stored is None:  # to ask for it here might pay for it twice
+                raise _cannot_follow()
+            part.state.task_id = stored.task_id
+            if stored.state == "saved":
+                images = await self._record(self._journal.images, stored.id)
+                if images is None:
+                    raise _cannot_follow()
+                for image in images:
+                    picture = await self.shelf.load(image, shown=generation.is_shown)
+                    self.shelf.place(generation, part, picture)
+                part.cost = 0.0
+                return None
+            if stored.state in {"failed", "refused", "forgotten"}:
+                raise RunAPIError(
+                    f"The same request, made by another cell, came to nothing: {stored.error}",
+                    charged=TaskState.of(stored).charged,
+                    todo="Run this cell again to ask afresh.",
+                )
+            if await asyncio.to_thread(self._journal.is_worked_on, stored):
+                await asyncio.sleep(_JOIN_PAUSE)
+                continue
+            for taken in await self._record(self._journal.take, wanted, generation.id) or ():
+                # As it is by now: it may have been sent since this one began to wait.
+                part.step, part.status = Step.PREPARING, "pending"
+                part.state, part.is_resumed = TaskState.of(taken), taken.attempt is not None
+                return replace(work, stored=taken, how=How.MAKE)
+
+    async def _make(self, generation: Generation, work: Work, service: Service) -> None:
+        part = work.part
+        created = await self.poster.pick_up(generation, part, work.stored, service)
+        if created is None:
+            # Under the old key, where there is one: if there is a task after all, that is a
+            # conflict and not a second task.
+            old = work.stored.attempt
+            key = old.idempotency_key if old else None
+            created = await self.poster.ask(generation, part, service, key)
+        part.step, part.status = Step.DRAWING, "processing"
+        generation.changed()
+
+        task, paths = await self._follow(generation, part, service, created)
+        if not task.image_urls:
+            raise TaskFailedError("The task was completed without a picture.")
+        part.step = Step.FETCHING
+        generation.changed()
+        await self.shelf.fetch(generation, part, service, task, paths)
+
+    async def _follow(
+        self, generation: Generation, part: Part, service: Service, created: Created
+    ) -> tuple[Task, tuple[str, ...]]:
+        """Look at a part's task until the service is done with it, and learn how long it took."""
+
+        def progress(share: float | None) -> None:
+            part.progress = share
+            generation.changed()
+
+        plan = await self.experience.plan(part, service, created, self._settings().timeout)
+        try:
+            task, paths = await follow(
+                service.client, created, plan, progress=progress, notice=self._notice
+            )
+        except TaskFailedError:
+            part.state.fail()
+            await self.experience.failed(part, service, plan.took)
+            raise
+        part.cost = task.cost
+        part.state.finish(has_images=bool(task.image_urls))
+        took = self.experience.learn(part, service, plan.took)
+        await self._record(self._journal.completed, part.id, task.cost, part.seconds, took)
+        return task, paths
+
+    # Ends
+
+    async def _fail(self, part: Part, error: RunAPIError) -> None:
+        part.error = part.state.explain(error)
+        part.status = "completed" if part.images else "failed"
+        await self._write_end(part, error.what)
+
+    async def _let_go(self, generation: Generation) -> None:
+        """Write down what became of a request, and free what was kept for it."""
+        for part in generation.parts:
+            if part.status == "cancelled":
+                await self._write_end(part, "stopped")
+        # Who asks for the same must not wait for what nobody works on.
+        await self._record(self._journal.release, generation.id)
+        await self.purse.release(generation.id)
+        if generation.task_ids:
+            await self._record.settled()
+
+    async def _write_end(self, part: Part, why: str) -> None:
+        """Write down that nobody works on a part any more, and whether it can be resumed."""
+        state = part.state
+        if state.phase is Phase.JOINED:
+            return  # its row is another's
+        if state.is_free:
+            refused = state.phase is Phase.PLANNED
+            await self._record(self._journal.failed, part.id, why, refused=refused)
+        else:
+            await self._record(self._journal.let_go, part.id, why)
+
+
+def _cannot_follow() -> RunAPIError:
+    return RunAPIError(
+        "Another cell asked for the same picture, and the journal cannot be read that says what"
+        " became of it.",
+        charged="Nothing was sent for this one.",
+        todo="Run this cell again in a while: it finds that picture, at no cost.",
+    )
+
+
+def _unrecorded(generation: Generation, service: Service) -> list[StoredTask]:
+    """Rows that are in no journal, for going on without one."""
+    request = generation.request
+    return [
+        StoredTask(
+            new_part_id(), generation.id, service.access.base_url, time.time(), request.model,
+            request.prompt, dict(request.fields), [], count, None, None, "planned", None, None,
+            None,
+        )
+        for count in request.task_counts
+    ]  # fmt: skip

@@ -1,0 +1,85 @@
+"""A request as it is made of what the user gave and of the settings' defaults."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from runapi_magic.core.catalog import DEFAULT_MODEL, find_model
+from runapi_magic.core.request import ImageRequest, whole_number
+from runapi_magic.errors import check_type
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runapi_magic.core.request import Source
+    from runapi_magic.engine.settings import Settings
+
+
+def draft(
+    settings: Settings,
+    prompt: str,
+    /,
+    *,
+    sources: Sequence[Source] = (),
+    model: str | None = None,
+    count: int = 1,
+    mask: Source | None = None,
+    service: str | None = None,
+    action: str | None = None,
+    **fields: Any,
+) -> ImageRequest:
+    """Return a request with the settings' defaults where a field is not given.
+
+    Args:
+        settings: The user's settings.
+        prompt: The prompt or instruction.
+        sources: Pictures to start from.
+        model: RunAPI's name of the model.
+        count: Number of pictures.
+        mask: The part to change.
+        service: The service of a model that the catalogue does not have.
+        action: What that service is asked to do.
+        fields: The model's fields, by RunAPI's names; None counts as not given.
+
+    Raises:
+        InvalidRequestError: The model does not do that, or prompt, model or count cannot be right.
+    """
+    check_type("The instruction" if sources else "The prompt", prompt, str, 'text, such as "a fox"')
+    check_type("The model", model, (str, type(None)), 'text, such as "gpt-image-2"')
+    for name, value in (("service", service), ("action", action)):
+        check_type(f"The {name}", value, (str, type(None)), 'text, such as "text_to_image"')
+    request = ImageRequest(
+        prompt=prompt.strip(),
+        model=model or default_model(settings, editing=bool(sources)),
+        fields={name: value for name, value in fields.items() if value is not None},
+        count=whole_number("count", count),
+        sources=tuple(sources),
+        mask=mask,
+        service=service or None,
+        action_name=action or None,
+    )
+    fields = {name: _as_text(request, name, value) for name, value in request.fields.items()}
+    defaults = {}
+    for name in ("aspect_ratio", "output_resolution"):
+        value = getattr(settings, name)
+        known = request.action.parameter(name)
+        if value and name not in request.fields and known and value in known.choices:
+            defaults[name] = value
+    return replace(request, fields={**defaults, **fields})
+
+
+def default_model(settings: Settings, *, editing: bool) -> str:
+    """Return the model of requests that name none."""
+    if not editing:
+        return settings.model
+    if settings.edit_model:
+        return settings.edit_model
+    return find_model(settings.model).edits_with or DEFAULT_MODEL
+
+
+def _as_text(request: ImageRequest, name: str, value: Any) -> Any:
+    """Return a number as text where the model takes text: ``-p watermark=2024``."""
+    parameter = request.action.parameter(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if parameter and parameter.kind is str and is_number else value

@@ -1,0 +1,128 @@
+"""Which version of a picture a cell shows: kept in the journal, so that a rerun shows it again.
+
+A cell is known by its notebook and its id where the front end tells them. The version belongs to
+the first picture of its place, so that another request in the same cell, or another picture of the
+same request, never gets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runapi_magic.errors import InvalidRequestError, RunAPIError
+from runapi_magic.journal.database import afterwards
+from runapi_magic.journal.tables import select_images
+from runapi_magic.media.files import is_intact, short_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runapi_magic.engine.generation import Generation, Part, Slot
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.image_store import Shelf
+    from runapi_magic.journal.async_journal import Recorder
+    from runapi_magic.journal.tables import StoredImage
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A cell, by what stays the same when its kernel is restarted.
+
+    Attributes:
+        notebook: The notebook's name; empty where it is not known.
+        cell: The cell's id; empty where the front end does not tell it.
+    """
+
+    notebook: str
+    cell: str
+
+
+class ShownVersions:
+    """The versions that cells show.
+
+    Args:
+        record: Writes to the journal.
+        shelf: Loads pictures that were made before.
+        notice: Takes a notice to be shown once.
+    """
+
+    def __init__(self, record: Recorder, shelf: Shelf, notice: Callable[[str], None]) -> None:
+        self._record = record
+        self._shelf = shelf
+        self._notice = notice
+
+    async def keep(self, generation: Generation, slot: Slot) -> None:
+        """Write down which version a slot shows, for the next run of its cell."""
+        if generation.place is not None and slot.versions:
+            await self._record(self._write, generation.place, slot)
+
+    @afterwards
+    def _write(self, place: Place, slot: Slot) -> None:
+        with self._record.journal.transaction() as connection:
+            # As it is by now: of two clicks, the second may be written first.
+            first, shown = slot.versions[0].id, slot.versions[slot.index].id
+            connection.execute(
+                "DELETE FROM shown_versions WHERE notebook = ? AND cell = ? AND first = ?",
+                (place.notebook, place.cell, first),
+            )
+            if shown != first:
+                connection.execute(
+                    "INSERT INTO shown_versions (notebook, cell, first, shown) VALUES (?, ?, ?, ?)",
+                    (place.notebook, place.cell, first, shown),
+                )
+
+    async def find(
+        self, generation: Generation, parts: Sequence[Part]
+    ) -> dict[str, GeneratedImage]:
+        """Return the versions that the cell showed last, by the id of each slot's first version.
+
+        Args:
+            generation: The request that its cell makes now.
+            parts: Its tasks, with the pictures that are there already.
+        """
+        firsts = [image.id for part in parts for image in part.images]
+        if generation.place is None or not firsts:
+            return {}
+        stored = await self._record(self._read, generation.place, firsts) or {}
+        found = {}
+        for first, image in stored.items():
+            try:
+                found[first] = await self._load(image)
+            except RunAPIError as error:
+                self._notice(
+                    f"This cell last showed {short_path(image.location or image.path)}, which"
+                    f" cannot be used any more: {error.what} The first version is shown, and"
+                    " nothing was charged."
+                )
+        return found
+
+    async def _load(self, stored: StoredImage) -> GeneratedImage:
+        loaded = await self._shelf.load(stored, shown=True)
+        if not await asyncio.to_thread(is_intact, stored.path, stored.digest):
+            raise InvalidRequestError("The file was changed since.")
+        return loaded
+
+    def _read(self, place: Place, firsts: list[str]) -> dict[str, StoredImage]:
+        with self._record.journal.reading() as connection:
+            return {
+                first: image
+                for first in firsts
+                for image in select_images(
+                    connection,
+                    "images.id = (SELECT shown FROM shown_versions"
+                    " WHERE notebook = ? AND cell = ? AND first = ?)",
+                    place.notebook,
+                    place.cell,
+                    first,
+                )
+            }
+
+
+def show(generation: Generation, versions: dict[str, GeneratedImage]) -> None:
+    """Show these versions in the slots whose first version they came from; tell no listener."""
+    for slot in generation.slots:
+        version = versions.get(slot.versions[0].id) if slot.versions else None
+        if version is not None:
+            slot.versions, slot.index = [slot.versions[0], version], 1

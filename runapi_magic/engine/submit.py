@@ -1,0 +1,233 @@
+"""Asking the service for one task: written down before it leaves, and its answer at once after."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from runapi_magic.core.cancellation import to_the_end
+from runapi_magic.core.task import Task, TaskStatus
+from runapi_magic.core.task_state import Phase, TaskState
+from runapi_magic.engine.backend import check_mask_of
+from runapi_magic.engine.generation import Part, Step
+from runapi_magic.engine.storage_check import StorageCheck
+from runapi_magic.errors import NotFoundError, RunAPIError, ValidationError
+from runapi_magic.http.client import Created
+from runapi_magic.http.rate_limit import StoppedError
+from runapi_magic.media.object_store import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from runapi_magic.core.request import Attempt
+    from runapi_magic.engine.backend import Service
+    from runapi_magic.engine.generation import Generation
+    from runapi_magic.engine.settings import Settings
+    from runapi_magic.journal.async_journal import Recorder
+    from runapi_magic.journal.tables import StoredTask
+    from runapi_magic.journal.task_log import Journal
+
+
+class Poster:
+    """Asks for the tasks of parts.
+
+    Args:
+        settings: Returns the settings that count now.
+        journal: Where everything is written down.
+        record: Writes to it off the loop.
+    """
+
+    def __init__(
+        self, settings: Callable[[], Settings], journal: Journal, record: Recorder
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._record = record
+        self._check_storage = StorageCheck()
+
+    async def _prepare(self, generation: Generation, service: Service) -> None:
+        """Find out what this machine lacks before the journal says that anything was sent.
+
+        Raises:
+            ConfigurationError: The images could not be saved, or nothing can be sent.
+        """
+        await service.client.transport.prepare()
+        image_dir = generation.image_dir or self._settings().picture_place()
+        place = place_of(image_dir, self._journal.path.parent)
+        await self._check_storage(place, generation.hold)
+
+    async def pick_up(
+        self, generation: Generation, part: Part, stored: StoredTask, service: Service
+    ) -> Created | None:
+        """Go on with a task that was asked for before; None if there is none to go on with."""
+        if stored.attempt is None:
+            return None
+        if stored.task_id is None:
+            await self._prepare(generation, service)
+            try:
+                stopping = asyncio.Event()
+                post = service.client.post(
+                    stored.attempt,
+                    state=part.state,
+                    budget=self._settings().timeout,
+                    stopping=stopping,
+                    waiting=_throttle(generation, part),
+                )
+                return await self._sent(part, post, [stored.attempt], stopping)
+            except (NotFoundError, ValidationError):
+                if part.state.phase is not Phase.PLANNED:
+                    raise
+                # Not taken as it was: its uploaded sources may have expired. Only when it is
+                # refused under the same key once more, it is sure that there is no task.
+                part.state.send()
+                return None
+        task = Task(stored.task_id, TaskStatus.PROCESSING)
+        created = Created(task, stored.attempt.status_paths, 0.0)
+        if service.is_simulated:  # it may be another one than the one that was asked
+            try:
+                await service.client.get(task.id, created.status_paths)
+            except NotFoundError:
+                part.state = TaskState()
+                return None
+        return created
+
+    async def ask(
+        self, generation: Generation, part: Part, service: Service, key: str | None
+    ) -> Created:
+        """Ask for a part's task, its sources uploaded before.
+
+        Args:
+            generation: Whose part it is; told of every step.
+            part: The part.
+            service: What answers.
+            key: The idempotency key to use first; None for a new one.
+
+        Raises:
+            RunAPIError: The service refused, or no answer came.
+        """
+        await self._prepare(generation, service)
+        request = part.request
+        if request.sources:
+            part.step = Step.UPLOADING
+            generation.changed()
+        if request.mask:
+            await asyncio.to_thread(check_mask_of, request)
+        wanted = [*request.sources, *([request.mask] if request.mask else [])]
+        urls = []
+        for number, source in enumerate(wanted):
+
+            def uploaded(share: float, number: int = number) -> None:
+                part.uploaded = (number + share) / len(wanted)
+
+            is_mask = number == len(request.sources)
+            urls.append(await service.address(source, uploaded, is_mask=is_mask))
+        mask = urls.pop() if request.mask else None
+        part.step = Step.SENDING
+        generation.changed()
+
+        attempts: list[Attempt] = []
+        stopping = asyncio.Event()
+
+        async def before(attempt: Attempt) -> None:
+            attempts.append(attempt)
+            await self._record(self._journal.sending, part.id, attempt)
+
+        create = service.client.create(
+            request,
+            before=before,
+            state=part.state,
+            count=part.count,
+            source_urls=tuple(urls),
+            mask_url=mask,
+            key=key,
+            budget=self._settings().timeout,
+            stopping=stopping,
+            waiting=_throttle(generation, part),
+        )
+        return await self._sent(part, create, attempts, stopping)
+
+    async def _sent(
+        self,
+        part: Part,
+        create: Awaitable[Created],
+        attempts: list[Attempt],
+        stopping: asyncio.Event,
+    ) -> Created:
+        """Await the answer to a POST; whatever becomes of the waiting, it reaches the journal.
+
+        Args:
+            part: The part that is asked for.
+            create: Sends it.
+            attempts: What was sent, the last one last; may be filled by sending.
+            stopping: Set to let sending end with the answer that is on its way.
+        """
+
+        async def answered() -> Created:
+            try:
+                created = await create
+            except RunAPIError as error:
+                if error.task_id and attempts:  # refused, and yet there is a task
+                    paths = attempts[-1].paths_of(error.task_id)
+                    await self._know(part, error.task_id, paths, attempts[-1])
+                raise
+            await self._know(part, created.task.id, created.status_paths, attempts[-1])
+            return created
+
+        try:
+            # What is on its way cannot be called back: its answer is taken all the same.
+            return await to_the_end(answered(), stopping.set)
+        except StoppedError as error:
+            raise asyncio.CancelledError from error
+
+    async def _know(
+        self, part: Part, task_id: str, status_paths: tuple[str, ...], attempt: Attempt
+    ) -> None:
+        # What was posted once more: a full disk or a lock may have kept it out of the journal.
+        await self._record(self._journal.created, part.id, task_id, status_paths, attempt)
+
+
+@contextlib.asynccontextmanager
+async def turn_at_service(generation: Generation, part: Part) -> AsyncIterator[None]:
+    """Take one of the turns at the service, until it has nothing more to do for a part."""
+    turns = generation.turns
+    if turns is None:
+        yield
+        return
+    if turns.locked():
+        before, part.step = part.step, Step.QUEUED
+        generation.changed()
+        await turns.acquire()
+        part.step = before
+        generation.changed()
+    else:
+        await turns.acquire()
+    held = [turns]
+
+    def let_go() -> None:
+        if held and (part.is_done or part.step is Step.FETCHING):
+            held.pop().release()
+
+    stop = generation.subscribe(let_go)
+    try:
+        yield
+    finally:
+        stop()
+        if held:
+            held.pop().release()
+
+
+def _throttle(generation: Generation, part: Part) -> Callable[[float], None]:
+    """Return what shows how many seconds a part waits for its turn, 0 at the end of it."""
+
+    def throttle(seconds: float) -> None:
+        if seconds:
+            part.step, part.turn = Step.THROTTLED, time.monotonic() + seconds
+        elif part.step is Step.THROTTLED:
+            part.step = Step.SENDING
+        else:
+            return
+        generation.changed()
+
+    return throttle

@@ -1,0 +1,1 @@
+"""Image files: decode, preview, metadata, measure, compare, contact sheet, object store."""

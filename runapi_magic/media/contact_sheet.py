@@ -1,0 +1,358 @@
+"""The contact sheet of a sweep or a batch: many small pictures as one, drawn with Pillow.
+
+It is drawn with two pixels for each on the screen, so that its words stay readable.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runapi_magic.media.thumbnails import flatten
+from runapi_magic.media.tree_drawing import INK, LINE, MUTED, contain, fit_text, font
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+
+    from runapi_magic.batch.item import ItemStatus
+    from runapi_magic.media.tree_drawing import Font
+
+    Box = tuple[int, int, int, int]
+
+DENSITY = 2  # pixels drawn for each on the screen
+MOST_ACROSS, MOST_CELLS = 12, 100  # in each direction of two axes; of a grid without them
+_LARGEST_BOX = 512  # pixels
+_LARGE_ENOUGH = 0.9  # of the largest possible box, for an even grid
+_TEXT, _SMALL_TEXT = 24, 20  # pixels
+_LINE = 32  # pixels
+_MARGIN, _GAP = 16, 12  # pixels
+_LONGEST_LABEL = 80  # characters that count for the room that labels get
+_NARROWEST = 4  # pixels of a letter
+_WIDEST_LABEL = 0.22  # of the sheet, for the labels at its side
+_LARGEST_FILE = 110_000  # bytes; as base64 in the notebook about 150 kB
+_QUALITIES = (85, 75, 65)  # of the JPEG
+_SMALLEST_SIDE, _SMALLEST_SHEET = 64, 300  # pixels: of the file; on the screen, to be laid out
+_FAULT, _FAULT_GROUND, _EMPTY, _UNDER_WAY = "#b71c1c", "#fdecea", "#eeeeee", "#e3f2fd"
+_WORDS: dict[ItemStatus, str] = {"waiting": "…", "running": "drawing", "completed": "…"}
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What varies along one side of a sheet.
+
+    Attributes:
+        name: The variable, or several.
+        values: One label for each row or column; a label may have several lines.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SheetCell:
+    """One cell of a sheet.
+
+    Attributes:
+        status: Where its request is.
+        label: What stands below it where no axes say what it is.
+        picture: Reads its first picture, of about so many pixels on the longest side; None: there
+            is none, or it is not to be read now.
+        more: Number of its other pictures.
+        missing: Number of pictures that were asked for besides, and did not come.
+        reason: Why there is no picture.
+    """
+
+    status: ItemStatus
+    label: str = ""
+    picture: Callable[[int], Image] | None = None
+    more: int = 0
+    missing: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A drawn sheet.
+
+    Attributes:
+        picture: The sheet, twice as large as it is shown.
+        boxes: Left, top, right and bottom of each cell that is drawn, in pixels, by its number.
+    """
+
+    picture: Image
+    boxes: Mapping[int, Box]
+
+    def cell_at(self, x: float, y: float) -> int | None:
+        """Return the number of the cell at a place; None beside all of them.
+
+        Args:
+            x: Share of the sheet's width, 0 to 1.
+            y: Share of its height, 0 to 1.
+        """
+        across, down = x * self.picture.width, y * self.picture.height
+        return next(
+            (
+                number
+                for number, (left, top, right, bottom) in self.boxes.items()
+                if left <= across < right and top <= down < bottom
+            ),
+            None,
+        )
+
+
+def axes(variables: Mapping[str, Sequence[object]]) -> tuple[Axis | None, Axis | None, str]:
+    """Return what goes down, what goes across, and what stands above a sheet.
+
+    The last variable goes across and the others down; what has one value only stands above. With
+    one variable there are no axes: its values go around in a grid.
+    """
+    varied = {name: values for name, values in variables.items() if len(values) > 1}
+    fixed = [f"{name}: {values[0]}" for name, values in variables.items() if len(values) == 1]
+    if len(varied) < 2:  # noqa: PLR2004 (two axes)
+        return None, None, " · ".join([*varied, *fixed])
+    *outer, last = varied
+    labels = itertools.product(*(varied[name] for name in outer))
+    rows = Axis(" · ".join(outer), tuple("\n".join(map(str, values)) for values in labels))
+    return rows, Axis(last, tuple(map(str, varied[last]))), " · ".join(fixed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where cells are, in pixels: the box of a picture in its place among rows and columns."""
+
+    box: tuple[int, int]
+    pitch: tuple[int, int]
+    start: tuple[int, int]
+    columns: int
+    rows: int
+    below: int  # for the label under each box
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return (
+            self.start[0] + self.columns * self.pitch[0] - _GAP + _MARGIN,
+            self.start[1] + self.rows * self.pitch[1] - _GAP + _MARGIN,
+        )
+
+    def corner(self, row: int, column: int) -> tuple[int, int]:
+        aside = (self.pitch[0] - _GAP - self.box[0]) // 2
+        return (
+            self.start[0] + column * self.pitch[0] + aside,
+            self.start[1] + row * self.pitch[1],
+        )
+
+
+def draw_sheet(
+    cells: Sequence[SheetCell],
+    rows: Axis | None,
+    columns: Axis | None,
+    *,
+    longest_side: int,
+    heading: str = "",
+    ratio: float = 1.0,
+) -> Sheet:
+    """Draw a contact sheet on white.
+
+    With axes a cell's number is ``row * len(columns.values) + column``. At most the first 12 rows
+    and columns are drawn, without axes the first 100 cells; the sheet says so.
+
+    Args:
+        cells: At least one.
+        rows: What goes down; None together with ``columns`` for a grid that wraps.
+        columns: What goes across.
+        longest_side: Of the sheet as it is shown, pixels; it is drawn twice as large.
+        heading: A line above.
+        ratio: Width by height of most pictures.
+    """
+    from PIL import Image, ImageDraw
+
+    side = max(longest_side, _SMALLEST_SHEET) * DENSITY
+    face = font(_TEXT)
+    across, places = _places(cells, rows, columns)
+    if len(places) < len(cells):
+        heading = " · ".join([*filter(None, [heading]), f"first {len(places)} of {len(cells)}"])
+    labels = [value for axis in (columns,) if axis for value in axis.values[:MOST_ACROSS]]
+    labels = labels or [cells[number].label for number in places]
+    head = _MARGIN + _LINE * (bool(heading) + 2 * (columns is not None))
+    aside = _MARGIN
+    if rows is not None:
+        lines = [line for value in rows.values[:MOST_ACROSS] for line in value.split("\n")]
+        widest = max(face.getlength(line[:_LONGEST_LABEL]) for line in lines)
+        aside += _LINE + min(round(widest) + 1, round(side * _WIDEST_LABEL)) + _GAP
+    below = 0 if columns else _LINE
+    widest_label = max((face.getlength(label[:_LONGEST_LABEL]) for label in labels), default=0)
+    layout = _fit(
+        len(places), across, (aside, head), side=side, ratio=ratio, below=below,
+        label=round(widest_label) + 1,
+    )  # fmt: skip
+    width, height = layout.size
+    title = face.getlength(heading[:side])
+    picture = Image.new("RGB", (min(side, max(width, round(title) + 2 * _MARGIN)), height), "white")
+    draw = ImageDraw.Draw(picture)
+    if heading:
+        text = _cut(heading, face, picture.width - 2 * _MARGIN)
+        draw.text((_MARGIN, _MARGIN - 4), text, MUTED, face)
+    if rows is not None and columns is not None:
+        _draw_axes(picture, draw, layout, rows, columns)
+    boxes: dict[int, Box] = {}
+    for place, number in enumerate(places):
+        left, top = layout.corner(*divmod(place, layout.columns))
+        boxes[number] = left, top, left + layout.box[0], top + layout.box[1]
+        _draw_cell(picture, draw, cells[number], boxes[number])
+        if below:
+            room = layout.pitch[0] - _GAP
+            text = _cut(cells[number].label, face, room)
+            middle = left + (layout.box[0] - face.getlength(text)) / 2
+            draw.text((middle, top + layout.box[1] + 2), text, INK, face)
+    return _shrink(Sheet(picture, boxes), longest_side * DENSITY)
+
+
+def _shrink(sheet: Sheet, side: int) -> Sheet:
+    """Return a sheet that is no larger than this; its words may be too small to be read then."""
+    scale = side / max(sheet.picture.size)
+    if scale >= 1:
+        return sheet
+    boxes = {
+        number: (int(left * scale), int(top * scale), int(right * scale), int(bottom * scale))
+        for number, (left, top, right, bottom) in sheet.boxes.items()
+    }
+    return Sheet(contain(sheet.picture, (side, side)), boxes)
+
+
+def _places(
+    cells: Sequence[SheetCell], rows: Axis | None, columns: Axis | None
+) -> tuple[int | None, list[int]]:
+    """Return the number of columns where axes say so, and which cells are drawn, in order."""
+    if rows is None or columns is None:
+        return None, list(range(min(len(cells), MOST_CELLS)))
+    across = min(len(columns.values), MOST_ACROSS)
+    down = min(len(rows.values), MOST_ACROSS)
+    return across, [
+        row * len(columns.values) + column for row in range(down) for column in range(across)
+    ]
+
+
+def _fit(
+    number: int, across: int | None, start: tuple[int, int], *, side: int, ratio: float,
+    below: int, label: int,
+) -> _Layout:  # fmt: skip
+    """Return the layout with large boxes: with so many columns, or the fewest places left empty."""
+    layouts = []
+    for columns in [across] if across else range(1, number + 1):
+        rows = -(-number // columns)
+        widest = (side - start[0] - _MARGIN + _GAP) // columns - _GAP
+        tallest = (side - start[1] - _MARGIN + _GAP) // rows - _GAP - below
+        scale = min(widest, tallest * ratio, _LARGEST_BOX * min(1.0, ratio))
+        box = max(1, int(scale)), max(1, int(scale / ratio))
+        pitch = max(box[0], min(widest, label)) + _GAP, box[1] + below + _GAP
+        layouts.append(_Layout(box, pitch, start, columns, rows, below))
+    largest = max(layout.box[0] for layout in layouts)
+    large = [layout for layout in layouts if layout.box[0] >= largest * _LARGE_ENOUGH]
+    return min(large, key=lambda layout: (layout.rows * layout.columns, layout.rows))
+
+
+def _draw_axes(picture: Image, draw: ImageDraw, layout: _Layout, rows: Axis, columns: Axis) -> None:
+    from PIL import Image, ImageDraw
+
+    face = font(_TEXT)
+    left, top = layout.start
+    wide = layout.columns * layout.pitch[0] - _GAP
+    high = layout.rows * layout.pitch[1] - _GAP
+    name = _cut(columns.name, face, wide)
+    middle = left + (wide - face.getlength(name)) / 2
+    draw.text((middle, top - 2 * _LINE - 2), name, MUTED, face)
+    for column, value in enumerate(columns.values[: layout.columns]):
+        room = layout.pitch[0] - _GAP
+        text = _cut(value, face, room)
+        middle = left + column * layout.pitch[0] + (room - face.getlength(text)) / 2
+        draw.text((middle, top - _LINE), text, INK, face)
+    turned = Image.new("RGB", (high, _LINE), "white")
+    name = _cut(rows.name, face, high)
+    ImageDraw.Draw(turned).text(((high - face.getlength(name)) / 2, 2), name, MUTED, face)
+    picture.paste(turned.rotate(90, expand=True), (_MARGIN - 8, top))
+    room = left - _GAP - _LINE - _MARGIN
+    for row, value in enumerate(rows.values[: layout.rows]):
+        lines = value.split("\n")[: max(1, layout.box[1] // _LINE)]
+        y = top + row * layout.pitch[1] + (layout.box[1] - len(lines) * _LINE) // 2
+        for line in lines:
+            text = _cut(line, face, room)
+            draw.text((left - _GAP - face.getlength(text), y + 2), text, INK, face)
+            y += _LINE
+
+
+def _draw_cell(picture: Image, draw: ImageDraw, cell: SheetCell, box: Box) -> None:
+    left, top, right, bottom = box
+    size = right - left, bottom - top
+    face = font(_SMALL_TEXT)
+    if cell.picture is not None:
+        small = flatten(contain(cell.picture(max(size)), size), "white")
+        left += (size[0] - small.width) // 2
+        top += (size[1] - small.height) // 2
+        picture.paste(small, (left, top))
+        if cell.more or cell.missing:
+            have = 1 + cell.more
+            text = f"{have} of {have + cell.missing}" if cell.missing else f"+{cell.more}"
+            right, bottom = left + small.width, top + small.height
+            corner = right - face.getlength(text) - 14, bottom - _SMALL_TEXT - 12
+            draw.rectangle((*corner, right - 1, bottom - 1), _FAULT if cell.missing else INK)
+            draw.text((corner[0] + 7, corner[1] + 4), text, "white", face)
+        return
+    waits = cell.status in _WORDS
+    ground = _UNDER_WAY if cell.status == "running" else _EMPTY if waits else _FAULT_GROUND
+    draw.rectangle((left, top, right - 1, bottom - 1), ground, LINE)
+    words = _WORDS.get(cell.status) or f"{cell.status}: {cell.reason}"
+    ink = MUTED if waits else _FAULT
+    lines = _wrap(words, face, size[0] - 12, max(1, (size[1] - 8) // (_SMALL_TEXT + 4)))
+    y = top + (size[1] - len(lines) * (_SMALL_TEXT + 4)) // 2 if waits else top + 6
+    for line in lines:
+        x = left + (size[0] - face.getlength(line)) / 2 if waits else left + 6
+        draw.text((x, y), line, ink, face)
+        y += _SMALL_TEXT + 4
+
+
+def _wrap(text: str, face: Font, width: float, most: int) -> list[str]:
+    """Return a text in lines of so many pixels, the last with ``…`` where more would follow."""
+    words = text.split()
+    lines: list[str] = []
+    while words and len(lines) < most:
+        count = 1
+        while count < len(words) and face.getlength(" ".join(words[: count + 1])) <= width:
+            count += 1
+        is_last = len(lines) == most - 1
+        lines.append(_cut(" ".join(words if is_last else words[:count]), face, width))
+        words = words[count:]
+    return lines
+
+
+def _cut(text: str, face: Font, width: float) -> str:
+    """Return what of a text has room; letters that surely have none are not even measured."""
+    most = int(max(0, width) / _NARROWEST)
+    return fit_text(text if len(text) <= most else f"{text[:most]}…", face, width)
+
+
+def encode_sheet(picture: Image) -> bytes:
+    """Return a sheet as a JPEG of at most 110 kB, with fewer pixels where that is needed."""
+    from PIL import Image as PillowImage
+
+    for quality in _QUALITIES:
+        data = _encode(picture, quality)
+        if len(data) <= _LARGEST_FILE:
+            return data
+    while len(data) > _LARGEST_FILE and min(picture.size) > _SMALLEST_SIDE:
+        scale = 0.97 * (_LARGEST_FILE / len(data)) ** 0.5
+        smaller = int(picture.width * scale), int(picture.height * scale)
+        picture = picture.resize(smaller, PillowImage.Resampling.LANCZOS)
+        data = _encode(picture, quality)
+    return data
+
+
+def _encode(picture: Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,165 @@
+"""Pictures read small: for measuring, and as thumbnails from a cache on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.media.files import is_intact
+from runapi_magic.media.from_python import as_shown
+from runapi_magic.media.pixel_values import to_8_bit
+from runapi_magic.media.preview import DEFAULT_LIMITS, has_alpha, open_picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LONGEST_SIDE, _QUALITY = 160, 80  # of a thumbnail: pixels, and JPEG quality, for about 5 kB
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def read_small(
+    path: Path, longest_side: int, *, megapixels: float = DEFAULT_LIMITS.megapixels
+) -> Image:
+    """Read a picture upright and made small, never larger; RGBA where it has transparency or RGB.
+
+    Args:
+        path: A PNG, JPEG, WEBP or GIF.
+        longest_side: Pixels.
+        megapixels: Largest picture to decode, millions of pixels.
+
+    Raises:
+        InvalidRequestError: The file is missing, damaged, of another format or too large.
+    """
+    try:
+        with open_picture(path) as image:
+            millions = image.width * image.height / 1e6
+            if millions <= megapixels:
+                image.draft("RGB", (2 * longest_side, 2 * longest_side))
+                small = _reduce(image, longest_side)
+                small = as_shown(small, strict=False)
+                return small.convert("RGBA" if has_alpha(small) else "RGB")
+    except Exception as error:  # noqa: BLE001 (damaged files make Pillow's decoders raise anything)
+        raise InvalidRequestError(
+            f"{path} is missing, damaged or no picture ({type(error).__name__}).",
+            todo="Use another picture.",
+        ) from None
+    raise InvalidRequestError(
+        f"{path} has {millions:.0f} million pixels, more than the {megapixels:g} million allowed.",
+        todo="Use a smaller picture.",
+    )
+
+
+def _reduce(image: Image, longest_side: int) -> Image:
+    image = to_8_bit(image, strict=False)
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    elif image.mode in {"1", "P"}:  # Pillow takes the nearest pixel in these, whatever is asked
+        image = image.convert("RGB")
+    image.thumbnail((longest_side, longest_side), reducing_gap=2.0)
+    return image
+
+
+def flatten(image: Image, ground: Image | str) -> Image:
+    """Return a picture as RGB, with what its transparency lets through.
+
+    Args:
+        image: A picture of any mode.
+        ground: A picture of the same size, or a colour.
+    """
+    from PIL import Image as PillowImage
+
+    if not has_alpha(image):
+        return image.convert("RGB")
+    flat = PillowImage.new("RGB", image.size, ground) if isinstance(ground, str) else ground.copy()
+    image = image.convert("RGBA")
+    flat.paste(image, mask=image)
+    return flat
+
+
+class Thumbnails:
+    """Thumbnails of the originals on disk, each made when it is first asked for.
+
+    Several threads and kernels may use one folder at the same time.
+    """
+
+    def __init__(self, folder: Path, *, megapixels: float = DEFAULT_LIMITS.megapixels) -> None:
+        """Keep thumbnails in a folder, which is made with the first one.
+
+        Args:
+            folder: For files of this class alone.
+            megapixels: Largest original to decode, millions of pixels.
+        """
+        self._folder = folder
+        self._megapixels = megapixels
+
+    def get(self, path: Path, digest: str) -> bytes:
+        """Return a picture's thumbnail: a JPEG of at most 160 x 160 pixels, over white.
+
+        A grey one stands for an original that is missing, changed, damaged or too large. A
+        thumbnail once made is there without its original. Blocks for reading and decoding.
+
+        Args:
+            path: The original.
+            digest: Hex SHA-256 of its bytes, as in ``GeneratedImage.digest``.
+        """
+        if not _DIGEST.fullmatch(digest):
+            return _stand_in()
+        cached = self._folder / f"{digest}.jpg"
+        known = _read_intact(cached)
+        if known is not None:
+            return known
+        try:
+            small = read_small(path, LONGEST_SIDE, megapixels=self._megapixels)
+        except InvalidRequestError:
+            return _stand_in()
+        if not is_intact(path, digest):
+            return _stand_in()
+        data = _encode(flatten(small, "white"))
+        with contextlib.suppress(OSError):  # without a cache it is only slower
+            _store(cached, data)
+        return data
+
+
+def _read_intact(cached: Path) -> bytes | None:
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    try:
+        data = cached.read_bytes()
+        with JpegImageFile(io.BytesIO(data)) as image:
+            image.load()
+    except Exception:  # noqa: BLE001 (not there, or damaged: it is made again)
+        return None
+    return data
+
+
+def _store(cached: Path, data: bytes) -> None:
+    """Write a file that nobody sees half done, readable by its owner alone."""
+    cached.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=cached.parent, prefix=".", suffix=".part")
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        part.replace(cached)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@cache
+def _stand_in() -> bytes:
+    from PIL import Image
+
+    return _encode(Image.new("RGB", (LONGEST_SIDE, LONGEST_SIDE), "#9e9e9e"))
+
+
+def _encode(image: Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,484 @@
+"""The Python door: what the magics do, as functions.
+
+Each function returns a Generation at once (in a script or in terminal IPython: when it is done).
+``await`` it for the pictures; as the last line of a cell it shows itself.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.getipython import get_ipython
+
+from runapi_magic.display.environment import Audience, audience, current_cell, current_place, launch
+from runapi_magic.engine.session import Session, current_session
+from runapi_magic.engine.spending_guard import gate_for
+from runapi_magic.errors import InvalidRequestError, check_type
+
+if TYPE_CHECKING:
+    from runapi_magic.batch.batch import Batch
+    from runapi_magic.core.request import ImageRequest
+    from runapi_magic.display.batch_view import SheetView
+    from runapi_magic.display.unseen import Page
+    from runapi_magic.engine.generation import Generation
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.lineage import Tree
+    from runapi_magic.engine.pipeline import Gate
+    from runapi_magic.engine.settings import Settings
+    from runapi_magic.media.comparison import Comparison
+
+
+def open_session(settings: Settings | None = None) -> Session:
+    """Return this process's session, fit for where it runs."""
+    session = current_session(settings)
+    if session.launch == session.start:
+        session.cell_id = current_cell
+
+        def launch_here(request: ImageRequest, **options: Any) -> Generation:
+            options = {"place": current_place(), **options}
+            return _watched(launch(lambda loop: session.start(request, loop, **options)))
+
+        session.launch = launch_here
+        _teach_display(session)
+    return session
+
+
+def _watched(generation: Generation) -> Generation:
+    """See to it that a background error is shown, also where nobody waits for it."""
+    if audience() in {Audience.LIVE, Audience.CONSOLE, Audience.UNATTENDED}:
+        from runapi_magic.display.generation_view import show_unwatched_errors
+
+        generation.subscribe(lambda: show_unwatched_errors(generation))
+    return generation
+
+
+def _teach_display(session: Session) -> None:
+    """Let a Generation that is a cell's last line show itself, live, in a kernel."""
+    shell: Any = get_ipython()
+    if getattr(shell, "kernel", None) is None:
+        return
+
+    def show_itself(generation: Generation) -> None:
+        show(generation, session)
+
+    def show_tree(tree: Tree) -> None:
+        from runapi_magic.display.generation_view import show_drawn
+
+        show_drawn(tree)
+
+    def show_sheet(batch: Batch) -> None:
+        show_batch(batch, session)
+
+    formatter = shell.display_formatter.ipython_display_formatter
+    # By name: what is not imported yet cannot be a cell's last line.
+    formatter.for_type_by_name("runapi_magic.engine.generation", "Generation", show_itself)
+    formatter.for_type_by_name("runapi_magic.engine.lineage", "Tree", show_tree)
+    formatter.for_type_by_name("runapi_magic.batch.batch", "Batch", show_sheet)
+
+
+def show(generation: Generation, session: Session) -> None:
+    """Show a generation in the output of the cell that runs now, unless it is there already."""
+    who = audience()
+    if who not in {Audience.LIVE, Audience.UNATTENDED}:
+        from runapi_magic.display.terminal import show_in_console, show_in_terminal
+
+        (show_in_console if who is Audience.CONSOLE else show_in_terminal)(generation)
+    elif generation.shown_in is None or generation.shown_in != current_cell():
+        from runapi_magic.display.generation_view import View
+        from runapi_magic.display.unseen import attend
+
+        view = View(generation, session, who, _toolbar(session))
+        attend(generation, lambda: generation.images, view.pages, session)
+
+
+def _toolbar(session: Session) -> Any:
+    if not session.settings.toolbar:
+        return None
+
+    def show_toolbar(*place: Any) -> Page | None:
+        # ipywidgets is imported when the first placeholder is on the screen, not before.
+        from runapi_magic.widgets import availability as controls
+
+        if not controls.are_possible(session):
+            return None
+        from runapi_magic.widgets.toolbar import show_toolbar
+
+        return show_toolbar(*place)
+
+    return show_toolbar
+
+
+def generate(
+    prompt: str,
+    *,
+    sources: list[Any] | None = None,
+    mask: Any = None,
+    model: str | None = None,
+    count: int = 1,
+    aspect_ratio: str | None = None,
+    output_resolution: str | None = None,
+    service: str | None = None,
+    action: str | None = None,
+    new: bool = False,
+    **params: Any,
+) -> Generation:
+    """Make pictures from a prompt.
+
+    Args:
+        prompt: What to see; empty where the model takes none.
+        sources: Pictures to start from: URLs, paths, GeneratedImages, Generations, Pillow images,
+            numpy arrays, matplotlib figures, open files or the bytes of pictures.
+        mask: The part to change, for models that take one.
+        model: RunAPI's name of the model; by default ``RunAPIMagics.model``.
+        count: Number of pictures, 1 or more; each is paid for.
+        aspect_ratio: For example ``16:9``; by default the model's own choice.
+        output_resolution: ``1k``, ``2k`` or ``4k``; by default the model's own choice.
+        service: The service of a model that ``%runapi models`` does not list; its sources are sent
+            as ``source_image_urls``.
+        action: What that service is asked to do, for example ``text_to_image``.
+        new: Ask afresh, also where the same was made before.
+        params: The model's other fields, by RunAPI's names.
+
+    Returns:
+        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
+
+    Raises:
+        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+    """
+    from runapi_magic.engine.sources import as_source, as_sources
+
+    return open_session().generate(
+        prompt,
+        sources=as_sources(sources),
+        mask=None if mask is None else as_source(mask),
+        model=model,
+        count=count,
+        aspect_ratio=aspect_ratio,
+        output_resolution=output_resolution,
+        service=service,
+        action=action,
+        new=new,
+        **params,
+    )
+
+
+def generate_many(
+    prompts: Any,
+    *,
+    prompt: str | None = None,
+    sources: list[Any] | None = None,
+    model: str | None = None,
+    aspect_ratio: str | None = None,
+    output_resolution: str | None = None,
+    service: str | None = None,
+    action: str | None = None,
+    concurrency: int | None = None,
+    title: str = "",
+    new: bool = False,
+    max_cost: float | None = None,
+    progress: bool = True,
+    client: Any = None,
+    **params: Any,
+) -> Batch:
+    """Make a picture of each prompt or row, so many at a time.
+
+    A batch that was interrupted goes on where it was when it is asked for again, or by
+    ``resume_batch``. Two identical prompts are two pictures.
+
+    Args:
+        prompts: Texts, dicts, or a pandas DataFrame; one picture each.
+        prompt: With rows, the prompt with ``{column}`` in it; by default the column ``prompt``.
+        sources: Pictures to start from, the same for all; texts may hold ``{column}``.
+        model: RunAPI's name of the model; by default ``RunAPIMagics.model``.
+        aspect_ratio: For example ``16:9``, or with ``{column}``.
+        output_resolution: ``1k``, ``2k`` or ``4k``, or with ``{column}``.
+        service: The service of a model that ``%runapi models`` does not list; its sources are sent
+            as ``source_image_urls``.
+        action: What that service is asked to do, for example ``text_to_image``.
+        concurrency: Requests under way at a time, 1 or more; by default
+            ``RunAPIMagics.concurrency``.
+        title: What the batch is called.
+        new: Ask afresh, also where the same was made before.
+        max_cost: USD; nothing is sent where the price is higher or not known, and the batch ends
+            with a BudgetError.
+        progress: Whether a bar is shown.
+        client: A ``dask.distributed`` Client: its workers make the pictures.
+        params: The model's other fields, by RunAPI's names; texts may hold ``{column}``.
+
+    Returns:
+        A Batch, at once (in a script: when it is done). ``await`` it, or
+        ``async for item in batch.as_completed()``.
+
+    Raises:
+        RunAPIError: A request cannot be right, or there is no key; nothing was sent.
+    """
+    from runapi_magic.batch.batch import Batch
+    from runapi_magic.batch.dataframe import batch_items, is_frame
+    from runapi_magic.engine.sources import as_list
+
+    check_type("title", title, str, "text")
+    check_type("max_cost", max_cost, (Real, type(None)), "USD as a number, such as 0.5")
+    session = open_session()
+    fields = {
+        "model": model,
+        "aspect_ratio": aspect_ratio,
+        "output_resolution": output_resolution,
+        "service": service,
+        "action": action,
+        **params,
+    }
+    items = batch_items(prompts, prompt, as_list(sources), fields, session.request)
+    batch = Batch(
+        items,
+        title=title,
+        concurrency=session.settings.concurrency if concurrency is None else concurrency,
+        since=time.time() if new or not session.settings.reuse else 0.0,
+    )
+    batch.index = prompts.index if is_frame(prompts) else None
+    return run_batch(batch, session, max_cost=max_cost, progress=progress, client=client)
+
+
+def teach_frames() -> None:
+    """Give pandas' data frames their ``gpt_image.generate``."""
+    from runapi_magic.batch.dataframe import teach_pandas
+
+    teach_pandas(generate_many)
+
+
+def resume_batch(batch_id: str, *, progress: bool = True, client: Any = None) -> Batch:
+    """Go on with a batch that was interrupted; what is made already is not made again.
+
+    Args:
+        batch_id: As ``batch.id`` or ``%runapi batches`` says.
+        progress: Whether a bar is shown.
+        client: A ``dask.distributed`` Client: its workers make the pictures.
+
+    Returns:
+        The Batch, under way again at once. What it makes now counts against budgets.
+
+    Raises:
+        RunAPIError: There is no such batch, it was asked of another service, or there is no key.
+        JournalError: The journal cannot be read.
+    """
+    check_type("batch_id", batch_id, str, "text, as %runapi batches lists it")
+    session = open_session()
+    origin = session.service().access.base_url
+    batch = session.batches.load(batch_id, session.settings.concurrency, origin)
+    return run_batch(batch, session, progress=progress, client=client)
+
+
+def run_batch(
+    batch: Batch,
+    session: Session,
+    *,
+    max_cost: float | None = None,
+    progress: bool = True,
+    client: Any = None,
+) -> Batch:
+    """Begin a batch wherever the user is; with a bar, where somebody can see it."""
+    session.service().access.require_key()
+    requests = [item.request for item in batch.items]
+    gate = gate_for(session, requests, max_cost=max_cost, asks=False, since=batch.since)
+    if progress:
+        from runapi_magic.display.progress import show_progress
+
+        show_progress(batch)
+    if client is not None:
+        from runapi_magic.batch.dask_driver import run_on_cluster
+
+        batch.launch = launch
+        return launch(lambda loop: run_on_cluster(batch, session, client, loop, gate=gate))
+    return start_batch(batch, session, gate)
+
+
+def start_batch(batch: Batch, session: Session, gate: Gate | None) -> Batch:
+    """Begin a batch on the loop of wherever the user is."""
+    batch.launch = launch
+    return launch(lambda loop: session.begin(batch, loop, gate=gate))
+
+
+def show_batch(batch: Batch, session: Session) -> None:
+    """Show a batch in the output of the cell that runs now, unless it is there already."""
+    who = audience()
+    if who not in {Audience.LIVE, Audience.UNATTENDED}:
+        from runapi_magic.display.terminal import show_batch_in_console, show_batch_in_terminal
+
+        in_console = who is Audience.CONSOLE
+        (show_batch_in_console if in_console else show_batch_in_terminal)(batch)
+    elif batch.shown_in is None or batch.shown_in != current_cell():
+        from runapi_magic.display.batch_view import SheetView
+
+        batch.shown_in = current_cell()
+        from runapi_magic.display.unseen import attend
+
+        view = SheetView(batch, session, who, _controls(session))
+        attend(batch, lambda: batch.pictures, view.pages, session)
+
+
+def _controls(session: Session) -> Any:
+    if not session.settings.toolbar:
+        return None
+
+    def show_controls(view: SheetView) -> Page | None:
+        from runapi_magic.widgets import availability as controls
+
+        if not controls.are_possible(session):
+            return None
+        from runapi_magic.widgets.sheet import show_sheet_controls
+
+        return show_sheet_controls(view)
+
+    return show_controls
+
+
+def edit(source: Any, instruction: str, **fields: Any) -> Generation:
+    """Edit a picture, or several together, by an instruction.
+
+    Args:
+        source: A picture in any of the forms that ``generate`` takes, or a list of them.
+        instruction: What to change.
+        fields: ``model``, ``mask``, ``count``, ``new`` and the others of ``generate``; by default
+            the model is ``RunAPIMagics.edit_model``, or ``RunAPIMagics.model`` where that is empty.
+
+    Returns:
+        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
+
+    Raises:
+        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+    """
+    from runapi_magic.engine.sources import as_many
+
+    return generate(instruction, sources=as_many(source), **fields)
+
+
+def upscale(source: Any, factor: int = 2, **fields: Any) -> Generation:
+    """Enlarge a picture with Topaz.
+
+    Args:
+        source: A picture in any of the forms that ``generate`` takes.
+        factor: How many times as wide and high: 1, 2 or 4.
+        fields: ``new``, or another ``model`` that enlarges.
+
+    Returns:
+        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
+
+    Raises:
+        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+    """
+    from runapi_magic.core.chain import UPSCALE_MODEL
+
+    fields.setdefault("model", UPSCALE_MODEL)
+    return edit(source, "", upscale_factor=factor, **fields)
+
+
+def remove_background(source: Any, **fields: Any) -> Generation:
+    """Take a picture's background away with Recraft; the result has transparency.
+
+    Args:
+        source: A picture in any of the forms that ``generate`` takes.
+        fields: ``new``, or another ``model`` that does this.
+
+    Returns:
+        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
+
+    Raises:
+        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+    """
+    from runapi_magic.core.chain import BACKGROUND_MODEL
+
+    fields.setdefault("model", BACKGROUND_MODEL)
+    return edit(source, "", **fields)
+
+
+def open_image(path: str | os.PathLike[str]) -> GeneratedImage:
+    """Return the picture in a file that was made here, or by somebody else with this package.
+
+    It knows its prompt, model, fields and the line of edits that led to it: from the journal, or
+    from what is written in the file.
+
+    Args:
+        path: A picture's file; its name and place do not matter.
+
+    Returns:
+        The GeneratedImage, with what can be done with any other.
+
+    Raises:
+        RunAPIError: There is no such file, or it does not say how it was made.
+        JournalError: The journal cannot be read.
+    """
+    check_type("The path", path, (str, os.PathLike), 'text, such as "gpt-images/fox.png"')
+    return open_session().archive.open(Path(path))
+
+
+def compare(before: Any, after: Any) -> Comparison:
+    """Compare two pictures: side by side, with their difference and figures.
+
+    Args:
+        before: A picture in any of the forms that ``generate`` takes, but a URL.
+        after: The other one.
+
+    Returns:
+        A Comparison that shows itself as a plain picture; ``side_by_side``, ``difference``,
+        ``changed`` and ``mean_difference`` are its parts.
+
+    Raises:
+        RunAPIError: One of them is no picture, is still under way, or is a URL.
+    """
+    from runapi_magic.engine.sources import LOCAL_KINDS, as_source, open_source
+    from runapi_magic.media.comparison import compare_pictures
+
+    sources = [as_source(one, kinds=LOCAL_KINDS) for one in (before, after)]
+    pictures = [open_source(source) for source in sources]
+    names = [source.label for source in sources]
+    if names[0] == names[1]:
+        names = ["before", "after"]
+    return compare_pictures(*pictures, names=(names[0], names[1]))
+
+
+def resume(task_id: str | None = None) -> Generation:
+    """Go on with what an earlier kernel, or an interrupted wait, left unfinished.
+
+    Args:
+        task_id: One task's id; None for everything that is unfinished. A request whose answer was
+            lost more than a day ago is only asked again if it is named.
+
+    Returns:
+        One Generation for all of it; without pictures where nothing was unfinished.
+
+    Raises:
+        RunAPIError: No unfinished task has this id, or there is no key.
+    """
+    session = open_session()
+    return _watched(launch(lambda loop: session.resume(task_id, loop)))
+
+
+def forget(task_id: str | None = None, *, lost: bool = False) -> list[str]:
+    """Give up unfinished tasks that cannot be finished; the journal keeps their rows.
+
+    They are not resumed or counted as unfinished any more. A task that was sent may have been
+    charged, and still counts against budgets. Asking for the same image again pays for a new one.
+
+    Args:
+        task_id: The service's ID of one task, or its ID in the journal.
+        lost: Give up all tasks that the service does not know any more, and all requests that were
+            sent more than a day ago and never answered.
+
+    Returns:
+        The IDs of the tasks that were given up: the service's where known, else the journal's.
+
+    Raises:
+        InvalidRequestError: No unfinished task has this ID, a kernel is working on it, or neither
+            an ID nor ``lost=True`` is given.
+        JournalError: The journal cannot be changed.
+    """
+    if (task_id is None) != lost:
+        raise InvalidRequestError(
+            "forget takes either the ID of a task or lost=True.",
+            charged="Nothing was changed.",
+            todo='forget("tsk_1") or forget(lost=True)',
+        )
+    return [task.task_id or task.id for task in open_session().forget(task_id)]

@@ -1,0 +1,335 @@
+"""What ``%runapi`` does: one function a command, each returning what to print."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from runapi_magic.core.catalog import CATALOGUE, Action
+from runapi_magic.display.environment import user_variables
+from runapi_magic.display.gallery import LARGEST, Album
+from runapi_magic.display.generation_view import money, none_with
+from runapi_magic.engine.settings import resolve_access, save_key
+from runapi_magic.engine.sources import find_source
+from runapi_magic.errors import InvalidRequestError
+from runapi_magic.media.files import short_path
+from runapi_magic.notebook.arguments import split_line
+from runapi_magic.notebook.money_commands import balance, budget, spending
+from runapi_magic.notebook.recovery_commands import cancel, forget, resume
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import Any
+
+    from runapi_magic.engine.generation import Generation
+    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.lineage import Tree
+    from runapi_magic.engine.session import Session
+
+    Command = Callable[[Session, list[str]], "str | Tree | Album | Awaitable[str] | Generation"]
+
+_SHORT_HISTORY, _GALLERY, _LONGEST_HISTORY = 10, 20, 10_000  # pictures
+
+
+def find(line: str) -> tuple[Command, list[str]]:
+    """Return the command that a line names, and its arguments.
+
+    Raises:
+        InvalidRequestError: There is no such command, or it takes no arguments.
+    """
+    name, *arguments = _split(line) or ["status"]
+    if name not in COMMANDS:
+        raise InvalidRequestError(
+            f"%runapi knows no {name!r}.", todo=f"It knows {', '.join(COMMANDS)}."
+        )
+    if arguments and name in _ALONE:
+        raise InvalidRequestError(
+            f"%runapi {name} takes no {' '.join(arguments)!r}.",
+            todo=f"Leave it out: %runapi {name}",
+        )
+    return COMMANDS[name], arguments
+
+
+def _split(line: str) -> list[str]:
+    """Return a line's words as the picture magics read them, and as completion escapes them."""
+    if "\\" in line:
+        with suppress(ValueError):
+            return shlex.split(line)
+    return [str(word) for word in split_line(line)]
+
+
+def status(session: Session, _arguments: list[str]) -> str:
+    """Say what answers, with which key, and where pictures go; so does ``%runapi`` alone."""
+    settings = session.settings
+    if session.simulator is not None:
+        speed = session.simulator.speed
+        lines = [
+            f"Service    simulator in this kernel, {speed:g} times as fast as life",
+            "           Pictures and costs are simulated; nothing leaves this machine.",
+        ]
+    else:
+        access = resolve_access(settings)
+        key = f"{access.key} from {access.key_source}" if access.key else "none"
+        lines = [
+            f"Service    {access.base_url} ({access.base_url_source})",
+            f"Key        {key}",
+        ]
+        if not access.key:
+            lines.append("           %runapi login stores one; %runapi simulator on needs none.")
+    lines += [
+        f"Model      {settings.model}",
+        f"Pictures   {short_path(settings.picture_place())}",
+    ]
+    if session.journal is not None:
+        lines.append(f"Journal    {session.journal.path}")
+    return "\n".join([*lines, *(f"Note: {notice}" for notice in session.take_notices())])
+
+
+def models(_session: Session, arguments: list[str]) -> str:
+    """List the catalogue: ``models [WORDS]``, with actions, fields and indicative prices.
+
+    With WORDS only the models that have all of them in their name or title.
+    """
+    lines = []
+    words = [word.lower() for word in arguments]
+    found = [
+        model
+        for model in CATALOGUE
+        if all(word in f"{model.name} {model.title}".lower() for word in words)
+    ]
+    if not found:
+        lines.append(f"The catalogue has no model with {' '.join(arguments)!r} in its name.")
+    for model in found:
+        lines.append(f"{model.name}  ({model.title})")
+        for verb, action in (("generate", model.text), ("edit", model.edit)):
+            if action is not None:
+                lines.append(f"    {verb}: {_fields(action)}")
+        if model.price is not None:
+            prices = ", ".join(
+                f"{value} {usd:.2f}".strip() for value, usd in model.price.usd.items()
+            )
+            by = f" by {model.price.by}" if model.price.by else ""
+            lines.append(f"    USD a task{by}: {prices} (estimate, mid 2026)")
+    lines.append("Other models need --service and --action; -p sets any other field.")
+    return "\n".join(lines)
+
+
+def _fields(action: Action) -> str:
+    words = []
+    if action.source_field:
+        most = action.sources[1]
+        words.append("1 source" if most == 1 else f"1 to {most} sources")
+    for parameter in action.parameters:
+        values = "|".join(map(str, parameter.choices)) or parameter.kind.__name__
+        needed = " (required)" if parameter.required else ""
+        words.append(f"{parameter.name}={values}{needed}")
+    return "; ".join(words) or "no fields"
+
+
+def batches(session: Session, _arguments: list[str]) -> str:
+    """List the newest batches and sweeps, for ``resume_batch``."""
+    found = session.batches.newest(_SHORT_HISTORY)
+    lines = [
+        f"{batch}  {datetime.fromtimestamp(created).astimezone():%Y-%m-%d %H:%M}"
+        f"  {size:5d} requests  {title}"
+        for batch, created, title, size in found
+    ]
+    return "\n".join(lines) or "There are no batches yet."
+
+
+def simulator(session: Session, arguments: list[str]) -> str:
+    """Answer without a key: ``simulator on [--speed X]``, ``simulator off``.
+
+    X is how many times as fast as life; 1 where it is left out.
+    """
+    match arguments:
+        case ["on", *rest]:
+            session.simulator_on(_speed(rest))
+            assert session.simulator is not None
+            return (
+                f"Simulator on, {session.simulator.speed:g} times as fast as life. Pictures and"
+                " costs are simulated: nothing is sent, nothing is charged."
+            )
+        case ["off"]:
+            session.simulator_off()
+            return "Simulator off. From now on pictures are made by RunAPI, and are paid for."
+        case _:
+            raise InvalidRequestError(
+                "%runapi simulator needs on or off.", todo="%runapi simulator on [--speed X]"
+            )
+
+
+def _speed(arguments: list[str]) -> float:
+    match arguments:
+        case []:
+            return 1.0
+        case ["--speed", value]:
+            try:
+                return float(value)
+            except ValueError:
+                pass
+    raise InvalidRequestError(
+        f"%runapi simulator on takes --speed and a number, and this is {' '.join(arguments)!r}.",
+        todo="%runapi simulator on --speed 10",
+    )
+
+
+def freeze(session: Session, _arguments: list[str]) -> str:
+    """Take the buttons out of the notebook, so that it can be saved and opened anywhere."""
+    from runapi_magic.widgets import availability as controls
+
+    if controls.lack() is None:
+        from runapi_magic.widgets.placed import remove_all
+
+        were_there = remove_all()
+    else:
+        were_there = False
+    if not were_there:
+        return "There are no buttons in the outputs of this kernel."
+    when = (
+        "What is still under way comes without buttons: save the notebook when it is there."
+        if session.is_busy
+        else "Save the notebook now: it opens anywhere."
+    )
+    return (
+        f"The buttons were taken out; pictures and captions stay. {when}\n"
+        "Running a cell again brings its buttons back, at no cost."
+    )
+
+
+def login(session: Session, arguments: list[str]) -> str:
+    """Ask for the key without showing it, and keep it in the RunAPI CLI's private file."""
+    if arguments:  # not repeated: they may be the key
+        raise InvalidRequestError(
+            "%runapi login takes no key in the cell: the notebook would keep it.",
+            charged="Nothing was sent, nothing was stored.",
+            todo="Take it out of the cell, and run %runapi login: it asks, and shows nothing.",
+        )
+    path = save_key(getpass.getpass("RunAPI key (it is not shown): "))
+    session.forget_access()
+    return f"The key is in {path}, readable by you alone. %runapi status shows what is used."
+
+
+def history(session: Session, arguments: list[str]) -> Tree | str:
+    """Show the newest pictures in their trees: ``history [WORDS] [--limit N] [--cost]``.
+
+    WORDS are looked for in prompts and models; N is 10 where it is left out. With ``--cost`` a list
+    of what they cost instead.
+    """
+    words, limit = _limit([word for word in arguments if word != "--cost"])
+    if "--cost" not in arguments:
+        return session.archive.forest(words, limit=limit) or _none(words)
+    images, count = session.archive.page(words, limit=limit)
+    lines = [
+        f"{datetime.fromtimestamp(image.created).astimezone():%Y-%m-%d %H:%M}"
+        f"  {money(image.cost, simulated=image.simulated):<12}  {image.model}"
+        f"  {image.request.title[:60]}"
+        for image in images
+    ]
+    more = [f"{count - len(images)} older ones: --limit {count}"] if count > len(images) else []
+    return "\n".join([*(lines or [_none(words)]), *more, "", spending(session)])
+
+
+def gallery(session: Session, arguments: list[str]) -> Album | str:
+    """Show the newest pictures on one sheet: ``gallery [WORDS] [--limit N]``, 20 by default."""
+    words, limit = _limit(arguments, _GALLERY, most=LARGEST)
+    images, count = session.archive.page(words, limit=limit)
+    if not images:
+        return _none(words)
+    return Album(images, session.archive, session.settings.preview_size, count)
+
+
+def _none(words: str) -> str:
+    return none_with(words) if words else "There are no pictures."
+
+
+def _limit(
+    arguments: list[str], usual: int = _SHORT_HISTORY, *, most: int = _LONGEST_HISTORY
+) -> tuple[str, int]:
+    """Split off ``--limit N`` from words to look for."""
+    limit = usual
+    if "--limit" in arguments:
+        place = arguments.index("--limit")
+        number = "".join(arguments[place + 1 : place + 2])
+        if not number.isdecimal() or not 0 < int(number) <= most:
+            raise InvalidRequestError(
+                f"--limit {number} is no number of pictures from 1 to {most}.", todo="--limit 20"
+            )
+        arguments, limit = arguments[:place] + arguments[place + 2 :], int(number)
+    for word in arguments:
+        if word.startswith("--"):
+            raise InvalidRequestError(
+                f"There is no option {word}.", todo="--limit 20, or words to look for"
+            )
+    return " ".join(arguments), limit
+
+
+def show(session: Session, arguments: list[str], names: Mapping[str, Any] | None = None) -> str:
+    """Say how a picture was made, and print the cells for it: ``show SOURCE``.
+
+    SOURCE is a variable, as ``cat``, ``cat.images[1]``, ``{cat}`` or ``$cat``, or a file's path.
+    """
+    if len(arguments) != 1:
+        raise InvalidRequestError(
+            "%runapi show takes one picture, by its variable or its path.",
+            todo="%runapi show cat, or %runapi show gpt-images/cat.png",
+        )
+    image = _made_here(session, arguments[0], user_variables() if names is None else names)
+    made = datetime.fromtimestamp(image.created).astimezone().strftime("%Y-%m-%d %H:%M")
+    line = [f"{number}. {one.request.title}" for number, one in enumerate(image.line, 1)]
+    fields = ", ".join(f"{name}={value}" for name, value in image.fields.items())
+    return "\n".join(
+        [
+            f"File     {short_path(image.path)}, {image.width} x {image.height} px",
+            f"Prompt   {image.request.title}",
+            f"Model    {image.model}{fields and f' ({fields})'}",
+            f"Made     {made}, {money(image.cost, simulated=image.simulated)}",
+            f"Task     {image.task_id} of {image.origin}",
+            f"Line     {chr(10).join(line).replace(chr(10), chr(10) + ' ' * 9)}",
+            "",
+            "To make it again, or to find it on disk at no cost:",
+            *(f"\n{cell}" for cell in session.cells(image)),
+        ]
+    )
+
+
+def _made_here(session: Session, word: str, names: Mapping[str, Any]) -> GeneratedImage:
+    """Return the picture that a word stands for.
+
+    Raises:
+        InvalidRequestError: There is none, or it does not say how it was made.
+    """
+    source = find_source(word, names)
+    if source.pending is not None:
+        return source.pending.image  # which says that there is none yet
+    if source.image is not None:
+        return source.image
+    if source.path is None:
+        raise InvalidRequestError(
+            f"{word} is no file, and does not say how it was made.",
+            todo="Name a picture that was made here, or the file of one.",
+        )
+    return session.archive.open(source.path)
+
+
+_ALONE = {"status", "balance", "batches", "freeze"}  # they take no arguments
+
+COMMANDS: dict[str, Command] = {
+    "status": status,
+    "models": models,
+    "balance": balance,
+    "budget": budget,
+    "batches": batches,
+    "history": history,
+    "gallery": gallery,
+    "show": show,
+    "simulator": simulator,
+    "freeze": freeze,
+    "login": login,
+    "resume": resume,
+    "cancel": cancel,
+    "forget": forget,
+}

@@ -1,0 +1,448 @@
+"""The magics: a cell's line and text become a request.
+
+``UsageError`` is raised here and nowhere else; IPython shows it without a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.core.magic import (
+    Magics,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    needs_local_scope,
+    no_var_expand,
+)
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from runapi_magic.core.printing import print_text
+from runapi_magic.core.templates import is_name
+from runapi_magic.display import environment as loop
+from runapi_magic.display.environment import Audience
+from runapi_magic.engine.settings import Settings
+from runapi_magic.errors import InvalidRequestError, RunAPIError
+from runapi_magic.notebook import await_transform as waiting
+from runapi_magic.notebook.arguments import as_typed, picture_options, separate, split_line
+from runapi_magic.notebook.scope import names_in_reach, pass_on_names
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from runapi_magic.batch.sweep import Sweep
+    from runapi_magic.core.chain import StepRequest
+    from runapi_magic.core.request import ImageRequest, Source
+    from runapi_magic.engine.generation import Generation
+    from runapi_magic.engine.session import Session
+    from runapi_magic.notebook.command_output import Report
+
+
+_WAITING = {Audience.UNATTENDED, Audience.CONSOLE}  # a cell stays until its pictures are there
+_CHOSEN = ("model", "service", "action", "aspect_ratio", "output_resolution")
+
+
+@magics_class
+class RunAPIMagics(Magics, Settings):
+    """Cells that make and edit images with RunAPI."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self._open: Session | None = None
+        self._settles: Any = waiting.SettlesFirst()
+
+    @property
+    def session(self) -> Session:
+        """The process's session, opened on first use."""
+        if self._open is None:
+            from runapi_magic.notebook.api import open_session
+
+            self._open = open_session(self)
+        return self._open
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    @magic_arguments()
+    @picture_options
+    @argument("prompt", nargs="*", help="the prompt; in a %%%%gpt_image cell it stands below")
+    def gpt_image(
+        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
+    ) -> Generation | Sweep | Report | None:
+        """Make pictures from a prompt. {name} stands for a variable of yours."""
+        options = self._parse(self.gpt_image, line, text_from=0 if cell is None else None)
+        options.names = names_in_reach(local_ns, self.shell.user_ns)
+        words = as_typed(options.words)
+        if cell is not None and words:
+            raise UsageError(
+                f"What is {words!r} on the %%gpt_image line?\nNothing was sent, nothing was"
+                " charged.\nThe prompt stands below the line; options start with a dash."
+            )
+        return self._run(options, words if cell is None else cell, options.source)
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    @magic_arguments()
+    @picture_options
+    @argument(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="what to edit: variable, URL or path; %%gpt_edit takes one, then the instruction",
+    )
+    def gpt_edit(
+        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
+    ) -> Generation | Sweep | Report | None:
+        """Edit pictures by an instruction. {name} stands for a variable of yours."""
+        options = self._parse(self.gpt_edit, line, text_from=1 if cell is None else None)
+        options.names = names_in_reach(local_ns, self.shell.user_ns)
+        named = options.words if cell is not None else options.words[:1]
+        instruction = cell if cell is not None else as_typed(options.words[1:])
+        sources = [*named, *options.source]
+        if not sources:
+            raise UsageError(
+                "There is no picture to edit.\nNothing was sent, nothing was charged.\n"
+                "Name one: %%gpt_edit SOURCE, a variable, a path or a URL."
+            )
+        return self._run(options, instruction, sources)
+
+    def _parse(self, magic: Any, line: str, *, text_from: int | None) -> argparse.Namespace:
+        try:
+            separated = separate(line, text_from=text_from)
+            options: argparse.Namespace = magic.parser.parse_args(separated.options)
+        except InvalidRequestError as error:
+            raise UsageError(f"{error}\n%{magic.__name__}? lists the options.") from None
+        except UsageError as error:
+            raise UsageError(
+                f"{error}\nNothing was sent, nothing was charged.\n"
+                f"%{magic.__name__}? lists the options."
+            ) from None
+        options.sweep = separated.sweeps + options.sweep
+        options.words, options.notes = separated.words, separated.notes
+        if options.wait and options.detach:
+            raise UsageError(
+                "--wait and --detach exclude each other.\nNothing was sent, nothing was charged.\n"
+                "Leave out one of them."
+            )
+        if options.max_cost is not None and not options.max_cost >= 0:
+            raise UsageError(
+                f"--max-cost {options.max_cost:g} is no amount of USD.\nNothing was sent, nothing"
+                " was charged.\nWrite for example --max-cost 0.50."
+            )
+        if options.output is not None and not is_name(options.output):
+            raise UsageError(
+                f"-o {options.output} is no name of a variable.\nNothing was sent, nothing was"
+                " charged.\nWrite for example -o cat."
+            )
+        return options
+
+    async def _price(self, requests: list[ImageRequest], since: float | None) -> str:
+        cost = await self.session.cost(requests, since=since)
+        simulated = " Simulated: nothing is charged." if self.session.simulator else ""
+        return f"{cost}. Nothing was sent.{simulated}"
+
+    def _sweep(
+        self, options: argparse.Namespace, text: str, sources: list[str]
+    ) -> Sweep | Report | None:
+        """Make every combination of the values of a sweep."""
+        from runapi_magic.batch.sweep import Sweep, parse_sweep, sweep_items
+        from runapi_magic.engine.spending_guard import gate_for
+        from runapi_magic.notebook.api import show_batch, start_batch
+        from runapi_magic.notebook.command_output import report
+
+        if options.then:
+            raise InvalidRequestError(
+                "--sweep and --then exclude each other.", todo="Go on with the pictures you like."
+            )
+        names, session = options.names, self.session
+        found = [self._source(source, names) for source in sources]
+        mask = self._source(options.mask, names) if options.mask else None
+
+        def make(prompt: str, fields: dict[str, Any]) -> ImageRequest:
+            return session.request(prompt, sources=found, mask=mask, count=options.count, **fields)
+
+        chosen = {name: getattr(options, name) for name in _CHOSEN}
+        sweeps = [parse_sweep(one, names) for one in options.sweep]
+        items = sweep_items(
+            text, sweeps, make, namespace=names, options=chosen, params=options.param
+        )
+        requests = [item.request for item in items]
+        since = time.time() if options.new or not session.settings.reuse else 0.0
+        if options.dry_run:
+            return report(self._price(requests, since))
+        gate = gate_for(
+            session,
+            requests,
+            max_cost=options.max_cost,
+            asks=not options.yes,
+            waits=options.wait,
+            since=since,
+        )
+        sweep = Sweep(
+            items, title=text.strip(), concurrency=session.settings.concurrency, since=since
+        )
+        start_batch(sweep, session, gate)
+        self._bind(options, sweep)
+        if options.quiet:
+            sweep.shown_in = loop.current_cell()
+        else:
+            show_batch(sweep, session)
+        return sweep
+
+    def _run(
+        self, options: argparse.Namespace, text: str, sources: list[str]
+    ) -> Generation | Sweep | Report | None:
+        if not options.quiet:
+            for note in options.notes:
+                print_text(note)
+            self._mention_unknown([text, *options.then], options)
+            if options.detach and loop.running_loop() is None:
+                print_text("Note: --detach is for notebooks; a terminal waits for its pictures.")
+        try:
+            made = (self._sweep if options.sweep else self._make)(options, text, sources)
+        except RunAPIError as error:
+            raise UsageError(str(error)) from None
+        except loop.LetGo as interrupt:
+            self._bind(options, interrupt.work)
+            raise
+        if not options.detach:
+            self._note(made)
+        return made
+
+    def _bind(self, options: argparse.Namespace, made: object) -> None:
+        """Bind the variable of ``-o``: before anything is shown, which may fail."""
+        if options.output:
+            self.shell.push({options.output: made})
+
+    def _mention_unknown(self, texts: list[str], options: argparse.Namespace) -> None:
+        """Say which names in braces stand for nothing: a slip of the pen is paid for, too."""
+        from runapi_magic.core.templates import unknown_names
+
+        swept = dict.fromkeys(sweep.partition("=")[0].strip() for sweep in options.sweep)
+        for name in unknown_names(" ".join(texts), options.names.new_child(swept)):
+            print_text(f"Note: {{{name}}} is no variable of yours; it is sent as typed.")
+
+    def _note(self, made: Generation | Sweep | Report | None) -> None:
+        """Note what the cell is to wait for: it may stand where no ``await`` could be put."""
+        if made is not None and loop.audience() in _WAITING:
+            from runapi_magic.notebook import pending as unawaited
+
+            unawaited.note(made)
+
+    def _make(
+        self, options: argparse.Namespace, text: str, sources: list[str]
+    ) -> Generation | Report | None:
+        """Make one request and the steps after it."""
+        from runapi_magic.core.templates import interpolate
+        from runapi_magic.notebook.api import show
+
+        request = self.session.request(
+            interpolate(text, options.names),
+            sources=[self._source(source, options.names) for source in sources],
+            mask=self._source(options.mask, options.names) if options.mask else None,
+            count=options.count,
+            **self._fields(options),
+        )
+        requests, steps = self._chain(request, options)
+        if options.dry_run:
+            from runapi_magic.notebook.command_output import report
+
+            return report(self._price(requests, None if options.new else 0.0))
+        chain = self._start_chain(requests, steps, options)
+        self._bind(options, chain[-1])
+        for generation in chain:
+            if options.quiet:
+                generation.shown_in = loop.current_cell()
+            else:
+                show(generation, self.session)
+        return chain[-1]
+
+    @staticmethod
+    def _source(text: str, names: Mapping[str, Any]) -> Source:
+        from runapi_magic.engine.sources import find_source
+
+        return find_source(text, names)
+
+    def _chain(
+        self, request: ImageRequest, options: argparse.Namespace
+    ) -> tuple[list[ImageRequest], list[StepRequest]]:
+        """Return all requests of a chain, checked, and its steps after the first."""
+        from runapi_magic.core.request import Source, validate
+
+        validate(request)  # before anything is asked, whether a price or the user
+        if not options.then:
+            return [request], []
+        from runapi_magic.core.chain import parse_step
+        from runapi_magic.core.templates import interpolate
+
+        steps = [parse_step(interpolate(step, options.names)) for step in options.then]
+        if steps and request.count > 1:
+            raise InvalidRequestError(
+                "--then goes on with one picture, and -n asks for more.",
+                todo="Leave out -n, or edit the pictures one by one.",
+            )
+        # All steps are checked before the first is sent.
+        source = Source("the picture before", "")
+        after = (
+            self.session.request(step.instruction, sources=[source], **step.fields)
+            for step in steps
+        )
+        requests = [request, *after]
+        for one in requests[1:]:
+            validate(one)
+        return requests, steps
+
+    def _start_chain(
+        self, requests: list[ImageRequest], steps: list[StepRequest], options: argparse.Namespace
+    ) -> list[Generation]:
+        """Start a request and the steps after it; each step waits for the picture before it."""
+        from runapi_magic.engine.spending_guard import gate_for
+
+        gate = gate_for(
+            self.session,
+            requests,
+            max_cost=options.max_cost,
+            asks=not options.yes,
+            waits=options.wait,
+            since=None if options.new else 0.0,
+        )
+        # A step goes on with what the step before made, not with a version that was chosen there.
+        own: dict[str, Any] = {"place": None} if steps else {}
+        chain = [self.session.launch(requests[0], new=options.new, gate=gate, **own)]
+        for number, step in enumerate(steps, 1):
+            from runapi_magic.engine.sources import as_source
+
+            before = as_source(chain[-1])
+            after = self.session.request(step.instruction, sources=[before], **step.fields)
+            own = own if number < len(steps) else {}
+            chain.append(self.session.launch(after, new=options.new, **own))
+        return chain
+
+    @staticmethod
+    def _fields(options: argparse.Namespace) -> dict[str, Any]:
+        from runapi_magic.core.request import parse_param
+        from runapi_magic.core.templates import interpolate
+
+        def known(text: str | None) -> str | None:
+            return text if text is None else interpolate(text, options.names)
+
+        fields = dict(parse_param(known(param) or "") for param in options.param)
+        for name in _CHOSEN:
+            value = known(getattr(options, name))
+            if value is not None:
+                fields[name] = value
+        return fields
+
+    @line_magic
+    def gpt_panel(self, line: str) -> None:
+        """Show the panel: a form, what is under way, and the pictures that were made before."""
+        if line.strip():
+            raise UsageError(
+                f"%gpt_panel takes no {line.strip()!r}.\nNothing was sent, nothing was charged.\n"
+                "Everything is chosen in the panel."
+            )
+        if loop.audience() is not Audience.LIVE:
+            print_text(
+                "The panel needs a notebook with somebody in front of it;"
+                " %%gpt_image does the same from a cell."
+            )
+            return
+        from runapi_magic.widgets import availability as controls
+
+        missing = controls.lack()
+        if missing is not None:
+            print_text(f"No panel: {missing}\nUntil then %%gpt_image does the same from a cell.")
+            return
+        from runapi_magic.widgets.panel import Panel
+
+        Panel(self.session).show()
+
+    @no_var_expand
+    @needs_local_scope
+    @line_magic
+    def runapi(
+        self, line: str, local_ns: Mapping[str, Any] | None = None
+    ) -> Report | Generation | None:
+        """Look after RunAPI: %runapi status, models, balance, history, show and more."""
+        from runapi_magic.engine.generation import Generation
+        from runapi_magic.notebook import commands
+        from runapi_magic.notebook.api import show
+        from runapi_magic.notebook.command_output import report
+
+        try:
+            command, arguments = commands.find(line)
+            if command is commands.show:  # it takes variables
+                names = names_in_reach(local_ns, self.shell.user_ns)
+                answer: Any = commands.show(self.session, arguments, names)
+            else:
+                answer = command(self.session, arguments)
+        except RunAPIError as error:
+            raise UsageError(str(error)) from None
+        except StdinNotImplementedError:
+            raise UsageError(
+                "Nobody can type a key here.\nNothing was changed.\n"
+                "Set RUNAPI_API_KEY before you start Jupyter."
+            ) from None
+        if isinstance(answer, Generation):
+            show(answer, self.session)
+            self._note(answer)
+            return answer
+        answered = report(answer)
+        self._note(answered)
+        return answered
+
+    def waits(self, name: str, line: str) -> bool:
+        """Whether a call of a magic in the cell that runs now is to be waited for."""
+        if name == "runapi":
+            return True
+        if name not in {"gpt_image", "gpt_edit"}:
+            return False
+        words = [word.typed for word in split_line(line)]  # what is in quotes is text, too
+        if "--" in words:  # what comes after it is text
+            words = words[: words.index("--")]
+        if "--detach" in words:
+            return False
+        return "--wait" in words or loop.audience() in _WAITING
+
+    def transform(self, lines: list[str], *, is_whole: bool) -> list[str]:
+        """Put ``await`` where a cell is to wait; IPython calls this with every cell.
+
+        Args:
+            lines: The cell's, as IPython's own transformations leave them.
+            is_whole: Whether they are not just a part that another magic runs, which cannot wait.
+        """
+        code = "".join(lines)
+        if ".gpt_image" in code:  # a data frame's
+            from runapi_magic.notebook.api import teach_frames
+
+            teach_frames()
+        code = pass_on_names(code)
+        has_loop = getattr(self.shell, "kernel", None) is not None and self.shell.autoawait
+        if not has_loop or not is_whole:
+            return code.splitlines(keepends=True)
+        code = waiting.await_magics(code, self.waits, settles=loop.audience() in _WAITING)
+        if self.is_behind:
+            if self._settles not in self.shell.ast_transformers:
+                self.shell.ast_transformers.append(self._settles)
+            code = waiting.settle_first(code)
+        return code.splitlines(keepends=True)
+
+    def remove(self) -> None:
+        """Take away what cells have added to the shell."""
+        if self._settles in self.shell.ast_transformers:
+            self.shell.ast_transformers.remove(self._settles)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is under way that an earlier cell was to wait for."""
+        unawaited = sys.modules.get("runapi_magic.notebook.pending")
+        return unawaited is not None and unawaited.is_any()

@@ -1,0 +1,109 @@
+"""What ``%runapi`` does with unfinished work: finish it, stop waiting for it, or give it up."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from runapi_magic.engine.backend import SIMULATOR_URL
+from runapi_magic.engine.session import is_stale
+from runapi_magic.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from runapi_magic.engine.generation import Generation
+    from runapi_magic.engine.session import Session
+
+
+def resume(session: Session, arguments: list[str]) -> str | Generation:
+    """Go on with what is unfinished (``resume``), or with one task (``resume ID``)."""
+    from runapi_magic.notebook.api import resume as go_on
+
+    match arguments:
+        case []:
+            listed = _left_alone(session)
+            if listed and session.simulator is None and not session.service().access.key:
+                return listed
+            generation = go_on()
+        case [task_id]:
+            listed, generation = "", go_on(task_id)
+        case _:
+            raise InvalidRequestError(
+                "%runapi resume takes one task's id, or none.", todo="%runapi resume [ID]"
+            )
+    if generation.parts:
+        return generation
+    return "\n".join(filter(None, ["Nothing is unfinished.", listed]))
+
+
+def _left_alone(session: Session) -> str:
+    """Say what ``resume`` does not go on with by itself, and why."""
+    origin, now = session.service().access.base_url, time.time()
+    lines = []
+    for task in session.journal.unfinished():
+        title = task.prompt[:60] or task.model
+        if task.origin == SIMULATOR_URL != origin:
+            lines.append(f"Left alone: {title!r} is simulated; %runapi simulator on, then resume.")
+        elif task.origin != origin:
+            lines.append(f"Left alone: {title!r} was asked of {task.origin}, not of {origin}.")
+        elif is_stale(task, now):
+            lines.append(
+                f"Left alone: {title!r} was sent more than a day ago and never answered."
+                f" It may have been charged. To ask again: %runapi resume {task.id}"
+                f"  To give it up: %runapi forget {task.id}"
+            )
+    return "\n".join(lines)
+
+
+def cancel(session: Session, arguments: list[str]) -> str:
+    """Stop waiting: for everything (``cancel``), or for one task or batch (``cancel ID``)."""
+    match arguments:
+        case [] | [_]:
+            stopped = session.cancel(*arguments)
+        case _:
+            raise InvalidRequestError(
+                "%runapi cancel takes the id of one task or batch, or none.",
+                todo="%runapi cancel [ID]",
+            )
+    if not stopped:
+        return "Nothing is under way."
+    ids = ", ".join(dict.fromkeys(name for work in stopped for name in work.task_ids))
+    return (
+        f"Stopped waiting{ids and f' for {ids}'}. RunAPI cannot cancel a running task: what"
+        " it has begun goes on and may be charged. %runapi resume gets the pictures."
+    )
+
+
+def forget(session: Session, arguments: list[str]) -> str:
+    """Give up one unfinished task (``forget ID``), or all that are lost (``forget --lost``).
+
+    Lost are tasks that the service does not know any more, and requests that were sent more than a
+    day ago and never answered. The journal keeps their rows and counts them as charged.
+    """
+    match arguments:
+        case ["--lost"]:
+            found = session.forget()
+        case [task_id] if not task_id.startswith("-"):
+            found = session.forget(task_id)
+        case _:
+            raise InvalidRequestError(
+                "%runapi forget takes the ID of one task, or --lost.",
+                charged="Nothing was changed.",
+                todo="%runapi forget ID or %runapi forget --lost",
+            )
+    if not found:
+        return (
+            "Nothing is lost: the service has denied none of the unfinished tasks, and none was"
+            " left without an answer for more than a day. To give up another one: %runapi forget ID"
+        )
+    lines = [
+        f"Gave up {task.prompt[:60] or task.model!r} ({task.task_id or task.id})." for task in found
+    ]
+    if any(task.attempt for task in found):
+        lines.append(
+            "What was sent may have been charged, and still counts against budgets. The journal"
+            " keeps it, but %runapi resume does not look for it any more. Asking for the same image"
+            " again pays for a new one."
+        )
+    else:
+        lines.append("Nothing had been sent, nothing was charged.")
+    return "\n".join(lines)

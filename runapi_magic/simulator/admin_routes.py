@@ -1,0 +1,57 @@
+"""The simulator's own routes, for those who test against a server: faults, state, expiry."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+
+from runapi_magic.simulator.responses import answer
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from .state import Simulator
+
+
+def routes(simulator: Simulator) -> list[Route]:
+    """The routes under ``/_simulator``. They need no key and are not in the request log."""
+
+    async def add_faults(request: Request) -> Response:
+        body = (await request.body()).decode()
+        try:
+            given = json.loads(body)
+        except ValueError:
+            given = body  # a fault as it would be typed
+        specs = given if isinstance(given, list) else [given]
+        try:
+            added = [simulator.add_fault(str(spec).strip()) for spec in specs]
+        except ValueError as error:
+            return answer({"error": str(error)}, 422)
+        return answer({"added": [fault.spec for fault in added]}, 201)
+
+    async def clear_faults(_: Request) -> Response:
+        simulator.clear_faults()
+        return answer({"faults": []})
+
+    async def state(_: Request) -> Response:
+        return answer(simulator.snapshot())
+
+    async def expire(request: Request) -> Response:
+        body = await request.body()
+        try:
+            wanted = json.loads(body) if body else {}
+            return answer({"expired": simulator.expire(wanted.get("id"))})
+        except (ValueError, AttributeError):
+            return answer({"error": 'Expected a JSON object such as {"id": "tsk_..."}'}, 422)
+        except KeyError as error:
+            return answer({"error": f"No task or upload {error.args[0]}"}, 404)
+
+    return [
+        Route("/_simulator/faults", add_faults, methods=["POST"]),
+        Route("/_simulator/faults", clear_faults, methods=["DELETE"]),
+        Route("/_simulator/state", state, methods=["GET"]),
+        Route("/_simulator/expire", expire, methods=["POST"]),
+    ]

@@ -1,0 +1,1 @@
+"""What the simulator draws: images made of shapes, from the words of a prompt."""

@@ -1,0 +1,79 @@
+"""The loop of scripts and terminal IPython: a thread runs it, and Ctrl-C ends only the waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import signal
+import sys
+import threading
+
+import pytest
+
+from runapi_magic.display.environment import own_loop, run
+
+
+def _main_thread_waits():
+    frame = sys._current_frames()[threading.main_thread().ident]
+    while frame is not None and frame.f_code is not concurrent.futures.wait.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+def test_ctrl_c_strikes_no_task():
+    """Ctrl-C in the middle of a task's step ends the waiting, and the step goes on to its end."""
+    pressed, gone, ended = threading.Event(), threading.Event(), []
+
+    async def part():
+        while not _main_thread_waits():
+            pressed.wait(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+        pressed.wait(10)  # in the middle of its step
+        ended.append("step")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+            gone.set()
+
+    async def work():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(part())
+
+    with pytest.raises(KeyboardInterrupt):
+        run(work())
+    pressed.set()
+    assert gone.wait(10)
+    assert ended == ["step", "cancelled"]
+
+
+def test_what_comes_is_returned():
+    """Without Ctrl-C the result, or the exception, comes back on the thread that asked."""
+
+    async def fail():
+        raise ZeroDivisionError
+
+    assert run(asyncio.sleep(0, "a fox")) == "a fox"
+    with pytest.raises(ZeroDivisionError):
+        run(fail())
+
+
+def test_threads_share_one_loop():
+    """All threads of a script work on one loop, which is none of theirs."""
+    loops, ready = [], threading.Barrier(4)
+
+    async def here():
+        loops.append((asyncio.get_running_loop(), threading.get_ident()))
+
+    def ask():
+        ready.wait(10)
+        run(here())
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert [loop for loop, _ in loops] == [own_loop()] * 4
+    assert {ident for _, ident in loops}.isdisjoint(thread.ident for thread in threads)

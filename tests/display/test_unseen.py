@@ -1,0 +1,39 @@
+"""Pictures that nobody saw: what a page says in the very moment in which they are written down."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from runapi_magic.display import unseen as attention
+from runapi_magic.journal.history import History
+from runapi_magic.journal.task_log import Journal
+from tests.sessions import keep
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """A journal."""
+    opened = Journal(tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(("is_seen", "told"), [(False, ["a boat"]), (True, [])])
+def test_seen_while_it_is_noted(journal, is_seen, told):
+    """A picture is told of, unless the page confirms it, and be it while it is written down."""
+    image = keep(journal, "a boat")
+
+    class Answered(History):
+        def note_unseen(self, images):
+            if is_seen:
+                awaited.drop()
+            super().note_unseen(images)
+
+    work = SimpleNamespace(is_done=True, subscribe=lambda _listener: None)
+    awaited = attention._Awaited(work, lambda: [image], [], Answered(journal))
+    attention._awaited.append(awaited)
+    awaited.note()
+    assert [stored.task.prompt for stored in History(journal).take_unseen()] == told
+    awaited.drop()

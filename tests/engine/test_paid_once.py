@@ -1,0 +1,189 @@
+"""One picture is paid for once: where two ask for it, and where the journal is in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from runapi_magic.engine.generation import Step
+from runapi_magic.errors import NOT_SENT, BudgetError
+from runapi_magic.journal.database import JournalError
+
+pytestmark = pytest.mark.server
+
+
+def _is_joined(generation):
+    return generation.parts[0].step is Step.JOINED
+
+
+async def _until(generation, has_come):
+    """Wait until something is so of a request."""
+    come = asyncio.Event()
+    stop = generation.subscribe(lambda: come.set() if has_come(generation) else None)
+    if not has_come(generation):
+        await come.wait()
+    stop()
+
+
+async def _two(session, prompt):
+    """Ask twice; return who asks and who joins it before anything is sent, and what lets it go."""
+    go_on, asked, ask = asyncio.Event(), asyncio.Event(), session.pipeline.poster.ask
+
+    async def ask_later(*arguments):
+        asked.set()
+        await go_on.wait()
+        return await ask(*arguments)
+
+    session.pipeline.poster.ask = ask_later
+    first = session.generate(prompt)
+    await asked.wait()
+    second = session.generate(prompt)
+    await _until(second, _is_joined)
+    return first, second, go_on
+
+
+def _refuse(*_):
+    raise JournalError("database is locked")
+
+
+def test_who_joined_goes_on_with_what_was_sent(service, use):
+    """A request that another cell stopped after it was sent is gone on with, not sent anew."""
+
+    async def body(session):
+        first, second, go_on = await _two(session, "a joined fox")
+        go_on.set()
+        await _until(first, lambda generation: generation.task_ids)
+        first.cancel()
+        await first.ended()
+        return first, await second
+
+    first, second = use(service, body)
+    assert len(second.images) == 1
+    assert second.task_ids == first.task_ids
+    assert len(service.tasks) == 1
+
+
+def test_who_joined_asks_for_nothing_without_a_journal(service, use, monkeypatch):
+    """Where the journal cannot say what became of another cell's request, no second one is sent."""
+
+    async def body(session):
+        first, second, go_on = await _two(session, "a locked fox")
+        with monkeypatch.context() as locked:
+            locked.setattr(session.journal, "task", _refuse)
+            await second.ended()
+        go_on.set()
+        await first
+        return first, second, session.journal.task(first.parts[0].id)
+
+    first, second, row = use(service, body)
+    assert "journal cannot be read" in second.errors[0].what
+    assert len(first.images) == len(service.tasks) == 1
+    assert row.state == "saved"
+
+
+def test_who_joined_says_so_where_the_images_cannot_be_read(service, use, monkeypatch):
+    """What another cell has paid is not called complete where its images cannot be read."""
+
+    async def body(session):
+        first, second, go_on = await _two(session, "a fox behind a lock")
+        monkeypatch.setattr(session.journal, "images", _refuse)
+        go_on.set()
+        await first
+        await second.ended()
+        return second
+
+    second = use(service, body)
+    assert second.status == "failed"
+    assert "journal cannot be read" in second.errors[0].what
+    assert len(service.tasks) == 1
+
+
+@pytest.fixture
+def taken_over(service, use):
+    """Let a request take over what a kernel planned and died with, under a budget in USD."""
+
+    def run(budget):
+        async def body(session):
+            first, second, _ = await _two(session, "a fox of a dead kernel")
+            session.ledger.set_budget(service.url, "session", budget)
+            del session.pipeline.poster.ask  # from now on nothing is held up
+            with session.journal.transaction() as connection:
+                connection.execute("UPDATE tasks SET owner = 'a dead kernel'")
+                connection.execute("UPDATE holds SET owner = 'a dead kernel'")
+            await second.ended()
+            spending = session.ledger.spending(service.url, "")
+            first.cancel()
+            await first.ended()
+            return second, spending
+
+        return use(service, body)
+
+    return run
+
+
+def test_who_takes_over_keeps_to_the_budget(taken_over, service):
+    """What a dead kernel planned is not sent by who joined it where the budget has no room."""
+    second, spending = taken_over(0.01)
+    assert [type(error) for error in second.errors] == [BudgetError]
+    assert second.errors[0].charged == NOT_SENT
+    assert service.tasks == []
+    assert spending.under_way == 0
+
+
+def test_who_takes_over_lets_go_of_the_money(taken_over, service):
+    """What is taken over within the budget is made, and nothing stays set aside for it."""
+    second, spending = taken_over(0.10)
+    assert len(second.images) == len(service.tasks) == 1
+    assert spending.session == pytest.approx(service.charged)
+    assert spending.under_way == 0
+
+
+def test_an_id_is_worth_a_lost_line(service, use, monkeypatch):
+    """A task of which only the id came into the journal is resumed, not paid for again."""
+
+    async def lose(session):
+        monkeypatch.setattr(session.journal, "sending", _refuse)
+        generation = session.generate("a fox on a full disk")
+        await _until(generation, lambda generation: generation.task_ids)
+        generation.cancel()
+        await generation.ended()
+        return generation
+
+    async def resume(session):
+        return await session.resume()
+
+    lost, resumed = use(service, lose), use(service, resume)
+    assert resumed.task_ids == lost.task_ids
+    assert len(resumed.images) == len(service.tasks) == 1
+
+
+@pytest.mark.parametrize("trouble", ["stopped at once", "a locked journal"])
+def test_nobody_waits_for_what_nobody_works_on(service, use, monkeypatch, trouble):
+    """What this kernel owns and does not work on is resumed and asked for again, at no cost."""
+
+    async def body(session):
+        left = session.generate("a left fox")
+        await _until(left, lambda generation: generation.task_ids)
+        with monkeypatch.context() as locked:
+            if trouble == "a locked journal":
+                locked.setattr(session.journal, "let_go", _refuse)
+                transaction = session.journal.transaction
+                locked.setattr(
+                    session.journal,
+                    "transaction",
+                    lambda: _refuse() if left.errors else transaction(),
+                )
+            left.cancel()
+            await left.ended()
+        if trouble == "stopped at once":
+            stopped = session.resume()
+            stopped.cancel()
+            await stopped.ended()
+            assert "Not charged" not in str(stopped.errors[0])
+        assert [task.task_id for task in session.journal.unfinished()] == left.task_ids
+        async with asyncio.timeout(20):
+            return await session.generate("a left fox")
+
+    assert len(use(service, body).images) == 1
+    assert len(service.tasks) == 1

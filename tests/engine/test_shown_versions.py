@@ -1,0 +1,249 @@
+"""A cell that is run again shows the version that it showed last, and edits of it cost nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from runapi_magic.engine.shown_versions import Place
+
+pytestmark = pytest.mark.server
+
+CELL = Place("work/a.ipynb", "c1")
+
+
+@pytest.fixture
+def kernel(service, use):
+    """Run a coroutine function with the session of a new kernel, on one and the same journal."""
+    return partial(use, service)
+
+
+async def _ask(session, prompt="an owl", place=CELL, *, new=False, **parts):
+    return await session.start(session.request(prompt, **parts), place=place, new=new)
+
+
+async def _choose(session, generation, image, number=0):
+    """Show a version in a slot, as the buttons do."""
+    slot = generation.slots[number]
+    generation.show_version(slot, image)
+    await session.shown_versions.keep(generation, slot)
+
+
+async def _edited(session, instruction="make it blue"):
+    """A picture in a cell, and an edit of it that the cell shows now."""
+    owl = await _ask(session)
+    edit = (await session.revise(owl.image, instruction)).image
+    await _choose(session, owl, edit)
+    return owl, edit
+
+
+def _ids(generation):
+    return [image.id for image in generation.images]
+
+
+def test_a_rerun_shows_the_version_again(kernel, service):
+    """After a restart the cell shows version 2, and an edit of it is found on disk at no cost."""
+
+    async def first(session):
+        owl, edit = await _edited(session)
+        hat = await session.start(session.request("add a hat", sources=[_source(owl)]))
+        return owl.slots[0].versions[0].id, edit.id, hat.image.id
+
+    async def second(session):
+        owl = await _ask(session)
+        hat = await session.start(session.request("add a hat", sources=[_source(owl)]))
+        assert owl.slots[0].index == 1
+        return *_ids(owl), owl.image.id, hat.image.id, owl.cost + hat.cost
+
+    start, edit, hat = kernel(first)
+    assert kernel(second) == (start, edit, edit, hat, 0)
+    assert len(service.tasks) == 3
+
+
+def _source(generation):
+    from runapi_magic.engine.sources import as_source
+
+    return as_source(generation)
+
+
+def test_a_source_under_way_is_the_shown_version(kernel, service):
+    """Run All starts an edit while the owl is still looked for: it edits the version shown last."""
+
+    async def first(session):
+        owl, _ = await _edited(session)
+        return (await session.start(session.request("add a hat", sources=[_source(owl)]))).image.id
+
+    async def second(session):
+        owl = session.start(session.request("an owl"), place=CELL)
+        assert not owl.is_done
+        hat = await session.start(session.request("add a hat", sources=[_source(owl)]))
+        return hat.image.id
+
+    assert kernel(first) == kernel(second)
+    assert len(service.tasks) == 3
+
+
+def test_back_to_the_first_version(kernel):
+    """Who goes back to version 1 finds version 1 after a restart."""
+
+    async def first(session):
+        owl, _ = await _edited(session)
+        await _choose(session, owl, owl.slots[0].versions[0])
+        return owl.image.id
+
+    async def second(session):
+        owl = await _ask(session)
+        return owl.image.id, len(owl.images)
+
+    assert kernel(second) == (kernel(first), 1)
+
+
+def test_the_last_of_quick_clicks_counts(kernel):
+    """Of clicks whose writing overlaps, the version that the slot shows at the end is kept."""
+
+    async def first(session):
+        owl, edit = await _edited(session)
+        slot = owl.slots[0]
+        writes = []
+        for _ in range(20):
+            for image in (slot.versions[0], edit):
+                owl.show_version(slot, image)
+                writes.append(session.shown_versions.keep(owl, slot))
+        await asyncio.gather(*writes)
+        return edit.id
+
+    async def second(session):
+        return (await _ask(session)).image.id
+
+    assert kernel(first) == kernel(second)
+
+
+def test_each_slot_has_its_own(kernel):
+    """Of three pictures, the second and the third show versions of theirs, the first its own."""
+
+    async def first(session):
+        owls = await _ask(session, count=3)
+        originals = [slot.versions[0] for slot in owls.slots]
+        edits = [(await session.revise(one, "make it blue")).image for one in originals[1:]]
+        for number, edit in enumerate(edits, 1):
+            await _choose(session, owls, edit, number)
+        return [originals[0].id, *(edit.id for edit in edits)]
+
+    async def second(session):
+        owls = await _ask(session, count=3)
+        return [slot.shown.id for slot in owls.slots]
+
+    assert kernel(first) == kernel(second)
+
+
+@pytest.mark.parametrize("how", ["upscale", "again"])
+def test_versions_of_other_buttons(kernel, how):
+    """An enlargement, and a new picture from the same request, are shown again as well."""
+
+    async def first(session):
+        owl = await _ask(session)
+        made = await (owl.image.upscale(2) if how == "upscale" else session.repeat(owl.image))
+        await _choose(session, owl, made.image)
+        return made.image.id
+
+    async def second(session):
+        owl = await _ask(session)
+        return owl.image.id
+
+    assert kernel(first) == kernel(second)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        Place("work/b.ipynb", "c1"),
+        Place("work/a.ipynb", "c2"),
+        Place("", ""),
+        Place("work/a.ipynb", ""),
+        None,
+    ],
+    ids=["another notebook", "another cell", "unknown", "no cell id", "no cell"],
+)
+def test_other_cells_are_left_alone(kernel, place):
+    """The same request elsewhere shows its own first version."""
+
+    async def first(session):
+        owl, _ = await _edited(session)
+        return owl.slots[0].versions[0].id
+
+    async def second(session):
+        owl = await _ask(session, place=place)
+        return owl.image.id, owl.slots[0].index
+
+    assert (kernel(first), 0) == kernel(second)
+
+
+def test_without_cell_ids_the_request_decides(kernel):
+    """A front end that tells no cell ids gets the version back by notebook and request."""
+    place = Place("work/a.ipynb", "")
+
+    async def first(session):
+        owl = await _ask(session, place=place)
+        edit = (await session.revise(owl.image, "make it blue")).image
+        await _choose(session, owl, edit)
+        return edit.id
+
+    async def second(session):
+        return (await _ask(session, place=place)).image.id
+
+    assert kernel(first) == kernel(second)
+
+
+def test_another_request_in_the_cell(kernel):
+    """A changed prompt, and a new picture of the same one, never show the version of the old."""
+
+    async def first(session):
+        await _edited(session)
+
+    async def second(session):
+        changed = await _ask(session, "an owl in a tree")
+        fresh = await _ask(session, new=True)
+        return [(one.slots[0].index, len(one.images)) for one in (changed, fresh)]
+
+    kernel(first)
+    assert kernel(second) == [(0, 1), (0, 1)]
+
+
+@pytest.mark.parametrize("harm", ["gone", "damaged", "another picture"])
+def test_a_version_whose_file_cannot_be_read(kernel, service, png, harm):
+    """Where the version's file is gone or changed, the first one is shown, and a note says so."""
+
+    async def first(session):
+        owl, edit = await _edited(session)
+        if harm == "gone":
+            edit.path.unlink()
+        elif harm == "damaged":
+            edit.path.write_bytes(b"no picture")
+        else:
+            edit.path.write_bytes(png)
+        return owl.slots[0].versions[0].id, edit.path.name
+
+    async def second(session):
+        owl = await _ask(session)
+        (note,) = session.take_notices()
+        return owl.image.id, owl.status, note
+
+    start, name = kernel(first)
+    found, status, note = kernel(second)
+    assert (found, status) == (start, "completed")
+    assert name in note
+    assert "nothing was charged" in note
+    assert len(service.tasks) == 2
+
+
+def test_without_a_journal(kernel, tmp_path):
+    """Where the journal cannot be used, choosing a version works, and is forgotten."""
+    (tmp_path / "data").write_text("in the way")
+
+    async def body(session):
+        owl, edit = await _edited(session)
+        return owl.image is edit
+
+    assert kernel(body)

@@ -1,0 +1,553 @@
+"""When a request may leave: the schedule with a made-up clock, and the limiter that keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sqlite3
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runapi_magic.engine.settings import Access, Secret
+from runapi_magic.errors import RateLimitError, ServerError
+from runapi_magic.http import rate_limit as rates
+from runapi_magic.http.rate_limit import Limiter, Rate, SharedRate, StoppedError, Turns
+from runapi_magic.http.transport import Transport
+from runapi_magic.journal.async_journal import Recorder
+from runapi_magic.journal.task_log import Journal
+from tests.faults.clock import Clock
+
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time passes only where somebody sleeps."""
+    clock = Clock(monkeypatch)
+    clock.now = NOW
+    return clock
+
+
+# The schedule
+
+
+def test_no_limit_at_first():
+    """As long as nothing was refused, every create may leave at once."""
+    rate = Rate()
+    for _ in range(100):
+        start, rate = rate.take(NOW)
+        assert start == NOW
+    assert rate.is_free(NOW)
+    assert rate.taken(5) == rate
+
+
+def test_a_refusal_pauses_and_spaces():
+    """After a 429 nothing leaves for as long as it says, and then one create each 0.25 s."""
+    rate = Rate().refused(NOW, NOW, 2.0)
+    starts = []
+    for _ in range(4):
+        start, rate = rate.take(NOW + 0.1)
+        starts.append(start - NOW)
+    assert starts == [2.0, 2.25, 2.5, 2.75]
+
+
+@pytest.mark.parametrize("told", [None, 0.0])
+def test_a_refusal_without_a_pause_gets_one(told):
+    """Where the service names no pause there is one of half a second, longer as it goes slower."""
+    rate, now, pauses = Rate(), NOW, []
+    for _ in range(5):
+        rate = rate.refused(now, now, told)
+        pauses.append(rate.paused_until - now)
+        now = rate.paused_until
+    assert pauses == [0.5, 0.5, 1.0, 2.0, 4.0]
+
+
+def test_refusals_of_one_burst_count_once():
+    """Eight requests that left together and are refused together make it slower once, not 256x."""
+    rate = Rate()
+    for number in range(8):
+        rate = rate.refused(NOW + 0.1 + number / 100, NOW, 1.0)
+    assert rate.spacing == 0.25
+    assert rate.paused_until == pytest.approx(NOW + 1.17)
+
+
+def test_the_slowest():
+    """However often it is refused, a create leaves every 30 s, and no pause is over an hour."""
+    rate, now = Rate(), NOW
+    for _ in range(20):
+        rate = rate.refused(now, now, 1e9)
+        now = rate.paused_until
+    assert rate.spacing == 30.0
+    assert rate.paused_until - NOW == 20 * 3600
+
+
+def test_creates_that_are_taken_end_the_limit():
+    """Each create that is taken adds 0.1 a second to the rate, until there is no limit at 20."""
+    rate = Rate(spacing=0.25)
+    assert 1 / rate.taken().spacing == pytest.approx(4.1)
+    assert 1 / rate.taken(10).spacing == pytest.approx(5.0)
+    assert rate.taken(159).spacing == pytest.approx(1 / 19.9)
+    assert rate.taken(161).spacing == 0.0
+
+
+def test_a_minute_of_rest_ends_the_limit():
+    """A limit that nobody came near for a minute is forgotten, and not while it is in use."""
+    rate = Rate(paused_until=NOW, spacing=30.0, next=NOW + 30)
+    assert rate.take(NOW + 89)[1].spacing == 30.0
+    assert rate.take(NOW + 91) == (NOW + 91, Rate(NOW, 0.0, NOW + 91))
+
+
+@given(
+    told=st.one_of(st.none(), st.floats(0, 1e6)),
+    steps=st.lists(st.tuples(st.floats(0, 100), st.sampled_from(["take", "refused", "taken"]))),
+)
+def test_turns_never_go_back(told, steps):
+    """Whatever comes, turns follow each other at the distance that counted, after every pause."""
+    rate, now, least = Rate(), NOW, 0.0
+    for wait, what in steps:
+        now += wait
+        if what == "take":
+            start, rate = rate.take(now)
+            assert start >= max(now, least, rate.paused_until)
+            least = start + rate.spacing
+        else:
+            rate = rate.refused(now, now, told) if what == "refused" else rate.taken()
+        assert 0 <= rate.spacing <= 30.0
+        assert rate.paused_until <= now + 3600
+
+
+@pytest.mark.parametrize("limit", [1, 5, 12])
+def test_the_schedule_finds_the_service_s_limit(limit):
+    """Against a window of so many a second it uses over half of it, and few are refused."""
+    rate, now, taken, refused = Rate(), NOW, [], 0
+    while len(taken) < 400:
+        now, rate = rate.take(now + 0.001)
+        if sum(moment > now - 1 for moment in taken[-limit:]) >= limit:
+            refused += 1
+            rate = rate.refused(now, now, 1.0)
+        else:
+            taken.append(now)
+            rate = rate.taken()
+    assert refused / 400 < 1.2 / (5 * limit)  # from half the limit to all of it: 5 * limit creates
+    assert 400 / (now - NOW) > 0.5 * limit
+
+
+# The limiter
+
+
+def _access(url="https://runapi.ai", key="sk-test-one"):
+    return Access(url, Secret(key), "", "")
+
+
+def test_an_account_is_a_hash():
+    """An account is known by address and key together, and neither can be read from its name."""
+    names = {
+        _access().account,
+        _access(key="sk-2").account,
+        _access("http://x").account,
+    }
+    assert len(names) == 3
+    assert {len(name) for name in names} == {16}
+    assert all(int(name, 16) for name in names)
+
+
+def _turns(limiter, **options):
+    return Turns(limiter, **({"in_line": True, "patience": 900.0} | options))
+
+
+def _refusal(retry_after=None, status=429):
+    kind = RateLimitError if status == 429 else ServerError
+    return kind(status_code=status, retry_after=retry_after)
+
+
+def test_first_come_first_served(clock):
+    """After a refusal those who wait leave in the order in which they came, spaced."""
+
+    async def main():
+        limiter, left = Limiter(), []
+        await limiter.refused(NOW, 2.0)
+
+        async def one(number):
+            await _turns(limiter).take()
+            left.append(number)
+
+        await asyncio.gather(*(one(number) for number in range(4)))
+        return left
+
+    assert asyncio.run(main()) == [0, 1, 2, 3]
+    assert clock.naps == [2.0, 0.25, 0.25, 0.25]
+
+
+def test_looks_wait_for_the_pause_alone(clock):
+    """A look waits for the end of the pause, and not in line."""
+
+    async def main():
+        limiter = Limiter()
+        await limiter.refused(NOW, 2.0)
+        looks = [_turns(limiter, in_line=False) for _ in range(3)]
+        await asyncio.gather(*(look.take() for look in looks))
+        return clock.now - NOW, limiter.rate.next
+
+    assert asyncio.run(main()) == (2.0, 0.0)
+
+
+@pytest.mark.parametrize("end", ["cancel", "stop"])
+def test_who_gives_up_holds_nobody_up(monkeypatch, end):
+    """A request that is cancelled or stopped while it is next leaves its turn to the one behind."""
+    naps = asyncio.Queue()
+
+    async def sleep(seconds):
+        await naps.put(seconds)
+        await asyncio.Event().wait()
+
+    async def main():
+        limiter = Limiter()
+        await limiter.refused(rates.time.time(), 600.0)
+        monkeypatch.setattr(rates, "asyncio", _Asyncio(sleep))
+        stopping = asyncio.Event()
+        first = asyncio.ensure_future(_turns(limiter, stopping=stopping).take())
+        before = await naps.get()
+        second = asyncio.ensure_future(_turns(limiter).take())
+        first.cancel() if end == "cancel" else stopping.set()
+        after = await naps.get()
+        second.cancel()
+        ended = await asyncio.gather(first, second, return_exceptions=True)
+        return before, after, type(ended[0])
+
+    before, after, kind = asyncio.run(main())
+    assert before - 5 < after <= before
+    assert kind is {"cancel": asyncio.CancelledError, "stop": StoppedError}[end]
+
+
+class _Asyncio:
+    def __init__(self, sleep):
+        self.sleep = sleep
+
+    def __getattr__(self, name):
+        return getattr(asyncio, name)
+
+
+def test_a_pause_that_is_too_long(clock):
+    """Whoever would wait longer than the patience is told at once, with the seconds, uncharged."""
+
+    async def main():
+        limiter = Limiter()
+        await limiter.refused(NOW, 1000.0)
+        with pytest.raises(RateLimitError) as caught:
+            await _turns(limiter).take()
+        return caught.value
+
+    error = asyncio.run(main())
+    assert clock.naps == []
+    assert error.retry_after == 1000.0
+    assert "1000 s more" in error.what
+    assert error.charged == "Nothing was sent, nothing was charged."
+    assert error.todo
+
+
+def test_a_long_cell_in_line(monkeypatch):
+    """A turn that came behind a long cell is taken, though the patience ended behind it, too."""
+
+    async def main():
+        loop, passed = asyncio.get_running_loop(), 0.0
+        time = loop.time
+        monkeypatch.setattr(loop, "time", lambda: time() + passed)
+        clocks = SimpleNamespace(monotonic=lambda: passed, time=lambda: NOW + passed)
+        monkeypatch.setattr(rates, "time", clocks)
+        limiter = Limiter()
+        await limiter.refused(NOW, 10.0)
+        turn = asyncio.ensure_future(_turns(limiter, patience=20.0).take())
+        while not limiter._in_line:  # noqa: ASYNC110 (it tells nobody)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        passed = 300.0  # the cell
+        await turn
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("overslept", [0.0, 0.5, 200.0])
+def test_patience_that_is_used_up(monkeypatch, overslept):
+    """A wait that ended late leaves no negative time: the next turn is refused at once."""
+
+    async def main():
+        limiter = Limiter()
+        limiter.rate = Rate(spacing=0.25)
+        passed = 0.0
+
+        async def sleep(seconds):
+            nonlocal passed
+            passed += seconds + overslept
+
+        clocks = SimpleNamespace(monotonic=lambda: passed, time=lambda: NOW)
+        monkeypatch.setattr(rates, "time", clocks)
+        monkeypatch.setattr(rates, "asyncio", _Asyncio(sleep))
+        await limiter.refused(0.0, 50.0)
+        turns = _turns(limiter, patience=50.0)
+        await turns.take()
+        await limiter.refused(passed, 30.0)
+        with pytest.raises(RateLimitError):
+            await turns.take()
+        return turns.waited
+
+    assert asyncio.run(main()) == 50.0 + overslept
+
+
+def test_a_clock_that_is_set(monkeypatch):
+    """A pause lasts as long as the service said, whatever is done to the clock meanwhile."""
+    unix = NOW + 400 * 86_400
+    monkeypatch.setattr(rates, "time", SimpleNamespace(monotonic=lambda: 5.0, time=lambda: unix))
+
+    async def main():
+        nonlocal unix
+        limiter = Limiter()
+        await limiter.refused(5.0, 2.0)
+        unix = NOW
+        return limiter.rate.paused_until
+
+    assert asyncio.run(main()) == 7.0
+
+
+def test_waiting_is_told(clock):
+    """Who waits for more than a second hears for how long, and of the end."""
+
+    async def main():
+        limiter, told = Limiter(), []
+        turns = _turns(limiter, told=told.append)
+        await turns.take()
+        await turns.failed(_refusal(3.0))
+        clock.now += 0.5
+        await turns.take()
+        return told, turns.waited
+
+    told, waited = asyncio.run(main())
+    assert told == [0.0, 3.0, 2.5, 2.5, 0.0]
+    assert waited == 2.5
+
+
+def test_waiting_is_not_trying(clock):
+    """The time in line does not shorten the time that there is for repeats."""
+    answers = [(500, [(b"retry-after", b"5")], b""), (200, [], b"{}")]
+
+    async def app(_scope, receive, send):
+        await receive()
+        status, headers, body = answers.pop(0)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def main():
+        transport = Transport(_access("http://service.localhost"), app)
+        await transport.limiter.refused(NOW, 8.0)
+        answer = await transport.request(
+            "POST", "/x", body=b"{}", idempotency_key="k", in_line=True, budget=9.0
+        )
+        await transport.close()
+        return answer.status_code
+
+    assert asyncio.run(main()) == 200
+    assert clock.now == NOW + 13.0
+
+
+@pytest.mark.parametrize(
+    ("error", "spacing"),
+    [(_refusal(1.0), 0.25), (_refusal(), 0.25), (_refusal(1.0, 503), 0.25),
+     (_refusal(None, 503), 0), (_refusal(0.0, 503), 0), (_refusal(1.0, 502), 0)],
+)  # fmt: skip
+def test_what_slows_down(clock, error, spacing):
+    """A 429 slows down, and a 503 that names a time to wait; other trouble does not."""
+
+    async def main():
+        limiter = Limiter()
+        turns = _turns(limiter)
+        await turns.take()
+        await turns.failed(error)
+        return limiter.rate.spacing
+
+    assert asyncio.run(main()) == spacing
+
+
+# Shared by kernels
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    """Return a limiter of a kernel of its own, on one journal, with its notices."""
+    journals = []
+
+    def start():
+        journals.append(Journal(tmp_path))
+        notices = []
+        record = Recorder(journals[-1], notices.append)
+        return Limiter(SharedRate("account", journals[-1], record)), notices
+
+    yield start
+    for journal in journals:
+        journal.close()
+
+
+def _row(folder):
+    connection = sqlite3.connect(folder / "journal.sqlite")
+    rows = connection.execute("SELECT paused_until, spacing, next FROM rates").fetchall()
+    connection.close()
+    return [Rate(*row) for row in rows]
+
+
+def test_kernels_share_pause_and_turns(clock, kernel, tmp_path):
+    """What one kernel was told counts in the other, and their creates never share a turn."""
+
+    async def main():
+        (one, _), (two, _) = kernel(), kernel()
+        await one.refused(NOW, 2.0)
+        left = []
+        for limiter in (two, one) * 3:
+            await _turns(limiter).take()
+            left.append(clock.now - NOW)
+        return left
+
+    assert asyncio.run(main()) == [2.0, 2.25, 2.5, 2.75, 3.0, 3.25]
+
+
+@pytest.mark.parametrize("ahead", [86_400.0, 400 * 86_400.0])
+def test_a_clock_that_was_ahead(clock, kernel, tmp_path, ahead):
+    """What a kernel wrote while its clock was ahead does not keep another one from asking."""
+
+    async def main():
+        (one, _), (two, _) = kernel(), kernel()
+        clock.now += ahead
+        await one.refused(clock.now, 2.0)
+        clock.now -= ahead
+        await _turns(two, patience=60.0).take()
+        await two.refused(clock.now, 3.0)
+
+    asyncio.run(main())
+    assert clock.naps == []
+    assert _row(tmp_path) == [Rate(NOW + 3, 0.25, 0.0)]
+
+
+@pytest.mark.parametrize("spacing", [-1.0, 1e9, math.inf])
+def test_a_row_that_cannot_be(clock, kernel, tmp_path, spacing):
+    """A row with a distance that no kernel writes counts as none."""
+
+    async def main():
+        (one, _), (two, _) = kernel(), kernel()
+        await one.refused(NOW, 2.0)
+        one._shared._journal.close()
+        with sqlite3.connect(tmp_path / "journal.sqlite") as connection:
+            connection.execute("UPDATE rates SET spacing = ?", (spacing,))
+        connection.close()
+        await _turns(two).take()
+
+    asyncio.run(main())
+    assert clock.naps == []
+
+
+def test_all_wait_for_the_first_look(clock, kernel):
+    """Creates that start together in one kernel all know first what others were told."""
+
+    async def main():
+        (one, _), (two, _) = kernel(), kernel()
+        await one.refused(NOW, 2.0)
+        await asyncio.gather(*(_turns(two).take() for _ in range(3)))
+
+    asyncio.run(main())
+    assert clock.naps == [2.0, 0.25, 0.25]
+
+
+@pytest.mark.parametrize("teller", ["this kernel", "another"])
+def test_a_pause_that_begins_in_line(clock, kernel, monkeypatch, teller):
+    """Who waits for a turn waits on when a pause begins meanwhile, whoever was told."""
+
+    async def main():
+        (one, _), (two, _) = kernel(), kernel()
+
+        async def sleep(seconds):
+            await clock.sleep(seconds)
+            if len(clock.naps) == 1:
+                await (one if teller == "this kernel" else two).refused(clock.now, 5.0)
+
+        monkeypatch.setattr(rates, "asyncio", _Asyncio(sleep))
+        await one.refused(NOW, 2.0)
+        await _turns(one).take()
+
+    asyncio.run(main())
+    assert clock.naps == [2.0, 5.0]
+
+
+def test_nothing_is_written_without_need(clock, kernel, tmp_path, monkeypatch):
+    """While nothing is slowed down the journal is read once a second and never written."""
+
+    async def main():
+        limiter, _ = kernel()
+        calls = []
+        read = limiter._shared.read
+
+        async def counted():
+            calls.append(clock.now)
+            return await read()
+
+        monkeypatch.setattr(limiter._shared, "read", counted)
+        for _ in range(100):
+            turns = _turns(limiter)
+            await turns.take()
+            turns.taken()
+            clock.now += 0.125
+        return calls
+
+    assert len(asyncio.run(main())) == math.ceil(100 * 0.125)
+    assert _row(tmp_path) == []
+
+
+def test_it_recovers_in_the_journal(clock, kernel, tmp_path):
+    """Creates that are taken bring the shared spacing back to 0; other kernels are free then."""
+
+    async def main():
+        (one, _), (two, _) = kernel(), kernel()
+        await one.refused(NOW, 1.0)
+        for _ in range(170):
+            turns = _turns(one)
+            await turns.take()
+            turns.taken()
+        clock.now += 2.0
+        await two.look()
+        return two.rate
+
+    assert asyncio.run(main()).is_free(clock.now)
+    assert [row.spacing for row in _row(tmp_path)] == [0.0]
+
+
+@pytest.mark.parametrize("content", [b"no database" * 500, None])
+def test_without_a_usable_journal(clock, kernel, tmp_path, content):
+    """A damaged journal, or a folder in its place, leaves a kernel with what it knows itself."""
+    path = tmp_path / "journal.sqlite"
+    path.mkdir() if content is None else path.write_bytes(content)
+
+    async def main():
+        limiter, notices = kernel()
+        await limiter.refused(NOW, 2.0)
+        starts = []
+        for _ in range(3):
+            await _turns(limiter).take()
+            starts.append(round(clock.now - NOW, 6))
+        return starts, notices
+
+    starts, notices = asyncio.run(main())
+    assert starts == [2.0, 2.25, 2.5]
+    assert notices
+
+
+def test_a_journal_that_is_lost_on_the_way(clock, kernel, tmp_path):
+    """A journal that is begun anew in the middle takes over what the kernel knows."""
+
+    async def main():
+        limiter, _ = kernel()
+        await limiter.refused(NOW, 2.0)
+        limiter._shared._journal.close()
+        for file in tmp_path.glob("journal.sqlite*"):
+            file.unlink()
+        await _turns(limiter).take()
+
+    asyncio.run(main())
+    assert _row(tmp_path) == [Rate(NOW + 2, 0.25, NOW + 2.25)]

@@ -1,0 +1,538 @@
+"""Pictures get to the disk whole and under their own names, and small into the notebook."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import re
+import stat
+import time
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from runapi_magic.core.request import ImageRequest, Source
+from runapi_magic.engine.image import GeneratedImage
+from runapi_magic.errors import DownloadError, InvalidRequestError
+from runapi_magic.media import files as filing
+from runapi_magic.media.files import file_stem, open_part, settle
+from runapi_magic.media.preview import Limits, has_alpha, make_preview
+from tests.properties import PROPERTY
+
+LIMITS = Limits(178, 768, 85)
+LARGEST = 110_000
+
+
+def _part(content, unique="u"):
+    part = open_part(Path("pictures").absolute(), unique)
+    part.write_bytes(content)
+    return part
+
+
+def _preview(content, side=768, quality=85):
+    path = Path("original")
+    path.write_bytes(content)
+    return make_preview(path, Limits(178, side, quality))
+
+
+def _opened(preview):
+    return Image.open(io.BytesIO(preview.data))
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "expected"),
+    [
+        ((2048, 1024), 768, (768, 384)),
+        ((1024, 2048), 768, (384, 768)),
+        ((100, 50), 768, (100, 50)),
+        ((768, 768), 768, (768, 768)),
+        ((3000, 1), 768, (768, 1)),
+        ((640, 480), 64, (64, 48)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_preview_sizes(picture, size, side, expected, kind):
+    """A preview keeps the shape, is never larger than asked, and never larger than the original."""
+    preview = _preview(picture(size, kind=kind), side)
+    assert (preview.width, preview.height) == expected
+    assert preview.mime == "image/jpeg"
+    assert _opened(preview).format == "JPEG"
+
+
+@pytest.mark.parametrize(
+    ("size", "quality"), [((1024, 1024), 85), ((2000, 700), 95), ((300, 1500), 30)]
+)
+def test_previews_of_noise_are_small(picture, size, quality):
+    """Even a picture of noise, which compresses worst, is at most 110 kB in the notebook."""
+    preview = _preview(picture(size, noise=True), quality=quality)
+    assert len(preview.data) <= LARGEST
+    assert max(preview.width, preview.height) == 768
+
+
+@pytest.mark.parametrize("size", [(768, 768), (2048, 512)])
+def test_transparent_previews_are_small(picture, size):
+    """Noise with transparency stays a PNG with transparency, at most 110 kB."""
+    preview = _preview(picture(size, mode="RGBA", noise=True))
+    assert preview.mime == "image/png"
+    assert len(preview.data) <= LARGEST
+    assert has_alpha(_opened(preview))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_narrow_previews_are_small_too(picture, mode):
+    """A strip at the largest preview size keeps to the 110 kB like any other picture."""
+    preview = _preview(picture((4096, 60), mode=mode, noise=True), side=4096, quality=95)
+    assert len(preview.data) <= LARGEST
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "mime"),
+    [
+        ("RGBA", (255, 0, 0, 255), "image/jpeg"),
+        ("RGBA", (255, 0, 0, 254), "image/png"),
+        ("RGBA", (0, 0, 0, 0), "image/png"),
+        ("LA", (9, 0), "image/png"),
+        ("LA", (9, 255), "image/jpeg"),
+        ("L", 9, "image/jpeg"),
+        ("1", 1, "image/jpeg"),
+        ("P", 3, "image/jpeg"),
+    ],
+)
+def test_only_transparency_makes_a_png(picture, mode, color, mime):
+    """A preview is PNG only where something shows through."""
+    assert _preview(picture((20, 20), mode=mode, color=color)).mime == mime
+
+
+def test_transparency_of_a_palette():
+    """One transparent colour of a palette counts as transparency."""
+    buffer = io.BytesIO()
+    Image.new("P", (10, 10), 0).save(buffer, "PNG", transparency=0)
+    preview = _preview(buffer.getvalue())
+    assert preview.mime == "image/png"
+    assert _opened(preview).convert("RGBA").getpixel((5, 5))[3] == 0
+
+
+def test_a_preview_shows_the_picture():
+    """What is left stays left and keeps its colour."""
+    image = Image.new("RGB", (1000, 500), "red")
+    image.paste("blue", (500, 0, 1000, 500))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    small = _opened(_preview(buffer.getvalue())).convert("RGB")
+    left, right = small.getpixel((10, 100)), small.getpixel((700, 100))
+    assert left[0] > 200
+    assert left[2] < 60
+    assert right[2] > 200
+    assert right[0] < 60
+
+
+def test_a_turned_photograph_is_shown_upright():
+    """A preview obeys the orientation that a camera noted."""
+    image = Image.new("RGB", (100, 50))
+    exif = image.getexif()
+    exif[0x0112] = 6  # turned by a quarter
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif)
+    preview = _preview(buffer.getvalue())
+    assert (preview.width, preview.height) == (50, 100)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_settling(picture, kind):
+    """A good picture gets its name, is byte for byte what came, and is measured."""
+    content = picture((40, 30), kind=kind)
+    part = _part(content)
+    saved = settle(part, "a-fox-12345678", kind.lower(), LIMITS)
+    assert saved.path == Path("pictures").absolute() / f"a-fox-12345678.{kind.lower()}"
+    assert saved.path.read_bytes() == content
+    assert (saved.width, saved.height) == (40, 30)
+    assert saved.digest == hashlib.sha256(content).hexdigest()
+    assert not part.exists()
+
+
+def _bomb():
+    """A valid PNG of 400 million pixels in 50 kB."""
+    packer, row = zlib.compressobj(9), bytes(1 + 20_000 // 8)
+    data = b"".join(packer.compress(row * 100) for _ in range(200)) + packer.flush()
+    header = (20_000).to_bytes(4) * 2 + bytes([1, 0, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(body).to_bytes(4) + kind + body + zlib.crc32(kind + body).to_bytes(4)
+        for kind, body in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_pictures_that_are_cut_off(picture, kind, share):
+    """A picture of which the end is missing is not taken for one."""
+    content = picture((300, 200), kind=kind, noise=True)
+    part = _part(content[: int(len(content) * share)])
+    with pytest.raises(DownloadError, match="damaged or cut off"):
+        settle(part, "x", kind.lower(), LIMITS)
+    assert list(Path("pictures").iterdir()) == []
+
+
+NO_PICTURES = {
+    "page": b"<!doctype html><html><title>Sign in</title></html>",
+    "nothing": b"",
+    "text": b"gone",
+    "PNG's start alone": b"\x89PNG\r\n\x1a\n",
+    "PNG's start and rubbish": b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 10,
+    "TIFF": None,
+}
+
+
+@pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
+def test_what_is_no_picture(picture, content):
+    """A web page, nothing, rubbish or a format that browsers do not show is refused and removed."""
+    part = _part(picture(kind="TIFF") if content is None else content)
+    with pytest.raises(DownloadError, match="damaged or cut off"):
+        settle(part, "x", "png", LIMITS)
+    assert list(Path("pictures").iterdir()) == []
+
+
+def test_a_damaged_middle(picture):
+    """A picture whose length is right and whose middle is overwritten is not taken for one."""
+    content = bytearray(picture((300, 200), noise=True))
+    third = len(content) // 3
+    content[third:-third] = bytes(len(content) - 2 * third)
+    with pytest.raises(DownloadError, match="damaged"):
+        settle(_part(bytes(content)), "x", "png", LIMITS)
+
+
+def test_a_bomb():
+    """A small file of 400 million pixels is kept but not decoded: a grey picture stands for it."""
+    saved = settle(_part(_bomb()), "x", "png", LIMITS)
+    assert (saved.width, saved.height) == (20_000, 20_000)
+    assert (saved.preview.width, saved.preview.height) == (768, 768)
+    assert _opened(saved.preview).convert("RGB").getpixel((700, 700)) == (158, 158, 158)
+    assert saved.path.read_bytes() == _bomb()
+
+
+def test_a_picture_above_the_users_limit(picture):
+    """A picture of more pixels than the user allows keeps its shape in the stand-in."""
+    saved = settle(_part(picture((2000, 1500))), "x", "png", Limits(2, 768, 85))
+    assert (saved.width, saved.height) == (2000, 1500)
+    assert (saved.preview.width, saved.preview.height) == (768, 576)
+    middle = _opened(saved.preview).convert("RGB").getpixel((384, 400))
+    assert max(middle) - min(middle) <= 2
+
+
+def test_a_large_picture_is_no_warning():
+    """A picture of 100 million pixels, as an upscaled 4k one is, comes without a warning."""
+    buffer = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(buffer, "PNG")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        saved = settle(_part(buffer.getvalue()), "x", "png", LIMITS)
+    assert (saved.width, seen) == (10_000, [])
+
+
+def test_names_do_not_collide(picture):
+    """Another picture under the same name gets a name of its own; nothing is overwritten."""
+    contents = [picture(color=color) for color in ("red", "green", "blue")]
+    paths = [settle(_part(content), "fox", "png", LIMITS).path for content in contents]
+    assert [path.name for path in paths] == ["fox.png", "fox-2.png", "fox-3.png"]
+    assert [path.read_bytes() for path in paths] == contents
+
+
+def test_the_same_picture_keeps_its_name(picture):
+    """The same bytes under the same name, as after a crash, are one file."""
+    first = settle(_part(picture()), "fox", "png", LIMITS).path
+    assert settle(_part(picture()), "fox", "png", LIMITS).path == first
+    assert [path.name for path in first.parent.iterdir()] == ["fox.png"]
+
+
+def test_a_users_file_is_not_overwritten(picture):
+    """A file of the user's under that name stays what it is."""
+    Path("pictures").mkdir()
+    Path("pictures/fox.png").write_text("mine")
+    assert settle(_part(picture()), "fox", "png", LIMITS).path.name == "fox-2.png"
+    assert Path("pictures/fox.png").read_text() == "mine"
+
+
+def test_nothing_is_overwritten_without_hard_links(picture, monkeypatch):
+    """On a file system without hard links a file that is there stays what it is, too."""
+
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    Path("pictures").mkdir()
+    Path("pictures/fox.png").write_text("mine")
+    content = picture()
+    path = settle(_part(content), "fox", "png", LIMITS).path
+    assert Path("pictures/fox.png").read_text() == "mine"
+    assert path.read_bytes() == content
+
+
+def test_names_of_many_at_once(picture):
+    """Pictures that settle at the same moment under one name all get there."""
+    contents = [picture(color=(number, 0, 0)) for number in range(16)]
+    parts = [_part(content, f"u{number}") for number, content in enumerate(contents)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda part: settle(part, "fox", "png", LIMITS).path, parts))
+    assert len(set(found)) == 16
+    assert [path.read_bytes() for path in found] == contents
+
+
+def test_a_full_disk(picture, monkeypatch):
+    """Where the disk takes no more, the message says so and nothing half written is left."""
+
+    def fail(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DownloadError) as caught:
+        settle(_part(picture()), "x", "png", LIMITS)
+    assert "No space left on device" in caught.value.what
+    assert "resume" in caught.value.todo
+    assert list(Path("pictures").iterdir()) == []
+
+
+def test_a_file_is_read_once_for_each_state(tmp_path, monkeypatch):
+    """An unchanged file is not read again to see whether it is intact; a changed one is."""
+    path, reads = tmp_path / "fox.png", []
+
+    def read(path):
+        reads.append(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(filing, "digest_of", read)
+    path.write_bytes(b"one")
+    digest = read(path)
+    later = time.time() + 60
+    monkeypatch.setattr(filing, "time", SimpleNamespace(time=lambda: later))
+    assert [filing.is_intact(path, digest) for _ in range(3)] == [True] * 3
+    assert len(reads) == 2
+    path.write_bytes(b"two")
+    os.utime(path, (1.0, 1.0))
+    assert not filing.is_intact(path, digest)
+    path.unlink()
+    assert not filing.is_intact(path, digest)
+
+
+def test_a_file_that_changed_just_now_is_read_again(tmp_path):
+    """Two changes within one tick of the file system's clock are both seen."""
+    path = tmp_path / "fox.png"
+    path.write_bytes(b"one")
+    state = path.stat()
+    digest = hashlib.sha256(b"one").hexdigest()
+    assert filing.is_intact(path, digest)
+    path.write_bytes(b"two")
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert not filing.is_intact(path, digest)
+
+
+def test_a_picture_survives_a_power_cut(picture, monkeypatch):
+    """The file is on the disk before it has its name, and the name before anybody hears of it."""
+    steps, flush, link = [], os.fsync, os.link
+
+    def flushed(handle):
+        is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        steps.append("folder" if is_folder else "file")
+        flush(handle)
+
+    def named(*paths):
+        steps.append("name")
+        link(*paths)
+
+    part = _part(picture())
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "link", named)
+    settle(part, "fox", "png", LIMITS)
+    assert steps == ["file", "name", "folder"]
+
+
+def test_new_folders_survive_a_power_cut(tmp_path, monkeypatch):
+    """Folders that are made for a picture are on the disk, each in the one that it is made in."""
+    flushed, flush = [], os.fsync
+
+    def note(handle):
+        flushed.append(os.fstat(handle).st_ino)
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    open_part(tmp_path / "a" / "b", "u")
+    assert set(flushed) == {tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino}
+
+
+@pytest.mark.parametrize("step", ["open", "fsync"])
+def test_folders_that_cannot_be_flushed(picture, monkeypatch, step):
+    """A platform or a file system that flushes no folders keeps nobody from a picture."""
+    real = getattr(os, step)
+
+    def refuse(what, *rest):
+        is_folder = what.is_dir() if step == "open" else stat.S_ISDIR(os.fstat(what).st_mode)
+        if is_folder:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(what, *rest)
+
+    part = _part(picture())
+    monkeypatch.setattr(os, step, refuse)
+    assert settle(part, "fox", "png", LIMITS).path.is_file()
+
+
+def test_a_name_that_is_not_taken_is_free_again(picture, monkeypatch):
+    """Without hard links, a file that cannot get its name leaves no empty one under it."""
+
+    def refuse(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    part = _part(picture())
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(DownloadError):
+        settle(part, "fox", "png", LIMITS)
+    assert list(Path("pictures").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made():
+    """A file in the place of the folder is named, with the setting that names another."""
+    Path("pictures").write_text("in the way")
+    with pytest.raises(DownloadError) as caught:
+        open_part(Path("pictures").absolute(), "u")
+    assert "pictures" in caught.value.what
+    assert "image_dir" in caught.value.todo
+
+
+def test_a_part_is_hidden_and_empty():
+    """A download goes to a hidden, empty file, also where a dead kernel left one."""
+    part = _part(b"old rubbish")
+    again = open_part(part.parent, "u")
+    assert again.name.startswith(".")
+    assert again.read_bytes() == b""
+
+
+@PROPERTY
+@given(st.text(), st.text())
+@example("../../etc/passwd", "x")
+@example("C:\\Windows\\System32", "x")
+@example("/", "x")
+@example("con.png\x00.exe", "x")
+@example("\ud800", "x")
+@example("a" * 5000, "x")
+def test_names_stay_in_their_folder(prompt, unique):
+    """Whatever the prompt says, the name is short, plain, and has no way out of the folder."""
+    stem = file_stem(prompt, "".join(c for c in unique if not "\ud800" <= c <= "\udfff"))
+    assert re.fullmatch(r"[a-z0-9_-]{1,48}-[0-9a-f]{8}", stem)
+    assert not stem.startswith("-")
+    assert Path("folder", stem).parent == Path("folder")
+
+
+@PROPERTY
+@given(st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=20, unique=True))
+def test_names_of_different_pictures_differ(uniques):
+    """Pictures of one prompt have different names, and always the same ones."""
+    stems = [file_stem("a fox", unique) for unique in uniques]
+    assert len(set(stems)) == len(stems)
+    assert stems == [file_stem("a fox", unique) for unique in uniques]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "start"),
+    [("A fox, running!", "a-fox-running-"), ("", "image-"), ("???", "image-"),
+     ("x" * 100, "x" * 48 + "-"), ("__init__", "init-")],
+)  # fmt: skip
+def test_names_are_readable(prompt, start):
+    """A name begins with the prompt's words."""
+    assert file_stem(prompt, "u").startswith(start)
+
+
+class _Editor:
+    """Notes the edits that it is asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def edit(self, source, instruction, **fields):
+        self.asked.append((source, instruction, fields))
+
+
+@pytest.fixture
+def generated(picture):
+    """Return a maker of a finished picture on disk."""
+    path = Path("fox.png")
+    path.write_bytes(picture((30, 20), mode="RGBA", color=(1, 2, 3, 4)))
+
+    def make(parent=None, editor=None, prompt="a fox"):
+        sources = (Source("s", "d", image=parent),) if parent else ()
+        request = ImageRequest(prompt, "gpt-image-2", {"aspect_ratio": "3:2"}, sources=sources)
+        return GeneratedImage(
+            id="i", path=path, request=request, width=30, height=20, task_id="t", digest="d",
+            editor=editor, url="https://secret.example/x",
+        )  # fmt: skip
+
+    return make
+
+
+def test_what_a_picture_knows(generated):
+    """A picture knows its prompt, model, fields, size, and the line that it comes from."""
+    first = generated()
+    second = generated(parent=first, prompt="brighter")
+    assert (first.prompt, first.model, first.fields) == (
+        "a fox", "gpt-image-2", {"aspect_ratio": "3:2"},
+    )  # fmt: skip
+    assert (first.size, first.parent, first.version) == ((30, 20), None, 1)
+    assert (second.parent, second.version) == (first, 2)
+    assert generated(parent=second).version == 3
+
+
+def test_a_picture_as_pillow_and_numpy(generated):
+    """The original comes as a loaded Pillow image and as an array of bytes."""
+    image = generated()
+    assert image.pil().getpixel((0, 0)) == (1, 2, 3, 4)
+    array = image.numpy()
+    assert (array.shape, array.dtype) == ((20, 30, 4), np.uint8)
+    assert array[0, 0].tolist() == [1, 2, 3, 4]
+
+
+def test_an_opaque_picture_as_numpy(generated, picture):
+    """A picture without transparency is an array of three channels."""
+    image = generated()
+    image.path.write_bytes(picture((30, 20), mode="RGBA", color=(1, 2, 3, 255)))
+    assert image.numpy().shape == (20, 30, 3)
+
+
+def test_edits_go_to_the_session(generated):
+    """A picture's own verbs ask its session, with the models that do the work."""
+    editor = _Editor()
+    image = generated(editor=editor)
+    image.edit("brighter", output_resolution="2k")
+    image.upscale()
+    image.upscale(4)
+    image.remove_background()
+    assert editor.asked == [
+        (image, "brighter", {"output_resolution": "2k"}),
+        (image, "", {"model": "topaz-upscale-image", "upscale_factor": 2}),
+        (image, "", {"model": "topaz-upscale-image", "upscale_factor": 4}),
+        (image, "", {"model": "recraft-remove-background"}),
+    ]
+
+
+def test_a_picture_without_a_session(generated):
+    """A picture that belongs to no session says how to edit it."""
+    with pytest.raises(InvalidRequestError, match="no session") as caught:
+        generated().edit("brighter")
+    assert "runapi_magic.edit" in caught.value.todo
+
+
+def test_the_bundle_of_a_picture(generated):
+    """As a cell's value a picture shows itself small, with its measures, and as text."""
+    data, metadata = generated()._repr_mimebundle_()
+    assert set(data) == {"image/png", "text/plain"}
+    assert Image.open(io.BytesIO(data["image/png"])).size == (30, 20)
+    about = {"width": 30, "height": 20, "alt": "Generated picture: a fox"}
+    assert metadata == {"image/png": about}
+    assert "fox.png 30x20 'a fox'" in data["text/plain"]
+    assert "secret.example" not in data["text/plain"]

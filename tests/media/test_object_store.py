@@ -1,0 +1,161 @@
+"""Object stores by their URLs, with file:// and memory:// in their stead."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from runapi_magic.core.task_state import TaskState
+from runapi_magic.engine.settings import Settings
+from runapi_magic.errors import CHARGED, ConfigurationError, DownloadError
+from runapi_magic.media.files import short_path
+from runapi_magic.media.object_store import Place, check, fetch, place_of, put
+
+FOX, CAT = b"a fox", b"a cat"
+
+
+@pytest.fixture(autouse=True)
+def memory(monkeypatch):
+    """An empty store in memory."""
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
+    return MemoryFileSystem.store
+
+
+@pytest.fixture(params=["memory://bucket/pictures", "file://{}/new/pictures"])
+def store(request, tmp_path):
+    """The URL of a store that is empty."""
+    return request.param.format(tmp_path)
+
+
+def digest(content):
+    """Return the name of a content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def keep(tmp_path):
+    """Put a content into a store under a name; return its location."""
+
+    def put_it(content, store, name="fox.png"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        return put(path, digest(content), store)
+
+    return put_it
+
+
+def test_a_folder_stays_a_folder(home):
+    """A folder is made absolute, as ever; a URL has its local copies in the data folder."""
+    assert place_of("pictures", Path("/data")) == Place(Path.cwd() / "pictures")
+    assert place_of("~/pictures", Path("/data")) == Place(home / "pictures")
+    store = Place(Path("/data/pictures"), "s3://bucket/x")
+    assert place_of("s3://bucket/x/", Path("/data")) == store
+
+
+def test_there_and_back(keep, store, tmp_path):
+    """What was put into a store comes back as it was, private, and nothing half lies about."""
+    location = keep(FOX, store)
+    assert location == f"{store}/fox.png"
+    back = tmp_path / "elsewhere" / "fox.png"
+    fetch(location, back, digest(FOX))
+    assert back.read_bytes() == FOX
+    assert stat.S_IMODE(back.stat().st_mode) == 0o600
+    assert list(back.parent.iterdir()) == [back]
+
+
+def test_never_on_top_of_another(keep, store, tmp_path):
+    """Another file of the same name stays; the same file is not put there twice."""
+    locations = [keep(FOX, store), keep(CAT, store), keep(FOX, store), keep(CAT, store)]
+    assert locations == [f"{store}/fox.png", f"{store}/fox-2.png"] * 2
+    for location, content in zip(locations, (FOX, CAT, FOX, CAT), strict=True):
+        fetch(location, tmp_path / "back.png", digest(content))
+
+
+def test_somebody_was_faster(keep, monkeypatch, tmp_path):
+    """A file that appears between looking and writing stays, where the store can tell."""
+    original, overtaken = MemoryFileSystem.put_file, []
+
+    def put_file(self, source, target, **options):
+        if not overtaken:
+            overtaken.append(target)
+            self.pipe_file(target, CAT)
+        return original(self, source, target, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", put_file)
+    assert keep(FOX, "memory://bucket") == "memory://bucket/fox-2.png"
+    fetch("memory://bucket/fox.png", tmp_path / "back.png", digest(CAT))
+
+
+def test_changed_in_the_store(keep, store, tmp_path):
+    """A file that is not what was put there is not taken for it."""
+    location = keep(FOX, store)
+    with pytest.raises(DownloadError, match="not what was put there"):
+        fetch(location, tmp_path / "back.png", digest(CAT))
+    assert not (tmp_path / "back.png").exists()
+
+
+def test_gone_from_the_store(store, tmp_path):
+    """A file that is there no more is said to be so, in words."""
+    with pytest.raises(DownloadError) as caught:
+        fetch(f"{store}/fox.png", tmp_path / "back.png", digest(FOX))
+    assert f"{store}/fox.png" in caught.value.what
+    assert "%runapi resume" in caught.value.todo
+
+
+def test_a_store_that_cannot_be_written(keep, tmp_path):
+    """A store that does not take it is named; what happened, whether charged, what to do."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DownloadError) as caught:
+        keep(FOX, f"file://{tmp_path}/file")
+    state = TaskState()
+    state.finish(has_images=True)
+    what, charged, todo = state.explain(caught.value).parts
+    assert f"file://{tmp_path}/file cannot be written to" in what
+    assert charged == CHARGED
+    assert "credentials" in todo
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nope://bucket", "nope"),
+        ("s3://me:secret@bucket/x", "more than an address"),
+        ("https://store/x?sig=secret", "more than an address"),
+    ],
+)
+def test_a_place_that_cannot_be(url, said):
+    """What cannot be a store is refused when it is set, before anything is paid."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        Settings(image_dir=url)
+    assert "secret" not in str(caught.value)
+    assert caught.value.todo
+
+
+def test_without_fsspec(monkeypatch, keep):
+    """Where fsspec is missing, the extra is named: when it is set, and when it went away later."""
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings(image_dir="s3://bucket/x")
+    assert "runapi-magic[stores]" in caught.value.todo
+    with pytest.raises(DownloadError) as later:
+        keep(FOX, "memory://bucket")
+    assert "runapi-magic[stores]" in later.value.todo
+
+
+def test_a_folder_needs_no_fsspec(monkeypatch):
+    """A folder, whatever its name, asks for nothing to be installed."""
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    check("C:\\pictures")
+    assert Settings(image_dir="my pictures").image_dir == "my pictures"
+
+
+def test_a_url_is_shown_as_it_is():
+    """Captions show a store's URL whole, and a path from the working directory."""
+    assert short_path("s3://bucket/x/fox.png") == "s3://bucket/x/fox.png"
+    assert short_path(str(Path.cwd() / "x" / "fox.png")) == "x/fox.png"

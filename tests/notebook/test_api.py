@@ -1,0 +1,80 @@
+"""What the functions say to arguments that cannot be meant."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+
+import runapi_magic
+from runapi_magic.errors import NOT_SENT, InvalidRequestError
+from runapi_magic.notebook.api import teach_frames
+
+PIXEL = b"P1 1 1 0"
+
+
+def _frame(**options):
+    teach_frames()
+    return pd.DataFrame({"c": ["red"]}).gpt_image.generate(**options)
+
+
+WRONG = {
+    "number as prompt": (lambda: runapi_magic.generate(42), "The prompt is of type int."),
+    "no prompt": (lambda: runapi_magic.generate(None), "The prompt is of type NoneType."),
+    "list as prompt": (lambda: runapi_magic.generate(["a"]), "The prompt is of type list."),
+    "number as model": (lambda: runapi_magic.generate("a", model=2), "The model is of type int."),
+    "text as count": (lambda: runapi_magic.generate("a", count="2"), "count is '2', which is no"),
+    "number as source": (lambda: runapi_magic.generate("a", sources=5), "of type int, which is no"),
+    "number as mask": (lambda: runapi_magic.generate("a", mask=5), "of type int, which is no"),
+    "number as field": (
+        lambda: runapi_magic.generate("a", aspect_ratio=[1]), "[1] is not a value of aspect_ratio"
+    ),
+    "instruction": (lambda: runapi_magic.edit(PIXEL, 42), "The instruction is of type int."),
+    "no picture": (lambda: runapi_magic.edit(None, "a"), "of type NoneType, which"),
+    "factor": (lambda: runapi_magic.upscale(PIXEL, "much"), "'much' is not a value of upscale_fa"),
+    "background of a number": (lambda: runapi_magic.remove_background(3), "of type int, which is"),
+    "compare": (lambda: runapi_magic.compare(PIXEL, 12), "of type int, which is no picture"),
+    "path": (lambda: runapi_magic.open_image(5), "The path is of type int."),
+    "batch id": (lambda: runapi_magic.resume_batch(5), "batch_id is of type int."),
+    "concurrency": (
+        lambda: runapi_magic.generate_many(["a"], concurrency="2"), "concurrency is '2', which"
+    ),
+    "no concurrency": (
+        lambda: runapi_magic.generate_many(["a"], concurrency=0), "concurrency is 0: nothing would"
+    ),
+    "title": (lambda: runapi_magic.generate_many(["a"], title=5), "title is of type int."),
+    "cost": (lambda: runapi_magic.generate_many(["a"], max_cost="1"), "max_cost is of type str."),
+    "many sources": (
+        lambda: runapi_magic.generate_many(["a"], sources=5), "Row 0: The source is of type int"
+    ),
+    "template": (
+        lambda: runapi_magic.generate_many([{"c": 1}], prompt=5), "Row 0: The prompt is of type int"
+    ),
+    "frame": (lambda: _frame(prompt=5), "Row 0: The prompt is of type int."),
+    "frame's options": (
+        lambda: _frame(prompt="a {c}", max_cost="1"), "max_cost is of type str."
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "what"), WRONG.values(), ids=WRONG)
+def test_wrong_types(call, what):
+    """A value of a wrong type is told in the three parts before anything is sent."""
+    with pytest.raises(InvalidRequestError, match=re.escape(what)) as caught:
+        call()
+    assert caught.value.charged == NOT_SENT
+    assert caught.value.todo
+
+
+def test_compare_proposes_what_it_takes():
+    """What may be compared instead has no URL among it: compare fetches none."""
+    with pytest.raises(InvalidRequestError) as caught:
+        runapi_magic.compare(PIXEL, 12)
+    assert caught.value.todo.startswith("Use a path, a GeneratedImage")
+
+
+def test_one_source_needs_no_list():
+    """A text as ``sources`` is one path, not so many letters."""
+    with pytest.raises(InvalidRequestError, match=r"There is no file nowhere\.png\."):
+        runapi_magic.generate("a", sources="nowhere.png")

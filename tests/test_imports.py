@@ -1,0 +1,162 @@
+"""What is loaded when, and where the environment is read."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import runapi_magic
+
+PACKAGE = Path(runapi_magic.__file__).parent
+
+HEAVY = {"httpx", "aiohttp", "PIL", "ipywidgets", "anywidget", "starlette", "uvicorn", "tenacity",
+         "numpy", "yaml", "dotenv", "filelock", "fsspec", "dask", "distributed",
+         "pandas", "tqdm"}  # fmt: skip
+
+
+def _modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def _imports(path, *, module_level=False):
+    """Full names of what a file imports at run time, or as soon as it is imported itself."""
+    package = ("runapi_magic", *path.relative_to(PACKAGE).parent.parts)
+    found = set()
+
+    def visit(node):
+        match node:
+            case ast.If(test=ast.Name("TYPE_CHECKING")):
+                for other in node.orelse:
+                    visit(other)
+                return
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() if module_level:
+                return
+            case ast.Import():
+                found.update(alias.name for alias in node.names)
+            case ast.ImportFrom():
+                base = package[: len(package) - node.level + 1] if node.level else ()
+                name = ".".join([*base, *([node.module] if node.module else [])])
+                found.add(name)
+                found.update(f"{name}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text("utf-8")))
+    return found
+
+
+OURS = [(name, path) for name, path in _modules() if not name.startswith("simulator")]
+IDS = [name for name, _ in OURS]
+
+
+@pytest.mark.parametrize(("name", "path"), OURS, ids=IDS)
+def test_heavy_packages_are_imported_on_first_use(name, path):
+    """No module imports a heavy package when it is itself imported; widgets are heavy anyway."""
+    used = {full.split(".")[0] for full in _imports(path, module_level=True)} & HEAVY
+    allowed = {"ipywidgets", "anywidget"} if name.startswith("widgets.") else set()
+    if (
+        name == "http.aiohttp_transport"
+    ):  # which transport.py imports when it opens its first connection
+        allowed = {"httpx", "aiohttp"}
+    assert used <= allowed
+
+
+@pytest.mark.parametrize(("name", "path"), OURS, ids=IDS)
+def test_only_settings_reads_the_environment(name, path):
+    """Only settings.py reads the environment, and home.py, for one variable."""
+    reads = {node.attr for node in ast.walk(ast.parse(path.read_text("utf-8")))
+             if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}}  # fmt: skip
+    assert reads == set() or name in {"engine.settings", "core.paths"}
+
+
+def _run(code, home):
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RUNAPI_")}
+    environ |= {"IPYTHONDIR": str(home.parent / "ipython"), "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", code],
+        capture_output=True, text=True, check=False, env=environ, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+_LOAD = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell()
+before = set(sys.modules)
+import runapi_magic
+runapi_magic.load_ipython_extension(shell)
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+"""
+
+
+def test_loading_the_extension_is_light(home):
+    """``%load_ext`` in a fresh shell loads none of the heavy packages, and no database."""
+    loaded = set(_run(_LOAD, home))
+    heavy = HEAVY | {"sqlite3", "_sqlite3", "httpcore", "anyio", "widgetsnbextension"}
+    assert loaded & heavy == set()
+    assert "runapi_magic" in loaded
+
+
+def test_loading_the_extension_loads_few_rooms(home):
+    """``%load_ext`` opens no journal and makes no client: their rooms are not even entered."""
+    code = _LOAD + "print(*(name for name in sys.modules if name.startswith('runapi_magic.')))"
+    loaded = set(_run(code, home))
+    rooms = {"journal.task_log", "engine.session", "http", "engine", "display", "simulator"}
+    assert {f"runapi_magic.{room}" for room in rooms} & loaded == set()
+
+
+_NEW = """
+import sys
+{first}
+before = set(sys.modules)
+{then}
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_importing_the_package_loads_nothing(home):
+    """``import runapi_magic`` loads none of its rooms, nobody's package, and few modules at all."""
+    loaded = _run(_NEW.format(first="", then="import runapi_magic"), home)
+    assert {name.split(".")[0] for name in loaded} - sys.stdlib_module_names == {"runapi_magic"}
+    assert [name for name in loaded if name.startswith("runapi_magic.")] == []
+    assert len(loaded) <= 40  # 27 with Python 3.11, none of them ours: typing and what it needs
+
+
+def test_the_first_function_is_light(home):
+    """``from runapi_magic import generate`` enters few rooms and loads little but IPython."""
+    then = "from runapi_magic import generate"
+    loaded = set(_run(_NEW.format(first="", then=then), home))
+    assert {name.split(".")[0] for name in loaded} & (HEAVY | {"sqlite3", "httpcore"}) == set()
+    entered = {name for name in loaded if name.startswith("runapi_magic.") and name.count(".") > 1}
+    rooms = {"core", "engine", "display", "notebook"}
+    assert {name.split(".")[1] for name in entered} == rooms
+    assert "runapi_magic.engine.pipeline" not in entered
+    beyond = _run(_NEW.format(first="import IPython", then=then), home)
+    assert {name.split(".")[0] for name in beyond} - sys.stdlib_module_names == {"runapi_magic"}
+    assert len(beyond) <= 100  # 76 with Python 3.11; asyncio is most of them
+
+
+def test_public_names():
+    """The public names are these and no others, and each is there."""
+    assert runapi_magic.__all__ == [
+        "GeneratedImage", "Generation", "RunAPIError", "compare", "edit", "forget",
+        "generate", "generate_many", "load_ipython_extension", "open_image", "remove_background",
+        "resume", "resume_batch", "unload_ipython_extension", "upscale",
+    ]  # fmt: skip
+    assert all(getattr(runapi_magic, name) for name in runapi_magic.__all__)
+    assert set(runapi_magic.__all__) <= set(dir(runapi_magic))
+
+
+def test_other_names_are_missing():
+    """A name that the package has not is an AttributeError, as with any module."""
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = runapi_magic.nothing

@@ -1,6 +1,6 @@
-"""A RunAPI that runs here: the same routes, tasks that take time, pictures, prices and errors.
+"""A local simulation of RunAPI: its routes, slow tasks, images, prices and errors.
 
-In one process, without a socket::
+In process, without a socket::
 
     from runapi_magic.simulator import Simulator, create_app
 
@@ -9,10 +9,10 @@ In one process, without a socket::
         transport=httpx.ASGITransport(app=app), base_url="http://simulator.localhost"
     )
 
-or as a server: ``python -m runapi_magic.simulator --port 8000``.
+As a server: ``python -m runapi_magic.simulator --port 8000``.
 
-Any key is good, except that one starting with ``bad`` is refused (401), one starting with
-``forbidden`` may not do anything (403) and one starting with ``broke`` has no credits (402).
+Any key works, with three exceptions. A key that starts with ``bad`` gets a 401, a key that starts
+with ``forbidden`` a 403, and a key that starts with ``broke`` has no credits and gets a 402.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .app import create_app
-    from .state import Simulator
+    from runapi_magic.simulator.app import create_app
+    from runapi_magic.simulator.state import Simulator
 
 __all__ = ["Simulator", "create_app"]
 
 
 def __getattr__(name: str) -> Any:
-    # Starlette is loaded when an app is made, not with the package.
+    # Starlette is imported on first use, not with the package.
     if name == "Simulator":
-        from .state import Simulator
+        from runapi_magic.simulator.state import Simulator
 
         return Simulator
     if name == "create_app":
-        from .app import create_app
+        from runapi_magic.simulator.app import create_app
 
         return create_app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

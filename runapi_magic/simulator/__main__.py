@@ -1,6 +1,6 @@
-"""``python -m runapi_magic.simulator``: the simulator as a server.
+"""``python -m runapi_magic.simulator``: run the simulator as a server.
 
-The first and only line on stdout says where it listens, once it does.
+When the server is ready, it prints one line with its URL on stdout.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from runapi_magic.simulator import faults
+from runapi_magic.simulator.app import create_app
 from runapi_magic.simulator.responses import TRANSPORT
-
-from . import faults
-from .app import create_app
-from .state import Simulator
+from runapi_magic.simulator.state import Simulator
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _DroppableProtocol(H11Protocol):
-    """Lets the app close a connection without an answer, which ASGI has no word for."""
+    """Lets the app close a connection without a response. ASGI itself cannot do this."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.app_state = {**self.app_state, TRANSPORT: transport}
@@ -33,14 +32,14 @@ class _DroppableProtocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens."""
+    """Prints its URL when it is ready."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            print(f"listening on http://{shown}:{port}", flush=True)  # noqa: T201 - the contract
+            print(f"listening on http://{shown}:{port}", flush=True)  # noqa: T201 - clients read this line
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,19 +50,28 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
-    parser.add_argument("--speed", type=float, default=20.0, help="how many times faster (20)")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port; 0 (the default) selects a free one"
+    )
+    parser.add_argument(
+        "--speed", type=float, default=20.0, help="how many times faster than RunAPI tasks run (20)"
+    )
     families = ("guide", "namespaced", "both")
     parser.add_argument("--family", choices=families, default="both", help="routes to serve (both)")
     parser.add_argument(
-        "--fault", metavar="SPEC", action="append", default=[], help="a fault; may come repeatedly"
+        "--fault", metavar="SPEC", action="append", default=[], help="add a fault; can be repeated"
     )
-    parser.add_argument("--seed", type=int, default=0, help="chooses the tasks' durations (0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of the tasks' durations (0)"
+    )
     parser.add_argument(
         "--balance-cents", type=int, default=10_000, help="credits at the start (10000)"
     )
     parser.add_argument(
-        "--rate", type=int, default=0, help="creates a second for each key; beyond, 429 (0: any)"
+        "--rate",
+        type=int,
+        default=0,
+        help="create requests per second and key; more get a 429 (0: no limit)",
     )
     return parser
 
@@ -73,10 +81,10 @@ def _stop(*_: Any) -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until SIGINT or SIGTERM; exit status 2 with a message for a bad argument."""
+    """Serve until SIGINT or SIGTERM. A bad argument exits with status 2 and a message."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    # uvicorn sends itself the signal again once it has shut down; that must not look like a crash.
+    # uvicorn raises the signal again after its shutdown. This handler makes the exit status 0.
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, _stop)
     try:
@@ -91,8 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
-    # asyncio turns off the gathering of small writes only where the protocol is named: else each
-    # answer waits some 40 ms for the acknowledgement of its headers.
+    # asyncio sets TCP_NODELAY only on sockets with an explicit protocol. Without it, each response
+    # waits about 40 ms for the acknowledgement of its headers.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

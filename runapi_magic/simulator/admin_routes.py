@@ -1,4 +1,4 @@
-"""The simulator's own routes, for those who test against a server: faults, state, expiry."""
+"""The simulator's own routes for tests: add faults, read the state, expire files."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from runapi_magic.simulator.responses import answer
+from runapi_magic.simulator.responses import json_response
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from .state import Simulator
+    from runapi_magic.simulator.state import Simulator
 
 
 def routes(simulator: Simulator) -> list[Route]:
-    """The routes under ``/_simulator``. They need no key and are not in the request log."""
+    """Make the routes under ``/_simulator``. They need no key and are not in the request log."""
 
     async def add_faults(request: Request) -> Response:
         body = (await request.body()).decode()
         try:
             given = json.loads(body)
         except ValueError:
-            given = body  # a fault as it would be typed
+            given = body  # one fault as plain text
         specs = given if isinstance(given, list) else [given]
         try:
             added = [simulator.add_fault(str(spec).strip()) for spec in specs]
         except ValueError as error:
-            return answer({"error": str(error)}, 422)
-        return answer({"added": [fault.spec for fault in added]}, 201)
+            return json_response({"error": str(error)}, 422)
+        return json_response({"added": [fault.spec for fault in added]}, 201)
 
     async def clear_faults(_: Request) -> Response:
         simulator.clear_faults()
-        return answer({"faults": []})
+        return json_response({"faults": []})
 
     async def state(_: Request) -> Response:
-        return answer(simulator.snapshot())
+        return json_response(simulator.snapshot())
 
     async def expire(request: Request) -> Response:
         body = await request.body()
         try:
             wanted = json.loads(body) if body else {}
-            return answer({"expired": simulator.expire(wanted.get("id"))})
+            return json_response({"expired": simulator.expire(wanted.get("id"))})
         except (ValueError, AttributeError):
-            return answer({"error": 'Expected a JSON object such as {"id": "tsk_..."}'}, 422)
+            return json_response({"error": 'Expected a JSON object such as {"id": "tsk_..."}'}, 422)
         except KeyError as error:
-            return answer({"error": f"No task or upload {error.args[0]}"}, 404)
+            return json_response({"error": f"No task or upload {error.args[0]}"}, 404)
 
     return [
         Route("/_simulator/faults", add_faults, methods=["POST"]),

@@ -1,4 +1,4 @@
-"""The ASGI app: RunAPI's routes, of either family or both, and the simulator's own."""
+"""The ASGI app: RunAPI's routes (one family or both) and the simulator's own routes."""
 
 from __future__ import annotations
 
@@ -9,40 +9,46 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
 from runapi_magic.simulator import account_routes as account
-from runapi_magic.simulator import admin_routes as control
+from runapi_magic.simulator import admin_routes as admin
 from runapi_magic.simulator import file_routes as files
 from runapi_magic.simulator import task_routes as tasks
-from runapi_magic.simulator.renderer import Gallery
-from runapi_magic.simulator.responses import answer
-from runapi_magic.simulator.routing import Door
+from runapi_magic.simulator.renderer import Renderer
+from runapi_magic.simulator.responses import json_response
+from runapi_magic.simulator.routing import Router
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from .state import Simulator
+    from runapi_magic.simulator.state import Simulator
 
 
 def create_app(simulator: Simulator) -> Starlette:
-    """The app; serve it with uvicorn, or call it in one process through `httpx.ASGITransport`.
+    """Make the app. Serve it with uvicorn, or call it in process with `httpx.ASGITransport`.
 
-    Beside RunAPI's routes it has, without a key: ``POST /_simulator/faults`` (a fault, or a JSON
-    list of them) and ``DELETE`` of the same, ``GET /_simulator/state``, and
-    ``POST /_simulator/expire`` (``{"id": ...}``, or nothing for all files).
+    The app also has routes that RunAPI does not have. They need no key:
+
+    - ``POST /_simulator/faults`` adds a fault or a JSON list of faults; ``DELETE`` removes all.
+    - ``GET /_simulator/state`` returns tasks, requests and charges.
+    - ``POST /_simulator/expire`` expires the files of ``{"id": ...}``; without a body, all files.
     """
-    door = Door(simulator, Gallery(simulator))
+    router = Router(simulator, Renderer(simulator))
     app = Starlette(
-        routes=[*_common(door), *_tasks(door, simulator.family), *control.routes(simulator)],
+        routes=[
+            *_shared_routes(router),
+            *_task_routes(router, simulator.family),
+            *admin.routes(simulator),
+        ],
         exception_handlers={HTTPException: _no_route},
     )
     app.state.simulator = simulator
     return app
 
 
-def _common(door: Door) -> list[Route]:
-    """Routes that both families need."""
-    route = door.route
+def _shared_routes(router: Router) -> list[Route]:
+    """Routes that both families have."""
+    route = router.route
     schedules = "/api/v1/price_schedules"
     return [
         route("/api/v1/me", "GET", account.me, point="account"),
@@ -54,13 +60,13 @@ def _common(door: Door) -> list[Route]:
         route("/api/v1/files/confirm", "POST", files.confirm, point="confirm"),
         route("/uploads/{upload_id}", "PUT", files.put, point="put", key=False),
         route("/files/{owner}/{name}", "GET", files.download, key=False),
-        # Nothing but the Location of a 202 leads here, and either family may answer one.
+        # Only the Location of a 202 points here, and both families can return a 202.
         route("/api/v1/tasks/{task_id}", "GET", tasks.task_result),
     ]
 
 
-def _tasks(door: Door, family: str) -> list[Route]:
-    """Routes that create tasks and show them, in the family's own form."""
+def _task_routes(router: Router, family: str) -> list[Route]:
+    """Routes that create and poll tasks, in the form of the family."""
     routes: list[Route] = []
     if family != "namespaced":
         actions = ["text_to_image", "edit_image"]
@@ -68,20 +74,20 @@ def _tasks(door: Door, family: str) -> list[Route]:
             actions += ["upscale_image", "remove_background"]
         for action in actions:
             create, show = partial(tasks.create_flat, action), partial(tasks.status_flat, action)
-            routes.append(door.route(f"/v1/{action}", "POST", create))
-            routes.append(door.route(f"/v1/{action}/{{task_id}}", "GET", show))
+            routes.append(router.route(f"/v1/{action}", "POST", create))
+            routes.append(router.route(f"/v1/{action}/{{task_id}}", "GET", show))
         show = partial(tasks.status_flat, "tasks")
-        routes.append(door.route("/v1/tasks/{task_id}", "GET", show))
+        routes.append(router.route("/v1/tasks/{task_id}", "GET", show))
     if family != "guide":
         path = "/api/v1/{service}/{action}"
-        routes.append(door.route(path, "POST", tasks.create_namespaced))
-        routes.append(door.route(f"{path}/{{task_id}}", "GET", tasks.status_namespaced))
+        routes.append(router.route(path, "POST", tasks.create_namespaced))
+        routes.append(router.route(f"{path}/{{task_id}}", "GET", tasks.status_namespaced))
     return routes
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    """What Starlette says in plain text for an unknown path or method, said in JSON."""
+    """Return Starlette's plain-text 404 or 405 as JSON."""
     status = error.status_code if isinstance(error, HTTPException) else 404
     code = "method_not_allowed" if status == 405 else "not_found"  # noqa: PLR2004 - HTTP's number
     message = f"No route matches {request.method} {request.url.path}"
-    return answer({"error": {"code": code, "message": message}}, status)
+    return json_response({"error": {"code": code, "message": message}}, status)

@@ -1,39 +1,40 @@
-"""Faults: what the simulator can be told to do wrong, and how often.
+"""Faults: errors that the simulator makes on purpose, and how often.
 
 A fault is one line of text, ``POINT=EFFECT[,OPTION=VALUE]...``::
 
-    create=503                             every create answers 503
-    create=429,retry_after=1.5,times=2     the first two creates are refused, with a delay to wait
-    status=failed,match=dragon             tasks whose prompt mentions a dragon fail
-    download=truncated,skip=1,times=1      the second download ends early
+        create=503                             every create request gets a 503
+        create=429,retry_after=1.5,times=2     the first two create requests get a 429 with a delay
+        status=failed,match=dragon             tasks with "dragon" in the prompt fail
+        download=truncated,skip=1,times=1      the second download ends early
 
-Points and their effects (every point also takes a number from 400 to 599, ``slow``, ``drop``,
-``bad_json``, ``empty`` and ``redirect_foreign``):
+Points and their effects. Every point also accepts an HTTP status from 400 to 599, ``slow``,
+``drop``, ``bad_json``, ``empty`` and ``redirect_foreign``:
 
 ========== =====================================================================================
-create     ``202`` (202 with a Location to poll), ``id_only`` (the answer is just an id),
-           ``drop_before`` / ``drop_after`` (the connection goes before / after the task is made),
-           ``location_foreign`` (202 with a Location on another origin), ``strict_resolution``
-           (gpt-image-2 refuses 4k with 1:1 or auto and 2k with auto)
-status     ``failed`` (the task fails for good, unless somebody saw it complete), ``unknown`` (a
-           status word nobody knows), ``no_images`` (completed without pictures; waits for
-           completion), ``stuck`` (never gets beyond processing), ``synonyms`` (Queued, Running,
-           Succeeded, Error), ``location_foreign`` (the same as redirect_foreign)
-download   ``truncated`` (half the promised bytes), ``corrupt`` (right length, broken content),
-           ``html`` (200 with a web page), ``huge`` (10 GB announced; with ``mb=``, that many
-           megabytes sent without a length), ``bomb`` (a tiny PNG of 400 megapixels)
+create     ``202`` (202 with a Location to poll), ``id_only`` (the response is only an id),
+           ``drop_before`` / ``drop_after`` (the connection closes before / after the task is
+           created), ``location_foreign`` (202 with a Location on another origin),
+           ``strict_resolution`` (gpt-image-2 refuses 4k with 1:1 or auto and 2k with auto)
+status     ``failed`` (the task fails permanently, unless a poll has already returned it as
+           completed), ``unknown`` (an undocumented status word), ``no_images`` (completed without
+           images; skips polls before completion), ``stuck`` (always processing), ``synonyms``
+           (Queued, Running, Succeeded, Error), ``location_foreign`` (same as redirect_foreign)
+download   ``truncated`` (half the announced bytes), ``corrupt`` (right length, broken content),
+           ``html`` (200 with a web page), ``huge`` (announces 10 GB; with ``mb=N``, sends N
+           megabytes without a length), ``bomb`` (a small PNG file of 400 megapixels)
 upload     POST files            prepare    POST files/prepare      put        PUT of the bytes
 confirm    POST files/confirm    quote      price_quotes            schedule   price_schedules
 balance    me/balance            account    me
 ========== =====================================================================================
 
-Options: ``times=N`` (so many matching requests, default all), ``skip=N`` (let so many pass first),
-``model=NAME``, ``match=TEXT`` (part of the prompt, any case), ``path=TEXT`` (part of the URL path),
-``body=SHAPE`` (of an error: object, string, validation, error_code, message, detail, errorMessage,
-msg, errors_list, text, empty, html), ``code=WORD`` and ``message=TEXT`` (in that body, or a failed
-task's reason), ``retry_after=2|1.5|date`` (``date``: an HTTP date two seconds ahead), ``seconds=S``
-(how long ``slow`` takes, default 1), ``word=TEXT`` (for ``unknown``, default mysterious), ``mb=N``,
-``task_id_header=1`` (the refused create did make a task, and the error names it in
+Options: ``times=N`` (apply to N matching requests; default: all), ``skip=N`` (ignore the first N
+matching requests), ``model=NAME``, ``match=TEXT`` (text in the prompt, any case), ``path=TEXT``
+(text in the URL path), ``body=SHAPE`` (shape of an error body: object, string, validation,
+error_code, message, detail, errorMessage, msg, errors_list, text, empty, html), ``code=WORD`` and
+``message=TEXT`` (in the error body; ``message`` is also a failed task's reason),
+``retry_after=2|1.5|date`` (``date``: an HTTP date two seconds ahead), ``seconds=S`` (duration of
+``slow``, default 1), ``word=TEXT`` (status word of ``unknown``, default mysterious), ``mb=N``,
+``task_id_header=1`` (the failed create request does create a task, and the error has its id in
 X-RunAPI-Task-Id).
 """
 
@@ -96,7 +97,7 @@ _DATE_AHEAD_SECONDS: Final = 2
 
 @dataclass
 class Fault:
-    """One thing to do wrong. Counts its own use."""
+    """One fault. It counts how often it was used."""
 
     spec: str
     point: str
@@ -107,16 +108,16 @@ class Fault:
 
     @property
     def status(self) -> int | None:
-        """The HTTP error to answer with, or None for an effect that is a word."""
+        """HTTP error status of the response, or None if the effect is a word."""
         return int(self.effect) if self.effect.isdigit() and self.effect != "202" else None
 
     @property
     def seconds(self) -> float:
-        """How long a ``slow`` answer takes."""
+        """Duration of a ``slow`` response."""
         return float(self.options.get("seconds", "1"))
 
-    def applies(self, *, models: frozenset[str], prompt: str, path: str) -> bool:
-        """Whether the fault is about such a request; does not count it."""
+    def matches(self, *, models: frozenset[str], prompt: str, path: str) -> bool:
+        """Return whether the fault applies to such a request. Does not count the request."""
         wanted = self.options
         return (
             ("model" not in wanted or wanted["model"] in models)
@@ -124,8 +125,8 @@ class Fault:
             and wanted.get("path", "") in path
         )
 
-    def strikes(self) -> bool:
-        """Count one matching request; whether the fault happens to it."""
+    def count_request(self) -> bool:
+        """Count one matching request and return whether the fault applies to it."""
         self.seen += 1
         times = self.options.get("times")
         if self.seen <= int(self.options.get("skip", "0")):
@@ -136,14 +137,14 @@ class Fault:
         return True
 
     def retry_after(self, now: float) -> str | None:
-        """The Retry-After header in the form that was asked for, or None."""
+        """Return the Retry-After header in the requested form, or None."""
         wanted = self.options.get("retry_after")
         if wanted == "date":
             return formatdate(now + _DATE_AHEAD_SECONDS, usegmt=True)
         return wanted
 
     def error(self) -> tuple[bytes, str]:
-        """The body of the error answer and its content type."""
+        """Return the body of the error response and its content type."""
         status = self.status or 500
         try:
             phrase = HTTPStatus(status).phrase
@@ -157,17 +158,19 @@ class Fault:
 
 
 def parse_fault(spec: str) -> Fault:
-    """Read one fault.
+    """Parse one fault.
 
     Raises:
-        ValueError: Saying what is wrong with the text and what is allowed.
+        ValueError: The text is not a valid fault. The message lists the allowed values.
     """
     pairs: list[list[str]] = []
     for part in spec.split(","):
         name, equals, value = part.partition("=")
         if pairs and (not equals or name.strip() not in _OPTIONS):
             if equals:
-                raise ValueError(f"fault {spec!r}: no option {name.strip()!r}: {_known(_OPTIONS)}")
+                raise ValueError(
+                    f"fault {spec!r}: unknown option {name.strip()!r}; {_known(_OPTIONS)}"
+                )
             # A comma inside a message: "message=sorry, no" is one option.
             pairs[-1][1] += "," + part
         else:
@@ -175,10 +178,12 @@ def parse_fault(spec: str) -> Fault:
     (point, effect), *rest = pairs
     effect = effect.strip()
     if point not in _EFFECTS:
-        raise ValueError(f"fault {spec!r}: no point {point!r}: {_known(_EFFECTS)}")
+        raise ValueError(f"fault {spec!r}: unknown point {point!r}; {_known(_EFFECTS)}")
     words = _EFFECTS[point]
     if effect not in words and not (effect.isdecimal() and 400 <= int(effect) <= 599):  # noqa: PLR2004 - HTTP's error range
-        raise ValueError(f"fault {spec!r}: no effect {effect!r}: 400 to 599, {_known(words)}")
+        raise ValueError(
+            f"fault {spec!r}: unknown effect {effect!r}; use 400 to 599 or {_known(words)}"
+        )
     options = dict(rest)
     _check_options(spec, options)
     return Fault(spec, point, effect, options)
@@ -191,7 +196,9 @@ def _known(names: Iterable[str]) -> str:
 def _check_options(spec: str, options: dict[str, str]) -> None:
     for name in ("times", "skip", "mb"):
         if name in options and not options[name].isdecimal():
-            raise ValueError(f"fault {spec!r}: {name} takes a whole number, not {options[name]!r}")
+            raise ValueError(
+                f"fault {spec!r}: {name} must be a whole number, not {options[name]!r}"
+            )
     for name in ("seconds", "retry_after"):
         value = options.get(name, "1")
         if (name, value) == ("retry_after", "date"):
@@ -202,20 +209,20 @@ def _check_options(spec: str, options: dict[str, str]) -> None:
             valid = False
         if not valid:
             form = "seconds or 'date'" if name == "retry_after" else "seconds"
-            raise ValueError(f"fault {spec!r}: {name} takes {form}, not {value!r}")
+            raise ValueError(f"fault {spec!r}: {name} must be {form}, not {value!r}")
     if options.get("body", "object") not in BODY_SHAPES:
-        raise ValueError(f"fault {spec!r}: no body {options['body']!r}: {_known(BODY_SHAPES)}")
+        raise ValueError(f"fault {spec!r}: unknown body {options['body']!r}; {_known(BODY_SHAPES)}")
     if options.get("task_id_header", "1") not in {"0", "1"}:
-        raise ValueError(f"fault {spec!r}: task_id_header takes 0 or 1")
+        raise ValueError(f"fault {spec!r}: task_id_header must be 0 or 1")
 
 
 def error_body(shape: str, *, message: str, code: str) -> tuple[bytes, str]:
-    """An error body in one of the shapes that RunAPI has been seen to use, with its content type.
+    """Return an error body in one of the shapes that RunAPI uses, and its content type.
 
     Args:
         shape: One of `BODY_SHAPES`.
-        message: The sentence for people.
-        code: The word for programs; only some shapes carry it.
+        message: The error message for people.
+        code: The error code for programs. Only some shapes contain it.
     """
     bodies: dict[str, object] = {
         "object": {"error": {"code": code, "message": message}},

@@ -1,4 +1,4 @@
-"""The routes of files: uploads in three ways, and downloads of what was made."""
+"""Routes for files: three ways to upload, and downloads."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from urllib.parse import quote, urlsplit
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from runapi_magic.simulator.account_routes import iso
-from runapi_magic.simulator.responses import answer, drop, foreign_base, invalid, not_found, refusal
-from runapi_magic.simulator.task_routes import resolve
+from runapi_magic.simulator.responses import (
+    api_error,
+    drop_connection,
+    foreign_base_url,
+    iso_time,
+    json_response,
+    not_found,
+    validation_error,
+)
+from runapi_magic.simulator.sources import resolve_source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from runapi_magic.simulator.faults import Fault
+    from runapi_magic.simulator.records import Task, Upload
     from runapi_magic.simulator.routing import Call
 
-    from .faults import Fault
-    from .records import Task, Upload
-
 MAX_FILE_BYTES: Final = 50 * 2**20
-"""Largest file that can be uploaded."""
+"""Maximum size of an uploaded file."""
 
 _CHUNK: Final = 256 * 1024
 _HUGE_BYTES: Final = 10 * 2**30
@@ -41,27 +47,27 @@ _SIGNATURES: Final = {
 
 
 async def create_file(call: Call) -> Response:
-    """POST /api/v1/files: a file from a URL or from base64."""
+    """POST /api/v1/files: make a file from a URL or from base64."""
     body = call.fields()
     source = body.get("source")
     if not isinstance(source, dict) or source.get("type") not in {"url", "base64"}:
-        raise invalid({"source": ["must have a type of url or base64"]})
+        raise validation_error({"source": ["must have a type of url or base64"]})
     if source["type"] == "url":
-        found = resolve(call, source.get("url"), "source")
-        content = await call.gallery.run(call.gallery.source_bytes, found)
+        found = resolve_source(call, source.get("url"), "source")
+        content = await call.renderer.run_in_thread(call.renderer.source_bytes, found)
         name = urlsplit(found.url).path.rpartition("/")[2]
     else:
-        content = await call.gallery.run(_decoded, source.get("data"))
+        content = await call.renderer.run_in_thread(_decode_base64, source.get("data"))
         name = ""
     mime_type = _image_type(content)
     name = _safe_name(body.get("file_name") or name, mime_type)
     upload = call.simulator.prepare_upload(name, byte_size=len(content), mime_type=mime_type)
     upload.content, upload.confirmed = content, True
-    return answer(_file_json(call, upload), 201)
+    return json_response(_file_json(call, upload), 201)
 
 
 async def prepare(call: Call) -> Response:
-    """POST /api/v1/files/prepare: where to PUT the bytes, and with which headers."""
+    """POST /api/v1/files/prepare: return the URL and the headers for a PUT of the bytes."""
     body = call.fields()
     name, size, checksum = (body.get(field) for field in ("filename", "byte_size", "checksum"))
     problems: dict[str, list[str]] = {}
@@ -72,7 +78,7 @@ async def prepare(call: Call) -> Response:
     if not isinstance(checksum, str) or not _is_md5(checksum):
         problems["checksum"] = ["is not a base64 MD5"]
     if problems:
-        raise invalid(problems)
+        raise validation_error(problems)
     _check_size(int(str(size)))
     mime_type = mimetypes.guess_type(str(name))[0] or "application/octet-stream"
     upload = call.simulator.prepare_upload(
@@ -86,70 +92,72 @@ async def prepare(call: Call) -> Response:
         "upload_url": f"{call.base}/uploads/{upload.id}",
         "headers": _put_headers(upload),
     }
-    return answer(target, 201)
+    return json_response(target, 201)
 
 
 async def put(call: Call) -> Response:
-    """PUT to a prepared URL: exactly the headers that were given out, and no key."""
+    """PUT to a prepared URL. It needs exactly the returned headers, and no key."""
     upload = call.simulator.live_upload(call.path_part("upload_id"))
     if upload is None or upload.confirmed:
         raise not_found("Upload")
     headers = call.request.headers
     if "authorization" in headers:
-        raise refusal(400, "bad_request", "A signed upload takes no Authorization header")
+        raise api_error(400, "bad_request", "A signed upload takes no Authorization header")
     wrong = [n for n, value in _put_headers(upload).items() if headers.get(n) != value]
     if wrong:
-        raise refusal(400, "bad_request", f"Not as signed: {', '.join(wrong)}")
+        raise api_error(400, "bad_request", f"Not as signed: {', '.join(wrong)}")
     _check_size(len(call.raw))
-    digest = await call.gallery.run(hashlib.md5, call.raw, usedforsecurity=False)
+    digest = await call.renderer.run_in_thread(hashlib.md5, call.raw, usedforsecurity=False)
     if base64.b64encode(digest.digest()).decode() != upload.checksum:
-        raise refusal(422, "checksum_mismatch", "The bytes do not have the announced MD5")
+        raise api_error(422, "checksum_mismatch", "The bytes do not have the announced MD5")
     if len(call.raw) != upload.byte_size:
-        raise refusal(422, "size_mismatch", f"{upload.byte_size} bytes were announced")
+        raise api_error(422, "size_mismatch", f"{upload.byte_size} bytes were announced")
     upload.content = call.raw
     return Response(status_code=204)
 
 
 async def confirm(call: Call) -> Response:
-    """POST /api/v1/files/confirm: the bytes are there; makes a file of them."""
+    """POST /api/v1/files/confirm: make a file from the uploaded bytes."""
     upload = call.simulator.live_upload(str(call.fields().get("signed_id")))
     if upload is None:
         raise not_found("Upload")
     if upload.content is None:
-        raise refusal(422, "not_uploaded", "The file has not been uploaded yet")
+        raise api_error(422, "not_uploaded", "The file has not been uploaded yet")
     upload.mime_type = _image_type(upload.content)
     upload.confirmed = True
-    return answer(_file_json(call, upload), 201)
+    return json_response(_file_json(call, upload), 201)
 
 
 async def download(call: Call) -> Response:
-    """GET /files/{owner}/{name}: an output or an uploaded file. No key is needed or wanted."""
+    """GET /files/{owner}/{name}: an output or an uploaded file. It needs no key."""
     owner, name = call.path_part("owner"), call.path_part("name")
     found = call.simulator.live_output(owner, name)
     upload = call.simulator.live_upload(owner)
     if not found and not (upload and upload.confirmed and upload.name == name):
         gone = owner in call.simulator.tasks or owner in call.simulator.uploads
         if gone:
-            raise refusal(410, "gone", "This file is not available, or not any more")
+            raise api_error(410, "gone", "This file is not available, or not any more")
         raise not_found("File")
     task = found[0] if found else None
-    fault = call.simulator.strike(
+    fault = call.simulator.match_fault(
         "download",
         path=call.path,
-        models=task.names if task else frozenset(),
+        models=task.model_names if task else frozenset(),
         prompt=task.prompt if task else "",
     )
     if fault and fault.effect == "redirect_foreign":
-        return RedirectResponse(foreign_base(call.request) + call.path, status_code=302)
-    if fault and fault.effect != "slow" and (response := await call.hit(fault)):
+        return RedirectResponse(foreign_base_url(call.request) + call.path, status_code=302)
+    if fault and fault.effect != "slow" and (response := await call.apply_fault(fault)):
         return response
-    content = await call.gallery.output(*found) if found else (upload and upload.content) or b""
+    content = await call.renderer.output(*found) if found else (upload and upload.content) or b""
     mime_type = _suffix_type(task) if task else (upload and upload.mime_type) or ""
-    return await _sent(call, content, mime_type, fault)
+    return await _file_response(call, content, mime_type, fault)
 
 
-async def _sent(call: Call, content: bytes, mime_type: str, fault: Fault | None) -> Response:
-    """The file as an answer, or what a fault makes of it."""
+async def _file_response(
+    call: Call, content: bytes, mime_type: str, fault: Fault | None
+) -> Response:
+    """Return the file, changed by the fault if there is one."""
     length, seconds, dropped = len(content), 0.0, False
     match fault.effect if fault else "":
         case "html":
@@ -165,11 +173,11 @@ async def _sent(call: Call, content: bytes, mime_type: str, fault: Fault | None)
         case "slow" if fault:
             seconds = fault.seconds
         case "bomb":
-            content = await call.gallery.run(_bomb)
+            content = await call.renderer.run_in_thread(_bomb)
             length, mime_type = len(content), "image/png"
         case "huge" if fault:
             if "mb" in fault.options:
-                flood = _flood(int(fault.options["mb"]))
+                flood = _zeros(int(fault.options["mb"]))
                 return StreamingResponse(flood, media_type=mime_type)
             length = _HUGE_BYTES
     headers = {"content-length": str(length), "accept-ranges": "none"}
@@ -180,23 +188,23 @@ async def _sent(call: Call, content: bytes, mime_type: str, fault: Fault | None)
 async def _chunks(
     call: Call, content: bytes, seconds: float, *, dropped: bool
 ) -> AsyncIterator[bytes]:
-    """The content in parts, spread over so many seconds."""
+    """Yield the content in chunks, spread over ``seconds``."""
     parts = range(0, len(content), _CHUNK)
     for start in parts:
         yield content[start : start + _CHUNK]
         if seconds:
             await asyncio.sleep(seconds / len(parts))
     if dropped:
-        await drop(call.request)
+        await drop_connection(call.request)
 
 
-async def _flood(megabytes: int) -> AsyncIterator[bytes]:
+async def _zeros(megabytes: int) -> AsyncIterator[bytes]:
     for _ in range(megabytes):
         yield bytes(2**20)
 
 
 def _bomb() -> bytes:
-    """A valid PNG, black, one bit per pixel, of 400 megapixels in about 50 kB."""
+    """Make a valid black PNG of 400 megapixels in about 50 kB."""
     packer = zlib.compressobj(9)
     row = bytes(1 + _BOMB_SIDE // 8)
     data = b"".join(packer.compress(row * 100) for _ in range(_BOMB_SIDE // 100)) + packer.flush()
@@ -226,22 +234,22 @@ def _file_json(call: Call, upload: Upload) -> dict[str, Any]:
         "url": f"{call.base}/files/{upload.id}/{quote(upload.name)}",
         "size_bytes": len(upload.content or b""),
         "mime_type": upload.mime_type,
-        "created_at": iso(upload.created),
-        "expires_at": iso(upload.expires),
+        "created_at": iso_time(upload.created),
+        "expires_at": iso_time(upload.expires),
     }
 
 
 def _safe_name(name: object, mime_type: str) -> str:
-    """The last part of a file name, with characters that need no care in a URL."""
+    """Return the last part of a file name, with only characters that are safe in a URL."""
     last = str(name or "").replace("\\", "/").rpartition("/")[2]
     kept = "".join(c if c.isalnum() or c in "._-" else "_" for c in last).strip("._")
     return kept[-100:] or f"upload{mimetypes.guess_extension(mime_type) or ''}"
 
 
-def _decoded(data: object) -> bytes:
-    """The bytes of base64 text, which may be a data URL. In steps, to let others run."""
+def _decode_base64(data: object) -> bytes:
+    """Decode base64 text or a data URL. Works in steps so that other threads can run."""
     if not isinstance(data, str) or not data.strip():
-        raise invalid({"source": ["data is required"]})
+        raise validation_error({"source": ["data is required"]})
     text = data.partition(",")[2] if data.startswith("data:") else data
     if len(text) * 3 // 4 > MAX_FILE_BYTES + 2:
         _check_size(len(text) * 3 // 4)
@@ -250,12 +258,12 @@ def _decoded(data: object) -> bytes:
     try:
         return b"".join(base64.b64decode(text[s : s + _BASE64_STEP], validate=True) for s in steps)
     except (binascii.Error, ValueError):
-        raise invalid({"source": ["data is not valid base64"]}) from None
+        raise validation_error({"source": ["data is not valid base64"]}) from None
 
 
 def _check_size(size: int) -> None:
     if size > MAX_FILE_BYTES:
-        raise refusal(413, "payload_too_large", "The file is larger than the limit of 50 MB")
+        raise api_error(413, "payload_too_large", "The file is larger than the limit of 50 MB")
 
 
 def _is_md5(text: str) -> bool:
@@ -266,10 +274,12 @@ def _is_md5(text: str) -> bool:
 
 
 def _image_type(content: bytes) -> str:
-    """The picture format by its first bytes; a 415 for anything else."""
+    """Return the image type by the first bytes. Raises a 415 for anything else."""
     for signature, mime_type in _SIGNATURES.items():
         if content.startswith(signature):
             return mime_type
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
-    raise refusal(415, "unsupported_media_type", "The file is not a PNG, JPEG, WEBP or GIF picture")
+    raise api_error(
+        415, "unsupported_media_type", "The file is not a PNG, JPEG, WEBP or GIF picture"
+    )

@@ -1,4 +1,4 @@
-"""What the simulated service remembers: tasks, uploads, and where source pictures come from."""
+"""The data of the simulated service: tasks, uploads and source images."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .catalogue import image_count
+from runapi_magic.simulator.catalog import image_count
 
 if TYPE_CHECKING:
-    from .catalogue import Contract
+    from runapi_magic.simulator.catalog import Contract
 
 Status = Literal["pending", "processing", "completed", "failed"]
 
@@ -18,10 +18,10 @@ _PENDING_SHARE: Final = 0.2
 
 @dataclass(frozen=True)
 class Source:
-    """Where the pixels of a source picture come from.
+    """The origin of a source image.
 
-    Own outputs are named by task and index and drawn when needed; own uploads bring their bytes;
-    for any other URL neither is set, and a stand-in is drawn from the URL itself.
+    An output of the simulator has a task id and an index, and is drawn on demand. An upload has its
+    bytes. Any other URL has neither: a placeholder is drawn from the URL's text.
     """
 
     url: str
@@ -32,13 +32,13 @@ class Source:
 
 @dataclass
 class Task:
-    """One generation under way or done. Times are the simulator's clock, in seconds."""
+    """One generation, running or finished. Times are in seconds of the simulator's clock."""
 
     id: str
     number: int
     contract: Contract
     model: str
-    """The model's name as the request gave it."""
+    """The model name as in the request."""
     body: dict[str, Any]
     idempotency_key: str | None
     created: float
@@ -47,55 +47,55 @@ class Task:
     sources: tuple[Source, ...]
     mask: Source | None
     variation: int
-    """How many equal requests came before; makes their pictures differ."""
+    """Number of equal requests before this one; makes their images differ."""
     failure: str | None = None
     failed_at: float = math.inf
-    is_told: bool = False
-    """Whether anybody was told that it is complete; then it cannot fail any more."""
+    seen_completed: bool = False
+    """Whether a poll returned it as completed. After that it cannot fail."""
     files_expired: bool = False
 
     @property
     def ends(self) -> float:
-        """When it ends or ended, well or badly."""
+        """When the task completes or fails."""
         return min(self.created + self.duration, self.failed_at)
 
     @property
     def prompt(self) -> str:
-        """The prompt, empty where the model takes none."""
+        """The prompt, or an empty string if the request has none."""
         return str(self.body.get("prompt") or "")
 
     @property
-    def names(self) -> frozenset[str]:
-        """The model's current name and the one asked for."""
+    def model_names(self) -> frozenset[str]:
+        """The model's current name and the name in the request."""
         return frozenset({self.model, self.contract.model})
 
     @property
     def image_count(self) -> int:
-        """How many pictures it makes."""
+        """Number of images that the task makes."""
         return image_count(self.contract, self.body)
 
     @property
     def suffix(self) -> str:
-        """File name extension of its pictures."""
+        """File name extension of the images."""
         default = "jpeg" if self.contract.service == "flux_kontext" else "png"
         return "jpg" if (self.body.get("output_format") or default) == "jpeg" else "png"
 
     def status(self, now: float) -> Status:
-        """Where it stands at this moment."""
+        """Return the status at this moment."""
         if now >= self.failed_at:
             return "failed"
         if now >= self.ends:
             return "completed"
-        return "processing" if self.share(now) >= _PENDING_SHARE else "pending"
+        return "processing" if self.progress(now) >= _PENDING_SHARE else "pending"
 
-    def share(self, now: float) -> float:
-        """How much of its time has passed, 0 to 1."""
+    def progress(self, now: float) -> float:
+        """Return the fraction of the duration that has passed, 0 to 1."""
         return min(1.0, (now - self.created) / self.duration)
 
 
 @dataclass
 class Upload:
-    """An uploaded file, or, before its bytes came, the promise of one."""
+    """An uploaded file, or a prepared upload that has no bytes yet."""
 
     id: str
     name: str

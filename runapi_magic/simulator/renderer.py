@@ -1,7 +1,7 @@
-"""Pictures on demand: which one a file name stands for, drawn off the event loop, kept for a while.
+"""Draws images on demand, in worker threads, and caches them.
 
-Nothing is drawn until it is fetched. Two worker threads draw, whatever the number of requests: more
-would only queue for the interpreter and make the event loop wait its turn behind them.
+An image is drawn when it is first downloaded. Two worker threads draw, however many requests wait:
+more threads would compete with the event loop for the interpreter.
 """
 
 from __future__ import annotations
@@ -12,86 +12,86 @@ from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-from .catalogue import LONG_SIDES
+from runapi_magic.simulator.catalog import LONG_SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from PIL import Image
 
-    from .records import Source, Task
-    from .state import Simulator
+    from runapi_magic.simulator.records import Source, Task
+    from runapi_magic.simulator.state import Simulator
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
 CACHE_BYTES: Final = 64 * 2**20
-"""Encoded pictures kept for the next request."""
+"""Maximum total size of the cached images."""
 
 ROUGH_FROM: Final = 50
-"""Times as fast as life from which pictures are drawn roughly: else drawing takes the time."""
+"""From this speed on, images are drawn roughly: otherwise drawing takes most of the time."""
 
 _WORKERS: Final = 2
 _LONG_SIDE: Final = 1024
 
 
-class Gallery:
-    """Draws and keeps the pictures of one simulator."""
+class Renderer:
+    """Draws and caches the images of one simulator."""
 
     def __init__(self, simulator: Simulator, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._simulator = simulator
         self._cache_bytes = cache_bytes
-        self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="simulator-art")
-        self._under_way: dict[tuple[str, int], Future[bytes]] = {}
+        self._drawing: dict[tuple[str, int], Future[bytes]] = {}
 
-    async def run(
+    async def run_in_thread(
         self,
         function: Callable[Arguments, Result],
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Result:
-        """Call something slow on a worker thread."""
+        """Call a slow function in a worker thread."""
         return await asyncio.wrap_future(self._workers.submit(function, *args, **kwargs))
 
     async def output(self, task: Task, index: int) -> bytes:
-        """The encoded picture; drawn once even when several requests want it at the same time."""
+        """Return the encoded image. Simultaneous requests for it share one drawing."""
         name = (task.id, index)
-        drawing = self._under_way.get(name)
+        drawing = self._drawing.get(name)
         if drawing is None:
             drawing = self._workers.submit(self._output, task, index)
-            self._under_way[name] = drawing
-            drawing.add_done_callback(lambda _: self._under_way.pop(name, None))
-        # One client that goes away must not take the picture from the others.
+            self._drawing[name] = drawing
+            drawing.add_done_callback(lambda _: self._drawing.pop(name, None))
+        # When one client disconnects, the other clients still get the image.
         return await asyncio.shield(asyncio.wrap_future(drawing))
 
     def source_bytes(self, source: Source) -> bytes:
-        """The encoded source picture. Slow: for a worker thread."""
+        """Return the encoded source image. Slow: call it in a worker thread."""
         if source.content is not None:
             return source.content
         if source.task_id is not None:
             return self._output(self._simulator.tasks[source.task_id], source.index)
         from runapi_magic.simulator.art import painting as art
 
-        return art.encode(art.stand_in(source.url), "png")
+        return art.encode(art.draw_placeholder(source.url), "png")
 
     def _output(self, task: Task, index: int) -> bytes:
         name = (task.id, index)
         with self._lock:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-                return self._kept[name]
+            if name in self._cache:
+                self._cache.move_to_end(name)
+                return self._cache[name]
         from runapi_magic.simulator.art import painting as art
 
-        encoded = art.encode(self._picture(task, index), task.suffix)
+        encoded = art.encode(self._draw(task, index), task.suffix)
         with self._lock:
-            self._kept[name] = encoded
-            while len(self._kept) > 1 and sum(map(len, self._kept.values())) > self._cache_bytes:
-                self._kept.popitem(last=False)
+            self._cache[name] = encoded
+            while len(self._cache) > 1 and sum(map(len, self._cache.values())) > self._cache_bytes:
+                self._cache.popitem(last=False)
         return encoded
 
-    def _picture(self, task: Task, index: int) -> Image.Image:
+    def _draw(self, task: Task, index: int) -> Image.Image:
         from runapi_magic.simulator.art import edits
         from runapi_magic.simulator.art import painting as art
 
@@ -105,7 +105,7 @@ class Gallery:
         ratio = body.get("aspect_ratio") or _default_ratio(task)
         long_side = LONG_SIDES.get(body.get("output_resolution") or "", _LONG_SIDE)
         if not sources:
-            size = art.picture_size(ratio, long_side, prompt=task.prompt)
+            size = art.image_size(ratio, long_side, prompt=task.prompt)
             transparent = _wants_transparency(task)
             return art.draw(
                 task.prompt,

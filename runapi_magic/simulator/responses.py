@@ -1,9 +1,10 @@
-"""Answers: JSON, refusals, and what a fault does to an answer."""
+"""HTTP responses: JSON, errors, and the effects of faults."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from starlette.responses import RedirectResponse, Response
@@ -11,17 +12,17 @@ from starlette.responses import RedirectResponse, Response
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from .faults import Fault
-    from .state import Simulator
+    from runapi_magic.simulator.faults import Fault
+    from runapi_magic.simulator.state import Simulator
 
 TRANSPORT: Final = "simulator_transport"
-"""Where the socket server puts a connection's transport in the ASGI scope's state."""
+"""The key in the ASGI scope's state for a connection's transport. Only the server sets it."""
 
 _FOREIGN: Final = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}
 
 
-class RefusalError(Exception):
-    """A request that is answered with an error."""
+class ApiError(Exception):
+    """An error to send as the response to a request."""
 
     def __init__(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
         super().__init__(status)
@@ -30,33 +31,35 @@ class RefusalError(Exception):
         self.headers = headers
 
 
-class DroppedError(Exception):
-    """The connection was closed in the middle; there is nobody to answer."""
+class ConnectionDroppedError(Exception):
+    """The connection is closed. No response can be sent."""
 
 
-def refusal(status: int, code: str, message: str) -> RefusalError:
-    """A refusal in the service's usual form."""
-    return RefusalError(status, {"error": {"code": code, "message": message}})
+def api_error(status: int, code: str, message: str) -> ApiError:
+    """Make an error in the service's usual form."""
+    return ApiError(status, {"error": {"code": code, "message": message}})
 
 
-def invalid(problems: dict[str, list[str]]) -> RefusalError:
-    """A 422 that names the fields."""
-    return RefusalError(422, {"error": "Validation failed", "errors": problems})
+def validation_error(problems: dict[str, list[str]]) -> ApiError:
+    """Make a 422 that names the invalid fields."""
+    return ApiError(422, {"error": "Validation failed", "errors": problems})
 
 
-def not_found(what: str) -> RefusalError:
-    """A 404."""
-    return refusal(404, "not_found", f"{what} not found")
+def not_found(what: str) -> ApiError:
+    """Make a 404."""
+    return api_error(404, "not_found", f"{what} not found")
 
 
-def too_many_requests() -> RefusalError:
-    """A 429. Its Retry-After is in whole seconds, as HTTP has it."""
+def too_many_requests() -> ApiError:
+    """Make a 429 with Retry-After in whole seconds, as HTTP requires."""
     body = {"error": {"code": "rate_limited", "message": "Too many requests (simulated)"}}
-    return RefusalError(429, body, {"retry-after": "1"})
+    return ApiError(429, body, {"retry-after": "1"})
 
 
-def answer(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer."""
+def json_response(
+    body: object, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Make a JSON response."""
     return Response(
         json.dumps(body, separators=(",", ":")),
         status_code=status,
@@ -65,16 +68,21 @@ def answer(body: object, status: int = 200, headers: dict[str, str] | None = Non
     )
 
 
+def iso_time(seconds: float) -> str:
+    """Return a time in the service's format."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def base_url(request: Request) -> str:
-    """Scheme, host and port as the client wrote them, without a slash at the end."""
+    """Return scheme, host and port as the client sent them, without a final slash."""
     return str(request.base_url).rstrip("/")
 
 
-def foreign_base(request: Request) -> str:
-    """Another origin.
+def foreign_base_url(request: Request) -> str:
+    """Return the base URL of another origin.
 
-    On a loopback server it leads to the same server by its other name, so that a client that
-    follows it is seen in the request log.
+    On a loopback server it is another name of the same server. A client that follows it appears in
+    the request log.
     """
     url = request.base_url
     host = url.hostname or ""
@@ -82,12 +90,12 @@ def foreign_base(request: Request) -> str:
     return f"{url.scheme}://{_FOREIGN.get(host, f'foreign.{host}')}{port}"
 
 
-async def drop(request: Request) -> NoReturn:
-    """End the connection without (the rest of) an answer.
+async def drop_connection(request: Request) -> NoReturn:
+    """Close the connection without a response, or in the middle of it.
 
-    On the socket server the TCP connection is closed. In one process there is none, and an
-    `httpx.RemoteProtocolError` comes out of the app: through `httpx.ASGITransport` that is what a
-    closed connection looks like to an httpx user.
+    The socket server closes the TCP connection. Without a socket, the app raises
+    `httpx.RemoteProtocolError`: through `httpx.ASGITransport`, a client sees this error when a
+    connection is closed.
     """
     transport = request.scope.get("state", {}).get(TRANSPORT)
     if transport is None:
@@ -97,34 +105,36 @@ async def drop(request: Request) -> NoReturn:
     transport.close()
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    raise DroppedError
+    raise ConnectionDroppedError
 
 
-async def hit(fault: Fault | None, request: Request, simulator: Simulator) -> Response | None:
-    """Do what a fault of the common kind does; the answer, or None to go on as usual."""
+async def apply_fault(
+    fault: Fault | None, request: Request, simulator: Simulator
+) -> Response | None:
+    """Apply a fault that every point has. Return its response, or None to continue as usual."""
     if fault is None:
         return None
     if fault.status is not None:
-        return faulty_error(fault, simulator)
+        return fault_response(fault, simulator)
     match fault.effect:
         case "slow":
             await asyncio.sleep(fault.seconds)
         case "drop" | "drop_before":
-            await drop(request)
+            await drop_connection(request)
         case "bad_json":
             return Response(b'{"id": "tsk_', media_type="application/json")
         case "empty":
             return Response(b"", media_type="application/json")
         case "redirect_foreign" | "location_foreign":
             path = request.url.path
-            return RedirectResponse(foreign_base(request) + path, status_code=307)
+            return RedirectResponse(foreign_base_url(request) + path, status_code=307)
     return None
 
 
-def faulty_error(
+def fault_response(
     fault: Fault, simulator: Simulator, *, headers: dict[str, str] | None = None
 ) -> Response:
-    """The error that a fault asks for, with its body and Retry-After."""
+    """Make the error response of a fault, with its body and Retry-After."""
     content, media_type = fault.error()
     found = dict(headers or {})
     if retry_after := fault.retry_after(simulator.clock()):
@@ -133,9 +143,9 @@ def faulty_error(
 
 
 def task_headers(simulator: Simulator, task_id: str, *, unfinished: bool) -> dict[str, str]:
-    """Headers of an answer about a task.
+    """Return the headers of a response about a task.
 
-    A hurried simulator asks to be looked at sooner, a real one leaves it to the client.
+    A simulator faster than the real service sends Retry-After, so that clients poll sooner.
     """
     headers = {"x-runapi-task-id": task_id}
     if unfinished and simulator.speed > 1:

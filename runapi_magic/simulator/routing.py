@@ -1,4 +1,4 @@
-"""What every request goes through: its body read, its key looked at, a line in the log, faults."""
+"""Routes that read, log and check every request before a handler answers it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from runapi_magic.simulator.responses import (
-    DroppedError,
-    RefusalError,
-    answer,
+    ApiError,
+    ConnectionDroppedError,
+    api_error,
+    apply_fault,
     base_url,
-    hit,
-    refusal,
+    json_response,
 )
 
 if TYPE_CHECKING:
@@ -24,15 +24,14 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from runapi_magic.simulator.renderer import Gallery
-
-    from .faults import Fault
-    from .state import Simulator
+    from runapi_magic.simulator.faults import Fault
+    from runapi_magic.simulator.renderer import Renderer
+    from runapi_magic.simulator.state import Simulator
 
     Handler = Callable[["Call"], Awaitable[Response]]
 
 MAX_BODY_BYTES: Final = 72 * 2**20
-"""Room for a file of the largest size as base64 in JSON."""
+"""Fits a file of the maximum size as base64 in JSON."""
 
 _PARSED_IN_PLACE: Final = 64 * 1024
 _LOGGED_CHARACTERS: Final = 40_000
@@ -40,76 +39,76 @@ _LOGGED_CHARACTERS: Final = 40_000
 
 @dataclass
 class Call:
-    """One request with what is known about it."""
+    """One request: its key, body and path."""
 
     request: Request
     simulator: Simulator
-    gallery: Gallery
+    renderer: Renderer
     key: str = ""
     raw: bytes = b""
     body: Any = None
 
     @property
     def base(self) -> str:
-        """Scheme, host and port as the client wrote them."""
+        """Scheme, host and port as the client sent them."""
         return base_url(self.request)
 
     @property
     def path(self) -> str:
-        """The URL's path."""
+        """Path of the URL."""
         return self.request.url.path
 
     def path_part(self, name: str) -> str:
-        """A variable part of the path."""
+        """Return a variable part of the path."""
         return str(self.request.path_params[name])
 
-    async def hit(self, fault: Fault | None) -> Response | None:
-        """Do what a fault does here; the answer, or None to go on as usual."""
-        return await hit(fault, self.request, self.simulator)
+    async def apply_fault(self, fault: Fault | None) -> Response | None:
+        """Apply a fault to this request. Return its response, or None to continue as usual."""
+        return await apply_fault(fault, self.request, self.simulator)
 
     def fields(self) -> dict[str, Any]:
-        """The body, which must be a JSON object."""
+        """Return the body. Raises a 400 if it is not a JSON object."""
         if not isinstance(self.body, dict):
-            raise refusal(400, "bad_request", "The request body is not a JSON object")
+            raise api_error(400, "bad_request", "The request body is not a JSON object")
         return self.body
 
 
-class Door:
-    """Makes routes whose requests are logged, checked and answered alike."""
+class Router:
+    """Makes routes that log and check every request in the same way."""
 
-    def __init__(self, simulator: Simulator, gallery: Gallery) -> None:
+    def __init__(self, simulator: Simulator, renderer: Renderer) -> None:
         self._simulator = simulator
-        self._gallery = gallery
+        self._renderer = renderer
 
     def route(
         self, path: str, method: str, handler: Handler, *, point: str = "", key: bool = True
     ) -> Route:
-        """A route.
+        """Make a route.
 
         Args:
-            path: Its path, in Starlette's form.
-            method: Its HTTP method.
-            handler: Makes the answer, or raises `RefusalError`.
-            point: Where faults hit it before the handler is called; without one the handler
-                looks after its faults itself.
-            key: Whether a key is needed.
+            path: Path in Starlette's form.
+            method: HTTP method.
+            handler: Returns the response, or raises `ApiError`.
+            point: Point of the faults that apply before the handler runs. If empty, the handler
+                applies the faults itself.
+            key: Whether the route needs a key.
         """
 
         async def endpoint(request: Request) -> Response:
-            call = Call(request, self._simulator, self._gallery)
+            call = Call(request, self._simulator, self._renderer)
             try:
-                response = await self._answer(call, handler, point, needs_key=key)
-            except RefusalError as error:
-                response = answer(error.body, error.status, error.headers)
-            except DroppedError:
-                # The transport is closed: whatever is sent now goes nowhere.
+                response = await self._respond(call, handler, point, needs_key=key)
+            except ApiError as error:
+                response = json_response(error.body, error.status, error.headers)
+            except ConnectionDroppedError:
+                # The transport is closed, so this response is never sent.
                 response = Response(b"")
             response.headers["x-request-id"] = f"req_{secrets.token_hex(8)}"
             return response
 
         return Route(path, endpoint, methods=[method])
 
-    async def _answer(
+    async def _respond(
         self, call: Call, handler: Handler, point: str, *, needs_key: bool
     ) -> Response:
         call.key = _bearer(call.request)
@@ -118,18 +117,20 @@ class Door:
         if needs_key:
             _check_key(call.key)
         if too_large:
-            raise refusal(413, "payload_too_large", "The request is larger than the limit of 50 MB")
+            raise api_error(
+                413, "payload_too_large", "The request is larger than the limit of 50 MB"
+            )
         if point:
-            fault = self._simulator.strike(point, path=call.path)
-            if response := await call.hit(fault):
+            fault = self._simulator.match_fault(point, path=call.path)
+            if response := await call.apply_fault(fault):
                 return response
         return await handler(call)
 
     async def _read(self, call: Call) -> bool:
-        """Read the body, and its JSON; whether it had a reasonable size.
+        """Read the body and parse its JSON. Return False if the body is too large.
 
-        An oversized one is read to its end but not kept: an answer sent while the client is still
-        writing could get lost.
+        A body that is too large is read to its end and discarded: a client that is still sending
+        might not receive a response.
         """
         parts: list[bytes] = []
         size = 0
@@ -142,7 +143,9 @@ class Door:
         call.raw = b"".join(parts)
         if call.request.method == "POST":
             small = size <= _PARSED_IN_PLACE
-            call.body = _parse(call.raw) if small else await call.gallery.run(_parse, call.raw)
+            call.body = (
+                _parse(call.raw) if small else await call.renderer.run_in_thread(_parse, call.raw)
+            )
         return True
 
     def _log(self, call: Call) -> None:
@@ -167,9 +170,9 @@ def _bearer(request: Request) -> str:
 
 def _check_key(key: str) -> None:
     if not key or key.startswith("bad"):
-        raise refusal(401, "unauthorized", "The API key is missing or invalid")
+        raise api_error(401, "unauthorized", "The API key is missing or invalid")
     if key.startswith("forbidden"):
-        raise refusal(403, "forbidden", "This API key may not use this resource")
+        raise api_error(403, "forbidden", "This API key may not use this resource")
 
 
 def _parse(raw: bytes) -> Any:

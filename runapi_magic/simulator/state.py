@@ -1,8 +1,8 @@
-"""The simulated service's memory: tasks on a clock, files that expire, money, a log of requests.
+"""State of the simulated service: tasks, files, money and a log of requests.
 
-Nothing runs in the background. A task is a record of when it was made and how long it takes, and
-whatever is asked about it is worked out from the clock at that moment. So a test with a clock of
-its own moves a task on by moving the clock.
+Nothing runs in the background. A task stores when it was created and how long it takes. Its status
+is calculated from the clock when a request needs it. A test with its own clock moves the clock to
+make a task progress.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import time
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .catalogue import MEDIAN_SECONDS, price_cents
-from .faults import parse_fault
-from .records import Task, Upload
+from runapi_magic.simulator.catalog import MEDIAN_SECONDS, price_cents
+from runapi_magic.simulator.faults import parse_fault
+from runapi_magic.simulator.records import Task, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .catalogue import Contract
-    from .faults import Fault
-    from .records import Source
+    from runapi_magic.simulator.catalog import Contract
+    from runapi_magic.simulator.faults import Fault
+    from runapi_magic.simulator.records import Source
 
 Family = Literal["guide", "namespaced", "both"]
 
 OUTPUT_LIFE_SECONDS: Final = 7 * 24 * 3600
-"""Output pictures can be fetched this long after the task's end."""
+"""Output images can be downloaded this long after the task's end."""
 
 UPLOAD_LIFE_SECONDS: Final = 3600
-"""Uploaded files, and prepared uploads, are kept this long."""
+"""Uploaded files and prepared uploads are kept this long."""
 
 SPREAD: Final = 0.35
 """Sigma of the log-normal durations."""
@@ -41,21 +41,21 @@ _DAY: Final = 24 * 3600
 
 
 class KeyConflictError(Exception):
-    """An idempotency key came again with another request."""
+    """An idempotency key was used again for a different request."""
 
 
 class Simulator:
-    """The whole state of one simulated account.
+    """The state of one simulated account.
 
     Args:
-        speed: How many times faster than the real service tasks run. Above 1 the answers carry
-            a Retry-After, which is how a hurried simulator tells its clients to look sooner.
+        speed: Time scale: how many times faster than the real service tasks run. Above 1,
+            responses have a Retry-After, so that clients poll sooner.
         family: Which of the two published families of routes to serve.
-        faults: What to do wrong; see `runapi_magic.simulator.faults` for the grammar.
-        clock: Returns seconds since 1970. Everything timed is worked out from it.
-        seed: Chooses the tasks' durations.
-        balance_cents: Credits at the start; 5.00 USD of them (or all, if less) count as bonus.
-        rate: So many creates are taken from one key in any second; 0: any number.
+        faults: Faults to start with; `runapi_magic.simulator.faults` describes their syntax.
+        clock: Returns seconds since 1970. All times are calculated from it.
+        seed: Seed for the durations of tasks.
+        balance_cents: Credits at the start. Up to 5.00 USD of them count as bonus.
+        rate: Maximum number of create requests per key in any second; 0: no limit.
     """
 
     def __init__(
@@ -85,71 +85,73 @@ class Simulator:
         """Task id -> task, oldest first."""
         self.uploads: dict[str, Upload] = {}
         self.requests: list[dict[str, Any]] = []
-        """Every request so far: method, host, path, query, body, headers (names), authorized."""
+        """All requests: method, host, path, query, body, headers (names only), authorized."""
         self.faults: list[Fault] = []
         self._by_key: dict[str, Task] = {}
-        self._taken: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._recent_creates: defaultdict[str, deque[float]] = defaultdict(deque)
         for spec in faults:
             self.add_fault(spec)
 
     # Faults
 
     def add_fault(self, spec: str) -> Fault:
-        """Do this wrong from now on, beside the faults there are.
+        """Add a fault to the existing ones.
 
         Raises:
-            ValueError: The text is no fault.
+            ValueError: The text is not a valid fault.
         """
         fault = parse_fault(spec)
         self.faults.append(fault)
         return fault
 
     def clear_faults(self) -> None:
-        """Do nothing wrong any more. What has already failed stays failed."""
+        """Remove all faults. Tasks that have failed stay failed."""
         self.faults.clear()
 
-    def strike(
+    def match_fault(
         self,
         point: str,
         *,
         path: str,
         models: frozenset[str] = frozenset(),
         prompt: str = "",
-        without: frozenset[str] = frozenset(),
+        excluded: frozenset[str] = frozenset(),
     ) -> Fault | None:
-        """The fault that happens to this request, counted as used; the first that matches.
+        """Return the first fault that applies to this request, and count it as used.
 
         Args:
-            point: Where the request is, such as ``create``.
-            path: The request's URL path.
-            models: Names of its model, if it has one.
-            prompt: Its prompt, if it has one.
-            without: Effects that cannot happen to it now and are not counted.
+            point: Point of the request, such as ``create``.
+            path: URL path of the request.
+            models: Names of the request's model, if it has one.
+            prompt: Prompt of the request, if it has one.
+            excluded: Effects that cannot apply to this request now. They are not counted.
         """
         for fault in self.faults:
-            if fault.point != point or fault.effect in without:
+            if fault.point != point or fault.effect in excluded:
                 continue
-            if fault.applies(models=models, prompt=prompt, path=path) and fault.strikes():
+            if fault.matches(models=models, prompt=prompt, path=path) and fault.count_request():
                 return fault
         return None
 
-    def is_too_many(self, key: str) -> bool:
-        """Whether this create of a key is one too many in this second; counts it if it is not."""
-        now, taken = self.clock(), self._taken[key]
-        while taken and taken[0] <= now - 1:
-            taken.popleft()
-        if self.rate and len(taken) >= self.rate:
+    def exceeds_rate(self, key: str) -> bool:
+        """Return whether a create request exceeds the key's limit. Count it if it does not."""
+        now, recent = self.clock(), self._recent_creates[key]
+        while recent and recent[0] <= now - 1:
+            recent.popleft()
+        if self.rate and len(recent) >= self.rate:
             return True
-        taken.append(now)
+        recent.append(now)
         return False
 
     # Tasks
 
-    def replayed(self, key: str | None, contract: Contract, body: dict[str, Any]) -> Task | None:
-        """The task that this idempotency key already made, if any.
+    def task_for_key(
+        self, key: str | None, contract: Contract, body: dict[str, Any]
+    ) -> Task | None:
+        """Return the task that this idempotency key already created, if any.
 
         Raises:
-            KeyConflictError: It was made by a different request.
+            KeyConflictError: The key was used for a different request.
         """
         task = self._by_key.get(key) if key else None
         if task and (task.contract, task.body) != (contract, body):
@@ -165,14 +167,14 @@ class Simulator:
         sources: tuple[Source, ...] = (),
         mask: Source | None = None,
     ) -> Task:
-        """Make a task of a request that has been checked."""
+        """Create a task for a validated request."""
         number = len(self.tasks) + 1
         now = self.clock()
         median = MEDIAN_SECONDS[body.get("output_resolution") or "1k"]
-        draw = random.Random(f"{self.seed}:{key or number}")  # noqa: S311 - durations are no secret
+        draw = random.Random(f"{self.seed}:{key or number}")  # noqa: S311 - not used for security
         seconds = draw.lognormvariate(math.log(median), SPREAD) / self.speed
-        # The moment is in the id so that a restarted simulator does not hand out an id again that
-        # a client's journal still knows.
+        # The id depends on the time: a restarted simulator must not use an id again that is in a
+        # client's journal.
         digest = hashlib.sha256(f"{self.seed}:{number}:{now!r}".encode()).hexdigest()
         task = Task(
             id=f"tsk_{digest[:16]}",
@@ -196,11 +198,11 @@ class Simulator:
         return task
 
     def fail(self, task: Task, reason: str) -> None:
-        """Fail a task for good, now, or when it would have ended. It will not be charged."""
+        """Make a task fail permanently, now or at its end if that is earlier. It costs nothing."""
         task.failure, task.failed_at = reason, min(self.clock(), task.ends)
 
     def max_concurrent(self) -> int:
-        """The most tasks that were ever under way at the same moment."""
+        """Return the largest number of tasks that were running at the same time."""
         changes = [(task.created, 1) for task in self.tasks.values()]
         changes += [(task.ends, -1) for task in self.tasks.values()]
         under_way = most = 0
@@ -213,22 +215,22 @@ class Simulator:
 
     @property
     def charged_cents(self) -> int:
-        """What all completed tasks cost together."""
+        """Total price of all completed tasks."""
         return self._spent_since(-math.inf)
 
     @property
     def reserved_cents(self) -> int:
-        """What the tasks under way will cost."""
+        """Total price of all running tasks."""
         now = self.clock()
         unfinished = (t for t in self.tasks.values() if t.status(now) in {"pending", "processing"})
         return sum(task.cents for task in unfinished)
 
-    def affords(self, cents: int) -> bool:
-        """Whether the credits that are not reserved cover this."""
+    def can_afford(self, cents: int) -> bool:
+        """Return whether the credits that are not reserved cover this amount."""
         return self.initial_cents - self.charged_cents - self.reserved_cents >= cents
 
     def balance(self) -> dict[str, int]:
-        """The balance as the service reports it. Bonus credits are spent first."""
+        """Return the balance as the service reports it. Bonus credits are spent first."""
         charged = self.charged_cents
         left = self.initial_cents - charged
         bonus = max(0, min(_BONUS_CENTS, self.initial_cents) - charged)
@@ -251,7 +253,7 @@ class Simulator:
     def prepare_upload(
         self, name: str, *, byte_size: int = 0, checksum: str = "", mime_type: str = ""
     ) -> Upload:
-        """Make room for a file; its bytes come later. Forgets uploads that have expired."""
+        """Add an upload without bytes. Removes expired uploads."""
         now = self.clock()
         for stale in [u.id for u in self.uploads.values() if u.expires <= now]:
             del self.uploads[stale]
@@ -269,12 +271,12 @@ class Simulator:
         return upload
 
     def live_upload(self, upload_id: str) -> Upload | None:
-        """A promised or finished upload that has not expired."""
+        """Return an upload (with or without bytes) that has not expired."""
         upload = self.uploads.get(upload_id)
         return upload if upload and upload.expires > self.clock() else None
 
     def live_output(self, task_id: str, name: str) -> tuple[Task, int] | None:
-        """The task and index of an output file that exists and has not expired."""
+        """Return the task and the index of an output file that exists and has not expired."""
         task = self.tasks.get(task_id)
         stem, _, suffix = name.partition(".")
         if not task or task.files_expired or not stem.isdecimal() or suffix != task.suffix:
@@ -285,7 +287,7 @@ class Simulator:
         return (task, int(stem)) if int(stem) < task.image_count else None
 
     def expire(self, file_id: str | None = None) -> int:
-        """Let the files of this task or upload, or of all, expire now; returns of how many.
+        """Expire the files of one task or upload, or of all. Return how many expired.
 
         Raises:
             KeyError: There is no such task or upload.
@@ -304,7 +306,7 @@ class Simulator:
         return expired
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything a test wants to know, as JSON; what ``GET /_simulator/state`` answers."""
+        """Return the state as JSON, for tests and for ``GET /_simulator/state``."""
         now = self.clock()
         return {
             "tasks_created": len(self.tasks),

@@ -19,7 +19,7 @@ from runapi_magic.http import retry as retrying
 from runapi_magic.journal import history, matching
 from runapi_magic.media import preview as previews
 from runapi_magic.notebook import commands
-from runapi_magic.simulator import renderer as gallery
+from runapi_magic.simulator import renderer
 from runapi_magic.widgets import panel
 from tests.conftest import ROOT
 
@@ -71,7 +71,7 @@ SENTENCES = [
     f"| a pause that the service asks for | {rates._LONGEST_PAUSE:g} s |",
     f"| pictures in `%runapi history` | {commands._LONGEST_HISTORY:,} |",
     f"| pictures of one tree | {history._LARGEST_FAMILY} |",
-    f"From `--speed {gallery.ROUGH_FROM:g}` on it draws roughly",
+    f"From `--speed {renderer.ROUGH_FROM:g}` on it draws roughly",
     f"| versions in a file's note | {records._LONGEST_LINE} |",
 ]
 

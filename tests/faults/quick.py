@@ -21,14 +21,14 @@ from PIL import Image
 
 from runapi_magic.simulator import Simulator, create_app
 from runapi_magic.simulator.__main__ import _DroppableProtocol
-from runapi_magic.simulator.renderer import Gallery
+from runapi_magic.simulator.renderer import Renderer
 from tests.conftest import ROOT, SimulatorServer
 
 SPEED = 200.0
 SIZE = (48, 36)
 
 
-def tiny_picture(_gallery, task, index):
+def tiny_image(_renderer, task, index):
     """Return a small PNG that no other task has."""
     seed = int(hashlib.sha256(f"{task.id} {index}".encode()).hexdigest(), 16)
     noise = random.Random(seed).randbytes(SIZE[0] * SIZE[1] * 3)
@@ -95,5 +95,5 @@ def quick_simulators(count):
 
 
 if __name__ == "__main__":
-    Gallery._output = tiny_picture
+    Renderer._output = tiny_image
     asyncio.run(_serve(int(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""A simulator in this process with a clock that tests move, and one on a socket."""
+"""Simulators for tests: one in process with a clock that tests move, and one on a socket."""
 
 import asyncio
 import contextlib
@@ -19,23 +19,23 @@ KEY = {"authorization": "Bearer sk-test"}
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that only moves when a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
 
     def __call__(self) -> float:
-        """Seconds since 1970."""
+        """Return seconds since 1970."""
         return self.now
 
-    def pass_by(self, seconds: float) -> None:
-        """Move on."""
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward."""
         self.now += seconds
 
 
 @dataclass
 class Api:
-    """A synchronous client of a simulator in this process, over its ASGI app."""
+    """A synchronous client for a simulator in process, through its ASGI app."""
 
     sim: Simulator
     clock: Clock
@@ -56,58 +56,58 @@ class Api:
         return asyncio.run(send())
 
     def get(self, path: str, **kwargs: Any) -> httpx.Response:
-        """GET."""
+        """Send a GET."""
         return self.request("GET", path, **kwargs)
 
     def post(self, path: str, json: Any = None, **kwargs: Any) -> httpx.Response:
-        """POST JSON."""
+        """Send a POST with JSON."""
         return self.request("POST", path, json=json, **kwargs)
 
     def create(self, path: str = "/api/v1/gpt_image_2/text_to_image", **fields: Any) -> str:
         """Create a task and return its id."""
         body = {"model": "gpt-image-2", "prompt": "a red fox"} | fields
-        answer = self.post(path, body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["id"]
+        response = self.post(path, body)
+        assert response.status_code == 200, response.text
+        return response.json()["id"]
 
     def finish(self) -> None:
-        """Let all the tasks there are come to their end."""
-        self.clock.pass_by(600)
+        """Move the clock until all tasks have ended."""
+        self.clock.advance(600)
 
     def status(self, task_id: str) -> dict[str, Any]:
-        """A task's JSON, by the route that takes any id."""
+        """Return a task's JSON, from the route that accepts any id."""
         return self.get(f"/v1/tasks/{task_id}").json()
 
-    def picture(self, path: str = "/api/v1/gpt_image_2/text_to_image", **fields: Any) -> str:
-        """Make a picture and return its URL."""
+    def create_image(self, path: str = "/api/v1/gpt_image_2/text_to_image", **fields: Any) -> str:
+        """Create an image and return its URL."""
         task_id = self.create(path, **fields)
         self.finish()
         return self.status(task_id)["images"][0]["url"]
 
-    def image(self, url: str) -> Image.Image:
-        """Fetch a picture, without the key, and decode it."""
-        answer = self.get(url, headers={})
-        assert answer.status_code == 200, answer.text
-        with Image.open(io.BytesIO(answer.content)) as opened:
+    def fetch_image(self, url: str) -> Image.Image:
+        """Download an image without the key, and decode it."""
+        response = self.get(url, headers={})
+        assert response.status_code == 200, response.text
+        with Image.open(io.BytesIO(response.content)) as opened:
             opened.load()
             return opened.copy()
 
 
 def make_api(**options: Any) -> Api:
-    """A simulator at real speed (unless told) with a clock of its own."""
+    """Make a simulator with its own clock, at real speed by default."""
     clock = Clock()
     return Api(Simulator(**{"speed": 1.0, "clock": clock} | options), clock)
 
 
 @pytest.fixture
 def api() -> Api:
-    """A simulator in this process."""
+    """Return a simulator in process."""
     return make_api()
 
 
 @contextlib.contextmanager
-def serving(*arguments: str):
-    """A simulator as a server of its own; yields its base URL and process."""
+def run_server(*arguments: str):
+    """Run a simulator as a separate process; yields its base URL and the process."""
     command = [sys.executable, "-m", "runapi_magic.simulator", "--port", "0", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -123,21 +123,21 @@ def serving(*arguments: str):
 
 @pytest.fixture(scope="session")
 def shared_server():
-    """One server for all the tests that need a socket."""
-    with serving("--speed", "50") as (base, _):
+    """Run one server for all tests that need a socket."""
+    with run_server("--speed", "50") as (base, _):
         yield base
 
 
 @pytest.fixture
 def server(shared_server):
-    """The shared server without faults; returns its base URL."""
+    """Return the base URL of the shared server, without faults."""
     httpx.delete(f"{shared_server}/_simulator/faults")
     yield shared_server
     httpx.delete(f"{shared_server}/_simulator/faults")
 
 
-def picture_bytes(size: tuple[int, int] = (64, 48), colour: str = "teal") -> bytes:
-    """A small PNG."""
+def png_bytes(size: tuple[int, int] = (64, 48), colour: str = "teal") -> bytes:
+    """Return a small PNG."""
     out = io.BytesIO()
     Image.new("RGB", size, colour).save(out, "PNG")
     return out.getvalue()

@@ -1,8 +1,8 @@
-"""Account, prices, control routes."""
+"""Account, prices and the simulator's own routes."""
 
 import pytest
 
-from runapi_magic.simulator.catalogue import CONTRACTS
+from runapi_magic.simulator.catalog import CONTRACTS
 
 QUOTES = "/api/v1/price_quotes"
 
@@ -15,7 +15,7 @@ def test_me(api):
 
 
 def test_a_broke_account_has_no_credits(api):
-    """The key that gets 402 sees an empty balance."""
+    """A key that starts with "broke" has an empty balance."""
     found = api.get("/api/v1/me/balance", headers={"authorization": "Bearer broke"}).json()
     assert found["balance_cents"] == 0
 
@@ -44,8 +44,8 @@ def test_a_broke_account_has_no_credits(api):
         ("recraft", "remove_background", "recraft-remove-background", {}, 1),
     ],
 )
-def test_a_quote_says_the_price(api, service, action, model, params, cents):  # noqa: PLR0917 - a table's columns
-    """Every documented price is quoted, without the prompt, and nothing is made or reserved."""
+def test_quote_returns_the_price(api, service, action, model, params, cents):  # noqa: PLR0917 - a table's columns
+    """Every documented price can be quoted without a prompt. A quote creates no task."""
     body = {"service": service, "action": action, "model": model, "params": params}
     quote = api.post(QUOTES, body).json()["price_quote"]
     assert quote["reservation_amount_cents"] == cents
@@ -72,13 +72,13 @@ def test_a_quote_says_the_price(api, service, action, model, params, cents):  # 
         {},
     ],
 )
-def test_a_quote_for_nonsense_is_refused(api, body):
-    """Unknown models and wrong values are 422."""
+def test_invalid_quote_gets_a_422(api, body):
+    """Unknown models and wrong values get a 422."""
     assert api.post(QUOTES, body).status_code == 422
 
 
 def test_prices_need_no_key(api):
-    """Schedules and quotes are public, and say that the price is available."""
+    """Schedules and quotes need no key and have the status "available"."""
     body = {"service": "gpt_image_2", "action": "text_to_image", "model": "gpt-image-2"}
     quote = api.post(QUOTES, body, headers={}).json()["price_quote"]
     assert quote["pricing_status"] == "available"
@@ -87,7 +87,7 @@ def test_prices_need_no_key(api):
 
 
 def test_schedules_can_be_filtered(api):
-    """All contracts are listed; service, action and model narrow the list."""
+    """Without filters all contracts are listed. Service, action and model filter the list."""
     listed = api.get("/api/v1/price_schedules").json()["price_schedules"]
     assert len(listed) == len(CONTRACTS)
     query = {"service": "topaz", "model": "topaz-upscale-image"}
@@ -103,8 +103,8 @@ def test_schedules_can_be_filtered(api):
     assert old["unit_price_cents"] == 6
 
 
-def test_the_state_tells_what_happened(api):
-    """The control route lists tasks and requests, and does not list itself."""
+def test_state_lists_tasks_and_requests(api):
+    """The state has all tasks and requests, but not the request for the state itself."""
     task_id = api.create(prompt="a fox")
     state = api.get("/_simulator/state", headers={}).json()
     (task,) = state["tasks"]
@@ -116,7 +116,7 @@ def test_the_state_tells_what_happened(api):
 
 
 def test_faults_are_set_and_cleared_by_route(api):
-    """One fault as text, several as a list, nonsense refused, all cleared by DELETE."""
+    """A fault is added as text or in a list. An invalid fault gets a 422. DELETE removes all."""
     path = "/_simulator/faults"
     assert api.request("POST", path, content="create=503,times=1").status_code == 201
     assert api.post(path, ["balance=500", "quote=slow"]).json()["added"] == [
@@ -137,7 +137,10 @@ def test_faults_are_set_and_cleared_by_route(api):
         ("GET", "/v1/text_to_image", 405),
     ],
 )
-def test_unknown_routes_answer_json(api, method, path, status):
-    """404 and 405 are JSON errors too."""
-    answer = api.request(method, path)
-    assert (answer.status_code, "No route" in answer.json()["error"]["message"]) == (status, True)
+def test_unknown_routes_return_json(api, method, path, status):
+    """404 and 405 have a JSON body."""
+    response = api.request(method, path)
+    assert (response.status_code, "No route" in response.json()["error"]["message"]) == (
+        status,
+        True,
+    )

@@ -1,4 +1,4 @@
-"""Edits: they start from the source, do what the words say, and are seen."""
+"""Edits: they start from the source, follow the instruction and have a visible effect."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from PIL import Image, ImageChops, ImageStat
 from runapi_magic.simulator.art import edits, stickers
 from runapi_magic.simulator.art import painting as art
 
-from .conftest import picture_bytes
+from .conftest import png_bytes
 from .test_art import distance
 
 SIZE = (240, 180)
@@ -18,68 +18,68 @@ EDIT = "/api/v1/gpt_image_2/edit_image"
 
 @pytest.fixture(scope="module")
 def source():
-    """A picture with something in front."""
+    """Return an image with a subject."""
     return art.draw("a cat in a green meadow", SIZE, model="m")
 
 
-def body(picture):
-    """The picture without its foot, where every edit writes."""
-    rgb = picture.convert("RGB")
+def body(image):
+    """Return the image without its footer, where every edit writes."""
+    rgb = image.convert("RGB")
     return rgb.crop((0, 0, rgb.width, rgb.height - art.footer_height(rgb.size)))
 
 
-def edited(source, instruction, **options):
-    """The source, edited, at its own size."""
+def edit(source, instruction, **options):
+    """Edit the source at its own size."""
     return edits.edit([source], instruction, options.pop("size", SIZE), **options)
 
 
-def mean(picture):
-    """Mean red, green and blue."""
-    return ImageStat.Stat(body(picture)).mean
+def mean(image):
+    """Return mean red, green and blue."""
+    return ImageStat.Stat(body(image)).mean
 
 
 def test_inverting_inverts(source):
-    """Every pixel above the foot is the source's negative."""
+    """Every pixel above the footer is inverted."""
     expected = ImageChops.invert(body(source))
-    assert body(edited(source, "invert the colours")).tobytes() == expected.tobytes()
+    assert body(edit(source, "invert the colours")).tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("instruction", ["make it greyscale", "black and white please"])
 def test_grey_is_grey(source, instruction):
     """Red, green and blue are equal everywhere."""
-    red, green, blue = body(edited(source, instruction)).split()
+    red, green, blue = body(edit(source, instruction)).split()
     assert red.tobytes() == green.tobytes() == blue.tobytes()
 
 
 @pytest.mark.parametrize(("colour", "channel"), [("red", 0), ("green", 1), ("blue", 2)])
-def test_a_colour_tints(source, colour, channel):
-    """An instruction such as "make it blue" moves the picture towards that colour."""
-    before, after = mean(source), mean(edited(source, f"make it {colour}"))
+def test_a_colour_word_tints(source, colour, channel):
+    """An instruction such as "make it blue" shifts the image towards that colour."""
+    before, after = mean(source), mean(edit(source, f"make it {colour}"))
     assert after[channel] - sum(after) / 3 > before[channel] - sum(before) / 3
 
 
 def test_warm_cool_bright_dark(source):
-    """Each moves the means in its direction."""
+    """Each instruction shifts the mean colours in its direction."""
     before = mean(source)
-    warm, cool = mean(edited(source, "warmer")), mean(edited(source, "cooler"))
+    warm, cool = mean(edit(source, "warmer")), mean(edit(source, "cooler"))
     assert warm[0] - warm[2] > before[0] - before[2] > cool[0] - cool[2]
-    assert sum(mean(edited(source, "brighter"))) > sum(before)
-    assert sum(mean(edited(source, "make it darker"))) < sum(before)
+    assert sum(mean(edit(source, "brighter"))) > sum(before)
+    assert sum(mean(edit(source, "make it darker"))) < sum(before)
 
 
 def test_blur_and_sharpen(source):
-    """Blurring takes away edges, sharpening adds to them."""
+    """Blurring weakens edges. Sharpening strengthens them."""
 
-    def edges(picture):
-        grey = body(picture).convert("L")
+    def edges(image):
+        grey = body(image).convert("L")
         return ImageStat.Stat(ImageChops.difference(grey, ImageChops.offset(grey, 1, 0))).mean[0]
 
-    assert edges(edited(source, "softer")) < edges(source) < edges(edited(source, "sharpen it"))
+    assert edges(edit(source, "softer")) < edges(source) < edges(edit(source, "sharpen it"))
 
 
 def test_mirror_mirrors(source):
-    """A flipped picture flipped back is the source."""
-    flipped = edited(source, "mirror it")
+    """Mirroring twice gives the source."""
+    flipped = edit(source, "mirror it")
     assert body(flipped).transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes() == (
         body(source).tobytes()
     )
@@ -111,23 +111,23 @@ def test_mirror_mirrors(source):
         "",
     ],
 )
-def test_every_instruction_is_seen(source, instruction):
-    """Understood or not, an edit differs from its source and is the same each time."""
-    after = edited(source, instruction)
+def test_every_instruction_has_a_visible_effect(source, instruction):
+    """An edit differs from its source, with known words or without. It is repeatable."""
+    after = edit(source, instruction)
     assert after.size == SIZE
     assert distance(body(after), body(source)) > 0.5
-    assert after.tobytes() == edited(source, instruction).tobytes()
+    assert after.tobytes() == edit(source, instruction).tobytes()
 
 
 @pytest.mark.parametrize("thing", stickers.THINGS)
 def test_every_thing_can_be_added(source, thing):
-    """Each sticker changes a part of the picture."""
-    assert distance(body(edited(source, f"add a {thing}")), body(source)) > 0.5
+    """Each sticker changes a part of the image."""
+    assert distance(body(edit(source, f"add a {thing}")), body(source)) > 0.5
 
 
-def test_several_words_all_apply(source):
-    """Inverted and grey is both."""
-    both = body(edited(source, "invert it, black and white"))
+def test_several_words_are_all_applied(source):
+    """The words "invert" and "black and white" give an inverted grey image."""
+    both = body(edit(source, "invert it, black and white"))
     grey = ImageChops.invert(body(source)).convert("L").convert("RGB")
     assert both.tobytes() == grey.tobytes()
 
@@ -142,45 +142,45 @@ def test_several_words_all_apply(source):
     ],
 )
 def test_the_wording_is_found(instruction, wording):
-    """Quoted text, or what follows "text to" and the like; apostrophes are no quotes."""
+    """The text is quoted or follows "text to" and similar words. Apostrophes are not quotes."""
     assert edits._wording(instruction) == wording
 
 
-def test_another_variation_is_another_picture(source):
-    """The same edit asked for again differs from the first."""
-    assert distance(edited(source, "sepia"), edited(source, "sepia", variation=1)) > 1
+def test_another_variation_is_another_image(source):
+    """Repeating an edit gives another image."""
+    assert distance(edit(source, "sepia"), edit(source, "sepia", variation=1)) > 1
 
 
 @pytest.mark.parametrize("kind", ["transparent", "white"])
 def test_a_mask_limits_the_edit(source, kind):
-    """Only where the mask is transparent, or white, is the picture changed."""
+    """The image changes only where the mask is transparent or white."""
     if kind == "white":
         mask = Image.new("L", SIZE, 0)
         mask.paste(255, (0, 0, 120, 180))
     else:
         mask = Image.new("RGBA", SIZE, (0, 0, 0, 255))
         mask.paste((0, 0, 0, 0), (0, 0, 120, 180))
-    after = body(edited(source, "invert", mask=mask))
+    after = body(edit(source, "invert", mask=mask))
     left, right = (0, 0, 110, after.height), (130, 0, 240, after.height)
     assert after.crop(right).tobytes() == source.crop(right).tobytes()
     assert after.crop(left).tobytes() == ImageChops.invert(source.crop(left)).tobytes()
 
 
 def test_removing_the_background(source):
-    """The corners become transparent and the middle stays."""
-    for cut in (edits.remove_background(source), edited(source, "remove the background")):
+    """The corners become transparent and the middle stays opaque."""
+    for cut in (edits.remove_background(source), edit(source, "remove the background")):
         assert cut.mode == "RGBA"
         assert [cut.getpixel(spot)[3] for spot in ((0, 0), (239, 0), (120, 90))] == [0, 0, 255]
 
 
-def test_a_picture_of_one_colour_still_has_a_middle():
-    """A background that is everything leaves the middle rather than nothing."""
+def test_an_image_of_one_colour_still_has_a_middle():
+    """If the whole image looks like background, the middle stays."""
     cut = edits.remove_background(Image.new("RGB", (100, 100), "teal"))
     assert [cut.getpixel(spot)[3] for spot in ((0, 0), (50, 50))] == [0, 255]
 
 
 def test_transparency_survives_an_edit():
-    """A source without background keeps it that way."""
+    """An edit keeps the transparent background of its source."""
     clear = art.draw("a cat", (200, 200), model="m", transparent=True)
     after = edits.edit([clear], "make it blue", (200, 200))
     assert (after.mode, after.getpixel((0, 0))[3]) == ("RGBA", 0)
@@ -188,7 +188,7 @@ def test_transparency_survives_an_edit():
 
 @pytest.mark.parametrize(("factor", "size"), [(1, (60, 40)), (2, (120, 80)), (4, (240, 160))])
 def test_enlarging(factor, size):
-    """So many times larger; factor 1 sharpens."""
+    """The image gets larger by the factor. Factor 1 sharpens."""
     small = art.draw("a cat", (60, 40), model="m")
     large = edits.enlarge(small, factor)
     assert large.size == size
@@ -197,77 +197,77 @@ def test_enlarging(factor, size):
 
 
 def test_enlarging_ends_at_a_limit():
-    """The long side never passes 8192 pixels."""
+    """The long side is at most 8192 pixels."""
     assert edits.enlarge(Image.new("RGB", (4096, 64)), 4).size == (8192, 128)
 
 
-def test_a_broken_source_gets_a_stand_in():
-    """Bytes that cannot be decoded do not stop an edit."""
+def test_a_broken_source_gets_a_placeholder():
+    """A source that cannot be decoded does not stop an edit."""
     assert edits.decode(b"\x89PNG\r\n\x1a\n broken", "https://x.org/cat.png").size == (1024, 768)
 
 
-# Through the service
+# Over HTTP
 
 
 def upload(api, content):
-    """Upload a picture and return its URL."""
+    """Upload an image and return its URL."""
     data = base64.b64encode(content).decode()
     return api.post("/api/v1/files", {"source": {"type": "base64", "data": data}}).json()["url"]
 
 
-def test_an_edit_starts_from_an_uploaded_picture(api):
-    """A teal upload, mirrored, is still teal, in the source's ratio."""
-    url = upload(api, picture_bytes((300, 200), "teal"))
-    picture = api.image(api.picture(EDIT, prompt="mirror it", source_image_urls=[url]))
-    assert picture.size == (1024, 683)
-    assert picture.getpixel((500, 300)) == (0, 128, 128)
+def test_an_edit_starts_from_an_uploaded_image(api):
+    """A mirrored teal upload is still teal and keeps its ratio."""
+    url = upload(api, png_bytes((300, 200), "teal"))
+    image = api.fetch_image(api.create_image(EDIT, prompt="mirror it", source_image_urls=[url]))
+    assert image.size == (1024, 683)
+    assert image.getpixel((500, 300)) == (0, 128, 128)
 
 
 def test_an_edit_starts_from_an_output(api):
-    """Editing an own output changes that picture."""
-    url = api.picture(aspect_ratio="4:3")
-    after = api.image(api.picture(EDIT, prompt="invert", source_image_urls=[url]))
-    assert distance(body(after), ImageChops.invert(body(api.image(url)))) < 2
+    """An edit of an output changes the pixels of that output."""
+    url = api.create_image(aspect_ratio="4:3")
+    after = api.fetch_image(api.create_image(EDIT, prompt="invert", source_image_urls=[url]))
+    assert distance(body(after), ImageChops.invert(body(api.fetch_image(url)))) < 2
 
 
-def test_an_edit_of_an_edit_outlives_its_sources_file(api):
-    """What was there when the edit was asked for is used even if it expires before the fetch."""
-    first = api.picture()
-    second = api.picture(EDIT, prompt="sepia", source_image_urls=[first])
+def test_an_edit_survives_the_expiry_of_its_source(api):
+    """A source that expires after the create request is still used."""
+    first = api.create_image()
+    second = api.create_image(EDIT, prompt="sepia", source_image_urls=[first])
     third = api.create(EDIT, prompt="invert", source_image_urls=[second])
     api.finish()
     api.sim.tasks[second.split("/")[4]].files_expired = True
-    assert api.image(api.status(third)["images"][0]["url"]).width == 1024
+    assert api.fetch_image(api.status(third)["images"][0]["url"]).width == 1024
 
 
 def test_a_ratio_crops_and_a_resolution_enlarges(api):
-    """Edits obey aspect_ratio and output_resolution."""
-    url = upload(api, picture_bytes((300, 200)))
+    """Edits follow aspect_ratio and output_resolution."""
+    url = upload(api, png_bytes((300, 200)))
     fields = {"aspect_ratio": "1:1", "output_resolution": "2k", "source_image_urls": [url]}
-    assert api.image(api.picture(EDIT, prompt="sepia", **fields)).size == (2048, 2048)
+    assert api.fetch_image(api.create_image(EDIT, prompt="sepia", **fields)).size == (2048, 2048)
 
 
-def test_several_sources_are_all_in_the_picture(api):
+def test_all_sources_are_in_the_image(api):
     """A second source changes the result of the same instruction."""
-    urls = [upload(api, picture_bytes(colour=colour)) for colour in ("teal", "orange")]
-    pictures = [
-        api.image(api.picture(EDIT, prompt="mirror it", source_image_urls=urls[:count]))
+    urls = [upload(api, png_bytes(colour=colour)) for colour in ("teal", "orange")]
+    images = [
+        api.fetch_image(api.create_image(EDIT, prompt="mirror it", source_image_urls=urls[:count]))
         for count in (1, 2)
     ]
-    assert distance(*pictures) > 2
+    assert distance(*images) > 2
 
 
 def test_a_mask_goes_through_the_service(api):
-    """gpt-4o-image's mask_url keeps what is opaque in it."""
+    """gpt-4o-image's mask_url protects the opaque area of the mask."""
     mask = Image.new("RGBA", (90, 60), (0, 0, 0, 255))
     mask.paste((0, 0, 0, 0), (0, 0, 45, 60))
     out = io.BytesIO()
     mask.save(out, "PNG")
-    urls = [upload(api, picture_bytes((300, 200), "teal")), upload(api, out.getvalue())]
+    urls = [upload(api, png_bytes((300, 200), "teal")), upload(api, out.getvalue())]
     fields = {"model": "gpt-4o-image", "aspect_ratio": "3:2", "source_image_urls": urls[:1]}
     path = "/api/v1/gpt_4o_image/text_to_image"
-    picture = api.image(api.picture(path, prompt="invert", mask_url=urls[1], **fields))
-    colours = [picture.getpixel(spot) for spot in ((100, 300), (900, 300))]
+    image = api.fetch_image(api.create_image(path, prompt="invert", mask_url=urls[1], **fields))
+    colours = [image.getpixel(spot) for spot in ((100, 300), (900, 300))]
     assert colours == [(255, 127, 127), (0, 128, 128)]
 
 
@@ -280,22 +280,22 @@ def test_a_mask_goes_through_the_service(api):
     ],
 )
 def test_tools(api, path, model, fields, expected):
-    """Upscalers enlarge, the background remover gives RGBA of the source's size."""
-    url = upload(api, picture_bytes((64, 48)))
-    made = api.picture(f"/api/v1/{path}", model=model, source_image_url=url, **fields)
-    picture = api.image(made)
-    assert (picture.mode, picture.size) == expected
+    """Upscaling enlarges. Removing the background gives RGBA of the source's size."""
+    url = upload(api, png_bytes((64, 48)))
+    made = api.create_image(f"/api/v1/{path}", model=model, source_image_url=url, **fields)
+    image = api.fetch_image(made)
+    assert (image.mode, image.size) == expected
 
 
 def test_the_guides_edit_route(api):
-    """POST /v1/edit_image edits with the guide's model name, and with flux by its image_url."""
-    url = upload(api, picture_bytes())
+    """POST /v1/edit_image accepts the guide's model name, and flux with image_url."""
+    url = upload(api, png_bytes())
     guide = {"model": "gpt-image-2-image-to-image", "prompt": "sepia", "source_image_urls": [url]}
     flux = {"model": "flux-kontext-pro", "prompt": "sepia", "image_url": url}
     for request in (guide, flux):
         task_id = api.post("/v1/edit_image", request).json()["task_id"]
         api.finish()
         found = api.get(f"/v1/edit_image/{task_id}").json()
-        assert api.image(found["images"][0]["url"]).size == (1024, 768)
+        assert api.fetch_image(found["images"][0]["url"]).size == (1024, 768)
     bare = {"model": "flux-kontext-pro", "prompt": "sepia"}
     assert api.post("/v1/edit_image", bare).status_code == 422

@@ -12,14 +12,14 @@ from runapi.gpt_image_2 import GptImage2Client
 from runapi.recraft import RecraftClient
 from runapi.topaz import TopazClient
 
-from .conftest import picture_bytes
+from .conftest import png_bytes
 
 SOURCE = "https://example.org/cat.png"
 
 
 @pytest.fixture
 def client(server):
-    """Makes clients of the server."""
+    """Return a function that makes clients of the server."""
     opened = []
 
     def make(kind, *, key="sk-test", **options):
@@ -38,7 +38,7 @@ def fault(server, *specs):
 
 
 def test_create_and_get(client):
-    """A created task is typed and can be looked at."""
+    """A created task has the SDK's types and can be polled."""
     images = client(GptImage2Client).text_to_image
     created = images.create(model="gpt-image-2", prompt="a fox")
     found = images.get(created.id)
@@ -83,18 +83,18 @@ def test_create_and_get(client):
         ),
     ],
 )
-def test_run_gives_pictures(client, kind, resource, fields, count):
-    """Every package's run() comes back with pictures that decode, and their cost."""
+def test_run_returns_images(client, kind, resource, fields, count):
+    """The run() of every package returns images that can be decoded, and their cost."""
     made = getattr(client(kind), resource).run(**fields)
     assert made.status == "completed"
     assert (len(made.images), made.usage.generated_images) == (count, count)
     assert made.usage.cost > 0
-    with Image.open(io.BytesIO(httpx.get(made.images[0].url).content)) as picture:
-        picture.load()
+    with Image.open(io.BytesIO(httpx.get(made.images[0].url).content)) as image:
+        image.load()
 
 
 def test_an_idempotency_key_gives_the_same_task(client):
-    """The SDK shows task_replayed, and a conflict is its ConflictError."""
+    """The SDK shows task_replayed. A conflict raises its ConflictError."""
     images = client(GptImage2Client).text_to_image
     options = RequestOptions(headers={"Idempotency-Key": "sdk-one"})
     first = images.create(model="gpt-image-2", prompt="a fox", options=options)
@@ -106,7 +106,7 @@ def test_an_idempotency_key_gives_the_same_task(client):
 
 
 def test_a_202_is_followed_to_its_location(server, client):
-    """subscribe() polls the Location of a 202 and decodes the stored response."""
+    """The SDK polls the Location of a 202 and decodes the stored response."""
     fault(server, "create=202,times=1")
     images = client(GptImage2Client).text_to_image
     made = images._run_hybrid(
@@ -129,10 +129,10 @@ def test_a_task_that_fails_behind_a_location(server, client):
 
 
 def test_files_from_url_base64_and_disk(client, tmp_path):
-    """All three ways to upload give a file object whose picture can be fetched."""
+    """All three ways to upload return a file object. Its URL returns the image."""
     files = client(GptImage2Client).files
     path = tmp_path / "cat.png"
-    path.write_bytes(picture_bytes())
+    path.write_bytes(png_bytes())
     data = "data:image/png;base64,iVBORw0KGgo="
     found = [files.create(file=path), files.create(source=SOURCE), files.create(source=data)]
     assert [f.file_name for f in found] == ["cat.png", "cat.png", "upload.png"]
@@ -140,7 +140,7 @@ def test_files_from_url_base64_and_disk(client, tmp_path):
 
 
 def test_account_and_balance(client):
-    """Both answers satisfy the SDK's models."""
+    """The SDK's models accept both responses."""
     account = client(GptImage2Client).account
     assert isinstance(account.info().account.id, int)
     balance = account.balance()
@@ -148,7 +148,7 @@ def test_account_and_balance(client):
 
 
 def test_quotes_and_schedules(server, client):
-    """Both answers satisfy the SDK's models; schedules also without a key."""
+    """The SDK's models accept both responses. Schedules need no key."""
     quote = client(GptImage2Client).pricing.create_quote(
         "gpt_image_2", "text_to_image", "gpt-image-2", {"output_resolution": "4k"}
     )
@@ -177,7 +177,7 @@ def test_quotes_and_schedules(server, client):
     ],
 )
 def test_each_status_becomes_its_error(server, client, status, kind):
-    """The SDK's own class, with code, message, request id and task id."""
+    """The SDK raises its own class with code, message, request id and task id."""
     fault(server, f"create={status},code=word,message=why,task_id_header=1,times=1")
     with pytest.raises(kind, match="why") as caught:
         client(GptImage2Client).text_to_image.create(model="gpt-image-2", prompt="x")
@@ -188,12 +188,12 @@ def test_each_status_becomes_its_error(server, client, status, kind):
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("2", 2), ("1.5", 1.5), ("date", 2)])
-def test_a_rate_limits_delay_is_understood(server, client, value, seconds):
-    """All three forms of Retry-After."""
+def test_retry_after_is_understood(server, client, value, seconds):
+    """The SDK reads all three forms of Retry-After."""
     fault(server, f"create=429,retry_after={value},times=1")
     with pytest.raises(errors.RateLimitError) as caught:
         client(GptImage2Client).text_to_image.create(model="gpt-image-2", prompt="x")
-    # A date has whole seconds, and some of them have passed.
+    # A date has whole seconds, and the response takes some time.
     assert seconds - 2 < caught.value.retry_after <= seconds
 
 
@@ -206,27 +206,27 @@ def test_a_rate_limits_delay_is_understood(server, client, value, seconds):
     ],
 )
 def test_keys_choose_the_error(client, key, kind):
-    """401, 402 and 403 by the beginning of the key."""
+    """The start of the key selects 401, 402 or 403."""
     with pytest.raises(kind):
         client(GptImage2Client, key=key).text_to_image.create(model="gpt-image-2", prompt="x")
 
 
 def test_a_dropped_connection_is_a_network_error(server, client):
-    """A real one: the SDK sees its transport break."""
+    """The SDK raises NetworkError when the connection closes."""
     fault(server, "create=drop_after,times=1")
     with pytest.raises(errors.NetworkError):
         client(GptImage2Client).text_to_image.create(model="gpt-image-2", prompt="x")
 
 
 def test_a_failed_task_is_a_task_failed_error(server, client):
-    """run() raises with the service's reason."""
+    """run() raises TaskFailedError with the service's reason."""
     fault(server, "status=failed,times=1,message=no dragons")
     with pytest.raises(errors.TaskFailedError, match="no dragons"):
         client(GptImage2Client).text_to_image.run(model="gpt-image-2", prompt="a dragon")
 
 
 def test_an_unknown_status_is_a_failure_for_the_sdk(server, client):
-    """The SDK gives up on a word that it does not know: its model refuses it."""
+    """The SDK's model refuses an unknown status word."""
     fault(server, "status=unknown,times=1")
     with pytest.raises(errors.ValidationError, match="mysterious"):
         client(GptImage2Client).text_to_image.run(model="gpt-image-2", prompt="x")

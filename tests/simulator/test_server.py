@@ -1,4 +1,4 @@
-"""The simulator as a server: its command line, its end, and connections that break."""
+"""The simulator as a server: command line, shutdown and dropped connections."""
 
 import signal
 import subprocess
@@ -7,20 +7,20 @@ import sys
 import httpx
 import pytest
 
-from .conftest import KEY, serving
+from .conftest import KEY, run_server
 
 BODY = {"model": "gpt-image-2", "prompt": "a fox"}
 CREATE = "/api/v1/gpt_image_2/text_to_image"
 
 
 def run(*arguments):
-    """Run the command line to its end."""
+    """Run the command line until it exits."""
     command = [sys.executable, "-m", "runapi_magic.simulator", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (["--fault", "create=oops"], "no effect 'oops'"),
         (["--speed", "0"], "speed must be a positive number"),
@@ -28,23 +28,23 @@ def run(*arguments):
         (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
     ],
 )
-def test_a_bad_argument_ends_with_2(arguments, complaint):
-    """Wrong arguments end with status 2, a message, and nothing on stdout."""
+def test_a_bad_argument_exits_with_2(arguments, message):
+    """A wrong argument exits with status 2 and a message on stderr; stdout stays empty."""
     ended = run(*arguments)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert complaint in ended.stderr
+    assert message in ended.stderr
 
 
 def test_help_documents_the_faults():
-    """--help holds the grammar."""
+    """--help contains the syntax of faults."""
     shown = run("--help").stdout
     assert all(word in shown for word in ("--fault", "drop_after", "retry_after=2|1.5|date"))
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_ends_it_quietly(name):
-    """Nothing but the first line on stdout, nothing on stderr, status 0."""
-    with serving("--family", "guide", "--seed", "4") as (base, process):
+def test_a_signal_stops_the_server(name):
+    """The server exits with status 0 and prints nothing more."""
+    with run_server("--family", "guide", "--seed", "4") as (base, process):
         assert httpx.post(f"{base}{CREATE}", json=BODY, headers=KEY).status_code == 404
         process.send_signal(getattr(signal, name))
         out, err = process.communicate(timeout=10)
@@ -57,13 +57,13 @@ def fault(server, *specs):
 
 
 def tasks(server):
-    """How many tasks the server has made."""
+    """Return how many tasks the server has created."""
     return httpx.get(f"{server}/_simulator/state").json()["tasks_created"]
 
 
 @pytest.mark.parametrize(("effect", "made"), [("drop_before", 0), ("drop_after", 1)])
-def test_a_connection_is_really_dropped(server, effect, made):
-    """The socket is closed without an answer, and the server goes on."""
+def test_a_connection_is_dropped(server, effect, made):
+    """The socket closes without a response. The server keeps running."""
     fault(server, f"create={effect},times=1")
     before = tasks(server)
     with pytest.raises(httpx.RemoteProtocolError, match="without sending a response"):
@@ -71,8 +71,8 @@ def test_a_connection_is_really_dropped(server, effect, made):
     assert tasks(server) - before == made
 
 
-def finished_picture(server):
-    """Make a picture and return its URL."""
+def finished_image(server):
+    """Create an image and return its URL."""
     created = httpx.post(f"{server}{CREATE}", json=BODY, headers=KEY)
     task_id = created.json()["id"]
     while True:
@@ -82,9 +82,9 @@ def finished_picture(server):
 
 
 @pytest.mark.parametrize("effect", ["drop", "truncated", "huge"])
-def test_a_download_that_breaks_off(server, effect):
-    """On a socket, a body shorter than announced is a closed connection in the middle."""
-    url = finished_picture(server)
+def test_an_interrupted_download(server, effect):
+    """On a socket, the connection closes before the announced end of the body."""
+    url = finished_image(server)
     fault(server, f"download={effect},times=1")
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(url)
@@ -92,22 +92,22 @@ def test_a_download_that_breaks_off(server, effect):
 
 
 def test_a_redirected_download_is_another_origin_of_the_same_server(server):
-    """The foreign host of a loopback server leads back here and shows what a client sends it."""
-    url = finished_picture(server)
+    """On loopback the foreign host is the same server. The test can see what a client sends."""
+    url = finished_image(server)
     fault(server, "download=redirect_foreign,times=1")
-    answer = httpx.get(url, follow_redirects=True)
-    assert (answer.status_code, answer.url.host) == (200, "localhost")
+    response = httpx.get(url, follow_redirects=True)
+    assert (response.status_code, response.url.host) == (200, "localhost")
 
 
-def test_faults_can_be_given_at_the_start():
-    """--fault may come repeatedly."""
-    with serving("--fault", "create=503,times=1", "--fault", "balance=500") as (base, _):
+def test_faults_on_the_command_line():
+    """--fault can be repeated."""
+    with run_server("--fault", "create=503,times=1", "--fault", "balance=500") as (base, _):
         assert httpx.post(f"{base}{CREATE}", json=BODY, headers=KEY).status_code == 503
         assert httpx.get(f"{base}/api/v1/me/balance", headers=KEY).status_code == 500
 
 
 def test_importing_the_package_loads_neither_pillow_nor_uvicorn():
-    """Both wait until they are needed."""
+    """Both are imported on first use."""
     code = (
         "import sys; from runapi_magic.simulator import Simulator, create_app; "
         "create_app(Simulator()); print([m for m in ('PIL', 'uvicorn') if m in sys.modules])"

@@ -1,4 +1,4 @@
-"""Tasks: both families of routes, time, idempotency, validation, keys, money."""
+"""Tasks: both families of routes, progress, idempotency, validation, keys and money."""
 
 import hashlib
 
@@ -15,40 +15,40 @@ SDK = {"model": "gpt-image-2", "prompt": "a glass bottle"}
 SOURCE = "https://example.org/cat.png"
 
 
-def test_the_guides_create_answers_as_the_guide_prints_it(api):
-    """The flat route answers task_id, status and the model as asked, and nothing else."""
-    answer = api.post(FLAT, GUIDE)
-    assert answer.json() == {
+def test_the_guides_create_responds_as_in_the_guide(api):
+    """The guide's route returns task_id, status and the requested model, and nothing else."""
+    response = api.post(FLAT, GUIDE)
+    assert response.json() == {
         "task_id": next(iter(api.sim.tasks)),
         "status": "pending",
         "model": "gpt-image-2-text-to-image",
     }
 
 
-def test_a_namespaced_create_answers_id_and_status(api):
-    """The SDKs' route answers id and status."""
-    answer = api.post(NAMESPACED, SDK)
-    assert answer.json() == {"id": next(iter(api.sim.tasks)), "status": "pending"}
+def test_a_namespaced_create_returns_id_and_status(api):
+    """The SDKs' route returns id and status."""
+    response = api.post(NAMESPACED, SDK)
+    assert response.json() == {"id": next(iter(api.sim.tasks)), "status": "pending"}
 
 
-def test_an_answer_names_task_and_request_in_headers(api):
-    """Creates and looks carry X-RunAPI-Task-Id and x-request-id."""
+def test_responses_have_the_ids_of_task_and_request(api):
+    """Responses to create requests and polls have X-RunAPI-Task-Id and x-request-id."""
     created = api.post(NAMESPACED, SDK)
-    looked = api.get(f"{NAMESPACED}/{created.json()['id']}")
-    assert {a.headers["x-runapi-task-id"] for a in (created, looked)} == {created.json()["id"]}
-    assert created.headers["x-request-id"] != looked.headers["x-request-id"]
+    polled = api.get(f"{NAMESPACED}/{created.json()['id']}")
+    assert {a.headers["x-runapi-task-id"] for a in (created, polled)} == {created.json()["id"]}
+    assert created.headers["x-request-id"] != polled.headers["x-request-id"]
 
 
 @pytest.mark.parametrize("path", ["/v1/text_to_image", "/v1/tasks"])
-def test_a_flat_task_is_found_at_two_places(api, path):
-    """A guide task shows id and task_id below its create path and below /v1/tasks."""
+def test_a_flat_task_has_two_routes(api, path):
+    """A task of the guide's routes can be polled below its create path and below /v1/tasks."""
     task_id = api.post(FLAT, GUIDE).json()["task_id"]
     found = api.get(f"{path}/{task_id}").json()
     assert (found["id"], found["task_id"], found["status"]) == (task_id, task_id, "pending")
 
 
-def test_status_moves_with_the_clock(api):
-    """A task is pending, then processing, then completed with picture and usage."""
+def test_status_follows_the_clock(api):
+    """A task is pending, then processing, then completed with image and usage."""
     task_id = api.create()
     task = api.sim.tasks[task_id]
     seen = []
@@ -66,7 +66,7 @@ def test_status_moves_with_the_clock(api):
 
 @pytest.mark.parametrize(("resolution", "median"), [("1k", 12), ("2k", 18), ("4k", 27)])
 def test_durations_have_the_documented_median(api, resolution, median):
-    """Half the tasks take less than 12, 18, 27 seconds for 1k, 2k, 4k, within 10 %."""
+    """The median is 12, 18 or 27 seconds for 1k, 2k or 4k, within 10 %."""
     for number in range(300):
         api.sim.create(_contract(), SDK | {"output_resolution": resolution}, key=str(number))
     durations = sorted(task.duration for task in api.sim.tasks.values())
@@ -81,13 +81,13 @@ def test_speed_divides_durations_and_the_seed_repeats_them():
 
 
 def _contract():
-    from runapi_magic.simulator.catalogue import find
+    from runapi_magic.simulator.catalog import find
 
     return find("text_to_image", "gpt-image-2", service="gpt_image_2")
 
 
-def test_only_a_hurried_simulator_asks_to_be_looked_at_sooner(api):
-    """Above speed 1, answers about unfinished tasks carry Retry-After, of finished ones none."""
+def test_only_a_fast_simulator_sends_retry_after(api):
+    """Above speed 1, responses about unfinished tasks have Retry-After; finished tasks do not."""
     assert "retry-after" not in api.post(NAMESPACED, SDK).headers
     fast = make_api(speed=25.0)
     created = fast.post(NAMESPACED, SDK)
@@ -106,29 +106,29 @@ def test_only_a_hurried_simulator_asks_to_be_looked_at_sooner(api):
         ("both", [(FLAT, GUIDE), (NAMESPACED, SDK)], [("/api/v1/nothing/text_to_image", SDK)]),
     ],
 )
-def test_a_family_serves_its_routes_only(family, good, missing):
-    """Routes of the other family answer 404 in JSON and make nothing."""
+def test_a_family_has_only_its_routes(family, good, missing):
+    """Routes of the other family get a 404 in JSON and create no task."""
     api = make_api(family=family)
     assert [api.post(path, body).status_code for path, body in good] == [200] * len(good)
-    answers = [api.post(path, body) for path, body in missing]
-    assert [a.status_code for a in answers] == [404] * len(missing)
-    assert {a.json()["error"]["code"] for a in answers} == {"not_found"}
+    responses = [api.post(path, body) for path, body in missing]
+    assert [a.status_code for a in responses] == [404] * len(missing)
+    assert {a.json()["error"]["code"] for a in responses} == {"not_found"}
     assert len(api.sim.tasks) == len(good)
 
 
 def test_old_names_work_at_the_namespaced_routes(api):
-    """The guide's model names are taken at the SDKs' routes."""
+    """The SDKs' routes accept the guide's model names."""
     assert api.post(NAMESPACED, GUIDE).status_code == 200
 
 
 def test_a_task_is_only_found_at_its_own_route(api):
-    """Another service's status route answers 404."""
+    """The status route of another service gets a 404."""
     task_id = api.create()
     assert api.get(f"/api/v1/topaz/upscale_image/{task_id}").status_code == 404
     assert api.get(f"{NAMESPACED}/tsk_unknown").status_code == 404
 
 
-def test_the_envelope_route_tells_the_same(api):
+def test_the_envelope_route_returns_the_same(api):
     """GET /api/v1/tasks/{id} wraps the finished task in a response."""
     task_id = api.create()
     assert api.get(f"/api/v1/tasks/{task_id}").json() == {"id": task_id, "status": "pending"}
@@ -142,7 +142,7 @@ def test_the_envelope_route_tells_the_same(api):
 
 
 def test_the_same_key_and_request_give_the_same_task(api):
-    """A replay answers the first task, says so, and makes and charges nothing."""
+    """A replay returns the first task with task_replayed. It costs nothing."""
     headers = KEY | {"idempotency-key": "one"}
     first = api.post(NAMESPACED, SDK, headers=headers).json()
     second = api.post(NAMESPACED, dict(reversed(SDK.items())), headers=headers).json()
@@ -152,16 +152,16 @@ def test_the_same_key_and_request_give_the_same_task(api):
 
 
 def test_the_same_key_with_another_request_is_a_conflict(api):
-    """Another body under a known key is 409 request_conflict."""
+    """Another body under a known key gets a 409 request_conflict."""
     headers = KEY | {"idempotency-key": "one"}
     api.post(NAMESPACED, SDK, headers=headers)
-    answer = api.post(NAMESPACED, SDK | {"prompt": "another"}, headers=headers)
-    assert answer.status_code == 409
-    assert answer.json()["error"]["code"] == "request_conflict"
+    response = api.post(NAMESPACED, SDK | {"prompt": "another"}, headers=headers)
+    assert response.status_code == 409
+    assert response.json()["error"]["code"] == "request_conflict"
 
 
 def test_a_key_has_at_most_512_characters(api):
-    """Longer idempotency keys are refused, the longest is taken."""
+    """An idempotency key of 512 characters is accepted, a longer one is refused."""
     codes = [
         api.post(NAMESPACED, SDK, headers=KEY | {"idempotency-key": "k" * n}).status_code
         for n in (512, 513)
@@ -234,11 +234,11 @@ GPT_4O = {"model": "gpt-4o-image", "prompt": "x", "aspect_ratio": "1:1"}
     ],
 )
 def test_a_wrong_field_is_named(api, path, body, field):
-    """Each broken rule of a contract is a 422 that names the field, and makes no task."""
-    answer = api.post(f"/api/v1/{path}", body)
-    assert answer.status_code == 422
-    assert answer.json()["error"] == "Validation failed"
-    assert field in answer.json()["errors"]
+    """Each violated rule gets a 422 that names the field. No task is created."""
+    response = api.post(f"/api/v1/{path}", body)
+    assert response.status_code == 422
+    assert response.json()["error"] == "Validation failed"
+    assert field in response.json()["errors"]
     assert not api.sim.tasks
 
 
@@ -253,13 +253,13 @@ def test_a_wrong_field_is_named(api, path, body, field):
         ("recraft/upscale_image", {"model": "recraft-crisp-upscale", "source_image_url": SOURCE}),
     ],
 )
-def test_what_the_contracts_allow_is_taken(api, path, body):
-    """Unknown fields, doubtful combinations and sources on foreign hosts are fine."""
+def test_valid_requests_are_accepted(api, path, body):
+    """Unknown fields, unusual combinations and sources on foreign hosts are accepted."""
     assert api.post(f"/api/v1/{path}", body).status_code == 200
 
 
-def test_a_body_that_is_no_object_is_refused(api):
-    """Broken JSON is a 400, not a crash."""
+def test_a_body_that_is_not_an_object_is_refused(api):
+    """Invalid JSON gets a 400."""
     assert api.post(NAMESPACED, None, content=b"{").status_code == 400
 
 
@@ -278,13 +278,13 @@ def test_a_body_that_is_no_object_is_refused(api):
         ({"authorization": "Bearer runapi_anything"}, 200),
     ],
 )
-def test_keys_choose_the_refusal(api, headers, status):
-    """Missing and bad keys are 401, forbidden ones 403, broke ones 402, any other is good."""
+def test_keys_select_the_error(api, headers, status):
+    """Missing and bad keys get a 401, forbidden ones a 403, broke ones a 402. Others work."""
     assert api.post(NAMESPACED, SDK, headers=headers).status_code == status
 
 
 def test_a_key_is_never_kept(api):
-    """The state that tests can read says that there was a key, not which."""
+    """The state shows whether a request had a key, but not the key."""
     api.post(NAMESPACED, SDK, headers={"authorization": "Bearer sk-very-secret"})
     api.get("/files/a/b.png", headers={})
     state = api.get("/_simulator/state", headers={})
@@ -296,7 +296,7 @@ def test_a_key_is_never_kept(api):
 
 
 def test_a_task_is_charged_when_it_completes(api):
-    """The balance goes down once, at completion, bonus credits first."""
+    """The balance decreases once, at completion. Bonus credits are spent first."""
     api.create(output_resolution="4k")
     assert api.get("/api/v1/me/balance").json()["balance_cents"] == 10_000
     api.finish()
@@ -309,23 +309,23 @@ def test_a_task_is_charged_when_it_completes(api):
     }
 
 
-def test_yesterdays_spending_is_not_todays(api):
-    """Spending is counted by day (UTC) and in total."""
+def test_spending_is_counted_by_day(api):
+    """The balance shows the spending of today (UTC) and in total."""
     api.create()
-    api.clock.pass_by(24 * 3600)
+    api.clock.advance(24 * 3600)
     found = api.sim.balance()
     assert (found["spent_cents_today"], found["spent_cents_total"]) == (0, 6)
 
 
 def test_credits_are_reserved_while_tasks_run():
-    """With 13 cents, two tasks of 6 cents are taken and a third is 402, even before completion."""
+    """With 13 cents, two tasks of 6 cents are accepted. A third gets a 402 while they run."""
     api = make_api(balance_cents=13)
     codes = [api.post(NAMESPACED, SDK).status_code for _ in range(3)]
     assert codes == [200, 200, 402]
 
 
 def test_a_failed_task_is_not_charged(api):
-    """Its reservation goes back."""
+    """Its reservation is released."""
     api.sim.add_fault("status=failed,message=no dragons")
     task_id = api.create()
     assert api.status(task_id)["error"] == "no dragons"
@@ -334,8 +334,8 @@ def test_a_failed_task_is_not_charged(api):
     assert api.sim.reserved_cents == 0
 
 
-def test_the_most_tasks_at_once_are_counted(api):
-    """Two overlapping tasks and a later one make a maximum of two."""
+def test_the_maximum_of_concurrent_tasks_is_counted(api):
+    """Two overlapping tasks and a later one give a maximum of two."""
     api.create()
     api.create()
     api.finish()
@@ -344,7 +344,7 @@ def test_the_most_tasks_at_once_are_counted(api):
 
 
 def test_progress_is_text_and_only_with_gpt_4o(api):
-    """gpt-4o-image tells its progress as a string such as "0.50"."""
+    """gpt-4o-image returns its progress as a string such as "0.50"."""
     path = "/api/v1/gpt_4o_image/text_to_image"
     task_id = api.create(path, **GPT_4O)
     task = api.sim.tasks[task_id]
@@ -353,31 +353,31 @@ def test_progress_is_text_and_only_with_gpt_4o(api):
 
 
 def test_flux_answers_with_origin_url_and_the_format_asked_for(api):
-    """Flux pictures carry origin_url, and jpeg when asked."""
-    url = api.picture("/api/v1/flux_kontext/text_to_image", **FLUX, output_format="jpeg")
+    """Flux images have origin_url, and are JPEG if requested."""
+    url = api.create_image("/api/v1/flux_kontext/text_to_image", **FLUX, output_format="jpeg")
     task = next(iter(api.sim.tasks))
     image = api.get(f"/api/v1/flux_kontext/text_to_image/{task}").json()["images"][0]
     assert image == {"url": url, "origin_url": url}
-    assert (api.image(url).format, api.image(url).size) == (None, (1024, 576))
+    assert (api.fetch_image(url).format, api.fetch_image(url).size) == (None, (1024, 576))
     assert api.get(url).headers["content-type"] == "image/jpeg"
 
 
 def test_ids_differ_between_simulators_started_at_other_times():
-    """A restarted simulator does not give out an id that a journal still knows."""
+    """A restarted simulator does not use an id again that is in a client's journal."""
     first, second = make_api(), make_api()
-    second.clock.pass_by(1)
+    second.clock.advance(1)
     assert first.create() != second.create()
 
 
 @pytest.mark.parametrize("options", [{"speed": 0}, {"speed": float("nan")}, {"family": "all"}])
-def test_a_senseless_simulator_is_refused(options):
-    """Wrong arguments are a ValueError that names them."""
+def test_an_invalid_simulator_is_refused(options):
+    """A wrong argument raises a ValueError that names it."""
     with pytest.raises(ValueError, match=next(iter(options))):
         Simulator(**options)
 
 
 def test_the_request_log_shortens_megabytes(api):
-    """A long base64 text is not kept, but its length is."""
+    """The log shortens a long base64 text and shows its length."""
     data = hashlib.sha256(b"x").hexdigest() * 1000
     api.post("/api/v1/files", {"source": {"type": "base64", "data": data}})
     kept = api.sim.requests[-1]["body"]["source"]["data"]

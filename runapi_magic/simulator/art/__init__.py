@@ -1,1 +1,1 @@
-"""What the simulator draws: images made of shapes, from the words of a prompt."""
+"""Images drawn for a prompt, made of simple shapes."""

@@ -19,7 +19,7 @@ def _eyes(pen: Pen, x: float, y: float, apart: float, r: float) -> None:
 
 
 def cat(pen: Pen, colour: Colour) -> None:
-    """A sitting cat that looks at you."""
+    """Draw a sitting cat that looks at the viewer."""
     shade, belly = darker(colour, 0.16), lighter(colour, 0.55)
     pen.stroke([(70, 88), (88, 84), (92, 66), (84, 56), (88, 48)], shade, 7.5)
     pen.shape(
@@ -53,7 +53,7 @@ def cat(pen: Pen, colour: Colour) -> None:
 
 
 def fox(pen: Pen, colour: Colour) -> None:
-    """A sitting fox with its tail around it."""
+    """Draw a sitting fox with its tail around its body."""
     dark, cream = darker(colour, 0.55), (255, 244, 228)
     pen.shape([(60, 92), (86, 90), (97, 70), (90, 48), (84, 62), (72, 74)], colour, soft=True)
     pen.shape([(97, 68), (94, 54), (89.5, 47), (86, 59), (90, 66)], cream, soft=True)
@@ -88,7 +88,7 @@ def fox(pen: Pen, colour: Colour) -> None:
 
 
 def dog(pen: Pen, colour: Colour) -> None:
-    """A puppy with hanging ears."""
+    """Draw a puppy with hanging ears."""
     shade, cream = darker(colour, 0.35), lighter(colour, 0.7)
     pen.stroke([(70, 86), (84, 78), (86, 66)], colour, 7)
     pen.shape(
@@ -119,7 +119,7 @@ def dog(pen: Pen, colour: Colour) -> None:
 
 
 def bird(pen: Pen, colour: Colour) -> None:
-    """A round little bird on a twig."""
+    """Draw a round little bird on a twig."""
     pen.stroke([(4, 90), (40, 86), (96, 90)], (112, 80, 62), 3.4)
     pen.shape([(26, 66), (4, 78), (2, 70), (20, 54)], darker(colour, 0.32))
     for x in (46, 56):
@@ -141,7 +141,7 @@ def bird(pen: Pen, colour: Colour) -> None:
 
 
 def fish(pen: Pen, colour: Colour) -> None:
-    """A fish with stripes."""
+    """Draw a fish with stripes."""
     pen.shape([(26, 52), (4, 32), (9, 53), (4, 74)], darker(colour, 0.14), soft=False)
     pen.shape([(40, 32), (54, 16), (70, 32)], darker(colour, 0.14))
     pen.shape([(48, 72), (56, 86), (64, 70)], darker(colour, 0.14))

@@ -1,7 +1,7 @@
-"""A small canvas over Pillow: gradients, glows, soft shapes; and colours as tuples.
+"""A small canvas over Pillow: gradients, glows and soft shapes. Colours are tuples.
 
-Big areas are filled by pasting through masks and by resizing small gradients: those let other
-threads run while they work, where Pillow's compositing of whole pictures does not.
+Large areas are filled with masks and with small gradients that are resized. These Pillow functions
+release the interpreter lock, so that other threads can run. Compositing whole images does not.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ Colour: TypeAlias = tuple[int, int, int]
 Point: TypeAlias = tuple[float, float]
 
 _SOFT_SCALE = 6
-"""Soft shapes are drawn this many times smaller: they have no detail to lose."""
+"""Soft shapes are drawn this many times smaller, because they have no detail."""
 
 
 def rgb(code: str) -> Colour:
-    """A colour from six hexadecimal digits."""
+    """Return a colour from six hexadecimal digits."""
     return int(code[0:2], 16), int(code[2:4], 16), int(code[4:6], 16)
 
 
 def hls(hue: float, lightness: float, saturation: float) -> Colour:
-    """A colour from hue (turns), lightness and saturation (0 to 1)."""
+    """Return a colour from hue (in turns), lightness and saturation (both 0 to 1)."""
     red, green, blue = colorsys.hls_to_rgb(hue % 1, lightness, saturation)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
-    """``share`` of the way from one colour to the other."""
+    """Return the colour that is ``share`` (0 to 1) of the way from one colour to the other."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
     return red, green, blue
 
 
 def lighter(colour: Colour, share: float) -> Colour:
-    """Nearer to white."""
+    """Return a colour closer to white."""
     return mix(colour, (255, 255, 255), share)
 
 
 def darker(colour: Colour, share: float) -> Colour:
-    """Nearer to black."""
+    """Return a colour closer to black."""
     return mix(colour, (0, 0, 0), share)
 
 
 def smooth(points: Sequence[Point], *, steps: int = 10, closed: bool = True) -> list[Point]:
-    """A Catmull-Rom curve through the points."""
+    """Return a Catmull-Rom curve through the points."""
     count = len(points)
     curve: list[Point] = []
     for index in range(count if closed else count - 1):
@@ -74,29 +74,29 @@ def _spline(a: float, b: float, c: float, d: float, t: float) -> float:
 
 
 def gradient(size: tuple[int, int], colours: Sequence[Colour]) -> Image.Image:
-    """From the first colour at the top to the last at the bottom."""
+    """Return a vertical gradient, from the first colour at the top to the last at the bottom."""
     strip = Image.new("RGB", (1, len(colours)))
     strip.putdata(colours)
-    # Sampling from the middle of the first pixel to that of the last leaves no flat ends.
+    # Sampling starts inside the first pixel and ends inside the last: the ends are not flat.
     return strip.resize(size, Image.Resampling.BICUBIC, box=(0, 0.3, 1, len(colours) - 0.3))
 
 
 class Canvas:
-    """A picture being painted. Positions are shares of the width and height, 0 to 1."""
+    """An image to paint on. Positions are fractions of the width and height, 0 to 1."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.image = Image.new("RGB", size)
         self.width, self.height = size
         self.unit = math.sqrt(self.width * self.height)
-        """A length to measure things by that suits wide and tall pictures."""
+        """Reference length in pixels, for wide and tall images. Lengths are fractions of it."""
         self._pen = ImageDraw.Draw(self.image)
 
     def at(self, point: Point) -> Point:
-        """Pixel coordinates."""
+        """Return the pixel coordinates of a position."""
         return point[0] * self.width, point[1] * self.height
 
     def sky(self, *colours: Colour) -> None:
-        """Fill the whole picture with a vertical gradient."""
+        """Fill the whole image with a vertical gradient."""
         self.image.paste(gradient(self.image.size, colours), (0, 0))
 
     def band(self, top: float, bottom: float, *colours: Colour) -> None:
@@ -106,30 +106,30 @@ class Canvas:
             self.image.paste(gradient((self.width, last - first), colours), (0, first))
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
-        """Fill an outline."""
+        """Fill a polygon."""
         self._pen.polygon([self.at(point) for point in points], fill=colour)
 
     def disc(self, centre: Point, radius: float, colour: Colour) -> None:
-        """A filled circle; the radius is a share of `unit`."""
+        """Draw a filled circle. The radius is a fraction of `unit`."""
         x, y = self.at(centre)
         r = radius * self.unit
         self._pen.ellipse((x - r, y - r, x + r, y + r), fill=colour)
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-        """A filled rectangle."""
+        """Draw a filled rectangle."""
         self._pen.rectangle((*self.at((left, top)), *self.at((right, bottom))), fill=colour)
 
     def line(self, points: Sequence[Point], colour: Colour, width: float) -> None:
-        """A stroke; the width is a share of `unit`."""
+        """Draw a line. The width is a fraction of `unit`."""
         pixels = max(1, round(width * self.unit))
         self._pen.line([self.at(p) for p in points], fill=colour, width=pixels, joint="curve")
 
     def glow(self, centre: Point, radius: float, colour: Colour, strength: float) -> None:
-        """Light that fades outwards."""
+        """Draw a light that fades outwards."""
         x, y = self.at(centre)
         r = max(2, round(radius * self.unit))
         fall = Image.radial_gradient("L").resize((2 * r, 2 * r), Image.Resampling.BILINEAR)
-        # 255 lies at the corners, which are sqrt(2) radii away; square it for a softer tail.
+        # The mask is 255 at the corners, sqrt(2) radii from the centre. Squaring softens the edge.
         table = [round(strength * 255 * max(0.0, 1 - v / 180) ** 2) for v in range(256)]
         self.image.paste(colour, (round(x) - r, round(y) - r), fall.point(table))
 
@@ -139,12 +139,12 @@ class Canvas:
         colour: Colour,
         blur: float,
     ) -> None:
-        """A blurred shape.
+        """Draw a blurred shape.
 
         Args:
-            paint: Draws grey values (255: full colour) with a pen, given width and height.
-            colour: The colour that shows through.
-            blur: Radius as a share of `unit`.
+            paint: Draws the shape in grey (255: full colour); gets a pen, the width and the height.
+            colour: Colour of the shape.
+            blur: Blur radius as a fraction of `unit`.
         """
         size = max(1, self.width // _SOFT_SCALE), max(1, self.height // _SOFT_SCALE)
         mask = Image.new("L", size)
@@ -153,7 +153,7 @@ class Canvas:
         self.image.paste(colour, (0, 0), mask.resize(self.image.size, Image.Resampling.BICUBIC))
 
     def veil(self, top: float, bottom: float, colour: Colour, strengths: Sequence[float]) -> None:
-        """A translucent band: mist, or light on the horizon. Strengths run from top to bottom."""
+        """Draw a translucent band, such as mist. Strengths go from top to bottom."""
         first, last = round(top * self.height), round(bottom * self.height)
         if last <= first:
             return
@@ -163,7 +163,7 @@ class Canvas:
         self.image.paste(colour, (0, first), mask)
 
     def translucent(self, points: Sequence[Point], colour: Colour, strength: float) -> None:
-        """A filled outline that what is behind it shines through."""
+        """Fill a polygon with a translucent colour."""
         pixels = [self.at(point) for point in points]
         xs, ys = [x for x, _ in pixels], [y for _, y in pixels]
         left, top = math.floor(min(xs)), math.floor(min(ys))
@@ -173,13 +173,13 @@ class Canvas:
         self.image.paste(colour, (left, top), mask)
 
     def circle_points(self, centre: Point, radius: float, count: int = 72) -> list[Point]:
-        """The outline of a circle whose radius is a share of `unit`."""
+        """Return the outline of a circle. The radius is a fraction of `unit`."""
         rx, ry = radius * self.unit / self.width, radius * self.unit / self.height
         angles = (2 * math.pi * index / count for index in range(count))
         return [(centre[0] + rx * math.cos(a), centre[1] + ry * math.sin(a)) for a in angles]
 
     def vignette(self, strength: float) -> None:
-        """Darken the corners a little."""
+        """Darken the corners slightly."""
         table = [round(strength * 255 * max(0.0, v / 255 - 0.45) ** 1.5 * 2) for v in range(256)]
         mask = Image.radial_gradient("L").point(table)
         shade = mask.resize(self.image.size, Image.Resampling.BILINEAR)
@@ -187,12 +187,12 @@ class Canvas:
 
 
 def happens(rng: random.Random, share: float) -> bool:
-    """True so often."""
+    """Return True with this probability."""
     return rng.random() < share
 
 
 def stars(canvas: Canvas, rng: random.Random, bottom: float, count: int = 150) -> None:
-    """Stars from the top down to ``bottom``, fewer towards it."""
+    """Draw stars from the top to ``bottom``, fewer towards the bottom."""
     for _ in range(count):
         size = rng.choice((0.0006, 0.0009, 0.0009, 0.0016))
         spot = rng.random(), rng.uniform(0, bottom) * rng.random() ** 0.5

@@ -1,4 +1,4 @@
-"""Colours for a picture, chosen by the words of its prompt."""
+"""Colours of an image, selected by the words of its prompt."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ HUES: Final = {
     "rose": 0.95,
     "brown": 0.06,
 }
-"""Colour words and their hues, in turns."""
+"""Colour words and their hues in turns."""
 
 _GREYS: Final = {"white": 0.93, "silver": 0.75, "gray": 0.5, "grey": 0.5, "black": 0.13}
 
 
 def words(text: str) -> set[str]:
-    """The words of a text, in lower case, each also without a plural's s."""
+    """Return the words of a text in lower case; for each plural also the singular."""
     found = re.findall(r"[^\W\d_]+", text.lower())
     return {*found, *(word[:-1] for word in found if word.endswith("s"))}
 
 
 def colour_word(text: str) -> Colour | None:
-    """The strong colour that the text names first, if it names one."""
+    """Return the first colour that the text names, or None."""
     for word in re.findall(r"[^\W\d_]+", text.lower()):
         if word in _GREYS:
             return hls(0.6, _GREYS[word], 0.06)
@@ -61,25 +61,25 @@ def colour_word(text: str) -> Colour | None:
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of one picture."""
+    """The colours of one image."""
 
     high: Colour
-    """Top of the sky."""
+    """Colour of the sky at the top."""
     middle: Colour
     low: Colour
-    """The sky at the horizon."""
+    """Colour of the sky at the horizon."""
     light: Colour
-    """Sun or moon."""
+    """Colour of the sun or moon."""
     far: Colour
-    """Land in the distance."""
+    """Colour of distant land."""
     near: Colour
-    """Land in front."""
+    """Colour of land in front."""
     accent: Colour
     dark: bool = False
-    """Whether there may be stars."""
+    """Whether stars are visible."""
 
     def land(self, nearness: float) -> Colour:
-        """The colour of land, 0 far away to 1 in front."""
+        """Return the colour of land, from 0 (far away) to 1 (in front)."""
         return mix(self.far, self.near, nearness)
 
 
@@ -116,13 +116,13 @@ _MOOD_WORDS: Final = {
 
 
 def choose(prompt: str, rng: random.Random, *, subject: Colour | None = None) -> Palette:
-    """The palette for a prompt: its mood words, its colour word, or chance.
+    """Return the palette for a prompt: by its mood words, its colour word, or at random.
 
     Args:
         prompt: The prompt.
-        rng: Decides what the prompt leaves open.
-        subject: The colour that the prompt gives to something in front, if it does; the
-            background then lets it stand out.
+        rng: Source of random choices.
+        subject: The colour that the prompt gives to the subject, if any. The background then
+            contrasts with it.
     """
     named = words(prompt)
     moods = [mood for mood, keys in _MOOD_WORDS.items() if named & set(keys.split())]
@@ -132,8 +132,8 @@ def choose(prompt: str, rng: random.Random, *, subject: Colour | None = None) ->
         found = MOODS[moods[0]]
         return found if colour is None or subject else _tinted(found, colour)
     if subject:
-        return _quiet(subject)
-    return MOODS[chance] if colour is None else _around(colour)
+        return _contrasting(subject)
+    return MOODS[chance] if colour is None else _one_colour(colour)
 
 
 def _tinted(palette: Palette, colour: Colour) -> Palette:
@@ -149,8 +149,8 @@ def _tinted(palette: Palette, colour: Colour) -> Palette:
     )
 
 
-def _around(colour: Colour) -> Palette:
-    """A palette of one colour from deep to pale."""
+def _one_colour(colour: Colour) -> Palette:
+    """Make a palette of one colour, from dark to pale."""
     return Palette(
         high=mix(colour, (30, 28, 70), 0.35),
         middle=lighter(colour, 0.25),
@@ -162,8 +162,8 @@ def _around(colour: Colour) -> Palette:
     )
 
 
-def _quiet(colour: Colour) -> Palette:
-    """A pale palette that a subject of this colour stands out from."""
+def _contrasting(colour: Colour) -> Palette:
+    """Make a pale palette that contrasts with a subject of this colour."""
     complement = mix((255 - colour[0], 255 - colour[1], 255 - colour[2]), (128, 128, 128), 0.45)
     return Palette(
         high=lighter(complement, 0.45),

@@ -1,4 +1,4 @@
-"""Backgrounds that are no landscape: space, shapes, bands, lights, a studio."""
+"""Backgrounds without a landscape: space, shapes, bands, lights, a studio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def space(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
-    """A nebula, many stars and a planet."""
+    """Paint a nebula, many stars and a planet."""
     canvas.sky((7, 8, 26), (16, 14, 44), (9, 10, 30))
     tones = [palette.middle, palette.accent, palette.high, palette.low]
     for index in range(16):
@@ -32,7 +32,7 @@ def space(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
 
 
 def planet(canvas: Canvas, palette: Palette, centre: Point, radius: float) -> None:
-    """A ball lit from the upper left, with a ring."""
+    """Paint a ball with a ring, lit from the upper left."""
     canvas.glow(centre, radius * 1.7, palette.low, 0.4)
     steps = 46
     for step in range(steps):
@@ -53,7 +53,7 @@ def planet(canvas: Canvas, palette: Palette, centre: Point, radius: float) -> No
 
 
 def geometric(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
-    """A poster of arches, circles and steps on a grid."""
+    """Paint a poster of arches, circles and steps on a grid."""
     paper = lighter(palette.low, 0.5)
     canvas.sky(paper, mix(paper, palette.low, 0.35))
     tones = [palette.accent, palette.high, palette.middle, palette.near, palette.far, palette.low]
@@ -80,7 +80,7 @@ def _tile(
     left, top, wide, tall = cell
     corner = rng.randrange(4)
     cx, cy = left + wide * (corner & 1), top + tall * (corner >> 1)
-    # A quarter turn from the corner into the cell.
+    # A quarter circle from the corner into the cell.
     dx, dy = (-1 if corner & 1 else 1), (-1 if corner >> 1 else 1)
     turn = [math.pi / 2 * i / 24 for i in range(25)]
 
@@ -126,7 +126,7 @@ def _tile(
 
 
 def flow(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
-    """Silky bands that wind across the picture."""
+    """Paint silky bands that wind across the image."""
     canvas.sky(palette.high, palette.middle, palette.low)
     stops = [palette.high, palette.accent, palette.middle, palette.low, palette.far, palette.near]
     bands = 13
@@ -154,7 +154,7 @@ def flow(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
 
 
 def bokeh(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
-    """Lights out of focus."""
+    """Paint lights out of focus."""
     canvas.sky(darker(palette.high, 0.25), mix(palette.high, palette.middle, 0.6), palette.middle)
     canvas.glow((rng.uniform(0.3, 0.7), 0.55), 0.8, palette.low, 0.45)
     tones = [palette.low, palette.accent, palette.light, lighter(palette.middle, 0.3)]
@@ -169,7 +169,7 @@ def bokeh(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
 
 
 def studio(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
-    """A quiet backdrop with a table, for something that stands in front."""
+    """Paint a plain backdrop with a table, for a subject in front."""
     wall = lighter(palette.middle, 0.25)
     canvas.sky(mix(wall, palette.high, 0.55), wall, lighter(palette.low, 0.25))
     canvas.glow((0.5, 0.42), 0.66, lighter(palette.light, 0.3), 0.7)

@@ -1,4 +1,4 @@
-"""Landscapes, painted on a `Canvas` in a `Palette`; and which scene suits a prompt."""
+"""Landscapes, painted on a `Canvas` in the colours of a `Palette`, and the choice of a scene."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _sun(canvas: Canvas, palette: Palette, rng: random.Random, height: float) -> Point:
-    """A sun or moon with its light; returns where."""
+    """Paint a sun or moon with its light. Return its position."""
     centre = (rng.choice((rng.uniform(0.18, 0.38), rng.uniform(0.62, 0.82))), height)
     radius = rng.uniform(0.045, 0.075)
     canvas.glow(centre, 0.62, mix(palette.light, palette.low, 0.35), 0.75)
@@ -62,7 +62,7 @@ def _clouds(canvas: Canvas, palette: Palette, rng: random.Random, count: int) ->
 
 
 def _ridge(rng: random.Random, base: float, height: float, *, rough: float) -> list[Point]:
-    """The skyline of hills (rough 0) to crags (rough 1), as an outline down to the ground."""
+    """Return the outline of hills (rough 0) or cliffs (rough 1), down to the ground."""
     waves = [
         (rng.uniform(0.6, 1.3) * 1.9**octave, rng.uniform(0, 7), 0.55**octave)
         for octave in range(3)
@@ -79,7 +79,7 @@ def _ridge(rng: random.Random, base: float, height: float, *, rough: float) -> l
 
 
 def _midpoints(rng: random.Random, depth: int) -> list[float]:
-    """Midpoint displacement: a fractal line of 2**depth + 1 heights about 0."""
+    """Return 2**depth + 1 random heights around 0 (midpoint displacement)."""
     line = [0.0, 0.0]
     reach = 1.0
     for _ in range(depth):
@@ -92,7 +92,7 @@ def _midpoints(rng: random.Random, depth: int) -> list[float]:
 
 
 def _tree(canvas: Canvas, x: float, foot: float, height: float, colour: Colour) -> None:
-    """A fir, its tiers wider towards the ground."""
+    """Paint a fir. Its branches get wider towards the ground."""
     half = height * 0.2 * canvas.height / canvas.width
     outline: list[Point] = [(x, foot - height)]
     tiers = 5
@@ -106,7 +106,7 @@ def _tree(canvas: Canvas, x: float, foot: float, height: float, colour: Colour) 
 
 
 def hills(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
-    """Rolling hills under a big sky."""
+    """Paint rolling hills under a big sky."""
     canvas.sky(palette.high, palette.middle, palette.low, palette.low)
     if palette.dark:
         stars(canvas, rng, 0.55)
@@ -128,7 +128,7 @@ def hills(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
 
 
 def _snow(canvas: Canvas, palette: Palette, rng: random.Random, crest: list[Point]) -> None:
-    """White above a line that lies lower in the gullies."""
+    """Paint snow above a line that is lower in the valleys."""
     top, foot = min(y for _, y in crest), max(y for _, y in crest)
     line = top + 0.45 * (foot - top)
     gullies = _midpoints(rng, 8)
@@ -140,7 +140,7 @@ def _snow(canvas: Canvas, palette: Palette, rng: random.Random, crest: list[Poin
 
 
 def mountains(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
-    """Crags in the distance, with light between them, and a lake or firs in front."""
+    """Paint distant cliffs with light between them, and a lake or firs in front."""
     canvas.sky(palette.high, palette.middle, palette.low, palette.low)
     if palette.dark:
         stars(canvas, rng, 0.5)
@@ -151,7 +151,7 @@ def mountains(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
         base, height = 0.6 + 0.1 * layer, 0.2 - 0.025 * layer
         outline = _ridge(rng, base, height, rough=1.5 - 0.35 * layer)
         canvas.polygon(outline, palette.land(near * 0.8))
-        if layer < 2:  # noqa: PLR2004 - the two ranges at the back
+        if layer < 2:  # noqa: PLR2004 - the two mountain ranges at the back
             _snow(canvas, palette, rng, outline[2:-2])
         canvas.veil(base - 0.08, base + 0.12, palette.low, (0.0, 0.42 * (1 - near), 0.0))
     if happens(rng, 0.5):
@@ -169,7 +169,7 @@ def mountains(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
 
 
 def dunes(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
-    """Sand in long curves, light on one side and dark on the other."""
+    """Paint sand in long curves, light on one side and dark on the other."""
     canvas.sky(palette.high, palette.middle, palette.low, palette.low)
     if palette.dark:
         stars(canvas, rng, 0.5)
@@ -190,7 +190,7 @@ def dunes(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
 
 
 def sea(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
-    """Open water with the sun over it, and its path on the waves."""
+    """Paint open water, the sun above it and its reflection on the waves."""
     canvas.sky(palette.high, palette.middle, palette.low, palette.low, palette.low)
     if palette.dark:
         stars(canvas, rng, 0.5)
@@ -223,7 +223,7 @@ def sea(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
 
 
 def forest(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
-    """Rows of firs that come out of the mist."""
+    """Paint rows of firs in the mist."""
     canvas.sky(palette.high, palette.middle, palette.low, palette.low)
     if palette.dark:
         stars(canvas, rng, 0.4)
@@ -245,7 +245,7 @@ def forest(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
 
 
 def city(canvas: Canvas, palette: Palette, rng: random.Random) -> None:
-    """A skyline in three rows, with lit windows."""
+    """Paint a skyline in three rows, with lit windows."""
     canvas.sky(palette.high, palette.middle, palette.low, palette.low)
     if palette.dark:
         stars(canvas, rng, 0.4, 90)
@@ -321,7 +321,7 @@ _SCENE_WORDS: Final = {
 
 
 def choose(prompt: str, rng: random.Random, *, subject: bool) -> str:
-    """The scene's name for a prompt: its place words, or chance."""
+    """Return the name of the scene for a prompt: by its scene words, or at random."""
     named = words(prompt)
     wanted = [scene for scene, keys in _SCENE_WORDS.items() if named & set(keys.split())]
     quiet = rng.choice(["studio", "hills", "bokeh", "studio"])

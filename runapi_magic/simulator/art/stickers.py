@@ -1,4 +1,4 @@
-"""Things that an edit lays on a picture: sunglasses, a hat, stars, prints, notes, a sign."""
+"""Objects that an edit adds to an image: sunglasses, a hat, stars, prints, notes, a sign."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ _OWN: Final[dict[str, tuple[Painter, Colour, tuple[float, float, float]]]] = {
     "star": (_star, (255, 214, 92), (0.2, 0.22, 0.28)),
     "heart": (_heart, (232, 70, 98), (0.8, 0.24, 0.22)),
 }
-"""Painter, colour, and where: centre and side as shares of the width, height and shorter side."""
+"""Painter, colour, and position: centre and side as fractions of width, height, shorter side."""
 
 THINGS: Final = (*_OWN, *SUBJECTS)
-"""What can be added by name."""
+"""Names of the objects that an edit can add."""
 
 ALIASES: Final = {
     "sunglasses": ("glasses", "shades"),
@@ -104,41 +104,41 @@ ALIASES: Final = {
     "star": ("sparkle",),
     **{name: tuple(called.split()) for name, (_, called, _) in SUBJECTS.items()},
 }
-"""Other words for the same thing."""
+"""Other words for the same object."""
 
 
-def add(picture: Image.Image, thing: str, colour: Colour | None) -> Image.Image:
-    """The picture with one of `THINGS` on it, in a colour or in its own."""
+def add(image: Image.Image, thing: str, colour: Colour | None) -> Image.Image:
+    """Return the image with one of `THINGS` on it, in ``colour`` or in its own colour."""
     if thing in _OWN:
         painter, own, (x, y, share) = _OWN[thing]
-        side = max(16, round(min(picture.size) * share))
+        side = max(16, round(min(image.size) * share))
         pen = Pen(side)
         painter(pen, colour or own)
         layer = pen.layer
     else:
-        x, y, side = 0.24, 0.72, max(16, round(min(picture.size) * 0.36))
+        x, y, side = 0.24, 0.72, max(16, round(min(image.size) * 0.36))
         layer = paint(thing, side, colour)
-    changed = picture.copy()
-    left, top = round(x * picture.width - side / 2), round(y * picture.height - side / 2)
-    art.stick(changed, layer, (max(0, left), max(0, top)))
+    changed = image.copy()
+    left, top = round(x * image.width - side / 2), round(y * image.height - side / 2)
+    art.paste_layer(changed, layer, (max(0, left), max(0, top)))
     return changed
 
 
-def note(picture: Image.Image, text: str) -> Image.Image:
-    """The picture with a strip of writing across its top."""
-    changed = picture.copy()
+def add_note(image: Image.Image, text: str) -> Image.Image:
+    """Return the image with a strip of text at the top."""
+    changed = image.copy()
     letters = " ".join(text.split())[:48]
-    tag = art.label(letters, max(10.0, min(picture.size) * 0.034), ground=(20, 22, 40, 190))
-    if tag.width > picture.width * 0.9:
-        tag = ImageOps.contain(tag, (round(picture.width * 0.9), tag.height))
-    margin = round(picture.height * 0.03)
-    art.stick(changed, tag, ((picture.width - tag.width) // 2, margin))
+    tag = art.label(letters, max(10.0, min(image.size) * 0.034), ground=(20, 22, 40, 190))
+    if tag.width > image.width * 0.9:
+        tag = ImageOps.contain(tag, (round(image.width * 0.9), tag.height))
+    margin = round(image.height * 0.03)
+    art.paste_layer(changed, tag, ((image.width - tag.width) // 2, margin))
     return changed
 
 
-def sign_board(picture: Image.Image, text: str) -> Image.Image:
-    """The picture with a text in large letters on a light board."""
-    pixels = max(12.0, min(picture.size) * 0.13)
+def add_sign(image: Image.Image, text: str) -> Image.Image:
+    """Return the image with a text in large letters on a light board."""
+    pixels = max(12.0, min(image.size) * 0.13)
     face = art.font(pixels)
     left, top, right, bottom = face.getbbox(text)
     pad = round(pixels * 0.45)
@@ -148,19 +148,19 @@ def sign_board(picture: Image.Image, text: str) -> Image.Image:
     box = (0, 0, size[0] - 1, size[1] - 1)
     pen.rounded_rectangle(box, radius=pad * 0.5, fill=(*WHITE, 236))
     pen.text((pad - left, pad - top), text, font=face, fill=(*INK, 255))
-    board = ImageOps.contain(board, (round(picture.width * 0.84), round(picture.height * 0.4)))
-    changed = picture.copy()
-    middle = (picture.width - board.width) // 2
-    art.stick(changed, board, (middle, round(picture.height * 0.62 - board.height / 2)))
+    board = ImageOps.contain(board, (round(image.width * 0.84), round(image.height * 0.4)))
+    changed = image.copy()
+    middle = (image.width - board.width) // 2
+    art.paste_layer(changed, board, (middle, round(image.height * 0.62 - board.height / 2)))
     return changed
 
 
-def prints(picture: Image.Image, others: Sequence[Image.Image]) -> Image.Image:
-    """The picture with others as small prints along its foot."""
-    changed = picture.copy()
-    side = min(round(min(picture.size) * 0.24), round(picture.width * 0.9 / len(others)))
+def add_prints(image: Image.Image, others: Sequence[Image.Image]) -> Image.Image:
+    """Return the image with other images as small prints at the bottom."""
+    changed = image.copy()
+    side = min(round(min(image.size) * 0.24), round(image.width * 0.9 / len(others)))
     rim = max(1, side // 16)
-    step = min(side + rim, (picture.width - side) // len(others))
+    step = min(side + rim, (image.width - side) // len(others))
     for index, other in enumerate(others):
         inside = max(1, side - 2 * rim)
         card = Image.new("RGBA", (side, side), (*WHITE, 255))
@@ -168,6 +168,6 @@ def prints(picture: Image.Image, others: Sequence[Image.Image]) -> Image.Image:
             ImageOps.fit(other.convert("RGB"), (inside, inside), Image.Resampling.LANCZOS),
             (rim, rim),
         )
-        top = round(picture.height * 0.9) - side
-        art.stick(changed, card, (rim * 2 + index * step, max(0, top)))
+        top = round(image.height * 0.9) - side
+        art.paste_layer(changed, card, (rim * 2 + index * step, max(0, top)))
     return changed

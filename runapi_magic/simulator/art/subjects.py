@@ -1,4 +1,4 @@
-"""Things to stand in the middle of a picture: flat, simple, recognisable."""
+"""Subjects in the middle of an image: flat, simple drawings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def bottle(pen: Pen, colour: Colour) -> None:
-    """A perfume bottle with a gold cap."""
+    """Draw a perfume bottle with a gold cap."""
     glass, gold = lighter(colour, 0.35), (206, 164, 82)
     pen.slab(24, 36, 76, 96, darker(colour, 0.1), 9)
     pen.slab(27, 39, 73, 93, glass, 7)
@@ -42,7 +42,7 @@ def bottle(pen: Pen, colour: Colour) -> None:
 
 
 def robot(pen: Pen, colour: Colour) -> None:
-    """A friendly robot that waves."""
+    """Draw a friendly robot that waves."""
     steel, shade, glow = lighter(colour, 0.25), darker(colour, 0.28), (120, 236, 226)
     pen.stroke([(50, 16), (50, 6)], shade, 2)
     pen.disc(50, 5.5, 3.4, (255, 122, 96))
@@ -69,7 +69,7 @@ def robot(pen: Pen, colour: Colour) -> None:
 
 
 def flower(pen: Pen, colour: Colour) -> None:
-    """A flower with two leaves."""
+    """Draw a flower with two leaves."""
     leaf = (76, 142, 92)
     pen.stroke([(50, 44), (48, 70), (50, 97)], darker(leaf, 0.12), 3.4)
     pen.shape([(49, 86), (36, 82), (22, 66), (38, 66), (47, 76)], leaf, soft=True)
@@ -100,7 +100,7 @@ def flower(pen: Pen, colour: Colour) -> None:
 
 
 def tree(pen: Pen, colour: Colour) -> None:
-    """A round tree."""
+    """Draw a round tree."""
     bark = (112, 78, 60)
     pen.shape([(46, 58), (54, 58), (56, 84), (61, 97), (39, 97), (44, 84)], bark, soft=False)
     pen.stroke([(50, 74), (62, 60)], bark, 3)
@@ -115,7 +115,7 @@ def tree(pen: Pen, colour: Colour) -> None:
 
 
 def house(pen: Pen, colour: Colour) -> None:
-    """A small house with a lit window."""
+    """Draw a small house with a lit window."""
     wall, roof = lighter(colour, 0.72), colour
     pen.slab(66, 20, 75, 44, darker(roof, 0.35))
     pen.slab(20, 48, 80, 96, wall)
@@ -134,7 +134,7 @@ def house(pen: Pen, colour: Colour) -> None:
 
 
 def boat(pen: Pen, colour: Colour) -> None:
-    """A sailing boat."""
+    """Draw a sailing boat."""
     pen.slab(48.8, 6, 51.2, 80, (110, 84, 70))
     pen.shape([(52.5, 8), (86, 70), (52.5, 72)], WHITE)
     pen.shape([(52.5, 50), (75, 50), (86, 70), (52.5, 72)], (232, 226, 218))
@@ -146,7 +146,7 @@ def boat(pen: Pen, colour: Colour) -> None:
 
 
 def balloon(pen: Pen, colour: Colour) -> None:
-    """A hot-air balloon."""
+    """Draw a hot-air balloon."""
     pen.shape(
         [(50, 3), (78, 12), (87, 36), (74, 60), (58, 76), (42, 76), (26, 60), (13, 36), (22, 12)],
         colour,
@@ -179,7 +179,7 @@ def balloon(pen: Pen, colour: Colour) -> None:
 
 
 def rocket(pen: Pen, colour: Colour) -> None:
-    """A rocket under way."""
+    """Draw a flying rocket."""
     pen.shape([(42, 78), (58, 78), (60, 88), (50, 100), (40, 88)], (255, 168, 66), soft=True)
     pen.shape([(45.5, 78), (54.5, 78), (55, 85), (50, 93), (45, 85)], (255, 232, 150), soft=True)
     for side in (-1, 1):
@@ -206,7 +206,7 @@ def rocket(pen: Pen, colour: Colour) -> None:
 
 
 def cup(pen: Pen, colour: Colour) -> None:
-    """A cup of something hot."""
+    """Draw a cup of a hot drink."""
     for x in (40, 52, 64):
         pen.stroke([(x, 34), (x - 4, 26), (x + 3, 18), (x - 1, 9)], (240, 238, 236), 2)
     pen.oval(50, 92, 42, 5.5, lighter(colour, 0.5))
@@ -220,7 +220,7 @@ def cup(pen: Pen, colour: Colour) -> None:
 
 
 def mushroom(pen: Pen, colour: Colour) -> None:
-    """A mushroom with spots."""
+    """Draw a mushroom with spots."""
     pen.shape(
         [(42, 50), (58, 50), (60, 78), (66, 96), (34, 96), (40, 78)], (250, 240, 224), soft=True
     )
@@ -246,7 +246,7 @@ def mushroom(pen: Pen, colour: Colour) -> None:
 
 
 def lighthouse(pen: Pen, colour: Colour) -> None:
-    """A striped lighthouse on its rock."""
+    """Draw a striped lighthouse on its rock."""
     pen.shape([(14, 97), (26, 84), (50, 80), (72, 85), (88, 97)], (92, 88, 100), soft=False)
     pen.shape([(40, 30), (60, 30), (66, 88), (34, 88)], WHITE)
     for top in (38, 60):
@@ -262,7 +262,7 @@ def lighthouse(pen: Pen, colour: Colour) -> None:
 
 
 def car(pen: Pen, colour: Colour) -> None:
-    """A small car from the side."""
+    """Draw a small car, seen from the side."""
     pen.shape([(24, 62), (32, 42), (42, 37), (62, 37), (72, 44), (80, 62)], colour, soft=False)
     pen.shape([(31, 59), (37, 44.5), (50, 42), (50, 59)], (190, 226, 236))
     pen.shape([(53, 42), (62, 42), (69, 48), (73, 59), (53, 59)], (190, 226, 236))
@@ -296,20 +296,20 @@ SUBJECTS: Final[dict[str, tuple[Painter, str, Colour]]] = {
     "car": (car, "car taxi vehicle", (222, 88, 76)),
     "tree": (tree, "tree oak", (86, 154, 98)),
 }
-"""Name -> painter, the words that call for it, and its own colour."""
+"""Name -> painter, the words for it in a prompt, and its default colour."""
 
 FLOATING: Final = frozenset({"balloon", "bird", "fish", "rocket"})
-"""Things that do not stand on the ground."""
+"""Subjects that do not stand on the ground."""
 
 
 def choose(prompt: str) -> str | None:
-    """The first thing on the list that the prompt mentions."""
+    """Return the first subject in `SUBJECTS` that the prompt names, or None."""
     named = words(prompt)
     return next((name for name, entry in SUBJECTS.items() if named & set(entry[1].split())), None)
 
 
 def own_colour(prompt: str, name: str) -> Colour | None:
-    """The colour that the prompt gives to the thing itself: a colour word shortly before it."""
+    """Return the subject's colour in the prompt: a colour word shortly before the subject."""
     listed = re.findall(r"[^\W\d_]+", prompt.lower())
     called = set(SUBJECTS[name][1].split())
     for index, word in enumerate(listed):
@@ -320,7 +320,7 @@ def own_colour(prompt: str, name: str) -> Colour | None:
 
 
 def paint(name: str, side: int, colour: Colour | None) -> Image.Image:
-    """The thing on a transparent square of ``side`` pixels, in a colour or in its own."""
+    """Draw the subject on a transparent square of ``side`` pixels; None: in its default colour."""
     painter, _, own = SUBJECTS[name]
     pen = Pen(side)
     painter(pen, colour or own)

@@ -1,8 +1,8 @@
-"""What the simulated service sells: models, the fields each accepts, and what a picture costs.
+"""The models of the simulated service, the fields that each model accepts, and the prices.
 
-Values and limits are those of RunAPI's published contracts (guide page and SDK packages, mid 2026).
-Prices are indicative, in US cents; the real service's price endpoint is the authority. The table is
-the simulator's own copy on purpose: a table shared with the client would hide a mistake in it.
+The values and limits come from RunAPI's published contracts (guide page and SDK packages, mid
+2026). The prices are indicative, in US cents; only the real service's price endpoint is binding.
+The simulator keeps its own table: a table shared with the client would hide a mistake in it.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Rule = Callable[[Any], str | None]
-    """Takes a field's value; returns what is wrong with it, in the service's words, or None."""
+    """A function that checks a field's value: returns the service's error message, or None."""
 
 WIDE_RATIOS: Final = (
     "auto 1:1 3:2 2:3 4:3 3:4 5:4 4:5 16:9 9:16 2:1 1:2 3:1 1:3 21:9 9:21".split()  # noqa: SIM905 - a list of quoted pairs is harder to read
 )
 LONG_SIDES: Final = {"1k": 1024, "2k": 2048, "4k": 4096}
-"""Long side of the picture in pixels for each ``output_resolution``."""
+"""Long side of the image in pixels for each ``output_resolution``."""
 
 MEDIAN_SECONDS: Final = {"1k": 12.0, "2k": 18.0, "4k": 27.0}
-"""Median duration of a task; the guide says 10 to 30 seconds, depending on the resolution."""
+"""Median duration of a task. The guide says 10 to 30 seconds, depending on the resolution."""
 
 _NOT_IN_LIST = "is not included in the list"
 _MAX_PROMPT = 32_000
 
 
 def one_of(*allowed: object) -> Rule:
-    """A rule: the value is one of these. ``True`` is not taken for 1."""
+    """Make a rule: the value is one of these. ``True`` does not count as 1."""
 
     def check(value: Any) -> str | None:
         same = any(value == item and type(value) is type(item) for item in allowed)
@@ -41,7 +41,7 @@ def one_of(*allowed: object) -> Rule:
 
 
 def text(value: Any) -> str | None:
-    """A rule: text that is not blank and not endless."""
+    """Rule: a string that is not blank and not too long."""
     if not isinstance(value, str):
         return "must be a string"
     if not value.strip():
@@ -50,12 +50,12 @@ def text(value: Any) -> str | None:
 
 
 def boolean(value: Any) -> str | None:
-    """A rule: true or false."""
+    """Rule: true or false."""
     return None if isinstance(value, bool) else "must be true or false"
 
 
 def integer(low: int, high: int) -> Rule:
-    """A rule: a whole number within these bounds, both included."""
+    """Make a rule: an integer from ``low`` to ``high``, both included."""
 
     def check(value: Any) -> str | None:
         if not isinstance(value, int) or isinstance(value, bool):
@@ -66,12 +66,12 @@ def integer(low: int, high: int) -> Rule:
 
 
 def url(value: Any) -> str | None:
-    """A rule: an http or https address."""
+    """Rule: an http or https URL."""
     if not isinstance(value, str):
         return "must be a string"
     try:
         parts = urlsplit(value)
-        # Reading the port is what checks it.
+        # Reading the port raises ValueError if the port is invalid.
         valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         valid = False
@@ -79,7 +79,7 @@ def url(value: Any) -> str | None:
 
 
 def urls(most: int) -> Rule:
-    """A rule: a list of one to ``most`` addresses."""
+    """Make a rule: a list of one to ``most`` URLs."""
 
     def check(value: Any) -> str | None:
         if not isinstance(value, list):
@@ -102,24 +102,24 @@ class Contract:
     model: str
     rules: Mapping[str, Rule]
     required: tuple[str, ...] = ()
-    clashes: Mapping[str, tuple[str, ...]] | None = None
-    """Resolution -> aspect ratios it cannot be combined with."""
+    conflicts: Mapping[str, tuple[str, ...]] | None = None
+    """Resolution -> aspect ratios that this resolution does not allow."""
 
     def source_fields(self, *, flat: bool = False) -> tuple[str, ...]:
-        """The fields that may name source pictures; on the guide's routes there is one more."""
+        """Return the fields that can contain source images. The guide's routes have one more."""
         fields = tuple(name for name in _SOURCE_FIELDS if name in self.rules)
-        # image_url is the guide page's name for flux-kontext's source.
+        # The guide page calls flux-kontext's source image_url.
         return (*fields, "image_url") if flat and self.service == "flux_kontext" else fields
 
     def problems(
         self, body: Mapping[str, Any], *, strict: bool = False, flat: bool = False
     ) -> dict[str, list[str]]:
-        """Field -> complaints, as the service words them; empty when the request is fine.
+        """Return field -> error messages in the service's words; empty if the request is valid.
 
         Args:
-            body: The request. Fields that are not in the contract are ignored, as is null.
-            strict: Refuse gpt-image-2's doubtful combinations of resolution and ratio too.
-            flat: Whether it came by the guide's routes.
+            body: The request. Unknown fields and null values are ignored.
+            strict: Also refuse 4k with 1:1 or auto and 2k with auto for gpt-image-2.
+            flat: Whether the request came through the guide's routes.
         """
         given = {name: value for name, value in body.items() if value is not None}
         found = {name: ["is required"] for name in self.required if name not in given}
@@ -134,15 +134,17 @@ class Contract:
             and integer(3, 6)(given.get("safety_tolerance")) is None
         ):
             found["safety_tolerance"] = ["must be in 0..2 for an edit"]
-        clashes = self.clashes or (_DOUBTFUL if strict and self.model == "gpt-image-2" else {})
+        conflicts = self.conflicts or (
+            _STRICT_CONFLICTS if strict and self.model == "gpt-image-2" else {}
+        )
         resolution, ratio = given.get("output_resolution", "1k"), given.get("aspect_ratio", "auto")
-        if not found and ratio in clashes.get(resolution, ()):
+        if not found and ratio in conflicts.get(resolution, ()):
             found["output_resolution"] = [f"{resolution} is not available with {ratio}"]
         return found
 
 
 _SOURCE_FIELDS: Final = ("source_image_urls", "source_image_url")
-_DOUBTFUL: Final = {"2k": ("auto",), "4k": ("auto", "1:1")}
+_STRICT_CONFLICTS: Final = {"2k": ("auto",), "4k": ("auto", "1:1")}
 _COMMON: Final[dict[str, Rule]] = {"callback_url": url}
 _GPT_IMAGE: Final[dict[str, Rule]] = {
     "prompt": text,
@@ -187,19 +189,23 @@ _RECRAFT: Final[dict[str, Rule]] = {"source_image_url": url, **_COMMON}
 
 def _contracts() -> list[Contract]:
     text_to_image, edit_image = "text_to_image", "edit_image"
-    sold = [Contract("gpt_4o_image", text_to_image, "gpt-4o-image", _GPT_4O, ("aspect_ratio",))]
-    for service, model, clashes in (
+    contracts = [
+        Contract("gpt_4o_image", text_to_image, "gpt-4o-image", _GPT_4O, ("aspect_ratio",))
+    ]
+    for service, model, conflicts in (
         ("gpt_image_2", "gpt-image-2", None),
-        ("gpt_image_2_5", "gpt-image-2.5-flare", _DOUBTFUL),
-        ("gpt_image_2_5", "gpt-image-2.5-sunburst", _DOUBTFUL),
+        ("gpt_image_2_5", "gpt-image-2.5-flare", _STRICT_CONFLICTS),
+        ("gpt_image_2_5", "gpt-image-2.5-sunburst", _STRICT_CONFLICTS),
     ):
-        sold.append(Contract(service, text_to_image, model, _GPT_IMAGE, ("prompt",), clashes))
+        contracts.append(
+            Contract(service, text_to_image, model, _GPT_IMAGE, ("prompt",), conflicts)
+        )
         needed = ("prompt", "source_image_urls")
-        sold.append(
-            Contract(service, edit_image, model, {**_GPT_IMAGE, **_SOURCES}, needed, clashes)
+        contracts.append(
+            Contract(service, edit_image, model, {**_GPT_IMAGE, **_SOURCES}, needed, conflicts)
         )
     needs = ("prompt", "aspect_ratio", "quality")
-    sold += [
+    contracts += [
         Contract("gpt_image", text_to_image, "gpt-image-1.5", _GPT_IMAGE_15, needs),
         Contract(
             "gpt_image",
@@ -209,41 +215,41 @@ def _contracts() -> list[Contract]:
             (*needs, "source_image_urls"),
         ),
     ]
-    sold += [
+    contracts += [
         Contract("flux_kontext", text_to_image, model, _FLUX, ("prompt",))
         for model in ("flux-kontext-pro", "flux-kontext-max")
     ]
     source = ("source_image_url",)
-    sold += [
+    contracts += [
         Contract(
             "topaz", "upscale_image", "topaz-upscale-image", _TOPAZ, (*source, "upscale_factor")
         ),
         Contract("recraft", "remove_background", "recraft-remove-background", _RECRAFT, source),
         Contract("recraft", "upscale_image", "recraft-crisp-upscale", _RECRAFT, source),
     ]
-    return sold
+    return contracts
 
 
 CONTRACTS: Final = tuple(_contracts())
 
-OLD_NAMES: Final = {
+MODEL_ALIASES: Final = {
     "gpt-image-2-text-to-image": "gpt-image-2",
     "gpt-image-2-image-to-image": "gpt-image-2",
 }
-"""The guide page's model names; both are one model, told apart by the action."""
+"""The guide page's model names. Both mean the same model; the action differs."""
 
 
 def find(action: str, model: object, *, service: str | None = None) -> Contract | None:
-    """The contract for a request, or None when no such model is sold there.
+    """Return the contract for a request, or None if the route does not have this model.
 
     Args:
         action: Last part of the route, such as ``text_to_image``.
-        model: The body's ``model``, by its current or its old name. May be left out where the
-            route has a single model.
-        service: First part of a namespaced route. Without it (the guide's routes) any service's
-            model is found, and ``edit_image`` also finds models that edit at ``text_to_image``.
+        model: The body's ``model``: a current name or a name from the guide. It can be omitted if
+            the route has only one model.
+        service: First part of a namespaced route. None (the guide's routes) means any service;
+            then ``edit_image`` also finds models that edit at ``text_to_image``.
     """
-    name = OLD_NAMES.get(model, model) if isinstance(model, str) else model
+    name = MODEL_ALIASES.get(model, model) if isinstance(model, str) else model
     at_route = [c for c in CONTRACTS if c.action == action and service in {None, c.service}]
     if service is None and action == "edit_image":
         at_route += [c for c in CONTRACTS if c.model.startswith(("gpt-4o", "flux"))]
@@ -253,17 +259,17 @@ def find(action: str, model: object, *, service: str | None = None) -> Contract 
 
 
 def route_exists(service: str, action: str) -> bool:
-    """Whether any model is sold at this route."""
+    """Return whether this route has any model."""
     return any((c.service, c.action) == (service, action) for c in CONTRACTS)
 
 
 def image_count(contract: Contract, body: Mapping[str, Any]) -> int:
-    """How many pictures the request makes; more than one only with gpt-4o-image."""
+    """Return the number of images that a request makes. Only gpt-4o-image makes more than one."""
     return int(body.get("output_count") or 1) if contract.model == "gpt-4o-image" else 1
 
 
 def price_cents(contract: Contract, body: Mapping[str, Any]) -> int:
-    """What a task costs in US cents, all pictures together; indicative, as of mid 2026."""
+    """Return the price of a task in US cents, for all its images; indicative, as of mid 2026."""
     if contract.model in _FLAT_CENTS:
         return _FLAT_CENTS[contract.model]
     field, cents = _CENTS_BY_FIELD.get(contract.model, _GPT_IMAGE_2_CENTS)
@@ -285,11 +291,11 @@ _CENTS_BY_FIELD: Final[dict[str, tuple[str, dict[Any, int]]]] = {
     "gpt-image-1.5": ("quality", {"medium": 4, "high": 22}),
     "topaz-upscale-image": ("upscale_factor", {1: 10, 2: 10, 4: 20}),
 }
-"""The field that a price depends on, and the price for each value; its default is the lowest."""
+"""Model -> the field that sets the price, and the price per value. The default is the lowest."""
 
 
 def price_table(contract: Contract) -> tuple[str, dict[Any, int]] | None:
-    """The field that the price depends on and the price in cents for each value, if it does."""
+    """Return the field that sets the price and the price in cents per value, or None if flat."""
     if contract.model in _FLAT_CENTS:
         return None
     by_field: tuple[str, dict[Any, int]] = _CENTS_BY_FIELD.get(contract.model, _GPT_IMAGE_2_CENTS)

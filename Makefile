@@ -20,15 +20,17 @@ EXECUTE := -m nbconvert --to notebook --execute --inplace --log-level ERROR \
 	bench kill-test clean
 .DEFAULT_GOAL := demo
 
-# uv takes a tenth of pip's time; pip knows the user's own settings, so it has the last word.
+# uv takes a tenth of pip's time. Where it fails, pip installs the same: it knows the user's own
+# settings. A new environment has the pip of its Python, which may be too old for --group.
 PIP := -m pip install --quiet --disable-pip-version-check
-WHOLE := --editable '.[lab,test]'
-install = $(1) $(PIP) uv && $(1) -m uv pip install --quiet --python $(1) $(2) || $(1) $(PIP) $(2)
+TESTED := --editable '.[lab]' --group test
+install = $(1) $(PIP) 'uv>=0.7' && $(1) -m uv pip install --quiet --python $(1) $(2) \
+	|| { $(1) $(PIP) 'pip>=25.1' && $(1) $(PIP) $(2); }
 
 # The stamp makes a second call free: nothing is installed again until pyproject.toml changes.
 $(INSTALLED): pyproject.toml
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(call install,$(RUN),$(WHOLE))
+	$(call install,$(RUN),$(TESTED) --group check)
 	touch $@
 
 # The lowest versions are for the oldest Python, where that is at hand.
@@ -36,7 +38,7 @@ LOWEST := build/lowest
 $(LOWEST)/.installed: pyproject.toml tests/lowest.txt
 	rm -rf $(LOWEST)
 	$(or $(shell command -v python3.11),$(PYTHON)) -m venv $(LOWEST)
-	$(call install,$(LOWEST)/bin/python,--constraint tests/lowest.txt $(WHOLE))
+	$(call install,$(LOWEST)/bin/python,--constraint tests/lowest.txt $(TESTED))
 	touch $@
 
 demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it and say where.
@@ -62,7 +64,7 @@ test-lowest: $(LOWEST)/.installed  ## Run what depends on versions on the lowest
 	$(LOWEST)/bin/python -m pytest -m versions --numprocesses=auto --dist=loadfile tests/kernel
 
 matrix: $(INSTALLED)  ## Run it on many versions, on each Python on the PATH; write docs/matrix.md.
-	$(call install,$(RUN),--editable '.[matrix]')
+	$(call install,$(RUN),--group matrix)
 	rm -rf build/matrix
 	$(RUN) -m nox
 

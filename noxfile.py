@@ -90,7 +90,8 @@ def matrix(session: nox.Session, combination: Combination) -> None:
     told = {"date": datetime.now(UTC).date().isoformat()}
     result.write_text(json.dumps(told | {"trouble": "did not install"}))
     constraints = ["--constraint", "tests/lowest.txt"] if combination.lowest else []
-    session.install(*constraints, "--editable", ".[lab,test]", *combination.requirements)
+    tools = nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), "test")
+    session.install(*constraints, "--editable", ".[lab]", *tools, *combination.requirements)
     report = FOUND / f"{combination.name}.xml"
     report.unlink(missing_ok=True)
     result.write_text(json.dumps(told | {"trouble": "the tests did not end"}))

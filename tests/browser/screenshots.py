@@ -21,13 +21,20 @@ from tests.conftest import ROOT, apart
 
 FOLDER = ROOT / "docs" / "images"
 WIDTH = 1180  # pixels, of the page
-FOX, SWEEP, PANEL = 1, 2, 3
+FOX, SWEEP, PANEL, ROWS = 1, 2, 3, 4
 CELLS = (
     "%load_ext runapi_magic\n%runapi simulator on --speed 20",
     "%%gpt_image -a 16:9 -o fox\nA red fox beside a mountain lake at sunrise",
     """%%gpt_image -a 4:3 --sweep animal=fox,cat --sweep time=dawn,noon,night
 A {animal} in the forest at {time}""",
     "%gpt_panel",
+    """import pandas as pd
+
+cards = pd.DataFrame({"colour": ["red", "white"], "animal": ["fox", "cat"]})
+batch = await cards.gpt_image.generate(
+    prompt="A {colour} {animal}", aspect_ratio="1:1", title="cards"
+)
+batch""",
     "",
 )
 PREFIXES = {Lab: "", Notebook: "notebook7-"}
@@ -96,6 +103,10 @@ def draw(lab: Lab) -> None:
     page.get_by_role("button", name="3:2", exact=True).click()
     page.get_by_text("$0.06 (simulated)").wait_for()
     take_both(lab, PANEL, "panel")
+    if type(lab) is Lab:
+        lab.run(ROWS)
+        lab.wait_text(ROWS, "2 of 2 pictures · ")
+        take(lab, ROWS, "batch")
 
 
 def draw_versions(lab: Lab) -> None:

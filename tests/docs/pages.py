@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.conftest import SimulatorServer
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+RECIPES = "docs/recipes.md"  # the sections of this page are run one by one, other pages as a whole
 OUTPUT = "text"  # the language of blocks that show what comes out
 CODE = {"python", "bash"}
 FILES = {
@@ -33,6 +34,7 @@ FILES = {
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ((?:~/)?[\w./-]+\.(?:py|yaml|env|ini)|~/[\w./-]+)\n")
 _STUDENT = "ada"
+_INSTALL = "pip install ."
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ class Block:
         lines = self.code.strip().splitlines()
         return self.language == "bash" and all(line.startswith("make ") for line in lines)
 
+    @property
+    def is_for_reader(self) -> bool:
+        """Whether a ``Reader`` runs it; ``tests/packaging`` installs the package."""
+        is_install = self.language == "bash" and self.code.strip() == _INSTALL
+        return self.language != OUTPUT and not self.is_make and not is_install
+
 
 def blocks(page: Path) -> Iterator[Block]:
     """Yield a page's blocks in their order."""
@@ -73,9 +81,14 @@ def blocks(page: Path) -> Iterator[Block]:
             yield Block(name, heading[1] if heading else "", language, code)
 
 
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+# The pages that are run as a whole: all with code, so that no page can be left out.
+GUIDES = sorted({block.page for block in BLOCKS if block.is_for_reader} - {RECIPES})
+
+
 @dataclass
 class Run:
-    """A section whose blocks were run.
+    """A section or a page whose blocks were run.
 
     Attributes:
         folder: Where its commands and its kernel ran.
@@ -89,7 +102,7 @@ class Run:
 
 
 class Reader:
-    """Does what a section says, block by block, in a home of its own.
+    """Does what a section or a page says, block by block, in a home of its own.
 
     A block that is a file is written to its place. Commands and cells run as they stand, but for
     the port of a server, which is one that is free. The kernel starts with the first cell.
@@ -97,7 +110,7 @@ class Reader:
 
     def __init__(self, folder: Path, server: SimulatorServer, **variables: str) -> None:
         self.run = Run(folder / "work", server)
-        self.run.folder.mkdir()
+        self.run.folder.mkdir(exist_ok=True)
         shutil.copytree(ROOT / "notebooks", self.run.folder / "notebooks")
         home = str(folder / "home")
         self._environment = apart(folder, PYTHONPATH=str(ROOT), RUNAPI_BASE_URL=server.url)
@@ -112,15 +125,15 @@ class Reader:
         self._stack = ExitStack()
 
     def read(self, section: list[Block]) -> Run:
-        """Run the blocks of a section and return what they did."""
+        """Run the blocks of a section or of a page and return what they did."""
         with self._stack:
-            for block in section:
+            for block in filter(lambda block: block.is_for_reader, section):
                 code = block.code.replace("8765", self._port)
                 if block.file:
                     self.run.texts.append(self._write(block.file, code))
                 elif block.language == "bash":
                     self.run.texts.append(self._command(code))
-                elif block.language == "python":
+                else:
                     self.run.texts.append(self._cell(code))
         return self.run
 

@@ -9,10 +9,8 @@ import nbformat
 import pytest
 
 from tests.conftest import KEY, ROOT, serve_simulator
-from tests.docs.pages import CODE, FILES, OUTPUT, PAGES, Reader, blocks
+from tests.docs.pages import BLOCKS, CODE, FILES, GUIDES, OUTPUT, PAGES, RECIPES, Reader
 
-RECIPES = "docs/recipes.md"
-BLOCKS = [block for page in PAGES for block in blocks(page)]
 MAKE = sorted(
     {line for block in BLOCKS if block.is_make for line in block.code.splitlines()}
     | {  # in the middle of a sentence
@@ -117,11 +115,11 @@ def test_store(section, tmp_path, server):
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page}-{block.section}")
 def test_every_block_is_run(block):
-    """A block is what comes out, or make's targets, or is run by a test: here, or the README's."""
+    """A block shows output, or has a test of its own, or is run: with its section or its page."""
     assert block.language in {OUTPUT, *CODE, *FILES}
     assert block.file or block.language not in FILES
-    is_run = (block.page, block.section) in READ or block.page == "README.md"
-    assert block.language == OUTPUT or block.is_make or is_run
+    is_run = (block.page, block.section) in READ or block.page in GUIDES
+    assert is_run or not block.is_for_reader
 
 
 @pytest.mark.parametrize("command", MAKE)

@@ -1,88 +1,69 @@
-"""The README does what it says: every cell and every command in it runs."""
+"""The README is short, and with the overview in docs/ it names all commands and functions."""
 
 from __future__ import annotations
 
 import re
 
-import nbformat
-import pytest
-
 import runapi_magic
 from runapi_magic.notebook.commands import COMMANDS
-from tests.conftest import KEY, ROOT, serve_simulator
-from tests.kernel.kernels import execute
+from tests.conftest import ROOT, serve_simulator
+from tests.docs.pages import BLOCKS
 
 README = (ROOT / "README.md").read_text("utf-8")
+OVERVIEW = (ROOT / "docs" / "README.md").read_text("utf-8").split("## Overview")[1]
+MOST_WORDS = 1500
+# What tests, or CI itself, run in another way than a page's other commands.
+INSTALL = "pip install ."
+SERVER = "python -m runapi_magic.simulator --port 0 --speed 20"
 
 
-def blocks(language):
-    """Return the code blocks of a language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def commands(page):
+    """Return the lines of a page's commands."""
+    found = [block.code for block in BLOCKS if (block.page, block.language) == (page, "bash")]
+    return "".join(found).splitlines()
 
 
-COMMAND_LINES = [line for block in blocks("bash") for line in block.splitlines()]
+def test_the_readme_is_short():
+    """The README takes few minutes to read; the pages in docs/ have the rest."""
+    assert len(README.split()) < MOST_WORDS
 
 
-@pytest.fixture
-def server():
-    """A simulator server for both route families, 60 times as fast as life."""
-    with serve_simulator("--speed", "60") as running:
-        yield running
-
-
-@pytest.mark.kernel
-def test_every_cell_runs(home, server, monkeypatch):
-    """All cells of the README, run in their order in one kernel, end without an error."""
-    monkeypatch.setenv("RUNAPI_BASE_URL", server.url)
-    monkeypatch.setenv("RUNAPI_API_KEY", KEY)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    cells = [nbformat.v4.new_code_cell(block) for block in blocks("python")]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    execute(notebook, home.parent / "work")
-    assert {body["prompt"] for body in server.bodies("bird")} == {
-        "A red bird",
-        "A blue bird",
-    }
-    text = str([cell.outputs for cell in notebook.cells])
-    assert "(1536, 2048)" in text
-    assert "a teal sailing boat" in text
-    assert "((2048, 2048), 'RGBA')" in text
-    assert "├─ v2  Make it night, with a full moon · gpt-image-2" in text
-    assert "compared at 576 x 768 px" in text
-    assert "(['Add a blue hat'], (1536, 2048))" in text
-    assert "%%gpt_edit gpt-images/a-ginger-cat-" in text
-    assert "6 of 6 pictures" in text
-    assert "('completed', 6, {'animal': ['fox', 'cat'], 'time': ['dawn', 'noon', 'night']})" in text
-    assert "[contact sheet] A red fox" in text
-    assert "3 pictures: $0.48 (quoted). Nothing was sent." in text
-    assert "Budget of the day  $5.00" in text
-    assert "(0, 0.12)" in text
-    assert "The panel needs a notebook with somebody in front of it" in text
+def test_the_first_cells_start_the_simulator():
+    """Who types the README's first two cells needs no key: the first one starts the simulator."""
+    cells = [
+        block.code for block in BLOCKS if (block.page, block.language) == ("README.md", "python")
+    ]
+    assert cells[0].startswith("%load_ext runapi_magic\n%runapi simulator on")
+    assert cells[1].startswith("%%gpt_image")
 
 
 def test_commands_are_the_known_ones():
     """Every command line of the README is one that a test, or CI itself, runs."""
-    targets = ("demo", "lab", "test", "check", "kill-test N=200")
-    known = {f"make {target}" for target in targets}
-    server = "python -m runapi_magic.simulator --port 0 --speed 20"
-    assert set(COMMAND_LINES) == known | {"pip install .", server}
+    assert commands("README.md") == [INSTALL, "make demo", "make lab", "make test"]
 
 
 def test_the_simulator_is_a_server():
     """The command for the server, as written, answers with its address."""
+    assert commands("docs/cells.md") == [SERVER]
     with serve_simulator("--speed", "20") as server:
         assert server.state()["tasks_created"] == 0
 
 
+def test_every_page_is_listed():
+    """The README or the list of pages in docs/ leads to each page."""
+    listed = (ROOT / "docs" / "README.md").read_text("utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"]({page})" not in listed} == set()
+
+
 def test_commands_are_documented():
-    """The README's table has every command of %runapi."""
-    documented = re.findall(r"`%runapi ([a-z]+)", README.split("## Reference")[1])
+    """The overview's table has every command of %runapi."""
+    documented = re.findall(r"`%runapi ([a-z]+)", OVERVIEW)
     assert set(documented) == set(COMMANDS)
 
 
 def test_public_names_are_documented():
-    """The README's reference names everything that the package exports for users."""
-    reference = README.split("## Reference")[1].split("## Development")[0]
+    """The overview names everything that the package exports for users."""
     hooks = {"load_ipython_extension", "unload_ipython_extension"}
-    missing = [name for name in runapi_magic.__all__ if f"`{name}" not in reference]
+    missing = [name for name in runapi_magic.__all__ if f"`{name}" not in OVERVIEW]
     assert set(missing) == hooks

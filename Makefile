@@ -84,11 +84,13 @@ docs: $(INSTALLED)  ## Write the pages that are made from the code.
 	$(RUN) -m tests.docs.reference
 	$(RUN) -m tests.faults.document
 
-check: $(INSTALLED)  ## Lint, format, types, pages.
+check: $(INSTALLED)  ## Lint, format, types, spelling, saved notebooks, pages.
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -m pyright --pythonpath $(RUN) --warnings
+	$(RUN) -m codespell_lib
+	$(RUN) -m nbstripout --verify --keep-output --keep-count --keep-id notebooks/*.ipynb
 	$(RUN) -m pytest --quiet tests/docs/test_reference.py tests/faults/test_document.py
 
 lab: $(INSTALLED)  ## Open JupyterLab with the notebooks, which run on the simulator.

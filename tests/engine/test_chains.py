@@ -140,7 +140,7 @@ def test_an_upload_that_fails(service, use, png, fault):
         return generation.errors[0], session.journal.task(generation.parts[0].id)
 
     error, row = use(service, body)
-    assert "ot charged" in error.charged or "othing was" in error.charged
+    assert "not charged" in error.charged.lower() or "nothing was" in error.charged.lower()
     assert error.todo
     assert row.state == "refused"
     assert service.tasks == []

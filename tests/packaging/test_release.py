@@ -67,7 +67,8 @@ def test_sdist_contents(built):
         names = {name.partition("/")[2] for name in sdist.getnames()}
     pages = {path.name for path in ROOT.glob("*.md")}
     assert {"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"} <= pages
-    loose = {"CITATION.cff", "LICENSE", "Makefile", "pyproject.toml", ".ci/run"} | pages
+    loose = {"CITATION.cff", "LICENSE", "Makefile", "noxfile.py", "pyproject.toml"} | pages
+    loose |= {".ci/run", ".editorconfig", ".pre-commit-config.yaml"}
     assert names >= tracked("runapi_magic", "tests", "docs", "notebooks") | loose
     assert not [name for name in names if name.startswith((".venv", "build", "dist"))]
 
@@ -83,6 +84,11 @@ def test_metadata(built):
     assert set(metadata.classifiers) == set(PROJECT["project"]["classifiers"])
     assert set(metadata.provides_extra) == {"stores", "dask", "lab"}  # what users install
     assert metadata.description == (ROOT / "README.md").read_text("utf-8")
+    urls = metadata.project_urls
+    assert set(urls) == {"Homepage", "Documentation", "Changelog", "Issues"}
+    pages = re.compile(re.escape(urls["Homepage"]) + r"/(?:tree|blob)/main/(.+)")
+    assert (ROOT / pages.fullmatch(urls["Documentation"])[1]).is_dir()
+    assert (ROOT / pages.fullmatch(urls["Changelog"])[1]).is_file()
 
 
 def test_one_version():

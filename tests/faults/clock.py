@@ -1,4 +1,4 @@
-"""Time that passes only where the code under test sleeps, and then at once."""
+"""A clock for tests: only the sleeps of the code under test move it, and they take no time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from runapi_magic.http import wait_for_task as following
 
 
 class Clock:
-    """Stands in for ``time`` and ``asyncio`` in the modules that wait.
+    """Replaces ``time`` and ``asyncio`` in the modules that wait.
 
     Attributes:
-        now: Seconds that were slept so far.
-        naps: Each of them.
+        now: Total of all sleeps in seconds.
+        naps: The sleeps in seconds.
     """
 
     def __init__(self, monkeypatch):
@@ -33,18 +33,18 @@ class Clock:
             monkeypatch.setattr(module, "asyncio", _Instead(asyncio, sleep=self.sleep))
 
     def reset(self):
-        """Begin again."""
+        """Start again at 0."""
         self.now, self.naps = 0.0, []
 
     async def sleep(self, seconds):
-        """Let the time pass, and others have their turn."""
+        """Move the clock, and let other tasks run."""
         self.naps.append(seconds)
         self.now += seconds
         await asyncio.sleep(0)
 
 
 class _Instead:
-    """A module with some of its names replaced."""
+    """A module in which some names are replaced."""
 
     def __init__(self, module, **names):
         self._module = module

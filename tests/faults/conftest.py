@@ -1,4 +1,4 @@
-"""A clean environment and short pauses; simulators that a test has to itself."""
+"""Fixtures for faults: a clean environment, short pauses, and simulators for many trials."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from runapi_magic.core import polling
 from runapi_magic.engine import image_store as shelf
 from runapi_magic.http import rate_limit as rates
 from runapi_magic.http import retry as retrying
-from tests.faults.quick import quick_simulators
-from tests.faults.trial import Trial, Wire
+from tests.faults.fast_simulators import fast_simulators
+from tests.faults.trial import RequestRecorder, Trial
 
-AT_ONCE = 6
+PARALLEL = 6
 
 
 @pytest.fixture(autouse=True)
 def _apart(home):
-    """Nothing of the user's is read or written."""
+    """Read and write nothing of the user's."""
 
 
 @pytest.fixture(scope="module")
 def patch():
-    """A monkeypatch for all tests of a module."""
+    """Return a monkeypatch for all tests of a module."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         yield monkeypatch
 
 
 @pytest.fixture(scope="module")
 def unencrypted(patch):
-    """No certificates are read: nothing here is encrypted, and it takes longer than the rest."""
+    """Load no certificates: it is slow, and these tests use no encryption."""
     patch.setattr("ssl.create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 
 @pytest.fixture(scope="module")
 def hurried(patch, unencrypted):
-    """Pauses of hundredths of a second where they are up to this client."""
+    """Shorten this client's own pauses to hundredths of a second."""
     patch.setattr(retrying, "_FIRST_BACKOFF", 0.01)
     patch.setattr(retrying, "_LONGEST_BACKOFF", 0.02)
     patch.setattr(rates, "_FIRST_SPACING", 0.01)
@@ -50,12 +50,12 @@ def hurried(patch, unencrypted):
 
 @pytest.fixture(scope="module")
 def try_all(hurried, patch, tmp_path_factory):
-    """Run many trials, some at once; return their outcomes and what nobody handled."""
-    wire = Wire(patch)
+    """Return a function that runs trials, some of them in parallel."""
+    recorder = RequestRecorder(patch)
     folder = tmp_path_factory.mktemp("trials")
 
     def run(trials):
-        """Take (name, specs, options of the trial); answer by name."""
+        """Run trials of (name, specs, options); return outcomes by name and unhandled errors."""
         outcomes, unhandled = {}, []
 
         async def main():
@@ -67,17 +67,17 @@ def try_all(hurried, patch, tmp_path_factory):
             async def work(server):
                 while waiting:
                     number, (name, specs, options) = waiting.pop(0)
-                    place = folder / f"{len(wire.sent)}-{number}"
-                    trial = Trial(server, wire, place, f"{number} {name}", **options)
+                    place = folder / f"{len(recorder.sent)}-{number}"
+                    trial = Trial(server, recorder, place, f"{number} {name}", **options)
                     try:
                         outcomes[name] = await trial.run(*specs)
-                    except Exception as error:  # noqa: BLE001 (shown at its own test)
+                    except Exception as error:  # noqa: BLE001 (the trial's own test shows it)
                         outcomes[name] = error
 
             await asyncio.gather(*(work(server) for server in servers))
             gc.collect()
 
-        with quick_simulators(AT_ONCE) as servers:
+        with fast_simulators(PARALLEL) as servers:
             asyncio.run(main())
         return outcomes, unhandled
 

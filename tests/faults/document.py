@@ -1,4 +1,4 @@
-"""The fault matrix for users: ``python -m tests.faults.document`` writes docs/faults.md."""
+"""Write docs/faults.md, the fault matrix for users: ``python -m tests.faults.document``."""
 
 from __future__ import annotations
 
@@ -10,51 +10,52 @@ PAGE = ROOT / "docs" / "faults.md"
 _HEAD = """\
 # When something goes wrong
 
-What the extension does about every fault that the simulator can play, at every moment of a request.
-The tests read the same table: each row is tried against a server, which then says how many tasks it
-was asked for and what it charged. So are {pairs} pairs of faults.
+This page lists every fault that the simulator can produce at every step of a request, and what the
+extension then does. The tests use the same table: they try each row on a simulator and compare the
+number of tasks and the charge. They also try {pairs} pairs of faults.
 
-What holds in every row:
+In every row:
 
 - A request that may have reached the service is repeated only with the same bytes and the same
-  idempotency key, so it is never paid for twice.
-- A task whose id is known, or whose answer was lost, stays in the journal. `%runapi resume` goes on
-  with it, also after a restart of the kernel.
+  idempotency key, so it is never charged twice.
+- A task stays in the journal if its id is known or the response was lost. `%runapi resume`
+  continues it, also after a restart of the kernel.
 - Every error says what happened, whether it was charged, and what to do.
-- No half file is left.
+- No partial file is left on disk.
 
-"Charged" is what the service charged for the task, in the end; where the error cannot know, it says
-that it may have been. "Running the cell again" then asks for the same task, not for a second one.
+"Charged" is what the service finally charged for the task. If the extension cannot know it, the
+error says that the request may be charged. If you run the cell again, it continues the same task
+and does not start a second one.
 
-To play a fault yourself: `python -m runapi_magic.simulator --fault "create=503,times=2"`.
+To produce a fault yourself: `python -m runapi_magic.simulator --fault "create=503,times=2"`.
 
 """
 
 _TITLES = {
-    "prepare": "Uploading a source picture: asking where to",
-    "put": "Uploading a source picture: the bytes",
-    "confirm": "Uploading a source picture: the end",
-    "create": "Asking for a picture",
-    "status": "Looking whether it is done",
-    "download": "Fetching the picture",
+    "prepare": "Uploading a source image: getting the upload URL",
+    "put": "Uploading a source image: sending the bytes",
+    "confirm": "Uploading a source image: confirming",
+    "create": "Creating the task",
+    "status": "Polling the task",
+    "download": "Downloading the image",
 }
 
 
 def page():
-    """Return the page."""
+    """Return the text of the page."""
     return _HEAD.format(pairs=len(set(PAIRS))) + "\n".join(
-        "\n".join(_section(moment, title)) for moment, title in _TITLES.items()
+        "\n".join(_section(point, title)) for point, title in _TITLES.items()
     )
 
 
-def _section(moment, title):
+def _section(point, title):
     yield f"## {title}\n"
-    yield "| The service ... | What happens | Ends in | Charged | What to do |"
+    yield "| The service ... | What happens | Result | Charged | What to do |"
     yield "|---|---|---|---|---|"
     alike = {}
     for row in ROWS:
-        if row.moment == moment:
-            cells = row.means, _end(row), _charge(row), _advice(row)
+        if row.point == point:
+            cells = row.result, _end(row), _charge(row), _advice(row)
             alike.setdefault(cells, {})[row.fault] = None  # a set that keeps its order
     for cells, faults in alike.items():
         yield f"| {' | '.join((_joined(list(faults)), *cells))} |"
@@ -62,7 +63,7 @@ def _section(moment, title):
 
 
 def _joined(faults):
-    """Say what several faults have in common once: answers 500, 502, 503 twice."""
+    """Join several faults: "returns 500 twice" and "returns 503 twice" share one phrase."""
     numbers = {}
     for fault in faults:
         verb, _, rest = fault.partition(" ")
@@ -78,39 +79,39 @@ def _joined(faults):
 
 
 def _end(row):
-    return "the picture" if row.ends is None else f"`{row.ends.__name__}`"
+    return "the image" if row.error is None else f"`{row.error.__name__}`"
 
 
 def _charge(row):
     if not row.cents:
-        return "no" if row.charged == "no" else "no, but nobody could know"
+        return "no" if row.charged == "no" else "no, but the error cannot know"
     once = "yes, once" if row.cents == PRICE else "yes"
-    return once if row.charged == "yes" else "yes, once it is done"
+    return once if row.charged == "yes" else "yes, after it completes"
 
 
 def _advice(row):
-    """Return what to do, in a few words."""
-    if row.ends is None:
+    """Return a short instruction for the user."""
+    if row.error is None:
         return ""
     if row.resumes:
         return "`%runapi resume`, or run the cell again"
-    return _ADVICE[row.ends.__name__]
+    return _ADVICE[row.error.__name__]
 
 
 _ADVICE = {
     "APIError": "Check the base URL: `%runapi status`",
     "AuthenticationError": "Check the key: `%runapi status`, `%runapi login`",
     "ConflictError": "Run the cell again with `--new`",
-    "ConnectionFailedError": "Check the network, run the cell again",
-    "InsufficientCreditsError": "Add credit, run the cell again",
-    "NotFoundError": "Check the model's name and the base URL",
-    "PayloadTooLargeError": "Make the source picture smaller",
-    "PermissionDeniedError": "Use a key that may use this model",
-    "RateLimitError": "Wait a little, run the cell again",
-    "ServerError": "Try again in a while",
-    "TaskFailedError": "Change the prompt or the source, run the cell again",
-    "UnsupportedMediaTypeError": "Use a PNG, JPEG or WEBP picture as the source",
-    "ValidationError": "Change what it names, run the cell again",
+    "ConnectionFailedError": "Check the network, then run the cell again",
+    "InsufficientCreditsError": "Add credit, then run the cell again",
+    "NotFoundError": "Check the model name and the base URL",
+    "PayloadTooLargeError": "Make the source image smaller",
+    "PermissionDeniedError": "Use a key that has access to this model",
+    "RateLimitError": "Wait a little, then run the cell again",
+    "ServerError": "Try again later",
+    "TaskFailedError": "Change the prompt or the source, then run the cell again",
+    "UnsupportedMediaTypeError": "Use a PNG, JPEG or WEBP image as the source",
+    "ValidationError": "Change the named field, then run the cell again",
 }
 
 

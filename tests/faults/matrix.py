@@ -1,7 +1,7 @@
-"""The fault matrix: every fault of the simulator at every moment, and what is to come of it.
+"""The fault matrix: every fault of the simulator at every point, and its expected result.
 
-A row is one fault at one moment of one request for one picture. From these rows come the tests, the
-pairs of faults, and the table in ``docs/faults.md``.
+A row is one fault at one point of a request for one image. The tests, the pairs of faults and the
+table in ``docs/faults.md`` are made from these rows.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from runapi_magic.errors import (
 )
 from runapi_magic.simulator.faults import BODY_SHAPES
 
-MOMENTS = ("prepare", "put", "confirm", "create", "status", "download")
-PRICE = 6  # cents of one gpt-image-2 picture at 1k
-SHORT = 1.0  # seconds of a deadline that is meant to pass
+POINTS = ("prepare", "put", "confirm", "create", "status", "download")
+PRICE = 6  # cents of one gpt-image-2 image at 1k
+SHORT_TIMEOUT = 1.0  # seconds of a timeout that is meant to expire
 
 RESUME = "%runapi resume"
 AGAIN = "under the same idempotency key"
@@ -40,81 +40,81 @@ LATER = "Try again in a while"
 
 @dataclass(frozen=True)
 class Row:
-    """One fault, and what is to come of it.
+    """One fault and its expected result.
 
     Attributes:
-        moment: Where it strikes.
+        point: The point of the request at which the fault occurs.
         fault: The fault in plain words.
-        specs: The fault in the simulator's grammar.
-        ends: The error that the request ends in; None: in the picture.
-        means: What happens, in plain words.
-        tasks: How many tasks the server has then.
-        cents: What the server has charged once it is done with them.
-        charged: What the error says about that: no, maybe or yes.
-        says: Parts of what the error says has happened.
-        todo: A part of what it says to do.
-        journal: The state of the task in the journal then.
-        resumes: Whether resuming, once the fault is over, brings the picture.
-        fields: The request's fields.
-        timeout: Seconds for the task.
-        patience: Seconds that one answer may take.
-        keys: How many idempotency keys go out with the creates of the first attempt.
+        specs: The fault in the simulator's syntax.
+        error: The error that ends the request; None: the image is saved.
+        result: What happens, in plain words.
+        tasks: Number of tasks on the server afterwards.
+        cents: Charge of these tasks after they have ended.
+        charged: What the error says about the charge: no, maybe or yes.
+        messages: Parts of the error message.
+        todo: A part of the error's advice.
+        journal: State of the task in the journal afterwards.
+        resumes: Whether resuming without the fault saves the image.
+        fields: Fields of the request.
+        timeout: Timeout of the task in seconds.
+        response_timeout: Timeout of one response in seconds.
+        keys: Number of idempotency keys in the create requests of the first attempt.
     """
 
-    moment: str
+    point: str
     fault: str
     specs: tuple[str, ...]
-    ends: type[RunAPIError] | None = None
-    means: str = "The picture comes."
+    error: type[RunAPIError] | None = None
+    result: str = "The image is saved."
     tasks: int = 1
     cents: int = PRICE
     charged: str = "yes"
-    says: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
     todo: str = ""
     journal: str = "saved"
     resumes: bool = False
     fields: dict = field(default_factory=dict)
     timeout: float = 20.0
-    patience: float | None = None
+    response_timeout: float | None = None
     keys: int = 1
 
     @property
     def name(self):
-        """The row's name in test reports, and what makes its prompt one of its own."""
+        """Name of the row in test reports; it also makes the prompt unique."""
         return " + ".join(self.specs)
 
     @property
     def is_edit(self):
-        """Whether the request has a source picture to upload."""
-        return self.moment in {"prepare", "put", "confirm"}
+        """Whether the request uploads a source image."""
+        return self.point in {"prepare", "put", "confirm"}
 
 
-def _comes(moment, fault, *specs, means="Asked again; the picture comes.", **more):
-    return Row(moment, fault, specs, means=means, **more)
+def _recovers(point, fault, *specs, result="The request is repeated; the image is saved.", **more):
+    return Row(point, fault, specs, result=result, **more)
 
 
-# Creating
+# Create requests
 
 
-def _refused(fault, spec, ends, means, says, todo, **more):  # noqa: PLR0917 (a table's row)
-    """The service said no: nothing was made, nothing is left to resume."""
+def _rejected(fault, spec, error, result, says, todo, **more):  # noqa: PLR0917 (a table's row)
+    """Return a row in which the service rejects the request. No task exists."""
     return Row(
-        "create", fault, (spec,), ends, means, tasks=0, cents=0, charged="no", says=(says,),
+        "create", fault, (spec,), error, result, tasks=0, cents=0, charged="no", messages=(says,),
         todo=todo, journal="refused", **more,
     )  # fmt: skip
 
 
-def _doubtful(fault, spec, ends, says, *, tasks=0, todo=AGAIN, journal="sent"):
-    """No good answer: a task may exist, and its key finds it."""
-    means = "A task may exist all the same; the request and its key stay in the journal."
+def _uncertain(fault, spec, error, says, *, tasks=0, todo=AGAIN, journal="sent"):
+    """Return a row in which a task may exist. Its idempotency key finds it."""
+    result = "A task may exist; the request and its key stay in the journal."
     return Row(
-        "create", fault, (spec,), ends, means, tasks=tasks, cents=PRICE * tasks, charged="maybe",
-        says=(says,), todo=todo, journal=journal, resumes=True,
+        "create", fault, (spec,), error, result, tasks=tasks, cents=PRICE * tasks, charged="maybe",
+        messages=(says,), todo=todo, journal=journal, resumes=True,
     )  # fmt: skip
 
 
-_NO = "The service says no. Nothing was made."
-_REFUSALS = (
+_REJECTED = "The service rejects the request. No task is created."
+_REJECTIONS = (
     (400, ValidationError, "did not accept the request", "Change what it names"),
     (401, AuthenticationError, "did not accept the API key", "%runapi login"),
     (402, InsufficientCreditsError, "not enough credit", "Add credit at runapi.ai"),
@@ -129,63 +129,66 @@ _REASON = "no tulips today"
 
 
 def _create_rows():
-    for status, ends, says, todo in _REFUSALS:
-        keys = 2 if status == 404 else 1  # "no such route" is asked of the other family too
-        fault = f"answers {status}"
-        yield _refused(fault, f"create={status}", ends, _NO, f"{says} ({status})", todo, keys=keys)
-    yield _refused(
-        "answers 422 as the model is strict about resolutions", "create=strict_resolution",
-        ValidationError, _NO, "output_resolution", "Change what it names",
+    for status, error, says, todo in _REJECTIONS:
+        keys = 2 if status == 404 else 1  # after "no such route" the other family is tried too
+        fault = f"returns {status}"
+        yield _rejected(
+            fault, f"create={status}", error, _REJECTED, f"{says} ({status})", todo, keys=keys
+        )
+    yield _rejected(
+        "returns 422 because the model is strict about resolutions", "create=strict_resolution",
+        ValidationError, _REJECTED, "output_resolution", "Change what it names",
         fields={"aspect_ratio": "1:1", "output_resolution": "4k"},
     )  # fmt: skip
     for shape in BODY_SHAPES:
         says = "(422)" if shape == "empty" else _REASON
-        yield _refused(
-            "answers 422, whatever the shape of its body",
+        yield _rejected(
+            "returns 422 with a body of any shape",
             f"create=422,body={shape},message={_REASON}",
-            ValidationError, _NO, says, "Change what it names",
+            ValidationError, _REJECTED, says, "Change what it names",
         )  # fmt: skip
     for status in (404, 405):
-        yield _comes(
-            "create", f"answers {status} on one route family", f"create={status},times=1",
-            means="The other published route family is asked; the picture comes.", keys=2,
+        yield _recovers(
+            "create", f"returns {status} on one route family", f"create={status},times=1",
+            result="The other route family is tried; the image is saved.", keys=2,
         )  # fmt: skip
-    yield _comes(
-        "create", "answers 409 as the source is not ready yet, twice",
+    yield _recovers(
+        "create", "returns 409 because the source is not ready yet, twice",
         "create=409,code=source_task_not_ready,times=2",
     )  # fmt: skip
     for option in ("", ",retry_after=0.3", ",retry_after=date"):
-        told = {"": "", ",retry_after=date": " with a date to wait for"}.get(
-            option, " with seconds to wait"
+        delay = {"": "", ",retry_after=date": " with a date as Retry-After"}.get(
+            option, " with seconds as Retry-After"
         )
-        means = "Waited as told, asked again; the picture comes."
-        spec = f"create=429,times=2{option}" if not told else f"create=429,times=1{option}"
-        yield _comes("create", f"answers 429{told}", spec, means=means)
+        result = "The request is repeated after the delay; the image is saved."
+        spec = f"create=429,times=2{option}" if not delay else f"create=429,times=1{option}"
+        yield _recovers("create", f"returns 429{delay}", spec, result=result)
     for option, fault in (
-        (",retry_after=60", " with longer to wait than the deadline"),
+        (",retry_after=60", " with a delay longer than the timeout"),
         ("", " always"),
     ):
-        yield _refused(
-            f"answers 429{fault}", f"create=429{option}", RateLimitError,
-            "Waited, in vain. Nothing was made.", "Too many requests", "Wait a little",
+        yield _rejected(
+            f"returns 429{fault}", f"create=429{option}", RateLimitError,
+            "The request is repeated without success. No task is created.", "Too many requests",
+            "Wait a little",
         )  # fmt: skip
     for status in (408, 500, 502, 503, 504):
-        yield _comes("create", f"answers {status} twice", f"create={status},times=2")
-        yield _doubtful(
-            f"answers {status} always", f"create={status}", ServerError, "has a problem"
+        yield _recovers("create", f"returns {status} twice", f"create={status},times=2")
+        yield _uncertain(
+            f"returns {status} always", f"create={status}", ServerError, "has a problem"
         )
     for status in (501, 505):
-        yield _doubtful(f"answers {status}", f"create={status}", ServerError, "has a problem")
-    yield _comes(
-        "create", "answers 500 although it made the task", "create=500,task_id_header=1,times=1"
+        yield _uncertain(f"returns {status}", f"create={status}", ServerError, "has a problem")
+    yield _recovers(
+        "create", "returns 500 but creates the task", "create=500,task_id_header=1,times=1"
     )
-    for status, ends, says in (
+    for status, error, says in (
         (500, ServerError, "has a problem (500)"),
         (422, ValidationError, "(422)"),
     ):
-        yield _doubtful(
-            f"answers {status} always although it made the task",
-            f"create={status},task_id_header=1", ends, says, tasks=1, todo=RESUME,
+        yield _uncertain(
+            f"returns {status} always but creates the task",
+            f"create={status},task_id_header=1", error, says, tasks=1, todo=RESUME,
             journal="running",
         )  # fmt: skip
     yield from _create_connections()
@@ -193,244 +196,266 @@ def _create_rows():
 
 def _create_connections():
     lost = {
-        "drop": "loses the connection",
-        "drop_before": "loses the connection before the task is made",
-        "drop_after": "loses the connection after the task was made",
-        "bad_json": "answers with half an answer",
-        "empty": "answers with nothing",
+        "drop": "closes the connection",
+        "drop_before": "closes the connection before it creates the task",
+        "drop_after": "closes the connection after it creates the task",
+        "bad_json": "sends half a response",
+        "empty": "sends an empty response",
     }
     for effect, fault in lost.items():
         tasks = 1 if effect == "drop_after" else 0
         says = "no JSON" if effect == "bad_json" else "without a task id"
         says = "connection" if effect.startswith("drop") else says
-        yield _comes("create", f"{fault}, once", f"create={effect},times=1")
-        yield _doubtful(
+        yield _recovers("create", f"{fault}, once", f"create={effect},times=1")
+        yield _uncertain(
             f"{fault}, always", f"create={effect}", ConnectionFailedError, says, tasks=tasks
         )
-    yield _comes("create", "is slow", "create=slow,seconds=0.3", means="The picture comes later.")
-    yield _comes(
-        "create", "is slower than anyone waits", "create=slow,seconds=1,times=1", patience=0.3
+    yield _recovers(
+        "create", "is slow", "create=slow,seconds=0.3", result="The image is saved later."
     )
-    yield _refused(
-        "redirects to another address", "create=redirect_foreign", APIError,
-        "Not followed: the key goes to the service only.", "(307)", "Check the base URL",
+    yield _recovers(
+        "create",
+        "is slower than the timeout",
+        "create=slow,seconds=1,times=1",
+        response_timeout=0.3,
+    )
+    yield _rejected(
+        "redirects to another URL", "create=redirect_foreign", APIError,
+        "The redirect is not followed: only the service gets the key.", "(307)",
+        "Check the base URL",
     )  # fmt: skip
-    plain = "The picture comes."
-    yield _comes("create", "answers 202 with an address to poll", "create=202", means=plain)
-    yield _comes("create", "answers with just an id", "create=id_only", means=plain)
-    yield _comes(
-        "create", "names an address of another origin to poll", "create=location_foreign",
-        means="That address is not asked; the picture comes.",
+    plain = "The image is saved."
+    yield _recovers("create", "returns 202 with a URL to poll", "create=202", result=plain)
+    yield _recovers("create", "returns only an id", "create=id_only", result=plain)
+    yield _recovers(
+        "create", "returns a URL to poll on another origin", "create=location_foreign",
+        result="This URL is not used; the image is saved.",
     )  # fmt: skip
 
 
-# Looking
+# Polls
 
 
-def _stays(fault, spec, ends, says, todo, *, means, cents=PRICE, journal="running", **more):
-    """The task goes on at the service, and its id is in the journal."""
+def _continues(fault, spec, error, says, todo, *, result, cents=PRICE, journal="running", **more):
+    """Return a row in which the task continues and its id is in the journal."""
     return Row(
-        "status", fault, (spec,), ends, means, cents=cents, charged="maybe", says=(says,),
+        "status", fault, (spec,), error, result, cents=cents, charged="maybe", messages=(says,),
         todo=todo, journal=journal, resumes=True, **more,
     )  # fmt: skip
 
 
-_LOOKED = "Looked again; the picture comes."
-_BLIND = "Looked until the deadline, in vain; the task goes on at the service."
+_POLLED_AGAIN = "The poll is repeated; the image is saved."
+_POLLS_FAIL = "Polls fail until the timeout; the task continues at the service."
 _NOT_DONE = "was not done after 1 s of waiting"
 
 
 def _status_rows():
-    yield _stays(
-        "answers 401", "status=401", AuthenticationError, "did not accept the API key", RESUME,
-        means="The key was revoked meanwhile; the task goes on at the service.",
+    yield _continues(
+        "returns 401", "status=401", AuthenticationError, "did not accept the API key", RESUME,
+        result="The key has been revoked; the task continues at the service.",
     )  # fmt: skip
-    yield _stays(
-        "answers 403", "status=403", PermissionDeniedError, "key may not do that", RESUME,
-        means="The key may not look any more; the task goes on at the service.",
+    yield _continues(
+        "returns 403", "status=403", PermissionDeniedError, "key may not do that", RESUME,
+        result="The key may no longer poll; the task continues at the service.",
     )  # fmt: skip
-    yield _comes("status", "answers 404 once", "status=404,times=1", means=_LOOKED)
+    yield _recovers("status", "returns 404 once", "status=404,times=1", result=_POLLED_AGAIN)
     for status in (404, 405, 410):
-        yield _stays(
-            f"answers {status} always", f"status={status}", NotFoundError, "does not know", RESUME,
-            means="Asked every known address three times; the id stays in the journal.",
+        yield _continues(
+            f"returns {status} always", f"status={status}", NotFoundError, "does not know", RESUME,
+            result="Every known URL is polled three times; the id stays in the journal.",
         )  # fmt: skip
     for status in (400, 402, 409, 413, 415, 422, 501, 505):
-        yield _comes("status", f"answers {status} once", f"status={status},times=1", means=_LOOKED)
-    yield _comes("status", "answers 429 twice", "status=429,times=2", means=_LOOKED)
-    yield _comes(
-        "status", "answers 429 with seconds to wait", "status=429,retry_after=0.3,times=1",
-        means="Waited as told, looked again; the picture comes.",
+        yield _recovers(
+            "status", f"returns {status} once", f"status={status},times=1", result=_POLLED_AGAIN
+        )
+    yield _recovers("status", "returns 429 twice", "status=429,times=2", result=_POLLED_AGAIN)
+    yield _recovers(
+        "status", "returns 429 with seconds as Retry-After", "status=429,retry_after=0.3,times=1",
+        result="The poll is repeated after the delay; the image is saved.",
     )  # fmt: skip
     for status in (408, 500, 502, 503, 504):
-        yield _comes("status", f"answers {status} twice", f"status={status},times=2", means=_LOOKED)
+        yield _recovers(
+            "status", f"returns {status} twice", f"status={status},times=2", result=_POLLED_AGAIN
+        )
     for status in (422, 429, 500, 503):
-        yield _stays(
-            f"answers {status} always", f"status={status}", TaskTimeoutError,
-            "The last look failed", RESUME, means=_BLIND, timeout=SHORT,
+        yield _continues(
+            f"returns {status} always", f"status={status}", TaskTimeoutError,
+            "The last look failed", RESUME, result=_POLLS_FAIL, timeout=SHORT_TIMEOUT,
         )  # fmt: skip
     odd = {
-        "drop": "loses the connection",
-        "bad_json": "answers with half an answer",
-        "redirect_foreign": "redirects to another address",
+        "drop": "closes the connection",
+        "bad_json": "sends half a response",
+        "redirect_foreign": "redirects to another URL",
         "location_foreign": "redirects to another origin",
-        "empty": "answers with nothing",
+        "empty": "sends an empty response",
     }
     for effect, fault in odd.items():
         spec = f"status={effect},times=2"
-        yield _comes("status", f"{fault}, twice", spec, means=_LOOKED)
-        yield _stays(
+        yield _recovers("status", f"{fault}, twice", spec, result=_POLLED_AGAIN)
+        yield _continues(
             f"{fault}, always", f"status={effect}", TaskTimeoutError, "The last look failed",
-            RESUME, means=_BLIND, timeout=SHORT,
+            RESUME, result=_POLLS_FAIL, timeout=SHORT_TIMEOUT,
         )  # fmt: skip
-    yield _comes("status", "is slow", "status=slow,seconds=0.3", means="The picture comes later.")
-    yield _comes(
-        "status", "uses other words for the same", "status=synonyms", means="The picture comes."
+    yield _recovers(
+        "status", "is slow", "status=slow,seconds=0.3", result="The image is saved later."
     )
-    yield _comes(
-        "status", "says a word that nobody knows, twice", "status=unknown,times=2",
-        means="Looked on, with a note; the picture comes.",
+    yield _recovers(
+        "status",
+        "uses synonyms of the status words",
+        "status=synonyms",
+        result="The image is saved.",
+    )
+    yield _recovers(
+        "status", "returns an unknown status word, twice", "status=unknown,times=2",
+        result="Polling continues, with a notice; the image is saved.",
     )  # fmt: skip
     for effect, fault in (
-        ("unknown", "says a word that nobody knows, always"),
-        ("stuck", "never comes to an end"),
+        ("unknown", "returns an unknown status word, always"),
+        ("stuck", "never completes the task"),
     ):
-        yield _stays(
+        yield _continues(
             fault, f"status={effect}", TaskTimeoutError, _NOT_DONE, RESUME,
-            means="Looked until the deadline; the task goes on at the service.", timeout=SHORT,
+            result="Polling continues until the timeout; the task continues at the service.",
+            timeout=SHORT_TIMEOUT,
         )  # fmt: skip
-    yield _stays(
-        "says completed, without a picture", "status=no_images", TaskFailedError,
+    yield _continues(
+        "completes the task without an image", "status=no_images", TaskFailedError,
         "completed without a picture", RESUME, journal="completed",
-        means="The id stays in the journal; a later look may find the picture.",
+        result="The id stays in the journal; a later poll may find the image.",
     )  # fmt: skip
     yield Row(
-        "status", "says that the task failed", ("status=failed,message=too many tulips",),
-        TaskFailedError, "The task has ended for good, with the service's reason.", cents=0,
-        charged="no", says=("could not make the picture: too many tulips",),
+        "status", "fails the task", ("status=failed,message=too many tulips",),
+        TaskFailedError, "The task has failed; the error has the service's reason.", cents=0,
+        charged="no", messages=("could not make the picture: too many tulips",),
         todo="Change the prompt or the source", journal="failed",
     )  # fmt: skip
 
 
-# Fetching
+# Downloads
 
 
-def _unfetched(fault, spec, says, *, means, todo=RESUME, **more):
-    """The picture is made and paid for, and still at the service."""
+def _not_downloaded(fault, spec, says, *, result, todo=RESUME, **more):
+    """Return a row in which the image is charged, but stays at the service."""
     return Row(
-        "download", fault, (spec,), DownloadError, means, says=(says,), todo=todo,
+        "download", fault, (spec,), DownloadError, result, messages=(says,), todo=todo,
         journal="completed", resumes=True, **more,
     )  # fmt: skip
 
 
-_FETCHED = "Fetched again; the picture comes."
-_VAIN = "Tried three times; the picture stays at the service, its id in the journal."
-_ASKED_ADDRESS = "A new address is asked for; the picture comes."
+_DOWNLOADED_AGAIN = "The download is repeated; the image is saved."
+_DOWNLOADS_FAIL = "Three downloads fail; the image stays at the service, its id in the journal."
+_NEW_URL = "A new URL is requested; the image is saved."
 
 
 def _download_rows():
     for status in (403, 404, 410):
-        yield _comes(
-            "download", f"answers {status} once", f"download={status},times=1", means=_ASKED_ADDRESS
+        yield _recovers(
+            "download", f"returns {status} once", f"download={status},times=1", result=_NEW_URL
         )
     for status in (400, 401, 429, 500, 503):
-        yield _comes(
-            "download", f"answers {status} once", f"download={status},times=1", means=_FETCHED
+        yield _recovers(
+            "download",
+            f"returns {status} once",
+            f"download={status},times=1",
+            result=_DOWNLOADED_AGAIN,
         )
     for status in (401, 403, 404, 410, 429, 500, 503):
-        fresh = "A new address was asked for, in vain" if status in {403, 404, 410} else ""
-        yield _unfetched(
-            f"answers {status} always", f"download={status}", f"answered with {status}",
-            means=f"{fresh}; the picture's id stays in the journal." if fresh else _VAIN,
+        fresh = "A new URL does not work either" if status in {403, 404, 410} else ""
+        yield _not_downloaded(
+            f"returns {status} always", f"download={status}", f"answered with {status}",
+            result=f"{fresh}; the task's id stays in the journal." if fresh else _DOWNLOADS_FAIL,
         )  # fmt: skip
     bad = {
-        "drop": ("breaks off in the middle", "broke off"),
-        "truncated": ("ends early", "broke off"),
+        "drop": ("closes the connection in the middle", "broke off"),
+        "truncated": ("sends only half the file", "broke off"),
         "huge": ("announces 10 GB", "broke off"),
-        "bad_json": ("sends something else", "no PNG, JPEG, WEBP or GIF"),
+        "bad_json": ("sends a file of another type", "no PNG, JPEG, WEBP or GIF"),
         "html": ("sends a web page", "no PNG, JPEG, WEBP or GIF"),
-        "empty": ("sends nothing", "answered with nothing"),
-        "corrupt": ("sends a damaged picture", "damaged"),
-        "redirect_foreign": ("leads on to another address", "leads on more than 3 times"),
+        "empty": ("sends an empty file", "answered with nothing"),
+        "corrupt": ("sends a damaged image", "damaged"),
+        "redirect_foreign": ("redirects to another URL", "leads on more than 3 times"),
     }
     for effect, (fault, says) in bad.items():
-        means = _FETCHED
+        result = _DOWNLOADED_AGAIN
         if effect == "redirect_foreign":
-            means = "Followed, without the key; the picture comes."
-        yield _comes("download", f"{fault}, once", f"download={effect},times=1", means=means)
-        yield _unfetched(f"{fault}, always", f"download={effect}", says, means=_VAIN)
-    yield _comes(
-        "download", "is slow", "download=slow,seconds=0.3", means="The picture comes later."
+            result = "The redirect is followed without the key; the image is saved."
+        yield _recovers("download", f"{fault}, once", f"download={effect},times=1", result=result)
+        yield _not_downloaded(
+            f"{fault}, always", f"download={effect}", says, result=_DOWNLOADS_FAIL
+        )
+    yield _recovers(
+        "download", "is slow", "download=slow,seconds=0.3", result="The image is saved later."
     )
-    yield _comes(
-        "download", "stalls once for longer than anyone waits", "download=slow,seconds=1,times=1",
-        means=_FETCHED, patience=0.3,
+    yield _recovers(
+        "download", "stalls once for longer than the timeout", "download=slow,seconds=1,times=1",
+        result=_DOWNLOADED_AGAIN, response_timeout=0.3,
     )  # fmt: skip
-    yield _comes(
-        "download", "sends a tiny file of 400 megapixels", "download=bomb",
-        means="It is saved and not decoded; a grey preview says why.",
+    yield _recovers(
+        "download", "sends a small file of 400 megapixels", "download=bomb",
+        result="The file is saved but not decoded; a grey preview says why.",
     )  # fmt: skip
 
 
-# Uploading
+# Uploads
 
 
-def _not_uploaded(moment, fault, spec, ends, says, todo, **more):  # noqa: PLR0917 (a table's row)
-    """The source did not get there: no task was asked for, and uploads cost nothing."""
+def _not_uploaded(point, fault, spec, error, says, todo, **more):  # noqa: PLR0917 (a table's row)
+    """Return a row in which the upload fails. No task is created and nothing is charged."""
     return Row(
-        moment, fault, (spec,), ends, "The source was not taken. Nothing was asked for.", tasks=0,
-        cents=0, charged="no", says=(says,), todo=todo, journal="refused", **({"keys": 0} | more),
+        point, fault, (spec,), error, "The upload fails. No task is created.", tasks=0,
+        cents=0, charged="no", messages=(says,), todo=todo, journal="refused",
+        **({"keys": 0} | more),
     )  # fmt: skip
 
 
-_UPLOAD_REFUSALS = tuple(one for one in _REFUSALS if one[0] in {401, 403, 404, 413, 415, 422})
-_UPLOADED = "Asked again; the picture comes."
+_UPLOAD_REJECTIONS = tuple(one for one in _REJECTIONS if one[0] in {401, 403, 404, 413, 415, 422})
+_REPEATED = "The request is repeated; the image is saved."
 
 
 def _upload_rows():
-    for moment, (status, ends, says, todo) in product(("prepare", "confirm"), _UPLOAD_REFUSALS):
-        fault, spec = f"answers {status}", f"{moment}={status}"
-        yield _not_uploaded(moment, fault, spec, ends, f"{says} ({status})", todo)
-    for moment in ("prepare", "confirm"):
-        yield _comes(moment, "answers 429 twice", f"{moment}=429,times=2", means=_UPLOADED)
-        yield _comes(moment, "answers 503 twice", f"{moment}=503,times=2", means=_UPLOADED)
-        yield _comes(
-            moment, "loses the connection, once", f"{moment}=drop,times=1", means=_UPLOADED
+    for point, (status, error, says, todo) in product(("prepare", "confirm"), _UPLOAD_REJECTIONS):
+        fault, spec = f"returns {status}", f"{point}={status}"
+        yield _not_uploaded(point, fault, spec, error, f"{says} ({status})", todo)
+    for point in ("prepare", "confirm"):
+        yield _recovers(point, "returns 429 twice", f"{point}=429,times=2", result=_REPEATED)
+        yield _recovers(point, "returns 503 twice", f"{point}=503,times=2", result=_REPEATED)
+        yield _recovers(
+            point, "closes the connection, once", f"{point}=drop,times=1", result=_REPEATED
         )
-        yield _comes(
-            moment, "is slow", f"{moment}=slow,seconds=0.3", means="The picture comes later."
+        yield _recovers(
+            point, "is slow", f"{point}=slow,seconds=0.3", result="The image is saved later."
         )
         yield _not_uploaded(
-            moment, "answers 429 always", f"{moment}=429", RateLimitError, "Too many requests",
+            point, "returns 429 always", f"{point}=429", RateLimitError, "Too many requests",
             "Wait a little",
         )  # fmt: skip
         for status in (500, 503):
             yield _not_uploaded(
-                moment, f"answers {status} always", f"{moment}={status}", ServerError,
+                point, f"returns {status} always", f"{point}={status}", ServerError,
                 "has a problem", LATER,
             )  # fmt: skip
         for effect, fault, says in (
-            ("drop", "loses the connection, always", "connection"),
-            ("bad_json", "answers with half an answer", "no JSON"),
-            ("empty", "answers with nothing", "no JSON"),
+            ("drop", "closes the connection, always", "connection"),
+            ("bad_json", "sends half a response", "no JSON"),
+            ("empty", "sends an empty response", "no JSON"),
         ):
             yield _not_uploaded(
-                moment,
+                point,
                 fault,
-                f"{moment}={effect}",
+                f"{point}={effect}",
                 ConnectionFailedError,
                 says,
                 "Check the network",
             )
         yield _not_uploaded(
-            moment, "redirects to another address", f"{moment}=redirect_foreign", APIError, "(307)",
+            point, "redirects to another URL", f"{point}=redirect_foreign", APIError, "(307)",
             "Check the base URL",
         )  # fmt: skip
     yield from _put_rows()
 
 
 def _put_rows():
-    for status, ends, says, todo in (
+    for status, error, says, todo in (
         (400, ValidationError, "(400)", ""),
         (403, PermissionDeniedError, "(403)", ""),
         (413, PayloadTooLargeError, "too large for RunAPI", "Make the source picture smaller"),
@@ -438,26 +463,26 @@ def _put_rows():
         (500, ServerError, "has a problem", LATER),
         (503, ServerError, "has a problem", LATER),
     ):
-        yield _not_uploaded("put", f"answers {status}", f"put={status}", ends, says, todo)
+        yield _not_uploaded("put", f"returns {status}", f"put={status}", error, says, todo)
     yield _not_uploaded(
-        "put", "loses the connection", "put=drop", ConnectionFailedError, "could not be uploaded",
+        "put", "closes the connection", "put=drop", ConnectionFailedError, "could not be uploaded",
         "Check the network",
     )  # fmt: skip
     yield _not_uploaded(
-        "put", "redirects to another address", "put=redirect_foreign", APIError, "(307)", ""
+        "put", "redirects to another URL", "put=redirect_foreign", APIError, "(307)", ""
     )
     for effect in ("bad_json", "empty"):
         yield _not_uploaded(
-            "put", "says yes and keeps nothing", f"put={effect}", ValidationError,
+            "put", "confirms the upload but stores nothing", f"put={effect}", ValidationError,
             "has not been uploaded", "",
         )  # fmt: skip
-    yield _comes("put", "is slow", "put=slow,seconds=0.3", means="The picture comes later.")
+    yield _recovers("put", "is slow", "put=slow,seconds=0.3", result="The image is saved later.")
 
 
 ROWS = (*_upload_rows(), *_create_rows(), *_status_rows(), *_download_rows())
 
 
-# Two faults at once
+# Pairs of faults
 
 _ONCE = {
     "create": (
@@ -479,21 +504,21 @@ _ONCE = {
 }  # fmt: skip
 
 
-def _once(moment):
-    return [f"{moment}={effect},times=1" for effect in _ONCE[moment]]
+def _once(point):
+    return [f"{point}={effect},times=1" for effect in _ONCE[point]]
 
 
-def _of_two(one, other):
+def _combine(one, other):
     return list(product(_once(one), _once(other)))
 
 
 PAIRS = [
-    *_of_two("create", "status"),
-    *_of_two("create", "download"),
-    *_of_two("status", "download"),
-    *(pair for moment in ("prepare", "put", "confirm") for pair in _of_two(moment, "create")),
-    # The worst that can happen first, and anything after it.
+    *_combine("create", "status"),
+    *_combine("create", "download"),
+    *_combine("status", "download"),
+    *(pair for point in ("prepare", "put", "confirm") for pair in _combine(point, "create")),
+    # The response to the first create request is lost; then any other fault.
     *(("create=drop_after,times=1", f"{spec},skip=1") for spec in _once("create")),
-    # Lost for good, then anything while the next kernel finishes it.
+    # Every create response is lost; then any fault while a new kernel resumes the task.
     *(("create=drop_after", spec) for spec in (*_once("status"), *_once("download"))),
 ]  # fmt: skip

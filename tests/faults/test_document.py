@@ -1,4 +1,4 @@
-"""The page about faults is the matrix."""
+"""docs/faults.md matches the fault matrix."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from tests.faults.document import PAGE, page
 
 
 def test_page_is_up_to_date():
-    """docs/faults.md says what the matrix says: ``python -m tests.faults.document`` writes it."""
+    """The page is current. ``python -m tests.faults.document`` writes it."""
     assert PAGE.read_text("utf-8") == page()

@@ -1,4 +1,4 @@
-"""Any answer at all, at every door: an error in three parts or the picture, and an end."""
+"""Arbitrary responses of every endpoint: the request ends with the image or a complete error."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import RunAPIError
 from runapi_magic.journal.task_log import Journal
 from tests.faults.clock import Clock
-from tests.faults.fake import ORIGIN, Fake
+from tests.faults.fake_service import ORIGIN, FakeService
 from tests.faults.trial import NEVER_CHARGED
 
-TIMEOUT = 5.0  # seconds of the clock that does not tick
+TIMEOUT = 5.0  # seconds of the fake clock
 FUZZ = settings(
     deadline=None,
     database=None,
@@ -30,22 +30,22 @@ FUZZ = settings(
 )
 
 
-def _picture():
+def _image():
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((24, 18)).convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()
 
 
-PICTURE = _picture()
+IMAGE = _image()
 
-# What answers are made of
+# Contents of responses
 
 _TEXT = st.text(max_size=12) | st.sampled_from(
     ["", ".", "..", "../../x", "a" * 5000, "\0", "\ud800", "é\n", "%2e%2e", "tsk_1", "<b>"]
 )
 _URL = st.sampled_from(
     [
-        f"{ORIGIN}/picture.png",
+        f"{ORIGIN}/image.png",
         "",
         "/relative",
         "ftp://files/a.png",
@@ -79,7 +79,7 @@ JSON = st.recursive(
 _STATUS_WORD = st.sampled_from(
     ["pending", "completed", "FAILED", "Succeeded", "mysterious", "", "cancelled"]
 )
-# Nearly right is nastier than nonsense.
+# Almost valid data finds more bugs than random data.
 TASK = st.fixed_dictionaries(
     {},
     optional={
@@ -173,23 +173,23 @@ HEADERS = st.lists(
 )  # fmt: skip
 
 
-def answers(shape):
-    """Answers of any status with any headers: a nearly right body, JSON, or bytes."""
+def any_response(shape):
+    """Generate responses: any status and headers; an almost valid body, JSON or bytes."""
     mostly_good = st.just(200) | STATUS
     return st.tuples(mostly_good, HEADERS, shape.map(_encoded) | BYTES)
 
 
-# The way of a request through such answers
+# Requests that get such responses
 
 
 @pytest.fixture
 def clock(home, unencrypted, monkeypatch):
-    """Pauses take no time."""
+    """Return a clock that makes pauses take no time."""
     return Clock(monkeypatch)
 
 
 class Finished:
-    """How one request ended."""
+    """The end of one request."""
 
     def __init__(self, generation, fake, unhandled):
         self.generation = generation
@@ -197,24 +197,24 @@ class Finished:
         self.unhandled = unhandled
 
 
-def finish(clock, folder, doors, *, edit=False):
-    """Ask for one picture where these doors answer so; return the end."""
+def finish(clock, folder, responses, *, edit=False):
+    """Request one image from a service with these responses. Return the end of the request."""
     clock.reset()
-    fake = Fake(PICTURE)
-    fake.answers |= doors
+    fake = FakeService(IMAGE)
+    fake.responses |= responses
     unhandled = []
 
     async def main():
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: unhandled.append(context))
         session = Session(
-            Settings(timeout=TIMEOUT, image_dir=str(folder / "pictures")), Journal(folder / "data")
+            Settings(timeout=TIMEOUT, image_dir=str(folder / "images")), Journal(folder / "data")
         )
-        session._simulator = fake.service()  # any service may be put in its place
+        session._simulator = fake.service()  # replaces the simulator
         try:
             sources = {"new": True}
             if edit:
-                generation = session.edit(PICTURE, "a fox", **sources)
+                generation = session.edit(IMAGE, "a fox", **sources)
             else:
                 generation = session.generate("a fox", **sources)
             await generation.ended()
@@ -227,7 +227,7 @@ def finish(clock, folder, doors, *, edit=False):
 
 
 def check(end, folder):
-    """The picture or an error in three parts, nothing unforeseen, and no half file."""
+    """Check that there is an image or a complete error, no unhandled exception, no partial file."""
     generation, errors = end.generation, end.generation.errors
     assert generation.is_done
     assert generation.images or errors
@@ -235,43 +235,43 @@ def check(end, folder):
     assert [error for error in errors if not all(error.parts) or len(error.parts) != 3] == []
     assert end.unhandled == []
     assert [path.name for path in folder.rglob("*.part")] == []
-    assert end.fake.spoke_key.isdisjoint({"put", "download"})
+    assert end.fake.saw_key.isdisjoint({"put", "download"})
 
 
 @FUZZ
-@given(answer=answers(TASK))
-@example(answer=(200, [], _encoded({"id": "\ud800"})))
-@example(answer=(200, [], _encoded({"id": ".."})))
-@example(answer=(200, [], b'{"id": ' + b"1" * 5000 + b"}"))
-@example(answer=(422, [], _encoded({"error": "\ud800"})))
-@example(answer=(202, [(b"location", b"/a\x7f")], _encoded({"id": "tsk_1"})))
-@example(answer=(429, [(b"retry-after", b"0")], b""))
-@example(answer=(429, [(b"retry-after", b"0.02")], b""))
-def test_any_answer_to_a_create(clock, tmp_path, answer):
-    """Whatever a create answers: the picture or a true error, after so many requests at most."""
-    end = finish(clock, tmp_path, {"create": answer})
+@given(response=any_response(TASK))
+@example(response=(200, [], _encoded({"id": "\ud800"})))
+@example(response=(200, [], _encoded({"id": ".."})))
+@example(response=(200, [], b'{"id": ' + b"1" * 5000 + b"}"))
+@example(response=(422, [], _encoded({"error": "\ud800"})))
+@example(response=(202, [(b"location", b"/a\x7f")], _encoded({"id": "tsk_1"})))
+@example(response=(429, [(b"retry-after", b"0")], b""))
+@example(response=(429, [(b"retry-after", b"0.02")], b""))
+def test_any_response_to_a_create(clock, tmp_path, response):
+    """After any response to a create request: the image or a complete error."""
+    end = finish(clock, tmp_path, {"create": response})
     check(end, tmp_path)
 
 
 @FUZZ
-@given(answer=answers(TASK))
-@example(answer=(200, [], _encoded({"status": "failed", "error": "\ud800"})))
-@example(answer=(200, [], _encoded({"status": "\ud800"})))
-@example(answer=(200, [(b"retry-after", b"0")], _encoded({"status": "running"})))
-@example(answer=(200, [(b"retry-after", b"1e308")], _encoded({"status": "running"})))
-@example(answer=(200, [(b"content-encoding", b"gzip")], b"{}"))
-def test_any_answer_to_a_look(clock, tmp_path, answer):
-    """Whatever a look answers: the picture or a true error, and the deadline holds."""
-    end = finish(clock, tmp_path, {"status": answer})
+@given(response=any_response(TASK))
+@example(response=(200, [], _encoded({"status": "failed", "error": "\ud800"})))
+@example(response=(200, [], _encoded({"status": "\ud800"})))
+@example(response=(200, [(b"retry-after", b"0")], _encoded({"status": "running"})))
+@example(response=(200, [(b"retry-after", b"1e308")], _encoded({"status": "running"})))
+@example(response=(200, [(b"content-encoding", b"gzip")], b"{}"))
+def test_any_response_to_a_poll(clock, tmp_path, response):
+    """After any response to a poll: the image or a complete error, within the timeout."""
+    end = finish(clock, tmp_path, {"status": response})
     check(end, tmp_path)
     assert clock.now <= TIMEOUT + 60.0
 
 
 @FUZZ
-@given(answer=answers(TASK))
-def test_any_answer_to_a_look_keeps_the_task(clock, tmp_path, answer):
-    """Whatever a look answers: no error says "not charged" unless the service said "failed"."""
-    end = finish(clock, tmp_path, {"status": answer})
+@given(response=any_response(TASK))
+def test_any_response_to_a_poll_keeps_the_task(clock, tmp_path, response):
+    """No error says "not charged" unless the service said "failed"."""
+    end = finish(clock, tmp_path, {"status": response})
     denied = [error for error in end.generation.errors if error.charged in NEVER_CHARGED]
     assert [type(error).__name__ for error in denied] in ([], ["TaskFailedError"])
 
@@ -280,15 +280,15 @@ def test_any_answer_to_a_look_keeps_the_task(clock, tmp_path, answer):
 @given(url=_URL | st.text(max_size=30))
 @example(url="https://" + "a" * 64 + ".example/")
 @example(url="http://service.localhost/\x00")
-def test_any_address_of_a_picture(clock, tmp_path, url):
-    """Whatever a finished task names as its picture's address: the picture or a true error."""
+def test_any_image_url(clock, tmp_path, url):
+    """With any image URL in a finished task: the image or a complete error."""
     body = _encoded({"id": "tsk_1", "status": "completed", "images": [{"url": url}]})
     end = finish(clock, tmp_path, {"status": (200, [], body)})
     check(end, tmp_path)
 
 
 def _altered(draw):
-    """A picture with something wrong in it."""
+    """Return an image file with changed bytes."""
     kind = draw(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF"]))
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((24, 18)).save(buffer, kind)
@@ -298,7 +298,7 @@ def _altered(draw):
     return bytes(content[: draw(st.integers(1, len(content)))])
 
 
-PICTURES = (
+IMAGES = (
     st.composite(_altered)()
     | st.sampled_from(
         [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF\0\0\0\0WEBP"]
@@ -308,60 +308,60 @@ PICTURES = (
 
 
 @FUZZ
-@given(answer=st.tuples(st.just(200) | STATUS, HEADERS, PICTURES))
-@example(answer=(302, [(b"location", b"http://[")], b""))
-@example(answer=(302, [], b""))
-@example(answer=(302, [(b"location", b"/a\x7f")], b""))
-@example(answer=(302, [(b"location", b"https://" + b"a" * 64 + b".example/")], b""))
-def test_any_picture(clock, tmp_path, answer):
-    """Whatever is downloaded: a picture that opens, or an error that says it was paid for."""
-    end = finish(clock, tmp_path, {"download": answer})
+@given(response=st.tuples(st.just(200) | STATUS, HEADERS, IMAGES))
+@example(response=(302, [(b"location", b"http://[")], b""))
+@example(response=(302, [], b""))
+@example(response=(302, [(b"location", b"/a\x7f")], b""))
+@example(response=(302, [(b"location", b"https://" + b"a" * 64 + b".example/")], b""))
+def test_any_image(clock, tmp_path, response):
+    """After any download: an image that opens, or an error that says it was charged."""
+    end = finish(clock, tmp_path, {"download": response})
     check(end, tmp_path)
     assert [error for error in end.generation.errors if error.charged in NEVER_CHARGED] == []
 
 
 @FUZZ
-@given(door=st.sampled_from(["prepare", "put", "confirm"]), answer=answers(UPLOAD))
+@given(endpoint=st.sampled_from(["prepare", "put", "confirm"]), response=any_response(UPLOAD))
 @example(
-    door="prepare",
-    answer=(
+    endpoint="prepare",
+    response=(
         200,
         [],
         _encoded({"signed_id": "s", "upload_url": f"{ORIGIN}/put", "headers": {"é": "x"}}),
     ),
 )
 @example(
-    door="prepare",
-    answer=(
+    endpoint="prepare",
+    response=(
         200,
         [],
         _encoded({"signed_id": "s", "upload_url": f"{ORIGIN}/put", "headers": {"X": "\ud800"}}),
     ),
 )
 @example(
-    door="prepare",
-    answer=(
+    endpoint="prepare",
+    response=(
         200,
         [],
         _encoded({"signed_id": "s", "upload_url": f"{ORIGIN}/\x00", "headers": {}}),
     ),
 )
-@example(door="confirm", answer=(200, [], _encoded({"url": "\ud800"})))
-def test_any_answer_to_an_upload(clock, tmp_path, door, answer):
-    """Whatever an upload answers: the picture or a true error; the store is not shown the key."""
-    end = finish(clock, tmp_path, {door: answer}, edit=True)
+@example(endpoint="confirm", response=(200, [], _encoded({"url": "\ud800"})))
+def test_any_response_to_an_upload(clock, tmp_path, endpoint, response):
+    """After any response to an upload: the image or a complete error. The store gets no key."""
+    end = finish(clock, tmp_path, {endpoint: response}, edit=True)
     check(end, tmp_path)
 
 
 @FUZZ
-@given(answer=answers(BALANCE))
-def test_any_answer_about_the_balance(clock, answer):
-    """Whatever the balance answers: whole cents or an error of ours."""
+@given(response=any_response(BALANCE))
+def test_any_response_about_the_balance(clock, response):
+    """After any response about the balance: whole cents or a RunAPIError."""
     clock.reset()
-    fake = Fake(PICTURE)
-    fake.answers["balance"] = answer
+    fake = FakeService(IMAGE)
+    fake.responses["balance"] = response
 
-    async def ask():
+    async def get_balance():
         client = fake.service().client
         try:
             return await client.balance()
@@ -370,7 +370,7 @@ def test_any_answer_about_the_balance(clock, answer):
         finally:
             await client.transport.close()
 
-    found = asyncio.run(ask())
+    found = asyncio.run(get_balance())
     whole = [getattr(found, "balance_cents", None), getattr(found, "spent_cents_total", None)]
     assert isinstance(found, RunAPIError) or {type(cents) for cents in whole} == {int}
 
@@ -387,22 +387,25 @@ WAITS = [
 ]
 
 
-@pytest.mark.parametrize(("door", "status", "seconds"), WAITS)
-def test_waits_as_told(clock, tmp_path, door, status, seconds):
-    """Where the service says how long to wait, that is how long the next request waits."""
-    told = str(seconds).encode()
+@pytest.mark.parametrize(("endpoint", "status", "seconds"), WAITS)
+def test_retry_after_is_followed(clock, tmp_path, endpoint, status, seconds):
+    """The next request waits as long as Retry-After says."""
+    delay = str(seconds).encode()
     end = finish(
-        clock, tmp_path, {door: (status, [(b"retry-after", told)], b"")}, edit=door != "create"
+        clock,
+        tmp_path,
+        {endpoint: (status, [(b"retry-after", delay)], b"")},
+        edit=endpoint != "create",
     )
     assert seconds in clock.naps
-    assert end.fake.asked.count(door) > 1
+    assert end.fake.requests.count(endpoint) > 1
 
 
-@pytest.mark.parametrize("door", ["create", "status", "prepare", "confirm"])
-def test_longer_than_the_deadline_is_not_waited(clock, tmp_path, door):
-    """Told to wait for an hour, the request ends at its deadline."""
-    answer = (429, [(b"retry-after", b"3600")], b"")
-    end = finish(clock, tmp_path, {door: answer}, edit=True)
+@pytest.mark.parametrize("endpoint", ["create", "status", "prepare", "confirm"])
+def test_a_delay_longer_than_the_timeout_is_not_waited(clock, tmp_path, endpoint):
+    """With an hour as Retry-After, the request ends at its timeout."""
+    response = (429, [(b"retry-after", b"3600")], b"")
+    end = finish(clock, tmp_path, {endpoint: response}, edit=True)
     check(end, tmp_path)
     assert len(end.generation.errors) == 1
     assert clock.now <= TIMEOUT + 60.0

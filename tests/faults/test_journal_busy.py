@@ -1,4 +1,4 @@
-"""A journal that another program holds: what is sent is recorded, before it is sent and after."""
+"""A journal that another program locks: every request that is sent is also recorded."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from runapi_magic.journal.database import JournalBusyError, JournalDamagedError
 from runapi_magic.journal.task_log import Journal
 from runapi_magic.notebook import commands
 from tests.conftest import KEY
-from tests.faults.quick import quick_simulators
+from tests.faults.fast_simulators import fast_simulators
 
 BUSY = "another program holds"
 
 
 @pytest.fixture(scope="module")
 def server():
-    """A simulator with tiny pictures."""
-    with quick_simulators(1) as (server,):
+    """Run a simulator with tiny images."""
+    with fast_simulators(1) as (server,):
         yield server
 
 
 @pytest.fixture
 def use(server, tmp_path):
-    """Run a coroutine function with a session, in a kernel of its own."""
+    """Return a function that runs a coroutine function with a new session."""
 
     def run(body):
         async def main():
             settings = Settings(
-                base_url=server.url, api_key=KEY, image_dir=str(tmp_path / "pictures"), timeout=30
+                base_url=server.url, api_key=KEY, image_dir=str(tmp_path / "images"), timeout=30
             )
             session = Session(settings, Journal(tmp_path / "data"))
-            session.journal.unfinished()  # so that there is a file to be held
+            session.journal.unfinished()  # creates the file that the tests lock
             try:
                 return await asyncio.wait_for(body(session), 60)
             finally:
@@ -54,24 +54,24 @@ def use(server, tmp_path):
 
 @pytest.fixture
 def hurry(monkeypatch):
-    """Let a second of waiting be a hundredth."""
+    """Make one second of waiting take a hundredth."""
     for name in ("_PATIENCE", "_WORTH_TELLING", "_HELD_UP", "_AGAIN"):
         monkeypatch.setattr(recording, name, getattr(recording, name) / 100)
     monkeypatch.setattr(database, "_MOMENT", 0.01)
 
 
 class Other:
-    """Another program, with a write transaction that does not end."""
+    """Another program with an open write transaction."""
 
     def __init__(self, path):
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
     def hold(self):
-        """Begin to write."""
+        """Begin the transaction."""
         self._connection.execute("BEGIN IMMEDIATE")
 
     def let_go(self):
-        """Write nothing after all."""
+        """Roll the transaction back."""
         self._connection.execute("ROLLBACK")
 
 
@@ -87,8 +87,8 @@ def _other(session):
 @pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("budget", [None, "day", "session"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_held_for_too_long(server, use, budget, count):
-    """A request waits and is then refused: nothing was sent, and the user is told why, and what."""
+def test_locked_for_too_long(server, use, budget, count):
+    """The request waits and is then refused. Nothing is sent; error and notice give the reason."""
     prompt = f"held too long {budget} {count}"
 
     async def body(session):
@@ -111,8 +111,8 @@ def test_held_for_too_long(server, use, budget, count):
 
 @pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("moment", ["reserve", "hold", "sending"])
-def test_held_from_a_moment_on(server, use, monkeypatch, moment):
-    """Whichever step before the POST finds it held: nothing is sent, no money stays set aside."""
+def test_locked_before_the_post(server, use, monkeypatch, moment):
+    """If any step before the POST fails: nothing is sent, and no reservation is left."""
     prompt = f"held from {moment}"
     kind = Ledger if moment == "hold" else Journal
     real = getattr(kind, moment)
@@ -144,7 +144,7 @@ def test_held_from_a_moment_on(server, use, monkeypatch, moment):
 
 
 async def _until(is_so, generation):
-    """Wait until something is so with a request."""
+    """Wait until a condition of the request is true."""
     changed = asyncio.Event()
     stop = generation.subscribe(changed.set)
     while not is_so():
@@ -154,8 +154,8 @@ async def _until(is_so, generation):
 
 
 @pytest.mark.usefixtures("hurry")
-def test_what_is_on_disk_while_it_is_held(server, use):
-    """A request that was met before shows its picture also while another program writes."""
+def test_cached_image_while_locked(server, use):
+    """A repeated request shows its saved image while another program writes to the journal."""
 
     async def body(session):
         first = await session.generate("on disk while held")
@@ -174,8 +174,8 @@ def test_what_is_on_disk_while_it_is_held(server, use):
 
 
 @pytest.mark.usefixtures("hurry")
-def test_let_go_in_time(server, use, monkeypatch):
-    """A request that waits goes on when the other program lets go: one picture, and recorded."""
+def test_unlocked_in_time(server, use, monkeypatch):
+    """A waiting request continues when the lock ends: one image, which is recorded."""
     monkeypatch.setattr(recording, "_PATIENCE", 30.0)
 
     async def body(session):
@@ -196,8 +196,8 @@ def test_let_go_in_time(server, use, monkeypatch):
 
 @pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("moment", ["created", "completed", "saved"])
-def test_held_after_the_post(server, use, monkeypatch, moment):
-    """What was sent goes on to its picture, and all of it is in the journal once that is free."""
+def test_locked_after_the_post(server, use, monkeypatch, moment):
+    """A sent request saves its image. The journal is complete when the lock has ended."""
     prompt = f"held at {moment}"
     real = getattr(Journal, moment)
 
@@ -228,15 +228,15 @@ def test_held_after_the_post(server, use, monkeypatch, moment):
 
 
 @pytest.mark.usefixtures("hurry")
-def test_stopped_while_it_waits(server, use):
-    """A request that is cancelled while it waits for the journal ends at once, and is not sent."""
+def test_cancelled_while_it_waits(server, use):
+    """A request that is cancelled while it waits for the journal ends at once. It is not sent."""
 
     async def body(session):
         with _other(session) as other:
             other.hold()
             generation = session.generate("stopped while it waits")
             line = session.pipeline._record._line
-            while not line.locked():  # noqa: ASYNC110 (it tells nobody)
+            while not line.locked():  # noqa: ASYNC110 (the lock has no event)
                 await asyncio.sleep(0)
             generation.cancel()
             await _until(lambda: generation.parts[0].is_done, generation)
@@ -249,8 +249,8 @@ def test_stopped_while_it_waits(server, use):
 
 
 @pytest.mark.usefixtures("hurry")
-def test_a_batch_that_finds_it_held(server, use):
-    """A batch that cannot be written down is refused whole, before its first request."""
+def test_a_batch_with_a_locked_journal(server, use):
+    """A batch that cannot be recorded is refused before its first request."""
 
     async def body(session):
         from runapi_magic.batch.batch import Batch
@@ -274,7 +274,7 @@ def test_a_batch_that_finds_it_held(server, use):
      ("batches", "There are no batches"), ("gallery", "There are no pictures")],
 )  # fmt: skip
 def test_commands_that_read(use, line, says):
-    """What only looks at the journal answers while another program writes to it."""
+    """Commands that only read the journal work while another program writes to it."""
 
     async def body(session):
         with _other(session) as other:
@@ -288,7 +288,7 @@ def test_commands_that_read(use, line, says):
 @pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("line", ["budget 5 --day", "budget off"])
 def test_commands_that_write(use, line):
-    """What changes the journal says that it is busy, soon, and what to do."""
+    """Commands that write to the journal quickly say that it is busy, and what to do."""
 
     async def body(session):
         with _other(session) as other:
@@ -303,12 +303,12 @@ def test_commands_that_write(use, line):
     assert "Close" in todo
 
 
-# Unusable, and a budget
+# A journal that cannot be used, and budgets
 
 
 @pytest.fixture
 def unusable(monkeypatch):
-    """From now on nothing can be written to the data folder by a kernel that starts."""
+    """Return a function that makes the data folder read-only for every new kernel."""
 
     def refuse(self):
         raise OSError(30, "Read-only file system")
@@ -320,14 +320,14 @@ def unusable(monkeypatch):
 
 
 def _ask_of_a_new_kernel(session, prompt):
-    """Ask for a picture as a kernel that starts now does."""
+    """Request an image as a new kernel would."""
     session.journal.close()
     return session.generate(prompt)
 
 
 @pytest.mark.parametrize("has_budget", [False, True])
 def test_a_budget_of_the_day_in_a_journal_that_cannot_be_written(server, use, unusable, has_budget):
-    """Without a budget the picture comes, unrecorded; with one of the day nothing is sent."""
+    """Without a budget the image is made but not recorded. With a budget nothing is sent."""
     prompt = f"read-only {has_budget}"
 
     async def body(session):
@@ -343,7 +343,7 @@ def test_a_budget_of_the_day_in_a_journal_that_cannot_be_written(server, use, un
 
 
 def test_a_journal_that_cannot_be_read_may_have_a_budget(server, use, unusable, monkeypatch):
-    """A journal that is there and cannot be read may hide a budget: nothing is sent."""
+    """A journal that exists but cannot be read may contain a budget: nothing is sent."""
     connect = sqlite3.connect
 
     def refuse(path, **options):
@@ -365,7 +365,7 @@ def test_a_journal_that_cannot_be_read_may_have_a_budget(server, use, unusable, 
 
 
 def test_a_budget_that_was_lost_with_a_damaged_journal(server, use):
-    """A budget of the day that this kernel knew counts on when its journal was damaged."""
+    """A budget that this kernel knows stays valid after its journal was damaged."""
 
     async def body(session):
         session.ledger.set_budget(server.url, "day", 5.0)
@@ -386,7 +386,7 @@ def test_a_budget_that_was_lost_with_a_damaged_journal(server, use):
 
 
 def test_a_damaged_journal_is_not_busy(tmp_path):
-    """Damage that a transaction finds is told as damage, and the next call works on a new file."""
+    """The error says that the journal is damaged. The next call uses a new file."""
     journal = Journal(tmp_path / "data")
     with pytest.raises(JournalDamagedError), journal.transaction():
         raise sqlite3.DatabaseError("file is not a database")

@@ -1,4 +1,4 @@
-"""A journal that cannot be used: pictures are made all the same, and the user is told."""
+"""A journal that cannot be used: images are still made, and the user gets a notice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runapi_magic.errors import CHARGED, DownloadError
 from runapi_magic.http.client import Client
 from runapi_magic.journal.task_log import Journal
 from tests.conftest import KEY
-from tests.faults.quick import quick_simulators
+from tests.faults.fast_simulators import fast_simulators
 
 OFF = "cannot be found again after a restart"
 SET_ASIDE = "The journal was damaged"
@@ -22,25 +22,25 @@ SET_ASIDE = "The journal was damaged"
 
 @pytest.fixture(scope="module")
 def server():
-    """A simulator with tiny pictures."""
-    with quick_simulators(1) as (server,):
+    """Run a simulator with tiny images."""
+    with fast_simulators(1) as (server,):
         yield server
 
 
 @pytest.fixture
 def data(tmp_path):
-    """The path of the data folder, which is not made yet."""
+    """Return the path of the data folder, which does not exist yet."""
     return tmp_path / "journal folder"
 
 
 @pytest.fixture
 def make(server, tmp_path):
-    """Make a picture in a kernel of its own; return it with the notices, as the user sees them."""
+    """Return a function that makes an image in a new session, and returns the notices too."""
 
     def run(data, prompt, *, before=lambda _: None, count=1):
         async def main():
             settings = Settings(
-                base_url=server.url, api_key=KEY, image_dir=str(tmp_path / "pictures"), timeout=30
+                base_url=server.url, api_key=KEY, image_dir=str(tmp_path / "images"), timeout=30
             )
             session = Session(settings, Journal(data))
             try:
@@ -70,7 +70,7 @@ def _integrity(path):
 
 
 class _Full:
-    """A connection to a disk that is full: from the nth statement that writes on, each fails."""
+    """A connection to a full disk: after ``left`` writing statements, each one fails."""
 
     def __init__(self, real, left):
         self._real = real
@@ -102,7 +102,7 @@ class _Full:
 
 @pytest.mark.parametrize("written", range(5))
 def test_full_disk(server, make, data, written):
-    """A disk that is full from any write on: the picture comes, once, and the user is told."""
+    """The disk is full from any write on: the image is saved once, and the user gets a notice."""
     prompt = f"full after {written}"
 
     def fill(session):
@@ -118,7 +118,7 @@ def test_full_disk(server, make, data, written):
 
 
 def test_no_room_for_the_file(server, make, data, monkeypatch):
-    """A disk on which not even the empty journal fits: the picture comes, and the user is told."""
+    """The disk has no room for an empty journal: the image is saved, with a notice."""
 
     def refuse(self):
         raise OSError(28, "No space left on device")
@@ -131,7 +131,7 @@ def test_no_room_for_the_file(server, make, data, monkeypatch):
 
 
 def test_folder_that_cannot_be_written(server, make, data):
-    """A file where the data folder should be: the picture comes, and the user is told."""
+    """The data folder is a file: the image is saved, with a notice."""
     data.write_text("a file")
     generation, notices = make(data, "no folder")
     assert generation.image.path.is_file()
@@ -140,15 +140,15 @@ def test_folder_that_cannot_be_written(server, make, data):
 
 
 def test_folder_in_place_of_the_file(server, make, data):
-    """A folder where the journal should be: the picture comes, and the user is told."""
+    """The journal is a folder: the image is saved, with a notice."""
     (data / "journal.sqlite").mkdir(parents=True)
     generation, notices = make(data, "folder for a file")
     assert generation.image.path.is_file()
     assert [OFF in notice for notice in notices] == [True]
 
 
-def test_several_pictures_without_a_journal(server, make, data):
-    """Without a journal, three pictures are three tasks."""
+def test_several_images_without_a_journal(server, make, data):
+    """Without a journal, three images are three tasks."""
     data.write_text("a file")
     generation, _ = make(data, "three without", count=3)
     assert len({image.path for image in generation.images}) == 3
@@ -156,7 +156,7 @@ def test_several_pictures_without_a_journal(server, make, data):
 
 
 def test_two_cells_without_a_journal(server, make, data):
-    """Without a journal nothing is reused, and no picture is written over."""
+    """Without a journal nothing is reused, and no image is overwritten."""
     data.write_text("a file")
     first, _ = make(data, "twice without")
     second, _ = make(data, "twice without")
@@ -176,7 +176,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damaged_file(server, make, data, damage):
-    """A damaged journal is set aside whole, a new one begun, and the user is told where."""
+    """A damaged journal is renamed and a new one is started. The notice has the new name."""
     make(data, "before the damage")
     path = data / "journal.sqlite"
     content = damage(path.read_bytes())
@@ -185,7 +185,7 @@ def test_damaged_file(server, make, data, damage):
     (aside,) = data.glob("journal.sqlite.damaged-*")
     assert generation.image.path.is_file()
     assert len(aside.read_bytes()) == len(content)
-    assert aside.read_bytes()[100:] == content[100:]  # before it, SQLite counts its visits
+    assert aside.read_bytes()[100:] == content[100:]  # SQLite updates the header
     assert [SET_ASIDE in notice and str(aside) in notice for notice in notices] == [True]
     assert _integrity(path) == "ok"
     again, notices = make(data, "after the damage")
@@ -194,7 +194,7 @@ def test_damaged_file(server, make, data, damage):
 
 
 def test_damaged_twice(server, make, data):
-    """A second damaged journal does not replace the first one that was set aside."""
+    """A second damaged journal does not overwrite the first one."""
     data.mkdir()
     for text in (b"first " * 1000, b"second " * 1000):
         (data / "journal.sqlite").write_bytes(text)
@@ -204,7 +204,7 @@ def test_damaged_twice(server, make, data):
 
 
 def test_journal_of_a_later_version(server, make, data):
-    """A journal that a later version wrote is left as it is, used or not."""
+    """A journal of a later version is not changed."""
     make(data, "before the upgrade")
     path = data / "journal.sqlite"
     connection = sqlite3.connect(path)
@@ -219,7 +219,7 @@ def test_journal_of_a_later_version(server, make, data):
 
 
 def test_a_lock_that_another_kernel_removes(server, make, data, monkeypatch):
-    """Two kernels that clear away what dead ones left do not keep each other from the journal."""
+    """Two kernels that remove stale locks at the same time can both use the journal."""
     glob = Path.glob
 
     def find(folder, pattern):
@@ -230,13 +230,13 @@ def test_a_lock_that_another_kernel_removes(server, make, data, monkeypatch):
 
 
 def test_a_disk_that_is_full_at_the_download(make, data, monkeypatch):
-    """A picture for which there is no room is said to be paid for, and what to do about it."""
+    """The error says that the image was charged, and what to do."""
 
     async def refuse(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Client, "download", refuse)
     with pytest.raises(DownloadError) as caught:
-        make(data, "no room for a picture")
+        make(data, "no room for a image")
     assert caught.value.charged == CHARGED
     assert "Make room" in caught.value.todo

@@ -1,4 +1,4 @@
-"""Every fault at every moment: the picture or a true error; nothing lost, nothing paid twice."""
+"""Every fault at every point: the image or a complete error; nothing lost or charged twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from runapi_magic.errors import CHARGED
 from runapi_magic.simulator import faults
-from tests.faults.matrix import MOMENTS, PAIRS, ROWS
+from tests.faults.matrix import PAIRS, POINTS, ROWS
 from tests.faults.trial import NEVER_CHARGED
 
 NAMES = [row.name for row in ROWS]
@@ -14,7 +14,7 @@ NAMES = [row.name for row in ROWS]
 
 @pytest.fixture(scope="module")
 def matrix(try_all):
-    """All rows, tried once."""
+    """Run all rows once."""
     return try_all(
         [
             (
@@ -23,7 +23,7 @@ def matrix(try_all):
                 {
                     "fields": row.fields,
                     "source": row.is_edit,
-                    "patience": row.patience,
+                    "response_timeout": row.response_timeout,
                     "timeout": row.timeout,
                 },
             )
@@ -34,7 +34,7 @@ def matrix(try_all):
 
 @pytest.fixture
 def outcome(matrix, row):
-    """What came of one row."""
+    """Return the outcome of one row."""
     found = matrix[0][row.name]
     assert not isinstance(found, Exception), repr(found)
     return found
@@ -47,18 +47,18 @@ def _charge(error):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
-def test_ends_as_the_table_says(row, outcome):
-    """The request ends in the picture or in this very error, whose three parts are true."""
-    assert type(outcome.error) is (row.ends or type(None)), outcome.error
+def test_result_matches_the_table(row, outcome):
+    """The request ends with the image or with the error of the row."""
+    assert type(outcome.error) is (row.error or type(None)), outcome.error
     text = str(outcome.error)
-    assert [part for part in row.says if part not in text] == [], text
+    assert [part for part in row.messages if part not in text] == [], text
     assert row.todo in getattr(outcome.error, "todo", ""), text
     assert _charge(outcome.error) == row.charged, text
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
 def test_the_server_and_the_journal_agree_with_the_table(row, outcome):
-    """So many tasks and cents at the server, this state in the journal, so many keys sent."""
+    """Tasks, charge, journal and idempotency keys match the row."""
     assert (outcome.first.tasks, outcome.first.cents) == (row.tasks, row.cents)
     assert outcome.first.journal == (row.journal,)
     assert len({post.key for post in outcome.creates}) == row.keys
@@ -66,33 +66,33 @@ def test_the_server_and_the_journal_agree_with_the_table(row, outcome):
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
 def test_the_next_kernel_finishes_it(row, outcome):
-    """Resuming brings what the table says, without a second task where there is a first."""
+    """Resuming saves the image if the row says so, and creates no second task."""
     assert outcome.resumed == (1 if row.resumes else None)
     assert outcome.second.tasks == max(row.tasks, int(row.resumes))
-    assert outcome.second.files == int(row.ends is None or row.resumes)
+    assert outcome.second.files == int(row.error is None or row.resumes)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
-def test_nothing_is_lost_or_paid_twice(row, outcome):
-    """Whatever the fault: identical repeats, no half file, one paid picture in the end."""
-    assert outcome.complaints() == []
+def test_nothing_is_lost_or_charged_twice(row, outcome):
+    """Repeated requests are identical, no partial file is left, and one image is charged."""
+    assert outcome.violations() == []
     assert outcome.last.files == outcome.last.completed == 1
 
 
 def test_nothing_is_left_unhandled(matrix):
-    """No row leaves an exception to the event loop."""
+    """No row leaves an unhandled exception in the event loop."""
     assert matrix[1] == []
 
 
 def test_the_table_has_every_fault():
-    """Every effect of the simulator at every moment that a request passes has its row."""
+    """Every effect of the simulator has a row at every point that a request passes."""
     tried = {spec.partition(",")[0] for row in ROWS for spec in row.specs}
-    known = {f"{moment}={effect}" for moment in MOMENTS for effect in faults._EFFECTS[moment]}
+    known = {f"{point}={effect}" for point in POINTS for effect in faults._EFFECTS[point]}
     assert known - tried == set()
 
 
 def test_names_are_unique():
-    """No two rows are the same fault."""
+    """Every row is a different fault."""
     assert len(set(NAMES)) == len(NAMES)
 
 
@@ -102,7 +102,7 @@ def _name(pair):
 
 @pytest.fixture(scope="module")
 def pairs(try_all):
-    """All pairs of faults, tried once."""
+    """Run all pairs of faults once."""
     uploads = ("prepare", "put", "confirm")
     return try_all(
         [
@@ -113,12 +113,12 @@ def pairs(try_all):
 
 
 def test_pairs_of_faults(pairs):
-    """Two faults of different moments, all of them: the same holds."""
+    """The general rules also hold for two faults at different points."""
     outcomes, unhandled = pairs
     broken = {
-        name: repr(found) if isinstance(found, Exception) else found.complaints()
+        name: repr(found) if isinstance(found, Exception) else found.violations()
         for name, found in outcomes.items()
     }
-    assert {name: complaints for name, complaints in broken.items() if complaints} == {}
+    assert {name: violations for name, violations in broken.items() if violations} == {}
     assert len(outcomes) == len(set(PAIRS))
     assert unhandled == []

@@ -1,4 +1,4 @@
-"""Two kernels run the same notebook at once, on one journal."""
+"""Two kernels run the same notebook at the same time, on one journal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conftest import ROOT, apart
-from tests.faults.quick import quick_simulators
-from tests.faults.two import PROMPTS
+from tests.faults.fast_simulators import fast_simulators
+from tests.faults.kernel_process import PROMPTS
 
 
 def _start(stack, url, folder, environment):
     return stack.enter_context(
         subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.two", url],
+            [sys.executable, "-m", "tests.faults.kernel_process", url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -29,7 +29,7 @@ def _start(stack, url, folder, environment):
 
 
 def _run_at_once(server, tmp_path, count):
-    """Start so many processes, let them go together, and return what each printed."""
+    """Start ``count`` processes, run them at the same time, and return what each printed."""
     environment = apart(tmp_path, PYTHONPATH=str(ROOT), PYTHONWARNINGS="error")
     with ExitStack() as stack:
         processes = [_start(stack, server.url, tmp_path, environment) for _ in range(count)]
@@ -45,8 +45,8 @@ def _run_at_once(server, tmp_path, count):
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_same_notebook_at_once(tmp_path, count):
-    """Several kernels at once on one journal: every picture is asked for once and all show it."""
-    with quick_simulators(1) as (server,):
+    """Several kernels on one journal: every image is requested once, and all kernels show it."""
+    with fast_simulators(1) as (server,):
         outputs = _run_at_once(server, tmp_path, count)
         state = server.state()
     assert state["tasks_created"] == len(PROMPTS)
@@ -60,7 +60,7 @@ def test_same_notebook_at_once(tmp_path, count):
 
 
 def test_nothing_is_locked(tmp_path):
-    """Several kernels at once on one journal: nobody is told that it is locked."""
-    with quick_simulators(1) as (server,):
+    """Several kernels on one journal: no notice says that it is locked."""
+    with fast_simulators(1) as (server,):
         outputs = _run_at_once(server, tmp_path, 2)
     assert [line for output in outputs for line in output if line.startswith("notice")] == []

@@ -1,8 +1,8 @@
-"""One request under faults: ask, look at what is left, resume, ask again, count.
+"""One request under faults: run, resume, run again; and check the counts after each step.
 
-A trial is a person's way through trouble. A first kernel asks; then the faults end, a second one
-resumes, and the cell is run once more. At every point the server's tasks, the journal's rows and
-the folder's files are counted, and what left this machine is kept byte by byte.
+A trial does what a user would do. A first kernel runs the request. Then the faults end, a second
+kernel resumes what is left, and a third runs the request again. After each step the trial counts
+the server's tasks, the journal's rows and the folder's files. It also records all sent requests.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from runapi_magic.http.aiohttp_transport import Connections
 from runapi_magic.journal.task_log import Journal
 from tests.conftest import KEY
 
-PATIENCE = 30.0  # seconds until a trial counts as hanging
+TIMEOUT = 30.0  # seconds until a trial fails as hanging
 NEVER_CHARGED = {NOT_CHARGED, NOT_SENT, TaskFailedError.default_charged}
-_SETTLED = 0.02  # seconds between two looks at the server
+_POLL_INTERVAL = 0.02  # seconds between two polls of the server's state
 _FINAL = {"completed", "failed"}
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One request as it left this machine."""
+    """One request as it was sent."""
 
     method: str
     path: str
@@ -44,78 +44,73 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Count:
-    """What there is at one moment, since the trial began."""
+class Counts:
+    """Counts since the start of the trial."""
 
     tasks: int
     completed: int
     cents: int
     journal: tuple[str, ...]
     files: int
-    left_over: tuple[str, ...]
+    partial_files: tuple[str, ...]
 
 
 @dataclass
 class Outcome:
-    """What a trial showed.
+    """The result of a trial.
 
     Attributes:
-        error: Why there was no picture at first; None where there was.
-        first: The counts after the first attempt, when the server was done.
-        creates: The POSTs of the first attempt that create.
-        uploads: The POSTs and PUTs of the first attempt that upload.
-        resumed: How many pictures the resuming brought; None where nothing was left to resume.
-        second: The counts after the resuming.
-        again: Why the same request had no picture in the end; None where it had.
-        last: The counts at the end.
-        creates_in_all: All POSTs that create.
-        foreign: Requests that went elsewhere with the key.
-        notices: What the user was told besides.
+        error: Error of the first attempt; None if the image was saved.
+        first: Counts after the first attempt, when all tasks had ended.
+        creates: Create requests of the first attempt.
+        uploads: Upload requests (POST and PUT) of the first attempt.
+        resumed: Number of images saved by resuming; None if nothing was left to resume.
+        second: Counts after resuming.
+        again: Error of the repeated request; None if the image was saved.
+        last: Counts at the end.
+        all_creates: All create requests.
+        foreign: Other hosts that received the key.
+        notices: Notices to the user.
     """
 
     error: RunAPIError | None = None
-    first: Count | None = None
+    first: Counts | None = None
     creates: list[Sent] = field(default_factory=list)
     uploads: list[Sent] = field(default_factory=list)
     resumed: int | None = None
-    second: Count | None = None
+    second: Counts | None = None
     again: RunAPIError | None = None
-    last: Count | None = None
-    creates_in_all: list[Sent] = field(default_factory=list)
+    last: Counts | None = None
+    all_creates: list[Sent] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
-    @property
-    def picture(self):
-        """Whether the first attempt ended in the picture."""
-        return self.error is None
-
-    def complaints(self):
-        """Return what must never be, whatever the fault: an empty list, if all is well."""
+    def violations(self):
+        """Return what went wrong; an empty list if everything is correct."""
         counts = [self.first, self.second, self.last]
         found = {
-            "a half file stays": [name for count in counts for name in count.left_over],
+            "a partial file is left": [name for count in counts for name in count.partial_files],
             "an unexpected exception": _unexpected(self.error) + _unexpected(self.again),
-            "the key went elsewhere": self.foreign,
-            "a repeat is not identical": _unlike(self.creates_in_all),
-            "an upload's repeat is not identical": _unlike(self.uploads),
-            "paid twice": [] if self.last.completed <= 1 else [self.last],
-            "no picture in the end": [] if self.again is None else [self.again],
-            "not one file in the end": [] if self.last.files == 1 else [self.last],
+            "another host received the key": self.foreign,
+            "a repeated request is not identical": _changed_repeats(self.all_creates),
+            "a repeated upload is not identical": _changed_repeats(self.uploads),
+            "charged twice": [] if self.last.completed <= 1 else [self.last],
+            "no image at the end": [] if self.again is None else [self.again],
+            "not exactly one file at the end": [] if self.last.files == 1 else [self.last],
             "an error without three parts": _incomplete(self.error),
-            "the charge is misstated": _misstated(self.error, self.first),
-            "a paid task is not resumed": self._lost(),
+            "the reported charge is wrong": _wrong_charge(self.error, self.first),
+            "a charged task is not resumed": self._lost(),
         }
         return [f"{name}: {what}" for name, what in found.items() if what]
 
     def _lost(self):
-        """A task that the server completed and that resuming did not get."""
+        """Return the counts if resuming did not save the image of a completed task."""
         has_task = self.first.completed > 0
         return [self.second] if has_task and self.second.files != 1 else []
 
 
-def _unlike(posts):
-    """Idempotency keys that went out with more than one path or body."""
+def _changed_repeats(posts):
+    """Return the idempotency keys that were sent with more than one path or body."""
     shapes = {}
     for post in posts:
         shapes.setdefault(post.key, set()).add((post.path, post.body))
@@ -123,7 +118,7 @@ def _unlike(posts):
 
 
 def _unexpected(error):
-    """An exception that nobody thought of, packed into an error for the user."""
+    """Return the text of an error that wraps an unexpected exception."""
     return [error.what] if error is not None and type(error) is RunAPIError else []
 
 
@@ -135,8 +130,8 @@ def _incomplete(error):
     return [] if good else [repr(error)]
 
 
-def _misstated(error, count):
-    """Whether the words about the charge are untrue once the server is done."""
+def _wrong_charge(error, count):
+    """Return the error's text about the charge if it is wrong."""
     if error is None:
         return []
     said_no, said_yes = error.charged in NEVER_CHARGED, error.charged == CHARGED
@@ -145,8 +140,8 @@ def _misstated(error, count):
     return [f"{error.charged} ({count.cents} cents)"] if untrue or vague else []
 
 
-class Wire:
-    """Keeps what leaves this machine, by port. Put in front of the network."""
+class RequestRecorder:
+    """Records all requests that are sent, by port."""
 
     def __init__(self, monkeypatch):
         self.sent = {}
@@ -161,7 +156,7 @@ class Wire:
         monkeypatch.setattr(Connections, "handle_async_request", keep)
 
     def since(self, port, start):
-        """Return the requests to a port from the nth on."""
+        """Return the requests to a port, starting with number ``start``."""
         return [
             Sent(
                 request.method,
@@ -174,7 +169,7 @@ class Wire:
         ]
 
     def foreign(self, port, start, origin):
-        """Return the hosts other than the service's own that were shown the key."""
+        """Return the hosts other than the service that received the key."""
         return [
             target
             for target, request in self.sent.get(port, [])[start:]
@@ -183,73 +178,73 @@ class Wire:
 
 
 class Trial:
-    """One request on one simulator, which nobody else uses meanwhile.
+    """One request on one simulator that no other trial uses at the same time.
 
     Args:
         server: The simulator.
-        wire: What leaves this machine.
-        folder: A folder of its own, for the journal, the pictures and the source.
-        name: A word that makes the prompt one of its own.
-        fields: The request's fields.
-        source: Whether it is an edit of a local picture.
-        patience: Seconds that one answer may take; None for as many as usual.
-        timeout: Seconds for the task.
+        recorder: The record of sent requests.
+        folder: A new folder for the journal, the images and the source.
+        name: A text that makes the prompt unique.
+        fields: Fields of the request.
+        source: Whether to edit a local image.
+        response_timeout: Timeout of one response in seconds; None for the default.
+        timeout: Timeout of the task in seconds.
     """
 
     def __init__(
         self,
         server,
-        wire,
+        recorder,
         folder,
         name,
         *,
         fields=None,
         source=False,
-        patience=None,
+        response_timeout=None,
         timeout=20.0,
     ):
         self.server = server
-        self.wire = wire
+        self.recorder = recorder
         self.folder = folder
         self.prompt = f"trial {name}"
         self.fields = fields or {}
-        self.patience = patience
+        self.response_timeout = response_timeout
         self.timeout = timeout
         self.source = folder / "source.png" if source else None
         self.port = httpx.URL(server.url).port
 
     async def run(self, *specs):
-        """Go the whole way under these faults; return what it showed."""
+        """Run all steps of the trial under these faults."""
         self.folder.mkdir(parents=True)
         if self.source:
             Image.frombytes("L", (8, 8), f"{self.prompt:>64.64}".encode()).save(self.source)
         outcome = Outcome()
-        await self._control("DELETE")
+        await self._change_faults("DELETE")
         before = await self._state()
         self._before = before["tasks_created"], before["charged_cents"]
-        start = len(self.wire.sent.get(self.port, []))
-        await self._control("POST", specs)
-        async with asyncio.timeout(PATIENCE):
+        start = len(self.recorder.sent.get(self.port, []))
+        await self._change_faults("POST", specs)
+        async with asyncio.timeout(TIMEOUT):
             outcome.error, outcome.notices = await self._ask()
         outcome.first = await self._count()
-        sent = self.wire.since(self.port, start)
+        sent = self.recorder.since(self.port, start)
         outcome.creates = [one for one in sent if _creates(one)]
         outcome.uploads = [one for one in sent if _uploads(one)]
-        await self._control("DELETE")
-        self.patience, self.timeout = None, PATIENCE
-        async with asyncio.timeout(PATIENCE):
+        await self._change_faults("DELETE")
+        self.response_timeout, self.timeout = None, TIMEOUT
+        async with asyncio.timeout(TIMEOUT):
             outcome.resumed = await self._resume()
         outcome.second = await self._count()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             outcome.again, _ = await self._ask()
         outcome.last = await self._count()
-        sent = self.wire.since(self.port, start)
-        outcome.creates_in_all = [one for one in sent if _creates(one)]
-        outcome.foreign = self.wire.foreign(self.port, start, self.server.url)
+        sent = self.recorder.since(self.port, start)
+        outcome.all_creates = [one for one in sent if _creates(one)]
+        outcome.foreign = self.recorder.foreign(self.port, start, self.server.url)
         return outcome
 
     async def _ask(self):
-        """Ask in a kernel of its own; return the error, None where the picture came."""
+        """Run the request in a new session. Return its error (None if the image was saved)."""
         async with _Kernel(self) as session:
             if self.source:
                 generation = session.edit(self.source, self.prompt, **self.fields)
@@ -268,18 +263,18 @@ class Trial:
             await generation.ended()
             return len(generation.images)
 
-    # The simulator's other door
+    # The simulator's own routes
 
-    async def _control(self, method, specs=()):
+    async def _change_faults(self, method, specs=()):
         body = json.dumps(list(specs)).encode() if specs else None
         if method == "DELETE" or specs:
-            await self._open(method, "faults", body)
+            await self._call_simulator(method, "faults", body)
 
     async def _state(self):
-        return json.loads(await self._open("GET", "state"))
+        return json.loads(await self._call_simulator("GET", "state"))
 
-    async def _open(self, method, name, body=None):
-        """One request over a connection of its own, past everything that is under test."""
+    async def _call_simulator(self, method, name, body=None):
+        """Send a request on a separate connection, independent of the code under test."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         head = f"{method} /_simulator/{name} HTTP/1.0\r\nHost: 127.0.0.1:{self.port}\r\n"
         head += f"Content-Length: {len(body or b'')}\r\n\r\n"
@@ -292,21 +287,21 @@ class Trial:
         return rest.partition(b"\r\n\r\n")[2]
 
     async def _count(self):
-        """Count, once the server is done with all it was asked."""
-        deadline = time.monotonic() + PATIENCE
+        """Return the counts when all tasks have ended."""
+        deadline = time.monotonic() + TIMEOUT
         while True:
             state = await self._state()
             tasks = state["tasks"][self._before[0] :]
             if all(task["status"] in _FINAL for task in tasks):
                 break
             assert time.monotonic() < deadline, tasks
-            await asyncio.sleep(_SETTLED)
+            await asyncio.sleep(_POLL_INTERVAL)
         with closing(sqlite3.connect(self.folder / "data" / "journal.sqlite")) as journal:
             states = [state for (state,) in journal.execute("SELECT state FROM tasks")]
-        pictures = self.folder / "pictures"
-        names = [path.name for path in pictures.iterdir()] if pictures.is_dir() else []
+        images = self.folder / "images"
+        names = [path.name for path in images.iterdir()] if images.is_dir() else []
         half = tuple(name for name in names if name.startswith("."))
-        return Count(
+        return Counts(
             len(tasks),
             Counter(task["status"] for task in tasks)["completed"],
             state["charged_cents"] - self._before[1],
@@ -317,25 +312,25 @@ class Trial:
 
 
 class _Kernel:
-    """A session of its own on the trial's journal; it lets go of everything when it ends."""
+    """A session on the trial's journal that closes everything when it ends."""
 
     def __init__(self, trial):
         settings = Settings(
             base_url=trial.server.url,
             api_key=KEY,
             timeout=trial.timeout,
-            image_dir=str(trial.folder / "pictures"),
+            image_dir=str(trial.folder / "images"),
         )
         self.session = Session(settings, Journal(trial.folder / "data"))
-        self._patience = trial.patience
+        self._response_timeout = trial.response_timeout
         service: Service = remote_service(resolve_access(settings, {}))
         self.session._service = service
         self._transport = service.client.transport
 
     async def __aenter__(self):
         clients = await self._transport._open()
-        for client in clients if self._patience else ():
-            client.timeout = httpx.Timeout(self._patience)
+        for client in clients if self._response_timeout else ():
+            client.timeout = httpx.Timeout(self._response_timeout)
         return self.session
 
     async def __aexit__(self, *_):

@@ -1,4 +1,4 @@
-"""A clean environment, and a network that is a table in the test."""
+"""Fixtures for security tests: a clean environment, and a network that the test defines."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ SERVICE = "https://runapi.ai"
 
 @pytest.fixture(autouse=True)
 def _apart(home, monkeypatch):
-    """Nothing of the user's is read or written, and no proxy is in the way."""
+    """Read and write nothing of the user's, and use no proxy."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
 
 
 class Network:
-    """Answers in place of every server, after the real clients have done their part.
+    """Responds in place of all servers. The real clients prepare the requests.
 
     Attributes:
-        answers: httpx.Response, or a function of the request that makes one, by address.
-        asked: Every request that left.
+        responses: URL -> httpx.Response, or a function that makes one from the request.
+        requests: All requests that were sent.
     """
 
     def __init__(self):
-        self.answers = {}
-        self.asked = []
+        self.responses = {}
+        self.requests = []
 
-    async def answer(self, _transport, request):
-        """Answer one request; 404 for an address that the test does not name."""
-        self.asked.append(request)
-        found = self.answers.get(str(named(request)), httpx.Response(404))
+    async def respond(self, _transport, request):
+        """Respond to one request; 404 for a URL that the test does not define."""
+        self.requests.append(request)
+        found = self.responses.get(str(named_url(request)), httpx.Response(404))
         return found(request) if callable(found) else found
 
     def with_key(self):
-        """Return the addresses that were shown the key, in whatever part of the request."""
-        return [str(request.url) for request in self.asked if KEY in _everything(request)]
+        """Return the URLs that received the key, in any part of the request."""
+        return [str(request.url) for request in self.requests if KEY in _everything(request)]
 
 
-def named(request):
-    """Return a request's address by the name it is meant for, whatever it connects to."""
+def named_url(request):
+    """Return the URL with the host name of the request; it may connect to an IP address."""
     path = request.url.raw_path.decode("ascii")
     return httpx.URL(f"{request.url.scheme}://{request.headers['host']}{path}")
 
@@ -63,28 +63,28 @@ def _everything(request):
 
 
 @pytest.fixture
-def network(monkeypatch, names):
-    """No request leaves this machine."""
+def network(monkeypatch, dns):
+    """Replace the network. No request leaves this machine."""
     found = Network()
 
-    async def answer(transport, request):
+    async def respond(transport, request):
         await request.aread()
-        return await found.answer(transport, request)
+        return await found.respond(transport, request)
 
-    monkeypatch.setattr(Connections, "handle_async_request", answer)
+    monkeypatch.setattr(Connections, "handle_async_request", respond)
     return found
 
 
 @pytest.fixture
-def names(monkeypatch):
-    """A table of names and their addresses; an address resolves to itself, however it is spelt."""
+def dns(monkeypatch):
+    """Return a table of host names and their addresses. An IP address resolves to itself."""
     table = {"runapi.ai": [PUBLIC], "files.example": [PUBLIC]}
     real = socket.getaddrinfo
 
     async def getaddrinfo(_loop, host, port, **more):
         name = host.decode() if isinstance(host, bytes) else host
         if name not in table:
-            # Numbers are read by the system as they always are, without asking anybody.
+            # The system parses IP addresses without a DNS query.
             return real(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         found = [ipaddress.ip_address(address) for address in table[name]]
         return [
@@ -104,7 +104,7 @@ def names(monkeypatch):
 
 @pytest.fixture
 def run():
-    """Call a coroutine function with a transport to a service; return the result or the error."""
+    """Call a coroutine function with a transport to a service. Return its result or error."""
 
     def call(body, base_url=SERVICE):
         async def main():
@@ -112,7 +112,7 @@ def run():
             try:
                 async with asyncio.timeout(30):
                     return await body(transport)
-            except Exception as error:  # noqa: BLE001 (the test says which it must be)
+            except Exception as error:  # noqa: BLE001 (the test checks it)
                 return error
             finally:
                 await transport.close()
@@ -123,8 +123,8 @@ def run():
 
 
 @pytest.fixture
-def picture():
-    """Return a maker of encoded pictures."""
+def make_image():
+    """Return a function that makes encoded images."""
 
     def make(kind="PNG", size=(24, 18)):
         buffer = io.BytesIO()

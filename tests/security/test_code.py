@@ -1,4 +1,4 @@
-"""What the package's own code never does."""
+"""Rules for the package's own code."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def _nodes(path, kind):
 
 
 def test_there_is_code():
-    """The package was found."""
+    """The package's files are found."""
     assert {"http/transport.py", "simulator/app.py"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_no_code_from_data(path):
-    """No pickle, no eval, no exec, no shell: nothing that is read is ever run."""
+    """The package uses no pickle, eval, exec or shell: it never runs data as code."""
     imported = {alias.name for node in _nodes(path, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in _nodes(path, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in imported} & FORBIDDEN_MODULES == set()
@@ -56,8 +56,8 @@ def test_no_code_from_data(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_no_check_is_switched_off(path):
-    """Certificates are verified, redirects are not followed by themselves, no shell is used."""
+def test_no_check_is_disabled(path):
+    """Certificates are verified, redirects are not followed automatically, no shell is used."""
     given = [
         (keyword.arg, keyword.value.value)
         for node in _nodes(path, ast.Call)
@@ -68,8 +68,8 @@ def test_no_check_is_switched_off(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_the_key_is_revealed_in_few_places(path):
-    """Only the transport, where it goes into a header, and the settings reveal the key."""
+def test_the_key_is_revealed_in_two_modules(path):
+    """Only the transport (for the header) and the settings reveal the key."""
     allowed = {"http/transport.py", "engine/settings.py"}
     reveals = [node for node in _nodes(path, ast.Attribute) if node.attr == "reveal"]
     assert reveals == [] or path.relative_to(PACKAGE).as_posix() in allowed

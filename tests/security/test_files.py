@@ -1,4 +1,4 @@
-"""Files: where they may lie, what they may be called, and who may read them."""
+"""Files: where they are written, their names and their permissions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runapi_magic.journal.task_log import Journal
 from runapi_magic.media.files import file_stem, open_part, settle
 from runapi_magic.media.preview import DEFAULT_LIMITS
 from tests.conftest import KEY
-from tests.faults.fake import Fake, good
+from tests.faults.fake_service import FakeService, json_response
 
 PROPERTY = settings(deadline=None, database=None, derandomize=True, max_examples=300)
 HOSTILE = [
@@ -83,35 +83,35 @@ def _is_safe(name):
 @pytest.mark.parametrize("prompt", HOSTILE)
 @pytest.mark.parametrize("unique", ["tsk_1", "../../x"])
 def test_names_of_hostile_prompts(prompt, unique):
-    """A file's name from a hostile prompt and id is a plain name on every system."""
+    """A hostile prompt and id give a file name that is safe on every system."""
     assert _is_safe(file_stem(prompt, unique) + ".png")
 
 
 @PROPERTY
 @given(st.text(max_size=300), st.text(st.characters(exclude_categories=["Cs"]), max_size=80))
 def test_names_of_any_prompt(prompt, unique):
-    """A file's name from any prompt and id is a plain name on every system."""
+    """Any prompt and id give a file name that is safe on every system."""
     assert _is_safe(file_stem(prompt, unique) + ".webp")
 
 
 @PROPERTY
 @given(st.sets(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), min_size=2))
 def test_names_of_one_prompt_differ(uniques):
-    """Pictures of one prompt have names of their own."""
+    """Images of the same prompt have different names."""
     assert len({file_stem("a fox", unique) for unique in uniques}) == len(uniques)
 
 
 @pytest.fixture
-def make(tmp_path, picture, home, monkeypatch):
-    """Make a picture; the service answers with this id."""
+def make(tmp_path, make_image, home, monkeypatch):
+    """Return a function that makes an image; the service returns the given task id."""
     for name in ("_FIRST_LOOK", "_SHORTEST", "_LONGEST"):
         monkeypatch.setattr(polling, name, 0.0)
 
     def call(prompt, task_id="tsk_1", *, edit=False, name="source.png"):
-        fake = Fake(picture())
+        fake = FakeService(make_image())
         status = {"status": "completed", "images": [{"url": "http://service.localhost/a.png"}]}
-        fake.answers["create"] = good({"id": task_id, "status": "pending"})
-        fake.answers["status"] = good(status)
+        fake.responses["create"] = json_response({"id": task_id, "status": "pending"})
+        fake.responses["status"] = json_response(status)
 
         async def main():
             session = Session(Settings(timeout=5), Journal(tmp_path / "journal"))
@@ -119,7 +119,7 @@ def make(tmp_path, picture, home, monkeypatch):
             try:
                 if edit:
                     source = tmp_path / "work" / name
-                    source.write_bytes(picture())
+                    source.write_bytes(make_image())
                     return await session.edit(source, prompt)
                 return await session.generate(prompt)
             finally:
@@ -132,8 +132,8 @@ def make(tmp_path, picture, home, monkeypatch):
 
 
 @pytest.mark.parametrize("task_id", [one for one in HOSTILE if one and "\ud800" not in one])
-def test_ids_of_a_hostile_service_stay_inside(make, tmp_path, task_id):
-    """Whatever id a service makes up, the picture lies in its folder, and nothing else anywhere."""
+def test_hostile_task_ids_stay_inside(make, tmp_path, task_id):
+    """For any task id, the image is in its folder and no other file is written."""
     before = {*tmp_path.rglob("*")}
     generation = make("a fox", task_id)
     made = {*tmp_path.rglob("*")} - before
@@ -146,44 +146,44 @@ def test_ids_of_a_hostile_service_stay_inside(make, tmp_path, task_id):
     "prompt", [one for one in HOSTILE if one.strip() and "\ud800" not in one and "\0" not in one]
 )
 def test_prompts_stay_inside(make, tmp_path, prompt):
-    """Whatever the prompt, the picture lies in its folder under a plain name."""
+    """For any prompt, the image is in its folder under a safe name."""
     generation = make(prompt)
     assert generation.image.path.parent == tmp_path / "work" / "gpt-images"
     assert _is_safe(generation.image.path.name)
 
 
-def test_an_existing_file_is_never_replaced(tmp_path, picture):
-    """A file of the user's with the picture's name stays as it is; the picture gets another."""
+def test_an_existing_file_is_never_replaced(tmp_path, make_image):
+    """An existing file with the image's name is kept. The image gets another name."""
     (tmp_path / "same.png").write_text("the user's own")
     (tmp_path / "same-2.png").symlink_to(tmp_path / "nowhere")
     part = open_part(tmp_path, "unique")
-    part.write_bytes(picture())
+    part.write_bytes(make_image())
     saved = settle(part, "same", "png", DEFAULT_LIMITS)
     assert saved.path.name == "same-3.png"
     assert (tmp_path / "same.png").read_text() == "the user's own"
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_link_in_place_of_the_part_is_not_followed(tmp_path):
-    """A link that somebody put where the download goes is not written through."""
+def test_a_link_at_the_part_file_is_not_followed(tmp_path):
+    """A link at the path of the part file is replaced, and its target is not changed."""
     victim = tmp_path / "victim"
     victim.write_text("untouched")
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / ".unique.part").symlink_to(victim)
-    part = open_part(tmp_path / "pictures", "unique")
-    part.write_text("picture")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / ".unique.part").symlink_to(victim)
+    part = open_part(tmp_path / "images", "unique")
+    part.write_text("image")
     assert victim.read_text() == "untouched"
     assert not part.is_symlink()
 
 
 def test_a_file_in_place_of_the_folder(tmp_path):
-    """A file where the folder of pictures should be is an error that names it."""
-    (tmp_path / "pictures").write_text("")
-    with pytest.raises(DownloadError, match="pictures"):
-        open_part(tmp_path / "pictures", "unique")
+    """If the image folder is a file, the error names it."""
+    (tmp_path / "images").write_text("")
+    with pytest.raises(DownloadError, match="images"):
+        open_part(tmp_path / "images", "unique")
 
 
-# Who may read
+# Permissions
 
 
 def _mode(path):
@@ -192,15 +192,15 @@ def _mode(path):
 
 @pytest.fixture
 def open_mask():
-    """Files are readable by everybody unless somebody says otherwise."""
+    """Set a umask that makes files readable and writable for everybody."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
 @pytest.mark.usefixtures("open_mask")
-def test_what_is_written_is_private(make, tmp_path, monkeypatch):
-    """The journal and its folder are the user's alone; who sees the pictures is for the umask."""
+def test_the_journal_is_private(make, tmp_path, monkeypatch):
+    """Only the user can read the journal and its folder. Images follow the umask."""
     seen = {}
     real = Journal.saved
 
@@ -219,13 +219,13 @@ def test_what_is_written_is_private(make, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("open_mask")
 def test_copies_of_a_store_are_private(tmp_path):
-    """Pictures in the data folder, which are copies of what is in a store, are the user's alone."""
-    part = open_part(tmp_path / "pictures", "unique", private=True)
+    """Only the user can read the local copies of images in an object store."""
+    part = open_part(tmp_path / "images", "unique", private=True)
     assert (_mode(part), _mode(part.parent)) == ("0o600", "0o700")
 
 
 def test_a_strict_umask_is_obeyed(make):
-    """Who wants to have pictures private says so by the umask, as for all other files."""
+    """A strict umask makes images private."""
     before = os.umask(0o077)
     try:
         generation = make("a fox")
@@ -236,8 +236,8 @@ def test_a_strict_umask_is_obeyed(make):
 
 
 @pytest.mark.usefixtures("open_mask")
-def test_nothing_in_the_data_folder_is_open(make, tmp_path):
-    """No file or folder under the data folder can be read or written by others."""
+def test_no_data_folder_is_open(make, tmp_path):
+    """Other users have no access to folders under the data folder."""
     make("a fox")
     opened = {
         path.name: _mode(path)
@@ -249,7 +249,7 @@ def test_nothing_in_the_data_folder_is_open(make, tmp_path):
 
 @pytest.mark.usefixtures("open_mask")
 def test_the_key_file_is_private(tmp_path):
-    """The file with the key and its folder are the user's alone, also if they were open before."""
+    """Only the user can read the key's file and folder, even if they were open before."""
     environ = {"RUNAPI_CONFIG_DIR": str(tmp_path / "config"), "HOME": str(tmp_path)}
     path = save_key(KEY, environ)
     assert (_mode(path), _mode(path.parent)) == ("0o600", "0o700")
@@ -262,8 +262,8 @@ def test_the_key_file_is_private(tmp_path):
     [("pathlib.Path.replace", OSError(16, "busy")), ("pathlib.Path.replace", KeyboardInterrupt()),
      ("json.dump", OSError(28, "No space left on device")), ("json.dump", KeyboardInterrupt())],
 )  # fmt: skip
-def test_a_key_that_cannot_be_stored_is_nowhere(tmp_path, monkeypatch, place, error):
-    """Whatever ends the writing of the key's file, no temporary file with the key stays behind."""
+def test_a_failed_save_leaves_no_key(tmp_path, monkeypatch, place, error):
+    """If writing the key's file fails, no temporary file with the key is left."""
 
     def fail(*_, **__):
         raise error
@@ -276,7 +276,7 @@ def test_a_key_that_cannot_be_stored_is_nowhere(tmp_path, monkeypatch, place, er
 
 
 def test_a_folder_in_place_of_the_key_file(tmp_path):
-    """A folder where the key's file should be: the error says so, and the key is in no file."""
+    """If the key's file is a folder, the error says so, and the key is in no file."""
     config = tmp_path / "config"
     (config / "config.json").mkdir(parents=True)
     with pytest.raises(ConfigurationError, match=r"config\.json"):
@@ -285,7 +285,7 @@ def test_a_folder_in_place_of_the_key_file(tmp_path):
 
 
 def test_no_key_in_any_file(make, tmp_path):
-    """The key is in no file: not in the journal, not in a picture."""
+    """No file contains the key: not the journal, not an image."""
     make("a fox", edit=True)
     found = [path for path in tmp_path.rglob("*") if path.is_file() and KEY in _text(path)]
     assert found == []
@@ -296,7 +296,7 @@ def _text(path):
 
 
 def test_idempotency_keys_are_not_guessable():
-    """Idempotency keys are random and never the same."""
+    """Idempotency keys are random and unique."""
     keys = {new_idempotency_key() for _ in range(1000)}
     assert len(keys) == 1000
     assert all(key.isascii() and len(key) <= 512 for key in keys)

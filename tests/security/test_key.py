@@ -1,4 +1,4 @@
-"""The key, end to end: in one header to one origin, and nowhere else."""
+"""The API key: it is sent in one header to one origin, and nowhere else."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FILE = "https://files.example/a.png"
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Short pauses."""
+def short_pauses(monkeypatch):
+    """Make pauses short."""
     monkeypatch.setattr("runapi_magic.http.retry._FIRST_BACKOFF", 0.001)
     monkeypatch.setattr("runapi_magic.engine.image_store._FIRST_PAUSE", 0.001)
     for name in ("_FIRST_LOOK", "_SHORTEST", "_LONGEST"):
@@ -35,8 +35,8 @@ def quick(monkeypatch):
 
 
 @pytest.fixture
-def ask(network, quick, tmp_path):
-    """Ask for one picture with a key; return the session and the request, ended."""
+def request_image(network, short_pauses, tmp_path):
+    """Return a function that requests one image, and returns the session and the generation."""
 
     def call():
         async def main():
@@ -55,34 +55,34 @@ def ask(network, quick, tmp_path):
 
 
 @pytest.fixture
-def answering(network, picture):
-    """A service that makes a picture."""
+def working_service(network, make_image):
+    """Return a network with a service that makes an image."""
     done = {"status": "completed", "images": [{"url": FILE}]}
-    network.answers[CREATE] = httpx.Response(200, json={"id": "t", "status": "pending"})
-    network.answers[f"{CREATE}/t"] = httpx.Response(200, json=done)
-    network.answers[FILE] = httpx.Response(200, content=picture())
+    network.responses[CREATE] = httpx.Response(200, json={"id": "t", "status": "pending"})
+    network.responses[f"{CREATE}/t"] = httpx.Response(200, json=done)
+    network.responses[FILE] = httpx.Response(200, content=make_image())
     return network
 
 
-def test_who_is_shown_the_key(answering, ask):
-    """Of a whole request, the create and the looks are shown the key, in one header each."""
-    _, generation = ask()
+def test_which_requests_send_the_key(working_service, request_image):
+    """Of all requests for an image, only create and poll send the key, in one header each."""
+    _, generation = request_image()
     assert generation.image.path.is_file()
-    assert answering.with_key() == [CREATE, f"{CREATE}/t"]
-    for request in answering.asked[:2]:
+    assert working_service.with_key() == [CREATE, f"{CREATE}/t"]
+    for request in working_service.requests[:2]:
         holding = [name for name, value in request.headers.items() if KEY in value]
         assert holding == ["authorization"]
         assert KEY not in str(request.url) + request.content.decode()
 
 
-def test_the_log_has_no_key(answering, ask, caplog):
-    """At the level DEBUG of every library, the log has no key."""
+def test_the_log_has_no_key(working_service, request_image, caplog):
+    """The log contains no key, even at level DEBUG for all libraries."""
     with caplog.at_level(logging.DEBUG):
-        ask()
+        request_image()
     assert KEY not in caplog.text
 
 
-REFUSALS = {
+ECHOES = {
     "error": lambda request: httpx.Response(401, json={"error": _authorization(request)}),
     "header": lambda request: httpx.Response(
         401, headers={"x-request-id": _authorization(request)}
@@ -103,12 +103,12 @@ def _authorization(request):
     return request.headers["authorization"]
 
 
-@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
-def test_a_service_that_repeats_the_key(network, ask, tmp_path, caplog, refusal):
-    """Whatever a service does with the key, no error, no log and no file has it."""
-    network.answers[CREATE] = refusal
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+def test_a_service_that_repeats_the_key(network, request_image, tmp_path, caplog, echo):
+    """If a service repeats the key, no error, log or file contains it."""
+    network.responses[CREATE] = echo
     with caplog.at_level(logging.DEBUG, "runapi_magic"):
-        session, generation = ask()
+        session, generation = request_image()
     assert generation.errors
     shown = [*generation.errors, session, generation, *session.notices, session.settings]
     shown += [part for error in generation.errors for part in error.parts]
@@ -118,11 +118,11 @@ def test_a_service_that_repeats_the_key(network, ask, tmp_path, caplog, refusal)
     assert [path for path in tmp_path.rglob("*") if path.is_file() and _has_key(path)] == []
 
 
-@pytest.mark.parametrize("refusal", [REFUSALS["error"], REFUSALS["lost"], REFUSALS["no JSON"]])
-def test_a_traceback_with_variables_has_no_key(network, ask, refusal):
-    """A traceback that shows the variables of every frame shows no key."""
-    network.answers[CREATE] = refusal
-    _, generation = ask()
+@pytest.mark.parametrize("echo", [ECHOES["error"], ECHOES["lost"], ECHOES["no JSON"]])
+def test_a_traceback_with_variables_has_no_key(network, request_image, echo):
+    """A traceback with the local variables of every frame contains no key."""
+    network.responses[CREATE] = echo
+    _, generation = request_image()
     (error,) = generation.errors
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     assert KEY not in "".join(shown.format())
@@ -144,7 +144,7 @@ HOLDERS = {
 
 @pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
 def test_nothing_that_holds_the_key_shows_it(make):
-    """No repr, no str, no format and no listing of variables shows the key."""
+    """repr, str, format and listings of attributes do not show the key."""
     held = make(Access(SERVICE, Secret(KEY), "test", "test"))
     shown = [repr(held), str(held), f"{held}", f"{held!r:>10}", pprint.pformat(held)]
     shown += [repr(getattr(held, "__dict__", {})), repr(getattr(held, "_trait_values", {}))]
@@ -154,7 +154,7 @@ def test_nothing_that_holds_the_key_shows_it(make):
 @pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
 @pytest.mark.parametrize("write", [pickle.dumps, json.dumps])
 def test_nothing_that_holds_the_key_is_written(make, write):
-    """Neither pickle nor JSON takes what holds the key."""
+    """Pickle and JSON refuse objects that hold the key."""
     held = make(Access(SERVICE, Secret(KEY), "test", "test"))
     with pytest.raises((TypeError, AttributeError, pickle.PicklingError)) as caught:
         write(held)
@@ -162,7 +162,7 @@ def test_nothing_that_holds_the_key_is_written(make, write):
 
 
 def test_a_key_is_not_compared_by_accident():
-    """A key is equal to the same key alone, not to its text, and has no length to be told."""
+    """A key is equal only to the same Secret, not to its text. It has no length."""
     assert Secret(KEY) == Secret(KEY)
     assert Secret(KEY) != KEY
     with pytest.raises(TypeError):
@@ -173,8 +173,8 @@ def test_a_key_is_not_compared_by_accident():
 @pytest.mark.parametrize(
     "key", ["short-key", "a\nb", "a b", "schlüssel", f"{KEY}\r\nX-Other: 1", "\0"]
 )
-def test_what_is_no_key_is_not_sent(network, run, key):
-    """A key with blanks, line ends or letters that no header takes is refused, and not repeated."""
+def test_an_invalid_key_is_not_in_the_error(network, run, key):
+    """A key with spaces, line ends or non-ASCII letters is refused but not shown."""
     access = resolve_access(Settings(api_key=key, base_url=SERVICE), {})
 
     async def body(transport):
@@ -183,21 +183,21 @@ def test_what_is_no_key_is_not_sent(network, run, key):
 
     found = run(body)
     assert isinstance(found, RunAPIError)
-    sent = [request.headers.get("authorization") for request in network.asked]
+    sent = [request.headers.get("authorization") for request in network.requests]
     assert sent in ([], [f"Bearer {key}"])
     assert key not in str(found)
 
 
 @pytest.mark.parametrize("url", [f"https://{KEY}@runapi.ai", f"https://runapi.ai/{KEY}", KEY])
-def test_a_key_in_the_base_url_is_not_repeated(url):
-    """A key pasted where the address belongs is not in the error."""
+def test_a_key_in_the_base_url_is_not_in_the_error(url):
+    """A key that was pasted into the base URL is not in the error."""
     with pytest.raises(RunAPIError) as caught:
         resolve_access(Settings(api_key="x", base_url=url), {})
     assert KEY not in str(caught.value)
 
 
-def test_a_key_file_that_cannot_be_written_is_not_repeated(tmp_path):
-    """An error about the key's file names the file and not the key."""
+def test_a_failed_save_of_the_key_does_not_show_it(tmp_path):
+    """The error names the file and does not contain the key."""
     (tmp_path / "file").write_text("")
     with pytest.raises(RunAPIError) as caught:
         save_key(KEY, {"RUNAPI_CONFIG_DIR": str(tmp_path / "file"), "HOME": str(tmp_path)})

@@ -1,6 +1,7 @@
-"""A kernel's work without the kernel: ``python -m tests.faults.two URL`` runs a list of prompts.
+"""Run a list of prompts as a kernel would: ``python -m tests.faults.kernel_process URL``.
 
-Started twice at the same moment on one data folder, as when a notebook is open in two windows.
+The tests start several of these at the same time on one data folder, as two open windows of a
+notebook would.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ PROMPTS = [f"prompt {number}" for number in range(10)]
 
 async def _run(url):
     session = Session(Settings(base_url=url, api_key=KEY, timeout=60))
-    print("ready", flush=True)  # noqa: T201 (who started this reads it)
+    print("ready", flush=True)  # noqa: T201 (the test reads it)
     await asyncio.to_thread(sys.stdin.readline)
     generations = [session.generate(prompt) for prompt in PROMPTS]
     for generation in generations:

@@ -1,4 +1,4 @@
-"""Pictures from a service: only pictures, not too many bytes, not too many pixels."""
+"""Images from a service: only image types, with limits on bytes and pixels."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ REFUSED = {
 
 
 @pytest.fixture
-def fetch(run, network, names, tmp_path):
-    """Download a body and settle it, as the pipeline does; return where it is, or the error."""
+def fetch(run, network, dns, tmp_path):
+    """Download a body and settle it as the pipeline does. Return the saved file or the error."""
 
     def call(body, *, content_type="image/png", most=1, stream=None):
-        network.answers[URL] = httpx.Response(
+        network.responses[URL] = httpx.Response(
             200, content=stream or body, headers={"content-type": content_type}
         )
-        part = open_part(tmp_path / "pictures", "unique")
+        part = open_part(tmp_path / "images", "unique")
 
         async def get(transport):
             kind = await Client(transport).download(URL, part, max_megabytes=most)
@@ -66,8 +66,8 @@ def fetch(run, network, names, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_four_formats_are_taken(fetch, kind):
-    """PNG, JPEG, WEBP and GIF are taken, whatever the server calls them, and named by content."""
+def test_four_formats_are_accepted(fetch, kind):
+    """PNG, JPEG, WEBP and GIF are accepted. The content decides, not the Content-Type."""
     saved = fetch(_encoded(kind), content_type="text/html")
     assert saved.path.suffix == f".{KINDS[kind]}"
     assert (saved.width, saved.height) == (24, 18)
@@ -76,22 +76,22 @@ def test_four_formats_are_taken(fetch, kind):
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("content_type", ["image/png", "image/svg+xml", ""])
 def test_other_formats_are_refused(fetch, body, content_type):
-    """Anything else is refused by its content, whatever the server calls it."""
+    """All other formats are refused. The content decides, not the Content-Type."""
     assert isinstance(fetch(body, content_type=content_type), DownloadError)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 @pytest.mark.parametrize("inside", ["BMP", "TIFF", "PPM", "TGA"])
-def test_the_start_decides_the_decoder(tmp_path, kind, inside):
-    """A file that begins like one format is never handed to another format's decoder."""
+def test_the_signature_selects_the_decoder(tmp_path, kind, inside):
+    """Only the decoder of the format in the first bytes is used."""
     path = tmp_path / "file"
     path.write_bytes(_encoded(kind)[:12] + _encoded(inside))
     with pytest.raises(DownloadError):
         make_preview(path, LIMITS)
 
 
-def test_an_announced_length_is_not_believed(fetch):
-    """More bytes than allowed are not read to the end, whatever length was announced."""
+def test_the_announced_length_is_not_trusted(fetch):
+    """Reading stops at the size limit, whatever length was announced."""
     sent = []
 
     async def flood():
@@ -106,11 +106,11 @@ def test_an_announced_length_is_not_believed(fetch):
     assert len(sent) < 20
 
 
-def test_a_compressed_flood_is_not_unpacked_to_the_end(run, network, names, tmp_path):
-    """A small answer that unpacks to far more than allowed ends at the limit."""
+def test_decompression_stops_at_the_limit(run, network, dns, tmp_path):
+    """Decompression of a small response stops at the size limit."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     content = packer.compress(_encoded("PNG") + bytes(200_000_000)) + packer.flush()
-    network.answers[URL] = httpx.Response(
+    network.responses[URL] = httpx.Response(
         200, stream=httpx.ByteStream(content), headers={"content-encoding": "gzip"}
     )
     into = tmp_path / "part"
@@ -120,15 +120,15 @@ def test_a_compressed_flood_is_not_unpacked_to_the_end(run, network, names, tmp_
 
 
 def _bomb(side, *, kind="PNG"):
-    """A small file of so many pixels a side."""
+    """Make a small file of ``side`` by ``side`` pixels."""
     buffer = io.BytesIO()
     Image.new("1" if kind == "PNG" else "L", (side, side)).save(buffer, kind)
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "JPEG"])
-def test_a_picture_of_too_many_pixels_is_not_decoded(fetch, monkeypatch, kind):
-    """A small file of many pixels is kept and not decoded: a grey preview stands for it."""
+def test_an_image_with_too_many_pixels_is_not_decoded(fetch, monkeypatch, kind):
+    """A small file with many pixels is saved but not decoded. It gets a grey preview."""
 
     def fail(*_):
         raise AssertionError("decoded")
@@ -142,8 +142,8 @@ def test_a_picture_of_too_many_pixels_is_not_decoded(fetch, monkeypatch, kind):
 
 
 @pytest.mark.parametrize("size", [(2**31 - 1, 2**31 - 1), (2**31 - 1, 1), (1, 2**31 - 1), (0, 1)])
-def test_absurd_measures(fetch, size):
-    """A PNG that claims absurd measures: an error of ours or a small stand-in, and no memory."""
+def test_impossible_dimensions(fetch, size):
+    """A PNG with impossible dimensions gives a DownloadError or a grey preview."""
     header = size[0].to_bytes(4) + size[1].to_bytes(4) + bytes([8, 2, 0, 0, 0])
     chunk = b"IHDR" + header
     content = b"\x89PNG\r\n\x1a\n" + len(header).to_bytes(4) + chunk
@@ -153,7 +153,7 @@ def test_absurd_measures(fetch, size):
 
 
 def test_a_bomb_in_a_text_chunk(fetch):
-    """A PNG whose compressed text unpacks to far too much: an error of ours, and no memory."""
+    """A PNG whose compressed text unpacks to 100 MB does not use that much memory."""
     packed = zlib.compress(bytes(100_000_000), 9)
     chunk = b"zTXt" + b"Comment\0\0" + packed
     good = _encoded("PNG")
@@ -162,8 +162,8 @@ def test_a_bomb_in_a_text_chunk(fetch):
     assert isinstance(found, DownloadError) or (found.width, found.height) == (24, 18)
 
 
-def test_an_animation_is_one_picture(fetch):
-    """Of an animation of many frames only the first is decoded."""
+def test_an_animation_is_one_image(fetch):
+    """Only the first frame of an animation is decoded."""
     frames = [Image.new("P", (200, 200), number) for number in range(60)]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
@@ -172,13 +172,13 @@ def test_an_animation_is_one_picture(fetch):
 
 
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
-def test_no_picture_by_its_bytes(body):
-    """What is no picture is recognized by its first bytes."""
+def test_other_types_by_their_first_bytes(body):
+    """The first bytes show that a file is not an image."""
     assert picture_kind(body[:16]) is None
 
 
-def test_a_source_of_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):
-    """A source picture is checked without decoding it, so a bomb costs nothing."""
+def test_a_source_with_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):
+    """A source image is checked without decoding it."""
     path = tmp_path / "bomb.png"
     path.write_bytes(_bomb(6000))
 

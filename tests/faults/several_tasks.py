@@ -1,7 +1,7 @@
-"""Requests of several tasks under faults: what the service charged, and what the user is told.
+"""Requests for several images under faults: the charge of the service, and the charge as reported.
 
-A case is a person's way through trouble: ask for several images, perhaps cancel once or twice, look
-at what is said; then the trouble ends, what was left is resumed, and the same is asked for again.
+A case does what a user would do: request several images, perhaps cancel, and read the reported
+charge. Then the faults end. The case resumes what is left and sends the same request again.
 """
 
 from __future__ import annotations
@@ -23,119 +23,118 @@ from tests.conftest import KEY
 from tests.faults.trial import NEVER_CHARGED
 
 PRICE = 6  # cents of one gpt-image-2 image at 1k
-_PATIENCE = 40.0  # seconds until a case counts as hanging
-_PAUSE = 0.01  # seconds between two looks at the server
+_TIMEOUT = 40.0  # seconds until a case fails as hanging
+_POLL_INTERVAL = 0.01  # seconds between two polls of the server's state
 _FINAL = {"completed", "failed"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One way into trouble.
+    """One case.
 
     Attributes:
         name: What happens, in plain words.
-        specs: The faults, in the simulator's grammar.
+        specs: The faults in the simulator's syntax.
         count: Number of images.
-        asked: ``request`` for one generation, ``batch`` for one item of a batch, ``items`` for so
-            many items of a batch.
-        moment: The step in which it is cancelled; None: it is not.
+        kind: ``request``: one generation; ``batch``: one item of a batch with all images;
+            ``items``: a batch with one item per image.
+        step: The step at which it is cancelled; None: not at all.
         cancels: How often it is cancelled.
-        locked: Another program holds the journal: "a moment", or "for long".
+        locked: How long another program locks the journal: "", "a moment" or "for long".
     """
 
     name: str
     specs: tuple[str, ...] = ()
     count: int = 3
-    asked: str = "request"
-    moment: Step | None = None
+    kind: str = "request"
+    step: Step | None = None
     cancels: int = 0
     locked: str = ""
 
 
 @dataclass
 class Outcome:
-    """What a case showed.
+    """The result of a case.
 
     Attributes:
-        told: Cents that were charged at least and at most, as far as the user is told.
-        charged: Cents that the service had charged by then, once it was done with all tasks.
-        cost: Cents that the handle's ``cost`` named.
-        words: What was said of the charge, for each task that ended without an image.
-        status: The handle's status, or the item's.
-        holds: Reservations that were left.
-        resumed_for: Cents that the service charged for resuming what it already had, and more.
-        images: Number of different images in the end.
-        charged_in_all: Cents in the end.
-        completed: Tasks that the service completed in all.
-        unfinished: What the journal still called unfinished in the end.
+        reported: Minimum and maximum charge in cents, as reported to the user.
+        charged: Charge of the service in cents, after all tasks have ended.
+        cost: The handle's ``cost`` in cents.
+        charge_texts: What the errors say about the charge, for each task without an image.
+        status: The status of the handle, or of the batch's first item.
+        reservations: Number of reservations that are left.
+        images: Number of different images at the end.
+        final_charge: Charge of the service at the end, in cents.
+        completed: Number of completed tasks at the end.
+        unfinished: Number of unfinished tasks in the journal at the end.
     """
 
-    told: tuple[int, int] = (0, 0)
+    reported: tuple[int, int] = (0, 0)
     charged: int = 0
     cost: int = 0
-    words: tuple[str, ...] = ()
+    charge_texts: tuple[str, ...] = ()
     status: str = ""
-    holds: int = 0
+    reservations: int = 0
     images: int = 0
-    charged_in_all: int = 0
+    final_charge: int = 0
     completed: int = 0
     unfinished: int = 0
 
 
 async def run(case, server, folder):
-    """Go the whole way of one case on a simulator that nobody else uses meanwhile."""
+    """Run one case on a simulator that no other case uses at the same time."""
     outcome, before = Outcome(), await _state(server)
     await asyncio.to_thread(server.clear_faults)
     await asyncio.to_thread(server.fault, *case.specs)
-    async with asyncio.timeout(_PATIENCE):
-        async with _kernel(server, folder) as session:
-            with _held(session.journal, case.locked):
-                handle, parts = _ask(session, case)
+    async with asyncio.timeout(_TIMEOUT):
+        async with _session(server, folder) as session:
+            with _journal_locked(session.journal, case.locked):
+                handle, parts = _start(session, case)
                 await _cancel(handle, parts, case)
                 await handle.ended()
-            _look(outcome, handle, parts())
-            outcome.holds = _holds(session.journal)
+            _report(outcome, handle, parts())
+            outcome.reservations = _reservations(session.journal)
             await asyncio.to_thread(server.clear_faults)
             outcome.charged = await _charged(server, before)
-        async with _kernel(server, folder) as session:
+        async with _session(server, folder) as session:
             resumed = session.resume()
             await resumed.ended()
-            handle, parts = _ask(session, case)
+            handle, parts = _start(session, case)
             await handle.ended()
             outcome.images = len({image.id for part in parts() for image in part.images})
             outcome.unfinished = len(session.journal.unfinished())
-            outcome.holds += _holds(session.journal)
-        outcome.charged_in_all = await _charged(server, before)
+            outcome.reservations += _reservations(session.journal)
+        outcome.final_charge = await _charged(server, before)
         tasks = (await _state(server))["tasks"][before["tasks_created"] :]
         outcome.completed = sum(task["status"] == "completed" for task in tasks)
     return outcome
 
 
-def complaints(case, outcome):
-    """Return what must never be, whatever the case: an empty list, if all is well."""
-    low, high = outcome.told
+def violations(case, outcome):
+    """Return what went wrong; an empty list if everything is correct."""
+    low, high = outcome.reported
     found = {
-        "told too little or too much": not low <= outcome.charged <= high,
-        "the cost names more than is sure": outcome.cost > outcome.charged,
-        "a charge without doubt is not in the cost": low > outcome.cost,
-        "a reservation is left": outcome.holds > 0,
-        "images are missing in the end": outcome.images != case.count,
-        "paid twice": outcome.completed != case.count,
-        "charged for other than the images": outcome.charged_in_all != PRICE * case.count,
-        "something stays unfinished": outcome.unfinished > 0,
+        "the reported charge is wrong": not low <= outcome.charged <= high,
+        "the cost is higher than the charge": outcome.cost > outcome.charged,
+        "a certain charge is not in the cost": low > outcome.cost,
+        "a reservation is left": outcome.reservations > 0,
+        "images are missing at the end": outcome.images != case.count,
+        "charged twice": outcome.completed != case.count,
+        "charged for more than the images": outcome.final_charge != PRICE * case.count,
+        "a task stays unfinished": outcome.unfinished > 0,
     }
     return [f"{name}: {outcome}" for name, is_so in found.items() if is_so]
 
 
-# Asking
+# Requests
 
 
-def _ask(session, case):
-    """Return a handle, and what returns its tasks' parts."""
-    if case.asked == "request":
+def _start(session, case):
+    """Start the case's request. Return a handle, and a function that returns its tasks."""
+    if case.kind == "request":
         generation = session.generate(case.name, count=case.count)
         return generation, lambda: generation.parts
-    is_one = case.asked == "batch"
+    is_one = case.kind == "batch"
     made = []
     real = session.start
 
@@ -154,9 +153,9 @@ def _ask(session, case):
 
 
 async def _cancel(handle, parts, case):
-    if case.moment is None:
+    if case.step is None:
         return
-    while not any(part.step is case.moment for part in parts()):  # noqa: ASYNC110 (of many parts)
+    while not any(part.step is case.step for part in parts()):  # noqa: ASYNC110 (many tasks)
         await asyncio.sleep(0)
     for _ in range(case.cancels):
         handle.cancel()
@@ -164,33 +163,33 @@ async def _cancel(handle, parts, case):
         await asyncio.sleep(0)
 
 
-def _look(outcome, handle, parts):
-    """Take down what the user is told: the least and the most that was charged."""
+def _report(outcome, handle, parts):
+    """Store the reported charge: minimum and maximum."""
     low = high = 0
-    words = []
+    charge_texts = []
     for part in parts:
         missing = part.count - len(part.images)
         charged = part.error.charged if part.error else CHARGED
         if missing:
-            words.append(charged)
+            charge_texts.append(charged)
         low += PRICE * part.count if charged == CHARGED else 0
         high += 0 if charged in NEVER_CHARGED else PRICE * part.count
-    outcome.told, outcome.words = (low, high), tuple(words)
+    outcome.reported, outcome.charge_texts = (low, high), tuple(charge_texts)
     outcome.cost = round((handle.cost or 0) * 100)
     outcome.status = handle.items[0].status if isinstance(handle, Batch) else handle.status
 
 
-# Looking
+# Server and journal
 
 
 @contextmanager
-def _held(journal, how):
-    """Let another program hold the journal: until the request has ended, or for a moment."""
+def _journal_locked(journal, how):
+    """Lock the journal as another program would: until the request has ended, or briefly."""
     if not how:
         yield
         return
     path = journal.path
-    journal.unfinished()  # it is there
+    journal.unfinished()  # creates the file
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         timer = threading.Timer(0.4, other.rollback)
@@ -201,7 +200,7 @@ def _held(journal, how):
         other.rollback()
 
 
-def _holds(journal):
+def _reservations(journal):
     with closing(sqlite3.connect(journal.path)) as connection:
         return connection.execute("SELECT count(*) FROM holds").fetchone()[0]
 
@@ -211,17 +210,17 @@ async def _state(server):
 
 
 async def _charged(server, before):
-    """Return the cents that were charged since, once the server is done with all tasks."""
+    """Return the cents charged since ``before``, after all tasks have ended."""
     while True:
         state = await _state(server)
         tasks = state["tasks"][before["tasks_created"] :]
         if all(task["status"] in _FINAL for task in tasks):
             return state["charged_cents"] - before["charged_cents"]
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_POLL_INTERVAL)
 
 
-class _kernel:  # noqa: N801 (used like a function)
-    """A session of its own on the case's journal, with a budget that has room for all."""
+class _session:  # noqa: N801 (used like a function)
+    """A session on the case's journal, with a budget that is large enough."""
 
     def __init__(self, server, folder):
         settings = Settings(
@@ -239,24 +238,24 @@ class _kernel:  # noqa: N801 (used like a function)
         self.session.journal.close()
 
 
-# The cases
+# Cases
 
-_ASKED = ("request", "batch", "items")
+_KINDS = ("request", "batch", "items")
 _FAULTS = {
-    "one is refused": ("create=422,skip=1,times=1",),
-    "one finds no credit": ("create=402,skip=1,times=1",),
-    "one create is lost before it arrives": ("create=drop_before,skip=1,times=1",),
-    "one answer is lost": ("create=drop_after,skip=1,times=1",),
-    "all answers are lost": ("create=drop_after",),
-    "the service is in trouble": ("create=503,skip=2",),
-    "one is slowed down": ("create=429,retry_after=0.05,skip=1,times=1",),
+    "one create request is rejected": ("create=422,skip=1,times=1",),
+    "one create request lacks credit": ("create=402,skip=1,times=1",),
+    "one create request is lost": ("create=drop_before,skip=1,times=1",),
+    "one create response is lost": ("create=drop_after,skip=1,times=1",),
+    "all create responses are lost": ("create=drop_after",),
+    "the service is unavailable": ("create=503,skip=2",),
+    "one create request is rate limited": ("create=429,retry_after=0.05,skip=1,times=1",),
     "one task fails": ("status=failed,skip=1,times=1",),
     "two images are gone": ("download=404,skip=1",),
     "every image is gone": ("download=410",),
     "one image is damaged": ("download=corrupt,skip=2",),
-    "no price is to be had": ("quote=404",),
-    "the price is in trouble, and one image gone": ("quote=503", "download=404,skip=2"),
-    "one is refused, one fails, one is gone": (
+    "no price is available": ("quote=404",),
+    "the price is unavailable, and one image gone": ("quote=503", "download=404,skip=2"),
+    "one is rejected, one fails, one is gone": (
         "create=422,times=1", "status=failed,times=1", "download=404",
     ),
 }  # fmt: skip
@@ -269,23 +268,23 @@ _SLOW = {
 
 CASES = [
     *(
-        Case(f"{name} ({asked})", specs, asked=asked)
+        Case(f"{name} ({kind})", specs, kind=kind)
         for name, specs in _FAULTS.items()
-        for asked in _ASKED
+        for kind in _KINDS
     ),
     *(
-        Case(f"cancelled {times} times at {step.name} ({asked})", specs, 3, asked, step, times)
+        Case(f"cancelled {times} times at {step.name} ({kind})", specs, 3, kind, step, times)
         for step, specs in _SLOW.items()
         for times in (1, 2, 3)
-        for asked in _ASKED
-        if not (step is Step.PREPARING and asked != "request")
+        for kind in _KINDS
+        if not (step is Step.PREPARING and kind != "request")
     ),
     *(
-        Case(f"the journal is held for a moment ({asked})", asked=asked, locked="a moment")
-        for asked in _ASKED
+        Case(f"the journal is locked for a moment ({kind})", kind=kind, locked="a moment")
+        for kind in _KINDS
     ),
     *(
-        Case(f"the journal is held for long ({asked})", asked=asked, locked="for long")
-        for asked in _ASKED
+        Case(f"the journal is locked for long ({kind})", kind=kind, locked="for long")
+        for kind in _KINDS
     ),
 ]

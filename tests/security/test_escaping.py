@@ -1,4 +1,4 @@
-"""What is shown: whatever stands in a prompt or comes from a service, it is text."""
+"""Displayed text: everything from a prompt or from the service is escaped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from runapi_magic.widgets import drawers, gallery, queue, slider, strip
 from tests.conftest import KEY
 
 EVIL = "<img src=x onerror=alert(1)>"
-WAYS_OUT = [
+ESCAPES = [
     EVIL,
     "</div></div><script>alert(1)</script>",
     '"><svg onload=alert(1)>',
@@ -122,7 +122,7 @@ def _placeholder(evil):
 
 SHOWN = {
     "caption": lambda evil: display.caption_bundle(_image(evil), [evil], evil),
-    "caption of a reused picture": lambda evil: display.caption_bundle(_reused(evil), [evil]),
+    "caption of a reused image": lambda evil: display.caption_bundle(_reused(evil), [evil]),
     "error": lambda evil: display.error_bundle(_error(evil)),
     "placeholder": _placeholder,
     "waiting caption": lambda evil: display.waiting_caption(_slot(evil)[1]),
@@ -135,10 +135,10 @@ def _reused(evil):
     return image
 
 
-@pytest.mark.parametrize("evil", WAYS_OUT)
+@pytest.mark.parametrize("evil", ESCAPES)
 @pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN)
 def test_everything_is_escaped(show, evil):
-    """Prompt, model, ratio, file, task id, error, note: no element comes of them."""
+    """Prompt, model, ratio, file name, task id, error and note create no HTML element."""
     elements = _read(show(evil))
     assert set(elements.tags) <= OUR_TAGS
     assert set(elements.attributes) <= OUR_ATTRIBUTES
@@ -146,15 +146,15 @@ def test_everything_is_escaped(show, evil):
 
 
 @pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN)
-def test_it_is_shown_as_it_was_written(show):
-    """What is escaped is still there to be read."""
+def test_escaped_text_is_readable(show):
+    """The displayed text is the original text."""
     assert EVIL in _read(show(EVIL)).text
 
 
 @settings(deadline=None, database=None, derandomize=True, max_examples=200)
 @given(st.text(alphabet=st.sampled_from("<>&\"'/=! imgscriptx\n`\\-\0"), min_size=1, max_size=40))
 def test_no_text_becomes_an_element(text):
-    """No text at all, as a prompt or as an error, makes an element of its own."""
+    """No text in a prompt or an error creates an element."""
     for show in SHOWN.values():
         elements = _read(show(text))
         assert set(elements.tags) <= OUR_TAGS
@@ -162,9 +162,9 @@ def test_no_text_becomes_an_element(text):
         assert elements.open == 0
 
 
-@pytest.mark.parametrize("evil", WAYS_OUT)
-def test_no_style_comes_from_outside(evil):
-    """A style holds nothing of a request: an odd ratio gives the usual box."""
+@pytest.mark.parametrize("evil", ESCAPES)
+def test_no_style_contains_request_data(evil):
+    """An invalid ratio does not change any style."""
     plain = _read(_placeholder("plain")).styles
     assert _read(_placeholder(evil)).styles == plain
 
@@ -173,14 +173,14 @@ def test_no_style_comes_from_outside(evil):
     "ratio", ["1:1", "1e308:1", "nan:1", "0:0", "-1:1", "1:0", "inf:inf", "9:x"]
 )
 def test_any_ratio_gives_a_box(ratio):
-    """A ratio that is none, or absurd, gives a box of whole pixels within the longest side."""
+    """An invalid or extreme ratio gives a box of whole pixels within the longest side."""
     width, height = display._box(ratio, 768)
     assert 1 <= width <= 768
     assert 1 <= height <= 768
 
 
-def test_steps_are_plain():
-    """The words for what is being done hold no markup."""
+def test_steps_have_no_markup():
+    """The texts of the steps contain no markup."""
     assert [step.value for step in Step if "<" in step.value] == []
 
 
@@ -194,9 +194,9 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("evil", WAYS_OUT)
-def test_a_service_s_words_are_escaped(shape, evil):
-    """An error of the service, in whatever shape, is text."""
+@pytest.mark.parametrize("evil", ESCAPES)
+def test_errors_of_the_service_are_escaped(shape, evil):
+    """An error of the service in any shape is displayed as text."""
     headers = {"x-runapi-task-id": evil, "x-request-id": evil}
     bundle = display.error_bundle(error_from_response(422, headers, shape(evil)))
     elements = _read(bundle)
@@ -209,24 +209,24 @@ TERMINAL = ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\b\b\b", "\r", "\x1b]8;;h
 
 @pytest.mark.parametrize("evil", TERMINAL)
 @pytest.mark.parametrize("shape", [SHAPES["error"], SHAPES["message"], SHAPES["text"]])
-def test_a_service_s_words_do_not_steer_a_terminal(shape, evil):
-    """Control characters of a service's error are not shown: a terminal would obey them."""
+def test_errors_of_the_service_do_not_control_a_terminal(shape, evil):
+    """Control characters in an error of the service are removed."""
     headers = {"x-runapi-task-id": f"t{evil}", "x-request-id": f"r{evil}"}
     text = str(error_from_response(422, headers, shape(f"before{evil}after")))
     assert [char for char in text if not char.isprintable() and char != "\n"] == []
     assert "before" in text
 
 
-def test_an_error_is_bounded():
-    """A service's error of a megabyte is a few lines, in every part."""
+def test_the_length_of_an_error_is_limited():
+    """An error of one megabyte is shortened in every part."""
     huge = "x" * 1_000_000
     headers = {"x-runapi-task-id": huge, "x-request-id": huge}
     for shape in SHAPES.values():
         assert len(str(error_from_response(500, headers, shape(huge)))) < 2000
 
 
-def test_reprs_hold_no_markup_for_a_page():
-    """A picture and a Generation show themselves as text and as a picture, never as HTML."""
+def test_reprs_have_no_html():
+    """Images and generations have text and image reprs, but no HTML."""
     image = _image(EVIL)
     data, _ = image._repr_mimebundle_()
     assert set(data) == {"image/jpeg", "text/plain"}
@@ -235,13 +235,13 @@ def test_reprs_hold_no_markup_for_a_page():
 
 
 def test_no_class_has_an_html_repr():
-    """No error class brings an HTML form of its own."""
+    """No error class has an HTML repr."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     assert [kind for kind in kinds if hasattr(kind, "_repr_html_")] == []
 
 
 def _widget_html(title):
-    """Yield all HTML that the widgets make of a picture of this title."""
+    """Yield all HTML that the widgets make for an image with this title."""
     image = GeneratedImage(
         id=title, path=Path("x.png"), request=ImageRequest(title, title), width=1, height=1,
         task_id="t", digest="d",
@@ -259,9 +259,9 @@ def _widget_html(title):
     yield drawers._plain_html(Image.new("RGB", (4, 4)), title)
 
 
-@pytest.mark.parametrize("evil", WAYS_OUT)
-def test_the_widgets_escape_what_they_show(evil):
-    """Markup in a prompt makes no element and no attribute in any HTML of the widgets."""
+@pytest.mark.parametrize("evil", ESCAPES)
+def test_the_widgets_escape_text(evil):
+    """Markup in a prompt adds no element and no attribute to the widgets' HTML."""
     for harmless, hostile in zip(_widget_html("harmless"), _widget_html(evil), strict=True):
         read = []
         for html in (harmless, hostile):
@@ -272,8 +272,8 @@ def test_the_widgets_escape_what_they_show(evil):
         assert read[0] == read[1]
 
 
-def test_the_key_is_in_no_bundle():
-    """An error that carries the settings' key shows only its end."""
+def test_no_bundle_contains_the_key():
+    """An error with the settings' key shows only the end of the key."""
     from runapi_magic.engine.settings import Access, Secret
 
     access = Access("https://runapi.ai", Secret(KEY), "x", "y")

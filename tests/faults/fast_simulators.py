@@ -1,7 +1,7 @@
-"""Simulators with tiny pictures: many of them, on as many ports of one process.
+"""Simulators that draw tiny images: many of them in one process, each on its own port.
 
-``python -m tests.faults.quick 4`` serves four and prints where. Drawing takes most of a simulator's
-time, and what is drawn is not the point here.
+``python -m tests.faults.fast_simulators 4`` serves four and prints their URLs. Drawing takes most
+of a simulator's time, and these tests do not need real drawings.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIZE = (48, 36)
 
 
 def tiny_image(_renderer, task, index):
-    """Return a small PNG that no other task has."""
+    """Return a small PNG that is different for every task."""
     seed = int(hashlib.sha256(f"{task.id} {index}".encode()).hexdigest(), 16)
     noise = random.Random(seed).randbytes(SIZE[0] * SIZE[1] * 3)
     buffer = io.BytesIO()
@@ -38,7 +38,7 @@ def tiny_image(_renderer, task, index):
 
 
 class _Simulator(Simulator):
-    """Leaves the requests out of what it tells: they are kept where they leave, and are many."""
+    """A simulator whose state leaves out the many requests; the tests record them on the client."""
 
     def snapshot(self):
         return super().snapshot() | {"requests": []}
@@ -48,7 +48,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets=None):
         await super().startup(sockets)
         port = self.servers[0].sockets[0].getsockname()[1]
-        print(f"http://127.0.0.1:{port}", flush=True)  # noqa: T201 (who started this reads it)
+        print(f"http://127.0.0.1:{port}", flush=True)  # noqa: T201 (`fast_simulators` reads it)
 
     @contextlib.contextmanager
     def capture_signals(self):
@@ -81,9 +81,9 @@ async def _serve(count):
 
 
 @contextmanager
-def quick_simulators(count):
-    """Run so many simulators in a process of their own and yield them."""
-    command = [sys.executable, "-m", "tests.faults.quick", str(count)]
+def fast_simulators(count):
+    """Run ``count`` simulators in a separate process and yield them."""
+    command = [sys.executable, "-m", "tests.faults.fast_simulators", str(count)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             urls = [process.stdout.readline().strip() for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Addresses that a service names: what is fetched, what is refused, and who is shown the key."""
+"""URLs from the service: which are downloaded, which are refused, and which receive the key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import trustme
 from runapi_magic.errors import APIError, DownloadError, RunAPIError, UnsafeURLError
 from runapi_magic.http.client import Attempt, Client
 from tests.conftest import KEY
-from tests.security.conftest import PUBLIC, SERVICE, named
+from tests.security.conftest import PUBLIC, SERVICE, named_url
 
 GOOD = "https://files.example/a.png"
 LOCAL = "http://127.0.0.1:8000"
@@ -26,7 +26,7 @@ LOCAL = "http://127.0.0.1:8000"
 
 @pytest.fixture
 def fetch(run, tmp_path):
-    """Download an address; return the kind of picture, or the error."""
+    """Download a URL. Return the image type or the error."""
 
     def call(url, base_url=SERVICE, most=128):
         async def body(transport):
@@ -38,19 +38,19 @@ def fetch(run, tmp_path):
 
 
 @pytest.fixture
-def served(network, picture):
-    """Every address answers with a picture, so that only a refusal keeps it from coming."""
+def served(network, make_image):
+    """Make every URL an image, so that only a check can refuse it."""
 
     class Everything(dict):
         def get(self, _url, _default=None):
-            return httpx.Response(200, content=picture())
+            return httpx.Response(200, content=make_image())
 
-    network.answers = Everything()
+    network.responses = Everything()
     return network
 
 
-def test_a_good_address_is_fetched(served, fetch):
-    """A picture on a public host is fetched over https, without the key."""
+def test_a_valid_url_is_downloaded(served, fetch):
+    """An image on a public host is downloaded over https, without the key."""
     assert fetch(GOOD) == "png"
     assert served.with_key() == []
 
@@ -123,11 +123,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED)
-def test_refused_where_the_service_is_public(served, fetch, url):
-    """A public service cannot make this machine fetch that: nothing leaves."""
+def test_refused_with_a_public_service(served, fetch, url):
+    """A public service cannot make this machine request such a URL. Nothing is sent."""
     error = fetch(url)
     assert isinstance(error, UnsafeURLError | DownloadError), repr(error)
-    assert served.asked == []
+    assert served.requests == []
 
 
 RESOLVED = {
@@ -145,23 +145,23 @@ RESOLVED = {
 
 
 @pytest.mark.parametrize("addresses", RESOLVED.values(), ids=RESOLVED)
-def test_names_that_lead_inside_are_refused(served, names, fetch, addresses):
-    """A name of which any address is private is refused, whatever the others are."""
-    names["evil.example"] = addresses
+def test_names_with_a_private_address_are_refused(served, dns, fetch, addresses):
+    """A host name is refused if any of its addresses is private."""
+    dns["evil.example"] = addresses
     error = fetch("https://evil.example/a.png")
     assert isinstance(error, UnsafeURLError | DownloadError), repr(error)
-    assert served.asked == []
+    assert served.requests == []
 
 
 @pytest.mark.parametrize("address", [PUBLIC, "2606:2800:220:1::1", "64:ff9b::5db8:d822"])
-def test_names_that_lead_outside_are_fetched(served, names, fetch, address):
-    """A name of a public address is fetched: IPv4, IPv6, or IPv4 through an IPv6-only network."""
-    names["cdn.example"] = [address]
+def test_names_with_public_addresses_are_allowed(served, dns, fetch, address):
+    """The address can be IPv4, IPv6, or IPv4 through an IPv6-only network."""
+    dns["cdn.example"] = [address]
     assert fetch("https://cdn.example/a.png") == "png"
 
 
-def test_an_unknown_name_says_so(served, fetch):
-    """A host that nobody knows is a download that failed, and the task stays."""
+def test_an_unknown_host_is_named(served, fetch):
+    """An unknown host is a DownloadError that names the host."""
     error = fetch("https://nobody.example/a.png")
     assert isinstance(error, DownloadError)
     assert "nobody.example" in error.what
@@ -184,81 +184,81 @@ def test_an_unknown_name_says_so(served, fetch):
     ],
 )
 def test_plain_http_stays_on_this_machine(served, fetch, host, allowed):
-    """A service on this machine may serve pictures over http from here, and from nowhere else."""
+    """A local service may serve images over http from this machine only."""
     found = fetch(f"http://{host}/a.png", LOCAL)
     assert (found == "png") is allowed
     assert isinstance(found, str | UnsafeURLError)
-    assert len(served.asked) == int(allowed)
+    assert len(served.requests) == int(allowed)
 
 
 # Redirects
 
 
-def _chain(network, picture, *urls):
-    """Let each address lead to the next, and the last one be the picture."""
+def _chain(network, make_image, *urls):
+    """Make each URL redirect to the next, and the last one an image."""
     for url, following in pairwise(urls):
-        network.answers[url] = httpx.Response(302, headers={"location": following})
-    network.answers[urls[-1]] = httpx.Response(200, content=picture())
+        network.responses[url] = httpx.Response(302, headers={"location": following})
+    network.responses[urls[-1]] = httpx.Response(200, content=make_image())
 
 
-def _steps(count):
+def _urls(count):
     return [f"https://files.example/{number}" for number in range(count + 1)]
 
 
-@pytest.mark.parametrize(("redirects", "comes"), [(1, True), (2, True), (3, True), (4, False)])
-def test_three_redirects_are_followed(network, fetch, picture, redirects, comes):
-    """A picture's address may lead on three times and not four times."""
-    _chain(network, picture, *_steps(redirects))
-    found = fetch(_steps(0)[0])
-    assert (found == "png") is comes
+@pytest.mark.parametrize(("redirects", "allowed"), [(1, True), (2, True), (3, True), (4, False)])
+def test_three_redirects_are_followed(network, fetch, make_image, redirects, allowed):
+    """Three redirects are followed, four are an error."""
+    _chain(network, make_image, *_urls(redirects))
+    found = fetch(_urls(0)[0])
+    assert (found == "png") is allowed
     assert isinstance(found, str | DownloadError)
-    assert len(network.asked) <= 4
+    assert len(network.requests) <= 4
     assert network.with_key() == []
 
 
-def test_a_circle_ends(network, fetch, picture):
-    """An address that leads back to itself ends in an error after four requests."""
-    network.answers[GOOD] = httpx.Response(302, headers={"location": GOOD})
+def test_a_redirect_loop_ends(network, fetch, make_image):
+    """A URL that redirects to itself ends in an error after four requests."""
+    network.responses[GOOD] = httpx.Response(302, headers={"location": GOOD})
     assert isinstance(fetch(GOOD), DownloadError)
-    assert len(network.asked) == 4
+    assert len(network.requests) == 4
 
 
 @pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("at", [1, 3])
-def test_every_redirect_is_checked(network, fetch, picture, url, at):
-    """An address that would be refused is refused after a good one, too."""
-    urls = _steps(at)
-    _chain(network, picture, *urls[:-1], urls[at])
+def test_every_redirect_is_checked(network, fetch, make_image, url, at):
+    """A forbidden URL is also refused after a valid one."""
+    urls = _urls(at)
+    _chain(network, make_image, *urls[:-1], urls[at])
     last = urls[at - 1]
-    network.answers[last] = httpx.Response(302, headers=[(b"location", url.encode())])
-    asked = {*urls}
+    network.responses[last] = httpx.Response(302, headers=[(b"location", url.encode())])
+    expected = {*urls}
     found = fetch(urls[0])
     assert isinstance(found, RunAPIError), repr(found)
-    outside = {str(named(request)) for request in network.asked} - asked
+    outside = {str(named_url(request)) for request in network.requests} - expected
     assert {httpx.URL(address).host for address in outside} <= {"files.example"}
 
 
-def test_a_redirect_to_a_relative_address(network, fetch, picture):
-    """A redirect may name a path alone: it is on the same host, over https."""
-    network.answers[GOOD] = httpx.Response(302, headers={"location": "../b.png"})
-    network.answers["https://files.example/b.png"] = httpx.Response(200, content=picture())
+def test_a_redirect_to_a_relative_address(network, fetch, make_image):
+    """A redirect to a path stays on the same host, over https."""
+    network.responses[GOOD] = httpx.Response(302, headers={"location": "../b.png"})
+    network.responses["https://files.example/b.png"] = httpx.Response(200, content=make_image())
     assert fetch(GOOD) == "png"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_without_an_address(network, fetch, status):
-    """A redirect to nowhere ends in an error of ours."""
-    network.answers[GOOD] = httpx.Response(status)
+def test_a_redirect_without_a_location(network, fetch, status):
+    """A redirect without a Location ends in a RunAPIError."""
+    network.responses[GOOD] = httpx.Response(status)
     assert isinstance(fetch(GOOD), RunAPIError)
-    assert len(network.asked) <= 4
+    assert len(network.requests) <= 4
 
 
-# A name that changes its mind
+# DNS rebinding
 
 
 def test_a_name_is_resolved_once(run, tmp_path, monkeypatch):
-    """A name that is public when checked and private when connected to is not connected to."""
-    answers = [[PUBLIC], ["127.0.0.1"], ["127.0.0.1"], ["127.0.0.1"]]
+    """A host is not connected to if its address is public in the check and private afterwards."""
+    lookups = [[PUBLIC], ["127.0.0.1"], ["127.0.0.1"], ["127.0.0.1"]]
     real = socket.getaddrinfo
     tried = []
 
@@ -267,7 +267,7 @@ def test_a_name_is_resolved_once(run, tmp_path, monkeypatch):
         if name == "rebind.example":
             return [
                 (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
-                for address in answers.pop(0)
+                for address in lookups.pop(0)
             ]
         return real(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
 
@@ -289,11 +289,11 @@ def test_a_name_is_resolved_once(run, tmp_path, monkeypatch):
 
 @contextmanager
 def _serve_tls(authority, names, content):
-    """Answer every request on loopback over TLS, under these names; yield port and names asked."""
+    """Serve content on loopback over TLS under these names. Yield the port and requested names."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
-    asked = []
-    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+    requested = []
+    context.sni_callback = lambda _socket, name, _context: requested.append(name)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -305,30 +305,30 @@ def _serve_tls(authority, names, content):
             self.wfile.write(content)
 
         def log_message(self, *_):
-            """Say nothing."""
+            """Write no log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.handle_error = lambda *_: None  # a client that does not like the certificate leaves
+        server.handle_error = lambda *_: None  # clients that refuse the certificate disconnect
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
-            yield server.server_port, asked
+            yield server.server_port, requested
         finally:
             server.shutdown()
 
 
-def test_certificates_are_checked_by_name(names, run, tmp_path, picture, monkeypatch):
-    """Every name is connected to at its checked address, and its certificate must be for it."""
+def test_certificates_are_checked_by_name(dns, run, tmp_path, make_image, monkeypatch):
+    """Each host is connected to at its checked address. The certificate must match the name."""
     authority = trustme.CA()
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     monkeypatch.setattr("runapi_magic.http.certificates.create_tls_context", lambda: trusting)
     hosts = ["one.example", "two.example", "other.example"]
-    names.update({host: [PUBLIC] for host in hosts})
+    dns.update({host: [PUBLIC] for host in hosts})
     real = BaseSelectorEventLoop.sock_connect
     connected = []
 
-    with _serve_tls(authority, hosts[:2], picture()) as (port, asked):
+    with _serve_tls(authority, hosts[:2], make_image()) as (port, requested):
 
         async def connect(loop, sock, address):
             connected.append(address[0])
@@ -351,7 +351,7 @@ def test_certificates_are_checked_by_name(names, run, tmp_path, picture, monkeyp
     assert (first, second) == ("png", "png")
     assert isinstance(other, DownloadError)
     assert set(connected) == {PUBLIC}
-    assert set(asked) == set(hosts)
+    assert set(requested) == set(hosts)
 
 
 # The key
@@ -361,13 +361,13 @@ def test_certificates_are_checked_by_name(names, run, tmp_path, picture, monkeyp
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("target", ["https://evil.example/x", "/other", "http://runapi.ai/x"])
 def test_no_redirect_is_followed_with_the_key(network, run, status, method, target):
-    """A redirect of a request with the key is an error, wherever it leads."""
+    """A redirect of a request with the key is an error, whatever its target."""
     url = f"{SERVICE}/api/v1/x"
-    network.answers[url] = httpx.Response(status, headers={"location": target})
+    network.responses[url] = httpx.Response(status, headers={"location": target})
     body = b"{}" if method == "POST" else None
     error = run(lambda transport: transport.request(method, "/api/v1/x", body=body))
     assert isinstance(error, APIError)
-    assert [str(named(request)) for request in network.asked] == [url]
+    assert [str(named_url(request)) for request in network.requests] == [url]
 
 
 @pytest.mark.parametrize(
@@ -390,10 +390,10 @@ def test_no_redirect_is_followed_with_the_key(network, run, status, method, targ
     ],
 )
 def test_the_key_goes_to_one_origin(network, run, address):
-    """Wherever an address leads, the key goes to the configured origin or nowhere."""
+    """For any URL, the key is sent only to the configured origin."""
     run(lambda transport: transport.request("GET", address))
     elsewhere = [
-        request for request in network.asked
+        request for request in network.requests
         if (request.url.scheme, request.url.host, request.url.port) != ("https", "runapi.ai", None)
     ]  # fmt: skip
     assert elsewhere == []
@@ -403,11 +403,13 @@ def test_the_key_goes_to_one_origin(network, run, address):
     "location",
     ["https://evil.example/api/v1/tasks/t", "//evil.example/t", "http://runapi.ai/t", "https://["],
 )
-def test_a_foreign_location_is_not_asked(network, run, location):
-    """The Location of a create on another origin is left out; the usual paths are asked."""
+def test_a_foreign_location_is_not_polled(network, run, location):
+    """A Location on another origin is ignored. The usual paths are polled."""
     paths = ("/api/v1/gpt_image_2/text_to_image/{id}",)
     create = f"{SERVICE}/api/v1/gpt_image_2/text_to_image"
-    network.answers[create] = httpx.Response(202, json={"id": "t"}, headers={"location": location})
+    network.responses[create] = httpx.Response(
+        202, json={"id": "t"}, headers={"location": location}
+    )
 
     async def body(transport):
         attempt = Attempt("k", "namespaced", "/api/v1/gpt_image_2/text_to_image", b"{}", paths)
@@ -418,55 +420,55 @@ def test_a_foreign_location_is_not_asked(network, run, location):
 
 
 @pytest.mark.parametrize("url", ["https://store.example/put", f"{SERVICE}/put"])
-def test_an_upload_goes_without_the_key(network, names, run, url):
-    """The PUT has exactly the headers that were given out, and not the key."""
-    names["store.example"] = [PUBLIC]
-    network.answers[url] = httpx.Response(204)
+def test_an_upload_does_not_send_the_key(network, dns, run, url):
+    """The PUT has exactly the returned headers, and not the key."""
+    dns["store.example"] = [PUBLIC]
+    network.responses[url] = httpx.Response(204)
     run(lambda transport: transport.put(url, {"X-Token": "t"}, b"bytes"))
-    (request,) = network.asked
+    (request,) = network.requests
     assert request.headers["x-token"] == "t"
     assert network.with_key() == []
 
 
 @pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED)
-def test_uploads_obey_the_same_rules(served, run, url):
-    """A public service cannot make this machine send a picture into a private network."""
+def test_uploads_follow_the_same_rules(served, run, url):
+    """A public service cannot make this machine send an image into a private network."""
     error = run(lambda transport: transport.put(url, {}, b"bytes"))
     assert isinstance(error, RunAPIError), repr(error)
-    assert served.asked == []
+    assert served.requests == []
 
 
 def test_an_upload_is_not_redirected(network, run):
-    """A PUT that is answered with a redirect is an error; the bytes go nowhere else."""
-    network.answers[GOOD] = httpx.Response(307, headers={"location": "https://evil.example/"})
+    """A redirect of a PUT is an error. The bytes are sent only once."""
+    network.responses[GOOD] = httpx.Response(307, headers={"location": "https://evil.example/"})
     assert isinstance(run(lambda transport: transport.put(GOOD, {}, b"bytes")), RunAPIError)
-    assert len(network.asked) == 1
+    assert len(network.requests) == 1
 
 
-def test_a_download_from_the_service_itself_goes_without_the_key(network, fetch, picture):
-    """A picture on the service's own origin is fetched without the key, too."""
-    network.answers[f"{SERVICE}/a.png"] = httpx.Response(200, content=picture())
+def test_a_download_from_the_service_does_not_send_the_key(network, fetch, make_image):
+    """An image on the service's own origin is also downloaded without the key."""
+    network.responses[f"{SERVICE}/a.png"] = httpx.Response(200, content=make_image())
     assert fetch(f"{SERVICE}/a.png") == "png"
     assert network.with_key() == []
 
 
-def test_the_key_in_any_answer_is_taken_out(network, run):
-    """A service that repeats the key in a header or a body: nobody sees it there."""
-    network.answers[f"{SERVICE}/x"] = httpx.Response(
+def test_the_key_is_removed_from_responses(network, run):
+    """If a service repeats the key in a header or a body, it is removed there."""
+    network.responses[f"{SERVICE}/x"] = httpx.Response(
         200, text=f"the key is {KEY}", headers={"x-request-id": KEY, "location": f"/{KEY}"}
     )
-    answer = run(lambda transport: transport.request("GET", "/x"))
-    assert KEY not in repr(answer)
+    response = run(lambda transport: transport.request("GET", "/x"))
+    assert KEY not in repr(response)
 
 
 def test_a_cookie_is_not_kept(network, run):
-    """A service's cookie is not sent to the next request of another kind."""
-    network.answers[f"{SERVICE}/x"] = httpx.Response(200, headers={"set-cookie": "a=b"})
-    network.answers[GOOD] = httpx.Response(204)
+    """A cookie of the service is not sent with an upload."""
+    network.responses[f"{SERVICE}/x"] = httpx.Response(200, headers={"set-cookie": "a=b"})
+    network.responses[GOOD] = httpx.Response(204)
 
     async def body(transport):
         await transport.request("GET", "/x")
         await transport.put(GOOD, {}, b"")
 
     run(body)
-    assert "cookie" not in network.asked[-1].headers
+    assert "cookie" not in network.requests[-1].headers

@@ -1,1 +1,1 @@
-"""What takes how long, as ratios measured in one run: ``make bench``."""
+"""Benchmarks: durations and ratios, measured in one run by ``make bench``."""

@@ -1,6 +1,6 @@
-"""Run all measurements, print their tables and write them down in docs/benchmarks.md.
+"""Run all benchmarks, print their tables and write docs/benchmarks.md.
 
-``python -m tests.bench [NAME...]``: with names, only those, and nothing is written.
+``python -m tests.bench [NAME...]``: with names, run only those benchmarks and write no page.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from importlib.metadata import version
 
 from tests.conftest import ROOT
 
-PARTS = {
-    "detection": "From the end of a task to the look that sees it",
-    "startup": "Loading the extension, and the first sign of a cell",
-    "home": "From the look that says completed to the picture on the screen",
-    "inflight": "Many tasks under way in one kernel",
+BENCHMARKS = {
+    "detection": "From the end of a task to the poll that finds it",
+    "startup": "Loading the extension, and the first output of a cell",
+    "completion": "From the completed poll to the image in the notebook",
+    "inflight": "Many running tasks in one kernel",
     "batch": "A batch of 1,000 prompts",
-    "growth": "Sweeps of many pictures",
+    "sweep": "Sweeps of many images",
     "journal": "A journal of 100,000 requests",
 }
 _PACKAGES = "ipython", "ipykernel", "ipywidgets", "httpx", "aiohttp", "pillow"
-_WRITTEN = ROOT / "docs" / "benchmarks.md"
+_PAGE = ROOT / "docs" / "benchmarks.md"
 _HEAD = """# Benchmarks
 
-Written by `make bench`, which anybody can run again. What counts are the ratios: both sides of each
-were measured in the same run, on the same server, one after the other.
+`make bench` writes this page. You can run it on your own machine. Compare the ratios: both sides of
+a ratio were measured in the same run, on the same server, one after the other.
 
 """
 
 
 def _measure(names: list[str]) -> str:
-    """Print each table as it grows, and return them all as Markdown."""
+    """Print each table as it grows. Return all tables as Markdown."""
     text = ""
     for name in names:
-        part = import_module(f"tests.bench.{name}")
-        print(f"\n{PARTS[name]}", flush=True)  # noqa: T201 (a report)
+        module = import_module(f"tests.bench.{name}")
+        print(f"\n{BENCHMARKS[name]}", flush=True)  # noqa: T201 (the result of the command)
         lines = []
-        for line in part.report():
+        for line in module.report():
             print(line, flush=True)  # noqa: T201
             lines.append(line)
-        what = " ".join(part.__doc__.partition("\n\n")[2].split("``python -m")[0].split())
+        description = " ".join(module.__doc__.partition("\n\n")[2].split("``python -m")[0].split())
         table = "\n".join(lines)
-        text += f"\n## {PARTS[name]}\n\n{what}\n\n```text\n{table}\n```\n"
+        text += f"\n## {BENCHMARKS[name]}\n\n{description}\n\n```text\n{table}\n```\n"
     return text
 
 
@@ -59,7 +59,7 @@ def _machine() -> str:
 
 if __name__ == "__main__":
     chosen = sys.argv[1:]
-    found = _measure(chosen or list(PARTS))
+    tables = _measure(chosen or list(BENCHMARKS))
     if not chosen:
-        _WRITTEN.write_text(_HEAD + _machine() + found, "utf-8")
-        print(f"\nWritten: {_WRITTEN.relative_to(ROOT)}")  # noqa: T201
+        _PAGE.write_text(_HEAD + _machine() + tables, "utf-8")
+        print(f"\nWrote {_PAGE.relative_to(ROOT)}")  # noqa: T201

@@ -1,11 +1,11 @@
-"""A finished picture's way home: from the look that says completed to the picture in the notebook.
+"""From the poll that returns "completed" to the image in the notebook.
 
-Pictures with the grain of photographs come from a server on loopback, three sizes as PNG and as
-JPEG. "ours" is the whole way: download to disk, check, preview, provenance, flush, name, and the
-display's message. "bare" is no more than download, decode, resize and encode, in a thread.
-"original" is a download and ``IPython.display.Image`` of what came, opened once with Pillow for its
-size, as a notebook does it. "blocked" is the longest time for which a coroutine that wants to run
-every 2 ms could not. ``python -m tests.bench.home``.
+The images have a grain like photographs. They come from a server on loopback, in three sizes as
+PNG and as JPEG. "ours" is everything: download to disk, check, preview, metadata, flush, rename,
+and the display message. "bare" is only download, decode, resize and encode, in a thread. "original"
+is a download and ``IPython.display.Image`` of the whole file, opened once with Pillow for its size.
+"blocked" is the longest delay of a coroutine that runs every 2 ms.
+``python -m tests.bench.completion``.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ _SIZES = {"1k": (1024, 1024), "2k": (2048, 2048), "4k": (3840, 2160)}
 _KINDS = ("png", "jpg")
 _REPEATS = 7
 _BEAT = 0.002  # seconds
-_SIDE, _QUALITY = 768, 85  # the settings' defaults, for the bare way
+_SIDE, _QUALITY = 768, 85  # default preview settings, for "bare"
 
 
 def report() -> Iterator[str]:
-    """Yield the lines of the table; medians, the ways in turns."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    """Yield the lines of the table: medians of runs in turns."""
+    with tempfile.TemporaryDirectory() as path:
+        folder = Path(path)
         _draw(folder)
         yield (
-            f"{'picture':16}{'bare':>10}{'ours':>10}{'ratio':>7}{'CPU ratio':>11}{'original':>12}"
+            f"{'image':16}{'bare':>10}{'ours':>10}{'ratio':>7}{'CPU ratio':>11}{'original':>12}"
             f"{'blocked by ours':>18}{'by original':>14}{'notebook':>12}{'original':>12}"
         )
         with _serve(folder) as address:
@@ -69,9 +69,9 @@ def _draw(folder: Path) -> None:
             slope = Image.linear_gradient("L").rotate(90 * turn).resize((width, height))
             fine = Image.effect_noise((width, height), 8)
             bands.append(ImageChops.add(ImageChops.blend(coarse, slope, 0.6), fine, 2))
-        picture = Image.merge("RGB", bands)
+        image = Image.merge("RGB", bands)
         for kind in _KINDS:
-            picture.save(folder / f"{name}.{kind}", quality=90)
+            image.save(folder / f"{name}.{kind}", quality=90)
 
 
 @contextmanager
@@ -90,11 +90,11 @@ def _serve(folder: Path) -> Iterator[str]:
 
 async def _measure(folder: Path, address: str) -> list[str]:
     journal = Journal(folder / "data")
-    session = Session(Settings(image_dir=str(folder / "pictures")), journal)
+    session = Session(Settings(image_dir=str(folder / "images")), journal)
     service = remote_service(Access(address, Secret("sk-made-up"), "bench", "bench"))
     lines = []
     try:
-        await _ours(session, service, f"{address}/1k.jpg")  # imports and connections
+        await _ours(session, service, f"{address}/1k.jpg")  # loads modules and opens connections
         for name in (f"{size}.{kind}" for kind in _KINDS for size in _SIZES):
             line = await _compare(session, service, name, f"{address}/{name}")
             lines.append(line)
@@ -105,19 +105,23 @@ async def _measure(folder: Path, address: str) -> list[str]:
 
 
 async def _compare(session: Session, service: Service, name: str, url: str) -> str:
-    ways: dict[str, Callable[[], Awaitable[int]]] = {
+    variants: dict[str, Callable[[], Awaitable[int]]] = {
         "bare": lambda: _bare(service, url),
         "ours": lambda: _ours(session, service, url),
         "original": lambda: _original(service, url),
     }
-    runs: dict[str, list[_Run]] = {way: [] for way in ways}
+    runs: dict[str, list[_Run]] = {variant: [] for variant in variants}
     for _ in range(_REPEATS):
-        for way, go in ways.items():
-            runs[way].append(await _timed(go))
-    wall = {way: statistics.median(run.wall for run in found) for way, found in runs.items()}
-    cpu = {way: statistics.median(run.cpu for run in found) for way, found in runs.items()}
-    blocked = {way: statistics.median(run.blocked for run in found) for way, found in runs.items()}
-    size = {way: found[0].size / 1000 for way, found in runs.items()}
+        for variant, action in variants.items():
+            runs[variant].append(await _time(action))
+    wall = {
+        variant: statistics.median(run.wall for run in found) for variant, found in runs.items()
+    }
+    cpu = {variant: statistics.median(run.cpu for run in found) for variant, found in runs.items()}
+    blocked = {
+        variant: statistics.median(run.blocked for run in found) for variant, found in runs.items()
+    }
+    size = {variant: found[0].size / 1000 for variant, found in runs.items()}
     return (
         f"{name:16}{wall['bare']:7.0f} ms{wall['ours']:7.0f} ms{wall['ours'] / wall['bare']:7.2f}"
         f"{cpu['ours'] / cpu['bare']:11.2f}{wall['original']:9.0f} ms"
@@ -127,7 +131,7 @@ async def _compare(session: Session, service: Service, name: str, url: str) -> s
 
 
 class _Run(NamedTuple):
-    """One way, gone once: milliseconds, and the bytes of the display in the notebook."""
+    """One run: times in milliseconds, and the size of the display message in bytes."""
 
     wall: float
     cpu: float
@@ -135,7 +139,7 @@ class _Run(NamedTuple):
     size: int
 
 
-async def _timed(go: Callable[[], Awaitable[int]]) -> _Run:
+async def _time(action: Callable[[], Awaitable[int]]) -> _Run:
     gaps = [0.0]
 
     async def beat() -> None:
@@ -146,18 +150,18 @@ async def _timed(go: Callable[[], Awaitable[int]]) -> _Run:
             gaps.append(now - last - _BEAT)
             last = now
 
-    heart = asyncio.create_task(beat())
+    heartbeat = asyncio.create_task(beat())
     await asyncio.sleep(2 * _BEAT)
     cpu, wall = time.process_time(), time.perf_counter()
-    size = await go()
+    size = await action()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     await asyncio.sleep(2 * _BEAT)
-    heart.cancel()
+    heartbeat.cancel()
     return _Run(wall * 1000, cpu * 1000, max(gaps) * 1000, size)
 
 
 def _message(data: dict[str, Any]) -> int:
-    """Make a display's message, as the kernel does on the loop; return its length."""
+    """Make a display message as the kernel does on its loop. Return its length."""
     return len(
         json.dumps(
             {
@@ -169,17 +173,17 @@ def _message(data: dict[str, Any]) -> int:
 
 
 async def _ours(session: Session, service: Service, url: str) -> int:
-    """Bring a finished task's picture home; return the bytes of its display."""
+    """Process a finished task's image. Return the size of its display message in bytes."""
     request = ImageRequest("a hill by the sea", "gpt-image-2")
     part = Part(secrets.token_hex(8), request, 1, expect(None))
     generation = Generation(request, [part])
     task = Task("tsk_1", TaskStatus.COMPLETED, image_urls=(url,), cost=0.06)
     shown = asyncio.get_running_loop().create_future()
     generation.subscribe(lambda: shown.set_result(_message(picture_bundle(part.images[0]).data)))
-    fetching = asyncio.create_task(
+    download = asyncio.create_task(
         session.pipeline.shelf.fetch(generation, part, service, task, ())
     )
-    fetching.add_done_callback(lambda _: shown.done() or shown.cancel())  # it failed
+    download.add_done_callback(lambda _: shown.done() or shown.cancel())  # after an error
     return await shown
 
 
@@ -192,10 +196,10 @@ async def _bare(service: Service, url: str) -> int:
     content = await _download(service, url)
 
     def reduce() -> bytes:
-        with Image.open(io.BytesIO(content)) as picture:
-            picture.thumbnail((_SIDE, _SIDE))
+        with Image.open(io.BytesIO(content)) as image:
+            image.thumbnail((_SIDE, _SIDE))
             made = io.BytesIO()
-            picture.save(made, "JPEG", quality=_QUALITY)
+            image.save(made, "JPEG", quality=_QUALITY)
             return made.getvalue()
 
     return _message({"image/jpeg": await asyncio.to_thread(reduce)})
@@ -203,12 +207,12 @@ async def _bare(service: Service, url: str) -> int:
 
 async def _original(service: Service, url: str) -> int:
     content = await _download(service, url)
-    with Image.open(io.BytesIO(content)) as picture:
-        assert picture.width
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.width
     mime = "image/png" if url.endswith("png") else "image/jpeg"
     return _message({mime: content})
 
 
 if __name__ == "__main__":
     for row in report():
-        print(row)  # noqa: T201 (a report)
+        print(row)  # noqa: T201 (the result of the command)

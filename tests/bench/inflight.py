@@ -1,8 +1,8 @@
-"""Looks at many tasks at once: CPU time for a look, and what it does to the loop's pulse.
+"""Polls of many tasks at the same time: CPU time per poll, and the delays of the event loop.
 
-A server in another process answers over TLS, 100 ms late, that a task is not done yet and is to be
-looked at again in 2 s, and both sides do. Ours is the package's own looking at a task; the peer is
-asyncio with one plain ``httpx.AsyncClient``. Every measurement has a process of its own.
+A server in another process responds over TLS after 100 ms. Its response says that the task is not
+done and should be polled again in 2 s; both sides do so. "ours" is the package's own polling.
+"httpx" is asyncio with one plain ``httpx.AsyncClient``. Every measurement has its own process.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 COUNTS = 1, 10, 100, 1000
 LATENCY, PAUSE = 0.1, 2.0  # seconds
 _BEAT = 0.01  # seconds
-_WARM_UP, _SECONDS = 8.0, 10.0  # the first looks open the connections, and are in step
+_WARM_UP, _SECONDS = 8.0, 10.0  # the first polls open the connections, all at the same time
 _PATH = "/api/v1/gpt_image_2/text_to_image/{id}"
 
 
-class _Late(asyncio.Protocol):
-    """Answers every request after the latency that the task is under way."""
+class _SlowServer(asyncio.Protocol):
+    """Responds to every request after the latency: the task is processing."""
 
     _BODY = json.dumps({"id": "t", "status": "processing"}).encode()
-    _ANSWER = (
+    _RESPONSE = (
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nretry-after: %d\r\n"
         b"content-length: %d\r\n\r\n%s" % (PAUSE, len(_BODY), _BODY)
     )
@@ -56,42 +56,42 @@ class _Late(asyncio.Protocol):
         self._seen += data
         *requests, self._seen = self._seen.split(b"\r\n\r\n")
         for _ in requests:
-            asyncio.get_running_loop().call_later(LATENCY, self._transport.write, self._ANSWER)
+            asyncio.get_running_loop().call_later(LATENCY, self._transport.write, self._RESPONSE)
 
 
 async def _serve(certificate: str) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Late, "127.0.0.1", 0, ssl=context, backlog=2000)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 (for the parent)
+    server = await loop.create_server(_SlowServer, "127.0.0.1", 0, ssl=context, backlog=2000)
+    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 (the parent reads it)
     await server.serve_forever()
 
 
 class _Steady(PollingPlan):
-    """Looks as often as the peer does: what is compared is what a look costs."""
+    """Polls as often as the peer, so that only the cost of a poll differs."""
 
     def pause(self, _elapsed: float) -> float:
         return _pause()
 
 
 def _pause() -> float:
-    """Return a pause as PollingPlan has it: 10 % to either side, so that tasks are not in step."""
+    """Return a pause with 10 % jitter, as PollingPlan does, so that the polls spread out."""
     return PAUSE * random.uniform(0.9, 1.1)
 
 
-async def _ours(url: str, count: int, looked: list[float]) -> None:
+async def _ours(url: str, count: int, polls: list[float]) -> None:
     class Counting(Client):
         async def get(self, *given):
-            look = await super().get(*given)
-            looked.append(time.monotonic())
-            return look
+            response = await super().get(*given)
+            polls.append(time.monotonic())
+            return response
 
     client = Counting(Transport(Access(url, Secret("key"), "bench", "bench")))
     created = Created(Task("t", TaskStatus.PROCESSING), (_PATH.format(id="t"),), PAUSE)
 
     def nothing(_):
-        """Nobody is told."""
+        """Ignore progress and notices."""
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(count):
@@ -99,49 +99,49 @@ async def _ours(url: str, count: int, looked: list[float]) -> None:
             tasks.create_task(follow(client, created, plan, progress=nothing, notice=nothing))
 
 
-async def _plain(url: str, count: int, looked: list[float]) -> None:
-    async def look_again(client):
+async def _plain(url: str, count: int, polls: list[float]) -> None:
+    async def poll_forever(client):
         while True:
             await asyncio.sleep(_pause())
             try:
                 (await client.get(url + _PATH.format(id="t"))).json()
             except httpx.HTTPError:
-                continue  # counts as no look
-            looked.append(time.monotonic())
+                continue  # not counted
+            polls.append(time.monotonic())
 
     async with httpx.AsyncClient() as client, asyncio.TaskGroup() as tasks:
         for _ in range(count):
-            tasks.create_task(look_again(client))
+            tasks.create_task(poll_forever(client))
 
 
-_WAYS = {"ours": _ours, "httpx": _plain}
+_VARIANTS = {"ours": _ours, "httpx": _plain}
 
 
-async def _measure(way: str, url: str, count: int) -> None:
-    """Print looks, CPU seconds, and the longest lags of a beat, in seconds."""
-    looked: list[float] = []
-    working = asyncio.create_task(_WAYS[way](url, count, looked))
+async def _measure(variant: str, url: str, count: int) -> None:
+    """Print the number of polls, CPU seconds, and the p99 and maximum loop delay in seconds."""
+    polls: list[float] = []
+    working = asyncio.create_task(_VARIANTS[variant](url, count, polls))
     await asyncio.sleep(_WARM_UP)
-    looked.clear()
+    polls.clear()
     cpu = time.process_time()
     await asyncio.sleep(_SECONDS)
-    used, count = time.process_time() - cpu, len(looked)
-    lags, begun = [], time.monotonic()
-    while time.monotonic() - begun < _SECONDS:
+    used, count = time.process_time() - cpu, len(polls)
+    lags, started = [], time.monotonic()
+    while time.monotonic() - started < _SECONDS:
         before = time.monotonic()
         await asyncio.sleep(_BEAT)
         lags.append(time.monotonic() - before - _BEAT)
     if working.done():
-        working.result()  # raises why
+        working.result()  # raises the error
     lags.sort()
     print(json.dumps([count, used, lags[int(len(lags) * 0.99)], lags[-1]]))  # noqa: T201
     sys.stdout.flush()
-    os._exit(0)  # a thousand connections need not be closed one by one
+    os._exit(0)  # closing a thousand connections one by one takes too long
 
 
 @contextmanager
 def _server(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the server; yield the environment in which its certificate counts, with its address."""
+    """Run the server. Yield an environment with its URL in which its certificate is trusted."""
     authority = trustme.CA()
     authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
         folder / "server.pem"
@@ -161,14 +161,14 @@ def _server(folder: Path) -> Iterator[dict[str, str]]:
 
 def report() -> Iterator[str]:
     """Yield the lines of the table."""
-    with tempfile.TemporaryDirectory() as place, _server(Path(place)) as environment:
+    with tempfile.TemporaryDirectory() as path, _server(Path(path)) as environment:
 
-        def measure(way: str, count: int) -> list[float]:
+        def measure(variant: str, count: int) -> list[float]:
             command = [
                 sys.executable,
                 "-m",
                 __spec__.name,
-                way,
+                variant,
                 environment["BENCH_URL"],
                 str(count),
             ]
@@ -178,15 +178,15 @@ def report() -> Iterator[str]:
             return json.loads(done.stdout)
 
         yield (
-            f"{'in flight':>9}  {'':6}{'looks a second':>15}{'CPU a look':>12}{'lag p99':>10}"
+            f"{'in flight':>9}  {'':6}{'polls a second':>15}{'CPU a poll':>12}{'lag p99':>10}"
             f"{'longest':>10}"
         )
         for count in COUNTS:
-            for way in ("ours", "httpx"):
-                looks, cpu, p99, longest = measure(way, count)
-                each = f"{cpu / looks * 1000:9.2f} ms" if looks else "-"
+            for variant in ("ours", "httpx"):
+                polls, cpu, p99, longest = measure(variant, count)
+                each = f"{cpu / polls * 1000:9.2f} ms" if polls else "-"
                 yield (
-                    f"{count:>9}  {way:6}{looks / _SECONDS:15.1f}{each:>12}"
+                    f"{count:>9}  {variant:6}{polls / _SECONDS:15.1f}{each:>12}"
                     f"{p99 * 1000:7.1f} ms{longest * 1000:7.0f} ms"
                 )
 
@@ -195,8 +195,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["serve", certificate]:
             asyncio.run(_serve(certificate))
-        case [way, url, count]:
-            asyncio.run(_measure(way, url, int(count)))
+        case [variant, url, count]:
+            asyncio.run(_measure(variant, url, int(count)))
         case _:
             for line in report():
-                print(line, flush=True)  # noqa: T201 (a report)
+                print(line, flush=True)  # noqa: T201 (the result of the command)

@@ -1,4 +1,7 @@
-"""A journal of 100,000 requests against an empty one: %load_ext, and the look-up for reuse."""
+"""A journal of 100,000 requests against an empty one.
+
+The table compares %load_ext and the search for a reusable image.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +28,20 @@ MANY = 100_000
 _REPEATS = 9
 _LOAD = """
 import time
-begun = time.perf_counter()
+started = time.perf_counter()
 get_ipython().run_line_magic("load_ext", "runapi_magic")
-print((time.perf_counter() - begun) * 1000)
+print((time.perf_counter() - started) * 1000)
 """
 
 
 def report() -> Iterator[str]:
-    """Yield the lines of the table; medians in milliseconds."""
+    """Yield the lines of the table: medians in milliseconds."""
     with tempfile.TemporaryDirectory() as folder:
         small, large = Path(folder, "small"), Path(folder, "large")
         _fill(small, 1)
         _fill(large, MANY)
         yield f"{'journal':24}{'1 request':>12}{f'{MANY:,} requests':>20}{'ratio':>8}"
-        for name, measure in (("%load_ext", _load), ("look-up for reuse", _look_up)):
+        for name, measure in (("%load_ext", _load), ("search for reuse", _find_reusable)):
             pairs = [(measure(small), measure(large)) for _ in range(_REPEATS)]
             few, many = (statistics.median(side) for side in zip(*pairs, strict=True))
             yield f"{name:24}{few:9.1f} ms{many:17.1f} ms{many / few:8.2f}"
@@ -53,9 +56,9 @@ def _fill(folder: Path, count: int) -> None:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(tasks)")]
         row = dict(zip(columns, connection.execute("SELECT * FROM tasks").fetchone(), strict=True))
         connection.execute("UPDATE tasks SET state = 'failed'")
-        marks = ", ".join("?" for _ in columns)
+        placeholders = ", ".join("?" for _ in columns)
         connection.executemany(
-            f"INSERT INTO tasks VALUES ({marks})",
+            f"INSERT INTO tasks VALUES ({placeholders})",
             (
                 tuple(
                     (
@@ -85,12 +88,12 @@ def _reserve(journal: Journal, request: ImageRequest) -> None:
     )
 
 
-def _look_up(folder: Path) -> float:
+def _find_reusable(folder: Path) -> float:
     journal = Journal(folder)
     _reserve(journal, ImageRequest("warm up", "gpt-image-2"))
-    begun = time.perf_counter()
-    _reserve(journal, ImageRequest(f"prompt {begun}", "gpt-image-2"))
-    milliseconds = (time.perf_counter() - begun) * 1000
+    started = time.perf_counter()
+    _reserve(journal, ImageRequest(f"prompt {started}", "gpt-image-2"))
+    milliseconds = (time.perf_counter() - started) * 1000
     with sqlite3.connect(journal.path) as connection:
         connection.execute("DELETE FROM tasks WHERE state = 'planned'")
     journal.close()

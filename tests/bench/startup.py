@@ -1,8 +1,10 @@
-"""``%load_ext`` in a running kernel against other packages for models; the first placeholder.
+"""``%load_ext`` compared with other packages for models, and the time to the first placeholder.
 
-Each figure is taken in a kernel of its own, with bytecode cached. The others are installed into
-environments of their own, in the versions that pip gives today, in a temporary folder, or in one
-that is named and kept: ``python -m tests.bench.startup [FOLDER]``.
+Each time is measured in a new kernel, with cached bytecode. Each other package is installed in its
+own environment, in the current version.
+
+``python -m tests.bench.startup [FOLDER]``: FOLDER keeps the environments of the other packages; by
+default they are in a temporary folder.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
     from jupyter_client.blocking import BlockingKernelClient
 
 _REPEATS = 7
-_SECONDS = 60  # the longest wait for a kernel or a cell
+_SECONDS = 60  # maximum wait for a kernel or a cell
 _LOAD = "get_ipython().run_line_magic('load_ext', {!r})"
-# What a user runs first: an extension is loaded, a library is imported.
+# The first statement of a user: load an extension or import a library.
 _OTHERS = {
     "openai": "import openai",
     "replicate": "import replicate",
@@ -36,27 +38,27 @@ _OTHERS = {
 }
 _TIMED = """
 import time
-begun = time.perf_counter()
+started = time.perf_counter()
 {}
-print("took", (time.perf_counter() - begun) * 1000)
+print("duration", (time.perf_counter() - started) * 1000)
 """
 
 
 def report(folder: Path | None = None) -> Iterator[str]:
-    """Yield the lines of the table; medians in milliseconds.
+    """Yield the lines of the table: medians in milliseconds.
 
     Args:
-        folder: Where the others are installed, or are already; by default a temporary one.
+        folder: Folder for the other packages' environments; by default a temporary one.
     """
-    with tempfile.TemporaryDirectory() as place:
-        pythons = {name: _install(Path(folder or place), name) for name in _OTHERS}
+    with tempfile.TemporaryDirectory() as path:
+        pythons = {name: _install(Path(folder or path), name) for name in _OTHERS}
         ours: list[float] = []
         theirs: dict[str, list[float]] = {name: [] for name in _OTHERS}
-        for _ in range(_REPEATS):  # in turns, so that all have the same machine
-            ours.append(_took(sys.executable, _LOAD.format("runapi_magic")))
+        for _ in range(_REPEATS):  # in turns, so that all see the same load of the machine
+            ours.append(_duration(sys.executable, _LOAD.format("runapi_magic")))
             for name, python in pythons.items():
                 if python is not None:
-                    theirs[name].append(_took(python, _OTHERS[name]))
+                    theirs[name].append(_duration(python, _OTHERS[name]))
         own = statistics.median(ours)
         yield f"{'in a running kernel':24}{'version':>12}{'median':>12}{'ratio':>8}"
         yield f"{'%load_ext runapi_magic':24}{'':>12}{own:9.1f} ms{1:8.0f}"
@@ -71,15 +73,15 @@ def report(folder: Path | None = None) -> Iterator[str]:
 
 def _first_placeholder() -> Iterator[str]:
     with serve_simulator("--speed", "20") as server:
-        took = sorted(_placeholder(server.url) for _ in range(_REPEATS))
+        durations = sorted(_placeholder(server.url) for _ in range(_REPEATS))
     yield (
-        f"first placeholder, where only %load_ext ran before: {statistics.median(took):.0f} ms"
-        f" from the cell's execution ({took[0]:.0f} to {took[-1]:.0f})"
+        f"first placeholder after only %load_ext: {statistics.median(durations):.0f} ms"
+        f" from the start of the cell ({durations[0]:.0f} to {durations[-1]:.0f})"
     )
 
 
 def _placeholder(url: str) -> float:
-    """Return the milliseconds from the kernel's taking a cell to its first display."""
+    """Return the milliseconds from the start of a cell to its first display."""
     stamps = {}
     with _kernel(sys.executable, RUNAPI_BASE_URL=url, RUNAPI_API_KEY=KEY) as client:
         client.execute_interactive("%load_ext runapi_magic", timeout=_SECONDS)
@@ -94,7 +96,7 @@ def _placeholder(url: str) -> float:
 
 
 def _install(folder: Path, name: str) -> str | None:
-    """Install a package beside a kernel; return that Python, None where pip fails."""
+    """Install a package and a kernel. Return the environment's Python, or None if pip fails."""
     python = folder / name / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder / name)], check=True)
@@ -110,8 +112,8 @@ def _version(python: str, name: str) -> str:
     ).stdout.strip()
 
 
-def _took(python: str, code: str) -> float:
-    """Return the milliseconds that code takes in a kernel that was just started."""
+def _duration(python: str, code: str) -> float:
+    """Return the milliseconds that code takes in a new kernel."""
     printed: list[str] = []
     with _kernel(python) as client:
         client.execute_interactive(
@@ -119,20 +121,20 @@ def _took(python: str, code: str) -> float:
             output_hook=lambda message: printed.append(message["content"].get("text", "")),
             timeout=_SECONDS,
         )
-    return float("".join(printed).rpartition("took")[2])
+    return float("".join(printed).rpartition("duration")[2])
 
 
 @contextmanager
 def _kernel(python: str, **more: str) -> Iterator[BlockingKernelClient]:
     """Start a kernel of a Python, with an empty home."""
-    with tempfile.TemporaryDirectory() as place:
-        environment = apart(Path(place), PYTHONPATH=str(ROOT), **more)
-        # Without cached bytecode it is the compiler that is measured.
+    with tempfile.TemporaryDirectory() as path:
+        environment = apart(Path(path), PYTHONPATH=str(ROOT), **more)
+        # Without cached bytecode the benchmark would measure the compiler.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         manager = KernelManager(kernel_name="python3")
         assert manager.kernel_spec is not None
         manager.kernel_spec.argv[0] = python
-        manager.start_kernel(env=environment, cwd=place, stderr=subprocess.DEVNULL)
+        manager.start_kernel(env=environment, cwd=path, stderr=subprocess.DEVNULL)
         client = manager.blocking_client()
         client.start_channels()
         try:
@@ -146,4 +148,4 @@ def _kernel(python: str, **more: str) -> Iterator[BlockingKernelClient]:
 
 if __name__ == "__main__":
     for row in report(*map(Path, sys.argv[1:])):
-        print(row)  # noqa: T201 (a report)
+        print(row)  # noqa: T201 (the result of the command)

@@ -1,7 +1,7 @@
-"""A sweep in a kernel, ever larger: the kernel's CPU time for a picture, with its contact sheet.
+"""Growing sweeps in a kernel: the kernel's CPU time per image, with its contact sheet.
 
-The sweep's pictures come from a simulator in another process, 50 times as fast as life; the sheet
-fills in as they arrive. What does not grow costs the same for each picture.
+The images come from a simulator in another process, 50 times faster than RunAPI. The contact sheet
+is updated for each image. The CPU time per image should not grow with the size of the sweep.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIZES = 12, 48, 192
-_SECONDS = 300  # the longest wait for a sweep
+_SECONDS = 300  # maximum wait for a sweep
 _SWEEP = """%%gpt_image --sweep number={{numbers}} --yes --wait -o swept
 a hill with {{number}} trees, {size} in all"""
 
 
 def report() -> Iterator[str]:
-    """Yield the lines of the table; milliseconds."""
-    yield f"{'pictures of the sweep':>22}{'CPU a picture':>16}{'to the smallest':>18}"
+    """Yield the lines of the table, in milliseconds."""
+    yield f"{'images of the sweep':>22}{'CPU per image':>16}{'to the smallest':>18}"
     with (
-        tempfile.TemporaryDirectory() as place,
+        tempfile.TemporaryDirectory() as path,
         serve_simulator("--speed", "50", "--balance-cents", "1000000") as server,
     ):
-        folder = Path(place)
+        folder = Path(path)
         environment = apart(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
             kernel.run_well("import time\nnumbers = [1, 2]")
-            kernel.run_well(_SWEEP.format(size=2))  # loads everything
+            kernel.run_well(_SWEEP.format(size=2))  # imports all modules
             first = None
             for size in SIZES:
                 kernel.run_well(f"numbers, cpu = list(range({size})), time.process_time()")

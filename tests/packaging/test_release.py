@@ -1,4 +1,4 @@
-"""What would be released: the sdist and the wheel, looked into and used apart from the checkout."""
+"""The release: contents of the sdist and the wheel, and their use without the checkout."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ import runapi_magic
 from tests.conftest import ROOT, apart
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-WHERE = "import runapi_magic\nrunapi_magic.__file__"
+SHOW_PATH = "import runapi_magic\nrunapi_magic.__file__"
 
 
 def run(*words, **options):
-    """Run a command that must succeed; return what it printed."""
-    done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """Run a command that must succeed. Return what it prints."""
+    result = subprocess.run(words, capture_output=True, text=True, check=False, **options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The sdist, and the wheel that was built from it: so the sdist has all that this takes."""
+    """Build the sdist, and the wheel from the sdist: this shows that the sdist is complete."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
@@ -43,15 +43,15 @@ def built(tmp_path_factory):
 
 
 def tracked(*folders):
-    """Return the files of these folders that are part of the project."""
+    """Return the project's files in these folders."""
     found = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
     names = {path.relative_to(ROOT).as_posix() for path in found}
-    leftovers = re.compile(r"__pycache__|\.ipynb_checkpoints|gpt-images|\.pyc$")
-    return {name for name in names if not leftovers.search(name)}
+    generated = re.compile(r"__pycache__|\.ipynb_checkpoints|gpt-images|\.pyc$")
+    return {name for name in names if not generated.search(name)}
 
 
 def test_wheel_contents(built):
-    """The wheel has every file of the package, its type marker among them, and nothing else."""
+    """The wheel contains every file of the package, including py.typed, and nothing else."""
     with zipfile.ZipFile(built.wheel) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         (licence,) = [name for name in wheel.namelist() if name.endswith("licenses/LICENSE")]
@@ -62,19 +62,19 @@ def test_wheel_contents(built):
 
 
 def test_sdist_contents(built):
-    """The sdist has what it takes to build, to test and to read the documentation."""
+    """The sdist contains everything for building, testing and reading the documentation."""
     with tarfile.open(built.sdist) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     pages = {path.name for path in ROOT.glob("*.md")}
     assert {"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"} <= pages
-    loose = {"CITATION.cff", "LICENSE", "Makefile", "noxfile.py", "pyproject.toml"} | pages
-    loose |= {".ci/run", ".editorconfig", ".pre-commit-config.yaml"}
-    assert names >= tracked("runapi_magic", "tests", "docs", "notebooks") | loose
+    other = {"CITATION.cff", "LICENSE", "Makefile", "noxfile.py", "pyproject.toml"} | pages
+    other |= {".ci/run", ".editorconfig", ".pre-commit-config.yaml"}
+    assert names >= tracked("runapi_magic", "tests", "docs", "notebooks") | other
     assert not [name for name in names if name.startswith((".venv", "build", "dist"))]
 
 
 def test_metadata(built):
-    """The metadata is valid by the standard, and says what pyproject.toml says."""
+    """The metadata is valid and matches pyproject.toml."""
     with zipfile.ZipFile(built.wheel) as wheel:
         (name,) = [name for name in wheel.namelist() if name.endswith("/METADATA")]
         metadata = Metadata.from_email(wheel.read(name), validate=True)
@@ -92,7 +92,7 @@ def test_metadata(built):
 
 
 def test_one_version():
-    """The version stands in ``__version__``; the build, the citation and the changelog follow."""
+    """``__version__``, the citation and the changelog have the same version."""
     version = runapi_magic.__version__
     assert "version" in PROJECT["project"]["dynamic"]
     assert PROJECT["tool"]["hatch"]["version"]["path"] == "runapi_magic/__init__.py"
@@ -102,8 +102,8 @@ def test_one_version():
     assert released[0] == version
 
 
-def test_the_changelog_has_its_form():
-    """The changelog is one of Keep a Changelog: what is not released stands first, by its kinds."""
+def test_the_format_of_the_changelog():
+    """The changelog follows Keep a Changelog: Unreleased first, sections in the usual order."""
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     first, *versions = re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]
     assert first.startswith("[Unreleased]\n")
@@ -116,10 +116,10 @@ def test_the_changelog_has_its_form():
 
 @pytest.fixture(scope="module")
 def installed(built, tmp_path_factory):
-    """An environment with the wheel in it; its dependencies are those that the tests use.
+    """Make an environment with the wheel. Its dependencies come from the tests' environment.
 
-    They are found in the tests' own environment, behind the wheel, and without what an editable
-    install puts there: a folder that is named by a .pth file has its own .pth files not read.
+    A .pth file names the tests' environment. Python does not read the .pth files in there, so the
+    editable install of the checkout is not found.
     """
     folder = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
@@ -135,10 +135,10 @@ def installed(built, tmp_path_factory):
 
 @pytest.mark.kernel
 def test_quickstart_from_the_wheel(installed):
-    """The quickstart runs with nobody there, from the wheel, where there is no checkout."""
+    """The quickstart runs unattended from the wheel, without the checkout."""
     text = (ROOT / "notebooks" / "quickstart.ipynb").read_text("utf-8")
     notebook = nbformat.from_dict(json.loads(text.replace("--speed 8", "--speed 60")))
-    notebook.cells.append(nbformat.v4.new_code_cell(WHERE))
+    notebook.cells.append(nbformat.v4.new_code_cell(SHOW_PATH))
     nbformat.write(notebook, installed.folder / "quickstart.ipynb")
     run(
         installed.python, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace",
@@ -152,6 +152,6 @@ def test_quickstart_from_the_wheel(installed):
 
 
 def test_simulator_from_the_wheel(installed):
-    """``python -m runapi_magic.simulator`` is there without the checkout."""
+    """``python -m runapi_magic.simulator`` works without the checkout."""
     words = (installed.python, "-m", "runapi_magic.simulator", "--help")
     assert "--speed" in run(*words, cwd=installed.folder, env=installed.environment)

@@ -1,7 +1,6 @@
-"""The public API as a type checker sees it: read by mypy and pyright, run by nobody.
+"""The public API for type checkers: mypy and pyright read this file, and it is never run.
 
-``make check`` holds both to it, in their strict modes. What is no longer of the type that users
-count on is an error here before it is one of theirs.
+``make check`` runs both in strict mode. An error here shows that a public type has changed.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ ItemStatus = Literal["waiting", "running", "completed", "partial", "failed", "ca
 
 
 def functions(path: Path, array: np.ndarray[Any, Any]) -> None:
-    """Every function gives what its documentation says, for every form of a source."""
+    """Every function has its documented return type, for every kind of source."""
     assert_type(runapi_magic.__version__, str)
     cat = generate("a cat", aspect_ratio="3:4", output_resolution="2k", count=2, new=True)
     assert_type(cat, Generation)
@@ -64,7 +63,7 @@ def functions(path: Path, array: np.ndarray[Any, Any]) -> None:
 
 
 async def waiting(cat: Generation, batch: Batch, sweep: Sweep) -> None:
-    """Whatever is awaited gives itself."""
+    """Awaiting an object returns the object itself."""
     assert_type(await generate("a cat"), Generation)
     assert_type(await cat, Generation)
     assert_type(await batch, Batch)
@@ -75,7 +74,7 @@ async def waiting(cat: Generation, batch: Batch, sweep: Sweep) -> None:
 
 
 def generations(cat: Generation) -> None:
-    """A handle says where its pictures are, and what they cost."""
+    """A generation has images, errors and a cost."""
     assert_type(cat.id, str)
     assert_type(cat.status, Status)
     assert_type(cat.is_done, bool)
@@ -87,8 +86,8 @@ def generations(cat: Generation) -> None:
     assert_type(cat.tree(), Tree)
 
 
-def pictures(image: GeneratedImage) -> None:
-    """A picture knows its file and its line, and goes on from there."""
+def images(image: GeneratedImage) -> None:
+    """An image has a file and a lineage, and can be edited further."""
     assert_type(image.path, Path)
     assert_type(image.location, str)
     assert_type(image.prompt, str)
@@ -113,11 +112,11 @@ def pictures(image: GeneratedImage) -> None:
     assert_type(image.tree(), Tree)
     assert_type(image.cell(), str)
     assert_type(image.save("cat.png"), Path)
-    assert_type(image.save(Path("pictures")), Path)
+    assert_type(image.save(Path("images")), Path)
 
 
 def trees(tree: Tree, image: GeneratedImage) -> None:
-    """A tree is its versions."""
+    """A tree contains versions."""
     assert_type(len(tree), int)
     assert_type(iter(tree), Iterator[Node])
     assert_type(tree.nodes, tuple[Node, ...])
@@ -127,7 +126,7 @@ def trees(tree: Tree, image: GeneratedImage) -> None:
 
 
 def comparisons(pair: Comparison) -> None:
-    """A comparison is two pictures and figures."""
+    """A comparison has two images and numbers."""
     assert_type(pair.before, Image)
     assert_type(pair.side_by_side, Image)
     assert_type(pair.difference, Image)
@@ -136,7 +135,7 @@ def comparisons(pair: Comparison) -> None:
 
 
 def batches(batch: Batch, sweep: Sweep) -> None:
-    """A batch is its items in order; a sweep finds them by values."""
+    """A batch has its items in order. A sweep finds items by their values."""
     assert_type(batch.id, str)
     assert_type(batch.title, str)
     assert_type(batch.items, list[Item])

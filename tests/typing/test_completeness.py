@@ -1,4 +1,4 @@
-"""Every public name has a type that no checker has to guess."""
+"""Every public name has a complete type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import runapi_magic
 from tests.conftest import ROOT, apart
 
-# Where users find the types of what the public names return.
+# The modules of the types that the public functions return.
 _MODULES = (
     "errors",
     "engine.generation",
@@ -23,7 +23,7 @@ _MODULES = (
 
 
 def test_public_types_are_complete(tmp_path):
-    """Pyright knows all parts of the type of every public name, and of every class behind them."""
+    """Pyright finds a complete type for every public name and for the classes behind it."""
     run = subprocess.run(
         [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson",
          "--ignoreexternal", "--verifytypes", "runapi_magic"],

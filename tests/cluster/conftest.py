@@ -1,4 +1,4 @@
-"""Two worker processes on loopback, and a simulator server that all processes ask."""
+"""Two worker processes on loopback, and a simulator that all processes use."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from tests.conftest import KEY
 
-PATIENCE = 120.0  # seconds
-_PAUSE = 0.05  # seconds between two looks
+TIMEOUT = 120.0  # seconds
+_CHECK_INTERVAL = 0.05  # seconds between two checks
 
 
 @pytest.fixture
 def environment(home, monkeypatch, simulator_server):
-    """A server, and an environment from which everybody knows its address and a key."""
+    """Run a simulator and set its URL and a key in the environment."""
     monkeypatch.setenv("RUNAPI_BASE_URL", simulator_server.url)
     monkeypatch.setenv("RUNAPI_API_KEY", KEY)
     return simulator_server
@@ -29,7 +29,7 @@ def environment(home, monkeypatch, simulator_server):
 
 @pytest.fixture
 def workers(environment, tmp_path):
-    """A client of a cluster of two processes with two threads each."""
+    """Return a client of a cluster of two processes with two threads each."""
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0",
@@ -37,12 +37,12 @@ def workers(environment, tmp_path):
         ) as cluster,
         Client(cluster) as client,
     ):  # fmt: skip
-        client.run(_hurry)
+        client.run(_shorten_pauses)
         yield client
 
 
-def _hurry():
-    """Shorten a worker's pauses that are the client's own choice."""
+def _shorten_pauses():
+    """Shorten the worker's own pauses."""
     from runapi_magic.core import polling
     from runapi_magic.engine import image_store as shelf
 
@@ -52,9 +52,9 @@ def _hurry():
 
 @pytest.fixture
 def on_cluster(workers):
-    """Run a coroutine function with a new session, as a kernel that was just started has it.
+    """Return a function that runs a coroutine function with a new session.
 
-    It also gets a function that starts a batch of prompts on the cluster.
+    The coroutine function also gets a function that starts a batch of prompts on the cluster.
     """
 
     def run(body, **settings):
@@ -69,7 +69,7 @@ def on_cluster(workers):
                 return run_on_cluster(Batch(items, **options), session, workers, loop)
 
             try:
-                return await asyncio.wait_for(body(session, begin), PATIENCE)
+                return await asyncio.wait_for(body(session, begin), TIMEOUT)
             finally:
                 await session.service().client.transport.close()
                 session.journal.close()
@@ -80,8 +80,8 @@ def on_cluster(workers):
 
 
 async def until(condition):
-    """Wait until a condition that is looked at in a thread holds; fail after two minutes."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until a condition is true, checked in a thread; fail after two minutes."""
+    deadline = time.monotonic() + TIMEOUT
     while not await asyncio.to_thread(condition):
-        assert time.monotonic() < deadline, "it did not come to that"
-        await asyncio.sleep(_PAUSE)
+        assert time.monotonic() < deadline, "the condition did not become true"
+        await asyncio.sleep(_CHECK_INTERVAL)

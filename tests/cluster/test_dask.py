@@ -1,4 +1,4 @@
-"""A batch on a Dask cluster: whatever becomes of the workers, each picture is paid for once."""
+"""A batch on a Dask cluster: every image is charged once, whatever happens to the workers."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ PROMPTS = [f"boat {number:02} {'slow' if number == 4 else ''}" for number in ran
 
 
 def creates(server):
-    """Return the POSTs that the server saw."""
+    """Return the POST requests that the server received."""
     return [request for request in server.state()["requests"] if request["method"] == "POST"]
 
 
 def test_a_killed_worker_costs_nothing(on_cluster, workers, environment):
-    """A worker killed in the middle: as many tasks as prompts, each picture there, paid once."""
+    """A worker is killed during a batch: every prompt has one task, one image and one charge."""
     environment.fault("status=stuck,match=slow")
 
     async def body(session, begin):
         batch = begin(PROMPTS)
         await until(lambda: any(slow.task_id for slow in rows(session, "slow")))
-        (slow,) = rows(session, "slow")  # under way, and paid for
+        (slow,) = rows(session, "slow")  # running, and charged
         (busy,) = (
             worker
             for worker, keys in workers.processing().items()
@@ -66,12 +66,12 @@ def test_a_killed_worker_costs_nothing(on_cluster, workers, environment):
     assert sorted(task["body"]["prompt"] for task in state["tasks"]) == sorted(
         prompt.strip() for prompt in PROMPTS
     )
-    assert len(creates(environment)) > 24  # what the dead one had asked for, asked again
+    assert len(creates(environment)) > 24  # requests of the killed worker were repeated
     assert state["charged_cents"] == pytest.approx(cost * 100)
     assert len(set(paths)) == 24
-    assert sorted(Path("gpt-images").absolute().iterdir()) == sorted(paths)  # and no half file
-    told = [extract(path) for path in paths]
-    assert {each["task"] for each in told} == {task["id"] for task in state["tasks"]}
+    assert sorted(Path("gpt-images").absolute().iterdir()) == sorted(paths)  # no partial file
+    metadata = [extract(path) for path in paths]
+    assert {each["task"] for each in metadata} == {task["id"] for task in state["tasks"]}
     assert unfinished == []
 
     async def again(_, begin):
@@ -83,7 +83,7 @@ def test_a_killed_worker_costs_nothing(on_cluster, workers, environment):
 
 
 def test_failures_beside_successes(on_cluster, environment):
-    """A task that fails has its reason beside the others; retry_failed sends exactly one more."""
+    """A failed task has its reason; the others complete. retry_failed creates one more task."""
     environment.fault("status=failed,match=dragon,message=no dragons")
 
     async def body(_, begin):
@@ -102,13 +102,13 @@ def test_failures_beside_successes(on_cluster, environment):
     assert environment.state()["tasks_created"] == 4
 
 
-def test_a_stopped_batch_is_resumed(on_cluster, environment):
-    """Cancelled items keep their tasks: the same batch again gets their pictures, none is new."""
+def test_a_cancelled_batch_is_resumed(on_cluster, environment):
+    """Cancelled items keep their tasks. A repeated batch gets their images without new tasks."""
     environment.fault("status=stuck")
 
-    async def stop(session, begin):
+    async def cancel(session, begin):
         batch = begin(["a fox", "a cat"])
-        # The driver writes ids down while the workers wait, not only when they come back.
+        # The driver records task ids while the workers wait, not only at their end.
         await until(lambda: {row.state for row in rows(session)} == {"running"})
         batch.cancel()
         await ended(batch)
@@ -119,7 +119,7 @@ def test_a_stopped_batch_is_resumed(on_cluster, environment):
         await begin(["a fox", "a cat"])
         return session.journal.unfinished()
 
-    statuses, unfinished = on_cluster(stop)
+    statuses, unfinished = on_cluster(cancel)
     assert statuses == ["cancelled", "cancelled"]
     tasks = environment.state()["tasks"]
     assert {task.task_id for task in unfinished} == {task["id"] for task in tasks}
@@ -128,7 +128,7 @@ def test_a_stopped_batch_is_resumed(on_cluster, environment):
 
 
 def test_the_other_route_family(on_cluster):
-    """Where a path does not exist, the other family is asked, by workers too, and one task made."""
+    """If a route does not exist, workers use the other family, and one task is created."""
     with serve_simulator("--speed", "200", "--family", "guide") as guide:
 
         async def body(_, begin):
@@ -136,13 +136,13 @@ def test_the_other_route_family(on_cluster):
 
         assert on_cluster(body, base_url=guide.url) == 1
         paths = [request["path"] for request in creates(guide)]
-        assert paths == ["/v1/text_to_image"]  # a path that it has not is not in its log
+        assert paths == ["/v1/text_to_image"]  # the simulator does not log unknown routes
         assert guide.state()["tasks_created"] == 1
 
 
 @pytest.mark.parametrize("key", [None, "sk-test-another-account"])
 def test_workers_need_the_key(on_cluster, workers, environment, key):
-    """A worker without the driver's key sends nothing and says what to do; then it goes on."""
+    """A worker without the driver's key sends nothing. The error says how to set the key."""
     workers.run(set_key, key)
 
     async def body(session, begin):
@@ -156,57 +156,57 @@ def test_workers_need_the_key(on_cluster, workers, environment, key):
         await batch.retry_failed()
         return error, row, sent, len(batch.pictures)
 
-    error, row, sent, pictures = on_cluster(body)
+    error, row, sent, images = on_cluster(body)
     assert sent == []
-    # A worker with the key may have sent it before it died, so it is asked under its own key.
+    # The idempotency key stays: a worker with the key might have sent the request before it died.
     (task,) = environment.state()["tasks"]
     assert task["idempotency_key"] == row.attempt.idempotency_key
     assert "worker on" in error.what
     assert "RUNAPI_API_KEY" in error.todo
     assert KEY not in str(error)
-    assert pictures == 1
+    assert images == 1
 
 
 def test_the_key_is_not_sent_to_the_cluster(on_cluster, workers, monkeypatch):
-    """No errand, no log of a worker and no event holds the key."""
+    """No submitted job, worker log or event contains the key."""
     sent = []
     submit = workers.submit
 
-    def watched(*args, **options):
+    def record(*args, **options):
         sent.append(cloudpickle.dumps((args, options)))
         return submit(*args, **options)
 
-    monkeypatch.setattr(workers, "submit", watched)
+    monkeypatch.setattr(workers, "submit", record)
 
     async def body(_, begin):
         return len((await begin(["a fox"])).pictures)
 
     assert on_cluster(body) == 1
-    told = [*sent, str(workers.get_worker_logs()).encode(), str(workers.get_events()).encode()]
+    texts = [*sent, str(workers.get_worker_logs()).encode(), str(workers.get_events()).encode()]
     assert len(sent) == 1
     assert b"a fox" in sent[0]
-    assert [text for text in told if KEY.encode() in text] == []
+    assert [text for text in texts if KEY.encode() in text] == []
 
 
 def test_a_store_instead_of_a_shared_folder(on_cluster, environment, tmp_path):
-    """Workers put pictures into the store; the driver fetches one when it is looked at."""
+    """Workers save images in the store. The driver downloads an image on first use."""
     store = f"file://{tmp_path}/store"
 
     async def body(_, begin):
         batch = await begin(["a fox"])
         (image,) = batch.pictures
-        image.path.unlink()  # the worker's copy: here it is the same machine's
+        image.path.unlink()  # the worker's copy, here on the same machine
         return image.location, image.pil().size, (image.width, image.height)
 
     location, seen, size = on_cluster(body, image_dir=store)
-    (kept,) = (tmp_path / "store").iterdir()
-    assert location == f"{store}/{kept.name}"
+    (stored,) = (tmp_path / "store").iterdir()
+    assert location == f"{store}/{stored.name}"
     assert seen == size
 
 
 def test_a_folder_that_is_not_shared(on_cluster, workers, environment):
-    """Where this machine cannot see a worker's file, the error says so and the task is kept."""
-    workers.run(hide_pictures)
+    """If the driver cannot see a worker's file, the error says so and the task can be resumed."""
+    workers.run(hide_images)
 
     async def body(session, begin):
         batch = begin(["a fox"])
@@ -220,7 +220,7 @@ def test_a_folder_that_is_not_shared(on_cluster, workers, environment):
 
 
 def test_a_lost_cluster(on_cluster, workers, environment):
-    """When the cluster is gone, the batch ends, and what was asked for can be resumed."""
+    """If the cluster is lost, the batch ends and its tasks can be resumed."""
     environment.fault("status=stuck")
 
     async def body(session, begin):
@@ -229,16 +229,16 @@ def test_a_lost_cluster(on_cluster, workers, environment):
         await asyncio.to_thread(workers.cluster.close)
         await ended(batch)
         environment.clear_faults()
-        pictures = (await session.resume()).images
-        return batch.failures[0].error, pictures
+        images = (await session.resume()).images
+        return batch.failures[0].error, images
 
-    error, pictures = on_cluster(body)
+    error, images = on_cluster(body)
     assert "Dask cluster" in error.what
-    assert len(pictures) == environment.state()["tasks_created"] == 1
+    assert len(images) == environment.state()["tasks_created"] == 1
 
 
-def test_what_cannot_be_a_cluster(on_cluster, workers):
-    """Another thing than a client, and the simulator in this process, are refused in words."""
+def test_an_invalid_cluster_is_refused(on_cluster, workers):
+    """A value that is not a client, and the simulator in process, raise InvalidRequestError."""
 
     async def body(session, begin):
         with pytest.raises(InvalidRequestError, match=r"distributed\.Client"):
@@ -253,15 +253,15 @@ def test_what_cannot_be_a_cluster(on_cluster, workers):
 
 
 def test_workers_need_no_front_end():
-    """What a worker imports holds neither IPython nor widgets, and not yet Dask."""
+    """A worker does not import IPython or widgets, and imports Dask only when needed."""
     code = "import sys, runapi_magic.batch.dask_worker; print(*sys.modules)"
     command = [sys.executable, "-c", code]
     loaded = set(subprocess.check_output(command, text=True, cwd=ROOT).split())
     assert loaded & {"IPython", "ipywidgets", "distributed", "dask", "fsspec"} == set()
 
 
-def test_errors_survive_the_way_back():
-    """An error of any class comes back from a worker as it was raised there."""
+def test_errors_can_be_pickled():
+    """An error of any class is the same after its way from a worker."""
     raised = error_from_response(
         402, {"x-request-id": "req_1"}, b'{"error": {"message": "no credit"}}'
     )
@@ -273,42 +273,44 @@ def test_errors_survive_the_way_back():
     assert back.args == raised.args
 
 
-def test_what_a_dead_worker_left(tmp_path):
-    """Half a file of a dead worker goes when the picture is there; other pictures' stay."""
+def test_partial_files_of_a_dead_worker(tmp_path):
+    """A saved image removes the partial files of its own task, but not those of others."""
+    folder = tmp_path / "images"
+    folder.mkdir()
     for name in (".part1-0-aaaa.part", ".part2-0-bbbb.part", "fox.png"):
-        (tmp_path / name).touch()
+        (folder / name).touch()
     keeping = Keeping(
-        part="part1", title="", place=Place(tmp_path), note=None,
+        part="part1", title="", place=Place(folder), note=None,
         limits=DEFAULT_LIMITS, max_megabytes=1,
     )  # fmt: skip
     saved = Saved(Path("/worker/fox.png"), 8, 6, "", None)
-    assert found(saved, keeping).path == tmp_path / "fox.png"
-    assert {path.name for path in tmp_path.iterdir()} == {".part2-0-bbbb.part", "fox.png"}
+    assert found(saved, keeping).path == folder / "fox.png"
+    assert {path.name for path in folder.iterdir()} == {".part2-0-bbbb.part", "fox.png"}
 
 
-# In workers and for the driver
+# Helpers for workers and the driver
 
 
 def set_key(key):
-    """Set or take away a worker's key."""
+    """Set or remove a worker's key."""
     os.environ.pop("RUNAPI_API_KEY", None)
     os.environ |= {"RUNAPI_API_KEY": key} if key else {}
 
 
-def hide_pictures():
-    """Let a worker put pictures into a folder of its own, as on a machine that shares none."""
+def hide_images():
+    """Make a worker save images in its own folder, as without a shared folder."""
     from runapi_magic.batch import dask_worker as errands
 
     errands.place_of = lambda *_: Place(Path("elsewhere").absolute())
 
 
 def rows(session, word=""):
-    """Return the journal's tasks with a word in their prompt."""
+    """Return the journal's tasks whose prompt contains a word."""
     with session.journal.transaction() as connection:
         return [task for task in select_tasks(connection, "TRUE") if word in task.prompt]
 
 
 async def ended(batch):
-    """Wait for a batch's end, whatever it is."""
+    """Wait until a batch has ended, in any way."""
     async for _ in batch.as_completed():
         pass

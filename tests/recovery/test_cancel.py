@@ -1,4 +1,4 @@
-"""Whenever a request is stopped, the same request afterwards gets its picture, and one task."""
+"""After a cancellation at any time, the same request gets its image, with one task in total."""
 
 from __future__ import annotations
 
@@ -13,62 +13,62 @@ from tests.conftest import KEY
 
 
 async def closing(session, work):
-    """Await some work, then close the connections that it opened."""
+    """Await a coroutine, then close the session's connections."""
     try:
         return await work
     finally:
         await session.service().client.transport.close()
 
 
-MOMENTS = range(0, 60, 4)  # turns of the loop until the request is stopped
+SLEEPS = range(0, 60, 4)  # number of short sleeps before the request is cancelled
 
 
-def test_a_stopped_request_can_be_asked_again(home, simulator_server):
-    """A request stopped at any moment leaves nothing that the next one would wait for in vain."""
+def test_a_cancelled_request_can_be_repeated(home, simulator_server):
+    """A request that is cancelled at any time leaves nothing that blocks the next one."""
     session = Session(Settings(base_url=simulator_server.url, api_key=KEY))
 
-    async def stop_and_ask_again(turns):
-        first = session.generate(f"stopped after {turns}")
-        for _ in range(turns):
+    async def cancel_and_repeat(sleeps):
+        first = session.generate(f"cancelled after {sleeps}")
+        for _ in range(sleeps):
             await asyncio.sleep(0.002)
         first.cancel()
         await first.ended()
         async with asyncio.timeout(30):
-            return await session.generate(f"stopped after {turns}")
+            return await session.generate(f"cancelled after {sleeps}")
 
     async def main():
-        return await asyncio.gather(*(stop_and_ask_again(turns) for turns in MOMENTS))
+        return await asyncio.gather(*(cancel_and_repeat(sleeps) for sleeps in SLEEPS))
 
     generations = asyncio.run(closing(session, main()))
-    assert [len(generation.images) for generation in generations] == [1] * len(MOMENTS)
-    assert simulator_server.state()["tasks_created"] == len(MOMENTS)
+    assert [len(generation.images) for generation in generations] == [1] * len(SLEEPS)
+    assert simulator_server.state()["tasks_created"] == len(SLEEPS)
     assert session.journal.unfinished() == []
 
 
-def test_stopped_twice_while_the_journal_works(home, simulator_server, monkeypatch):
-    """Cancelled, and then cut off by the loop's end, nothing is left that others would wait for."""
+def test_cancelled_twice_during_a_write(home, simulator_server, monkeypatch):
+    """A request that is cancelled twice during a write to the journal leaves no unfinished task."""
     session = Session(Settings(base_url=simulator_server.url, api_key=KEY))
-    begun, go, reserve = threading.Event(), threading.Event(), Journal.reserve
+    started, go, reserve = threading.Event(), threading.Event(), Journal.reserve
 
     def slow(*values, **options):
-        begun.set()
+        started.set()
         go.wait(20)
         return reserve(*values, **options)
 
     async def main():
         others = asyncio.all_tasks()
-        stopped = session.generate("stopped twice")
-        await asyncio.to_thread(begun.wait, 20)
-        stopped.cancel()
+        cancelled = session.generate("cancelled twice")
+        await asyncio.to_thread(started.wait, 20)
+        cancelled.cancel()
         await asyncio.sleep(0.05)
-        for task in asyncio.all_tasks() - others:  # as asyncio.run does at its end
+        for task in asyncio.all_tasks() - others:  # asyncio.run does the same at its end
             task.cancel()
         await asyncio.sleep(0.05)
         go.set()
-        await stopped.ended()
+        await cancelled.ended()
         left = session.journal.unfinished()
         async with asyncio.timeout(30):
-            return left, await session.generate("stopped twice")
+            return left, await session.generate("cancelled twice")
 
     monkeypatch.setattr(Journal, "reserve", slow)
     left, again = asyncio.run(closing(session, main()))
@@ -77,45 +77,45 @@ def test_stopped_twice_while_the_journal_works(home, simulator_server, monkeypat
 
 
 def test_resume_in_the_same_kernel(home, simulator_server):
-    """What was stopped is resumed by the kernel that stopped it: same task, no second charge."""
+    """The kernel that cancelled a request can resume it: same task, no second charge."""
     session = Session(Settings(base_url=simulator_server.url, api_key=KEY))
 
     async def main():
-        stopped = session.generate("a late fox", output_resolution="4k", aspect_ratio="3:2")
+        cancelled = session.generate("a late fox", output_resolution="4k", aspect_ratio="3:2")
         known = asyncio.Event()
-        stopped.subscribe(lambda: known.set() if stopped.task_ids else None)
+        cancelled.subscribe(lambda: known.set() if cancelled.task_ids else None)
         await known.wait()
-        session.cancel(stopped.task_ids[0])
-        await stopped.ended()
-        resumed = await session.resume(stopped.task_ids[0])
-        return stopped, resumed
+        session.cancel(cancelled.task_ids[0])
+        await cancelled.ended()
+        resumed = await session.resume(cancelled.task_ids[0])
+        return cancelled, resumed
 
-    stopped, resumed = asyncio.run(closing(session, main()))
-    assert stopped.status == "cancelled"
-    assert "cannot cancel" in stopped.errors[0].what
-    assert resumed.task_ids == stopped.task_ids
+    cancelled, resumed = asyncio.run(closing(session, main()))
+    assert cancelled.status == "cancelled"
+    assert "cannot cancel" in cancelled.errors[0].what
+    assert resumed.task_ids == cancelled.task_ids
     assert resumed.image.prompt == "a late fox"
     assert resumed.image.seconds is None
     assert simulator_server.state()["tasks_created"] == 1
 
 
-def test_nothing_is_sent_after_a_stop(home, simulator_server):
-    """A request that is stopped while it waits to repeat its create is never sent again."""
+def test_nothing_is_sent_after_a_cancellation(home, simulator_server):
+    """A request that is cancelled between two attempts is not sent again."""
     simulator_server.fault("create=429,retry_after=600")
     session = Session(Settings(base_url=simulator_server.url, api_key=KEY))
 
     async def main():
-        stopped = session.generate("a patient fox")
+        cancelled = session.generate("a patient fox")
         async with asyncio.timeout(30):
             while not simulator_server.state()["requests"]:  # noqa: ASYNC110 (another process)
                 await asyncio.sleep(0.01)
-            stopped.cancel()
-            await stopped.ended()
-        return stopped
+            cancelled.cancel()
+            await cancelled.ended()
+        return cancelled
 
-    stopped = asyncio.run(closing(session, main()))
+    cancelled = asyncio.run(closing(session, main()))
     state = simulator_server.state()
     assert state["tasks_created"] == 0
     assert len(state["requests"]) == 1
-    assert stopped.errors[0].charged == NOT_CHARGED
+    assert cancelled.errors[0].charged == NOT_CHARGED
     assert session.journal.unfinished() == []

@@ -1,4 +1,4 @@
-"""A request whose answer was lost is never asked for under a second key while a first may hold."""
+"""A request whose response was lost is not sent under a new key while the old key may work."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from runapi_magic.errors import MAYBE_CHARGED, ConflictError, RunAPIError
 from tests.conftest import KEY
 
 
-async def lose_the_answer(session, server):
-    """Ask for an edit whose answer is lost for good, though the task is made or not."""
+async def lose_the_response(session, server):
+    """Send an edit whose response is lost, whether or not the task is created."""
     Image.radial_gradient("L").save("source.png")
     lost = session.edit("source.png", "invert")
     await lost.ended()
@@ -23,7 +23,7 @@ async def lose_the_answer(session, server):
 
 
 async def closing(session, work):
-    """Await some work, then close the connections that it opened."""
+    """Await a coroutine, then close the session's connections."""
     try:
         return await work
     finally:
@@ -31,19 +31,19 @@ async def closing(session, work):
 
 
 @pytest.fixture
-def asked(home, simulator_server, monkeypatch):
-    """A session, and the server that it asks; pauses between repeats are short."""
+def session_and_server(home, simulator_server, monkeypatch):
+    """Return a session and its server. Pauses between attempts are short."""
     monkeypatch.setattr("runapi_magic.http.retry._FIRST_BACKOFF", 0.01)
     return Session(Settings(base_url=simulator_server.url, api_key=KEY)), simulator_server
 
 
-def test_a_refused_repeat_of_what_was_never_taken(asked):
-    """Where the repeat is refused and there is no task, it is asked afresh, and paid for once."""
-    session, server = asked
+def test_a_rejected_repeat_without_a_task(session_and_server):
+    """If the repeat is rejected and no task exists, the request is sent anew and charged once."""
+    session, server = session_and_server
 
     async def main():
         server.fault("create=drop_before")
-        await lose_the_answer(session, server)
+        await lose_the_response(session, server)
         server.fault("create=422,times=1")
         return await session.resume()
 
@@ -52,15 +52,15 @@ def test_a_refused_repeat_of_what_was_never_taken(asked):
     assert server.state()["tasks_created"] == 1
 
 
-def test_a_refused_repeat_of_what_was_taken(asked):
-    """Where a service refuses a repeat although it has the task, no second task is made."""
-    session, server = asked
+def test_a_rejected_repeat_with_a_task(session_and_server):
+    """If the repeat is rejected although the task exists, no second task is created."""
+    session, server = session_and_server
 
     async def main():
         server.fault("create=drop_after")
-        await lose_the_answer(session, server)
+        await lose_the_response(session, server)
         server.fault("create=422,times=1")
-        session.service()._known.clear()  # its upload has expired: another address, another body
+        session.service()._known.clear()  # the upload has expired, so the request's body differs
         with pytest.raises(RunAPIError) as error:
             await session.resume()
         return error.value

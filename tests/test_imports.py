@@ -69,11 +69,11 @@ def test_heavy_packages_are_imported_on_first_use(name, path):
 
 
 @pytest.mark.parametrize(("name", "path"), OURS, ids=IDS)
-def test_only_settings_reads_the_environment(name, path):
-    """Only settings.py reads the environment, and home.py, for one variable."""
+def test_few_modules_read_the_environment(name, path):
+    """The environment is read where the key is looked for, paths and certificates are found."""
     reads = {node.attr for node in ast.walk(ast.parse(path.read_text("utf-8")))
              if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}}  # fmt: skip
-    assert reads == set() or name in {"engine.settings", "core.paths"}
+    assert reads == set() or name in {"core.paths", "engine.credentials", "http.certificates"}
 
 
 def _run(code, home):

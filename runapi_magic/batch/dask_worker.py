@@ -18,11 +18,13 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from runapi_magic.core.paths import data_home
 from runapi_magic.core.polling import Expectation, PollingPlan
 from runapi_magic.engine.backend import remote_service
+from runapi_magic.engine.credentials import resolve_access
 from runapi_magic.engine.download import Keeping, save
 from runapi_magic.engine.image_store import fetch_each
-from runapi_magic.engine.settings import Access, Settings, data_home, resolve_access
+from runapi_magic.engine.settings import Settings
 from runapi_magic.engine.storage_check import StorageCheck
 from runapi_magic.errors import ConfigurationError, MissingKeyError, RunAPIError
 from runapi_magic.http.rate_limit import Rates
@@ -34,6 +36,7 @@ from runapi_magic.media.object_store import place_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runapi_magic.core.access import Access
     from runapi_magic.core.request import Attempt
     from runapi_magic.core.task import Task
     from runapi_magic.http.client import Created

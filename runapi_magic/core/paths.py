@@ -1,7 +1,4 @@
-"""The folder of this package's own files: the journal, thumbnails, what was learned.
-
-Apart from settings.py, because ``%load_ext`` looks into it and into nothing else.
-"""
+"""The folder of the journal and the thumbnails, and other paths that the environment names."""
 
 from __future__ import annotations
 
@@ -42,3 +39,8 @@ def is_usable(folder: Path) -> bool:
     except OSError:  # a folder that may not be entered
         return False
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def notebook_name(environ: Mapping[str, str] | None = None) -> str:
+    """Return the notebook that this kernel was started for, as Jupyter names it; else empty."""
+    return (os.environ if environ is None else environ).get("JPY_SESSION_NAME", "")

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from IPython.core.getipython import get_ipython
 
+from runapi_magic.core.paths import notebook_name
 from runapi_magic.core.printing import encodable
-from runapi_magic.engine.settings import notebook_name
 from runapi_magic.errors import ConfigurationError, RunAPIError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.engine.quotes import Quotes
-from runapi_magic.engine.settings import Access, Secret
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.http.client import Client
 from runapi_magic.http.transport import Transport

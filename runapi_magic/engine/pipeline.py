@@ -9,11 +9,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from runapi_magic.core.cancellation import to_the_end
+from runapi_magic.core.paths import notebook_name
 from runapi_magic.core.task_state import Phase, TaskState
 from runapi_magic.engine.generation import Part, Step, new_part_id
 from runapi_magic.engine.image_store import Shelf
 from runapi_magic.engine.pricing import Purse
-from runapi_magic.engine.settings import notebook_name
 from runapi_magic.engine.shown_versions import ShownVersions, show
 from runapi_magic.engine.sources import as_source
 from runapi_magic.engine.submit import Poster, turn_at_service

@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runapi_magic.core.paths import data_home
-from runapi_magic.engine.settings import Access, Settings, asks_colab, named_access, resolve_access
+from runapi_magic.engine.credentials import asks_colab, named_access, resolve_access
+from runapi_magic.engine.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runapi_magic.batch.saved import Batches
+    from runapi_magic.core.access import Access
     from runapi_magic.engine.backend import Service
     from runapi_magic.engine.image import Editor
     from runapi_magic.engine.library import Archive

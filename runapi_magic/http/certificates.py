@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runapi_magic.engine.settings import certificate_variables
 from runapi_magic.errors import CertificateError, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 _EXPIRED, _NOT_YET_VALID, _WRONG_HOST = 10, 9, {62, 64}  # OpenSSL's X509_V_ERR_*
 _OF_A_PROXY = (
@@ -94,3 +98,10 @@ def refused_certificate(host: str, error: ssl.SSLCertVerificationError) -> Certi
     return CertificateError(
         f"The certificate of {host} is not trusted ({reason}).", todo=_OF_A_PROXY
     )
+
+
+def certificate_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables that name trusted certificates and are set, with their values."""
+    environ = os.environ if environ is None else environ
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+    return {name: environ[name] for name in names if environ.get(name)}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
-    from runapi_magic.engine.settings import Access
+    from runapi_magic.core.access import Access
     from runapi_magic.journal.async_journal import Recorder
     from runapi_magic.journal.task_log import Journal
 

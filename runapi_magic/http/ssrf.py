@@ -9,7 +9,7 @@ import unicodedata
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
 
-from runapi_magic.engine.settings import is_loopback_host
+from runapi_magic.core.access import is_loopback_host
 from runapi_magic.errors import DownloadError, UnsafeURLError
 from runapi_magic.http.proxies import proxy_for
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 from weakref import WeakKeyDictionary
 
-from runapi_magic.engine.settings import Access, is_loopback_host
+from runapi_magic.core.access import Access, is_loopback_host
 from runapi_magic.errors import (
     CertificateError,
     ConfigurationError,

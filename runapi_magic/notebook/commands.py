@@ -12,7 +12,7 @@ from runapi_magic.core.catalog import CATALOGUE, Action
 from runapi_magic.display.environment import user_variables
 from runapi_magic.display.gallery import LARGEST, Album
 from runapi_magic.display.generation_view import money, none_with
-from runapi_magic.engine.settings import resolve_access, save_key
+from runapi_magic.engine.credentials import resolve_access, save_key
 from runapi_magic.engine.sources import find_source
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import short_path

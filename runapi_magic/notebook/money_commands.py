@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from runapi_magic.engine.settings import notebook_name
+from runapi_magic.core.paths import notebook_name
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.journal.database import JournalError
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image, ImageChops
 
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest
 from runapi_magic.core.task import Task, TaskStatus
@@ -33,7 +34,7 @@ from runapi_magic.display.generation_view import picture_bundle
 from runapi_magic.engine.backend import remote_service
 from runapi_magic.engine.generation import Generation, Part
 from runapi_magic.engine.session import Session
-from runapi_magic.engine.settings import Access, Secret, Settings
+from runapi_magic.engine.settings import Settings
 from runapi_magic.journal.task_log import Journal
 
 if TYPE_CHECKING:

@@ -20,14 +20,15 @@ from runapi_magic import errors
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
 from runapi_magic.batch.sweep import Sweep
-from runapi_magic.core import paths as home
+from runapi_magic.core import paths
 from runapi_magic.core.catalog import CATALOGUE, Model, Parameter
 from runapi_magic.core.request import ImageRequest
-from runapi_magic.engine import settings
+from runapi_magic.engine import credentials
 from runapi_magic.engine.generation import Generation
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.lineage import Node, Tree
 from runapi_magic.engine.settings import Settings
+from runapi_magic.http import certificates
 from runapi_magic.journal.database import JournalError
 from runapi_magic.media.comparison import Comparison
 from runapi_magic.notebook.commands import COMMANDS
@@ -130,7 +131,7 @@ def error_tree(kind: type = errors.RunAPIError, depth: int = 0) -> Iterator[tupl
 def variables() -> set[str]:
     """Return the environment variables that the package reads."""
     found = set()
-    for module in (settings, home):
+    for module in (certificates, credentials, paths):
         source = inspect.getsource(module)
         found |= set(re.findall(r"environ\)?\.get\(\s*\"(\w+)\"", source))
     return found

@@ -11,8 +11,9 @@ import pytest
 
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
+from runapi_magic.engine.credentials import save_key
 from runapi_magic.engine.session import Session
-from runapi_magic.engine.settings import Settings, save_key
+from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import ConfigurationError
 from tests.conftest import KEY
 
@@ -176,10 +177,10 @@ def test_a_batch_reads_the_key_file_once(run, home, monkeypatch):
     """Twenty requests with the key in the CLI's file read it no oftener than three do."""
     save_key(KEY)
     read = []
-    from runapi_magic.engine import settings
+    from runapi_magic.engine import credentials
 
-    real = settings._from_cli_file
-    monkeypatch.setattr(settings, "_from_cli_file", lambda env: read.append(1) or real(env))
+    real = credentials._from_cli_file
+    monkeypatch.setattr(credentials, "_from_cli_file", lambda env: read.append(1) or real(env))
 
     def count(size):
         async def body(session):

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from runapi_magic.engine.settings import Access, Secret, Settings
+from runapi_magic.core.access import Access, Secret
+from runapi_magic.engine.settings import Settings
 from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import APIError, RunAPIError, UnsafeURLError
 from runapi_magic.http.transport import Transport

@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 import pytest
 
-from runapi_magic.engine.settings import Access, Secret
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.errors import (
     APIError,
     AuthenticationError,

@@ -16,18 +16,10 @@ from hypothesis import strategies as st
 from traitlets import TraitError
 from traitlets.config import Config
 
-from runapi_magic.engine.settings import (
-    Access,
-    Secret,
-    Settings,
-    cli_config_path,
-    data_home,
-    is_key,
-    is_loopback_host,
-    normalize_base_url,
-    resolve_access,
-    save_key,
-)
+from runapi_magic.core.access import Access, Secret, is_key, is_loopback_host, normalize_base_url
+from runapi_magic.core.paths import data_home
+from runapi_magic.engine.credentials import cli_config_path, resolve_access, save_key
+from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import ConfigurationError, MissingKeyError
 from tests.properties import PROPERTY
 

@@ -7,8 +7,8 @@ import asyncio
 import numpy as np
 import pytest
 
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.engine import session as session_module
-from runapi_magic.engine.settings import Access, Secret
 from runapi_magic.errors import NOT_SENT, ConnectionFailedError, InvalidRequestError
 from runapi_magic.http.transport import Answer, Transport
 from runapi_magic.notebook import commands

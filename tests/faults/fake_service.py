@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.engine.backend import Service
-from runapi_magic.engine.settings import Access, Secret
 from runapi_magic.http.client import Client
 from runapi_magic.http.transport import Transport
 from tests.conftest import KEY

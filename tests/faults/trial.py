@@ -19,8 +19,9 @@ import httpx
 from PIL import Image
 
 from runapi_magic.engine.backend import Service, remote_service
+from runapi_magic.engine.credentials import resolve_access
 from runapi_magic.engine.session import Session
-from runapi_magic.engine.settings import Settings, resolve_access
+from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import CHARGED, NOT_CHARGED, NOT_SENT, RunAPIError, TaskFailedError
 from runapi_magic.http.aiohttp_transport import Connections
 from runapi_magic.journal.task_log import Journal

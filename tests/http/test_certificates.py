@@ -13,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import trustme
 
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.engine.session import Session
-from runapi_magic.engine.settings import Access, Secret, Settings
+from runapi_magic.engine.settings import Settings
 from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import (
     CertificateError,

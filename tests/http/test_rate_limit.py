@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runapi_magic.engine.settings import Access, Secret
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.errors import RateLimitError, ServerError
 from runapi_magic.http import rate_limit as rates
 from runapi_magic.http.rate_limit import Limiter, Rate, SharedRate, StoppedError, Turns

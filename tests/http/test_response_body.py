@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from runapi_magic.engine.settings import Access, Secret
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.errors import ConnectionFailedError, DownloadError
 from runapi_magic.http.client import Client
 from runapi_magic.http.transport import Transport

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from runapi_magic.engine.settings import Access, Secret
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.errors import ConfigurationError, ConnectionFailedError, DownloadError
 from runapi_magic.http.transport import Transport
 from tests.conftest import KEY

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from runapi_magic.engine.settings import Access, Secret
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.http.aiohttp_transport import Connections
 from runapi_magic.http.transport import Transport
 from tests.conftest import KEY

@@ -274,7 +274,7 @@ def test_the_widgets_escape_text(evil):
 
 def test_no_bundle_contains_the_key():
     """An error with the settings' key shows only the end of the key."""
-    from runapi_magic.engine.settings import Access, Secret
+    from runapi_magic.core.access import Access, Secret
 
     access = Access("https://runapi.ai", Secret(KEY), "x", "y")
     bundle = display.error_bundle(RunAPIError(f"{access}", charged=f"{access.key!r}", todo="x"))

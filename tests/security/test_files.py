@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runapi_magic.core import polling
+from runapi_magic.engine.credentials import save_key
 from runapi_magic.engine.session import Session
-from runapi_magic.engine.settings import Settings, save_key
+from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import ConfigurationError, DownloadError
 from runapi_magic.http.client import new_idempotency_key
 from runapi_magic.journal.task_log import Journal

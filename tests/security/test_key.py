@@ -13,9 +13,11 @@ import traceback
 import httpx
 import pytest
 
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.engine.backend import remote_service
+from runapi_magic.engine.credentials import resolve_access, save_key
 from runapi_magic.engine.session import Session
-from runapi_magic.engine.settings import Access, Secret, Settings, resolve_access, save_key
+from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import RunAPIError
 from runapi_magic.journal.task_log import Journal
 from tests.conftest import KEY

@@ -21,9 +21,9 @@ from runapi.gpt_image_2_5 import GptImage25Client
 from runapi.recraft import RecraftClient
 from runapi.topaz import TopazClient
 
+from runapi_magic.core.access import Access, Secret
 from runapi_magic.core.catalog import CATALOGUE, COUNTS_IN_ONE_TASK
 from runapi_magic.core.request import ImageRequest, Source, validate
-from runapi_magic.engine.settings import Access, Secret
 from runapi_magic.http.client import Client
 from runapi_magic.http.transport import Transport
 

@@ -20,14 +20,15 @@ from runapi_magic.batch.table import records
 from runapi_magic.core.cancellation import to_the_end
 from runapi_magic.core.events import Feed
 from runapi_magic.core.request import whole_number
-from runapi_magic.core.task_state import Phase, TaskState
-from runapi_magic.engine.generation import HELD, Step
+from runapi_magic.core.status import HELD, Phase, Step
+from runapi_magic.core.task_state import TaskState
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
 
-    from runapi_magic.batch.item import Item, ItemStatus
+    from runapi_magic.batch.item import Item
+    from runapi_magic.core.status import ItemStatus
     from runapi_magic.engine.generation import Generation
     from runapi_magic.engine.image import GeneratedImage
 

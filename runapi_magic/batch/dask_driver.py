@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.batch.dask_worker import Errand, Outcome, carry_out
-from runapi_magic.core.task import Task, TaskStatus
+from runapi_magic.core.status import Step, TaskStatus
+from runapi_magic.core.task import Task
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.engine.download import cost_of_one
-from runapi_magic.engine.generation import Step
 from runapi_magic.engine.pipeline import Pipeline
 from runapi_magic.errors import (
     DownloadError,

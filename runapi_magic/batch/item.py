@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runapi_magic.core.request import ImageRequest
+    from runapi_magic.core.status import ItemStatus
     from runapi_magic.engine.generation import Generation, Slot
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.errors import RunAPIError
-
-ItemStatus = Literal["waiting", "running", "completed", "partial", "failed", "cancelled"]
 
 
 @dataclass(eq=False, slots=True)

@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from math import isfinite
 from typing import Any
 
-
-class TaskStatus(StrEnum):
-    """Where a task is. ``UNKNOWN`` is a word that no contract has: it is not the end."""
-
-    PENDING = "pending"
-    PROCESSING = "processing"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the service is done with the task."""
-        return self in {TaskStatus.COMPLETED, TaskStatus.FAILED}
-
+from runapi_magic.core.status import TaskStatus
 
 _WORDS = {
     TaskStatus.PENDING: {"pending", "queued", "created", "submitted", ""},

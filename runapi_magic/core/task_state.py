@@ -16,9 +16,9 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from copy import copy
-from enum import Enum
 from typing import TYPE_CHECKING
 
+from runapi_magic.core.status import Phase
 from runapi_magic.errors import (
     CHARGED,
     FAILED_IS_FREE,
@@ -58,16 +58,6 @@ _FIRST = (
 )
 # A repeat that is refused like this says that the service has no task under its key.
 _DENIALS = NotFoundError, ValidationError
-
-
-class Phase(Enum):
-    """How far a task has come."""
-
-    PLANNED = "planned"  # the service has no task
-    SENT = "sent"  # the service may have a task
-    KNOWN = "known"  # the service works on the task
-    DONE = "done"  # the service has ended the task
-    JOINED = "joined"  # another cell or kernel looks after the task
 
 
 class TaskState:

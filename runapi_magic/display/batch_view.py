@@ -13,8 +13,9 @@ from IPython.display import DisplayHandle
 
 from runapi_magic.batch.sweep import Sweep, text_table
 from runapi_magic.core.request import validate
+from runapi_magic.core.text import dollars
 from runapi_magic.display.environment import Audience, current_cell, running_loop
-from runapi_magic.display.generation_view import NOTHING, Bundle, dollars, error_bundle, money
+from runapi_magic.display.generation_view import NOTHING, Bundle, error_bundle, money
 from runapi_magic.display.theme import AS_TYPED, FAULT, FONT, MUTED
 from runapi_magic.media.contact_sheet import (
     DENSITY,
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from runapi_magic.batch.batch import Batch
-    from runapi_magic.batch.item import Item, ItemStatus
+    from runapi_magic.batch.item import Item
+    from runapi_magic.core.status import ItemStatus
     from runapi_magic.display.unseen import Page
     from runapi_magic.engine.session import Session
     from runapi_magic.media.contact_sheet import Sheet

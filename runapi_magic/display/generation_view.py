@@ -18,6 +18,8 @@ from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 
 from runapi_magic.core.printing import print_text
+from runapi_magic.core.status import Step
+from runapi_magic.core.text import dollars
 from runapi_magic.display.environment import Audience, current_cell, running_loop
 from runapi_magic.display.theme import (
     AS_TYPED,
@@ -28,7 +30,6 @@ from runapi_magic.display.theme import (
     MUTED,
     progress_bar,
 )
-from runapi_magic.engine.generation import Step
 from runapi_magic.media.files import short_path
 
 if TYPE_CHECKING:
@@ -106,12 +107,6 @@ def money(usd: float | None, *, simulated: bool) -> str:
 def none_with(words: str) -> str:
     """Say that a search in what was made before found nothing; see ``Archive.page``."""
     return f"No picture has {words!r} in its prompt or model."
-
-
-def dollars(usd: float) -> str:
-    """Return US dollars with two digits, or up to four where the cost has them."""
-    whole, _, cents = f"{usd:.4f}".rstrip("0").partition(".")
-    return f"${whole}.{cents:0<2}"
 
 
 def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") -> Bundle:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runapi_magic.batch.batch import Batch
-    from runapi_magic.batch.item import ItemStatus
+    from runapi_magic.core.status import ItemStatus
 
 _WIDTH = 72  # characters
 

@@ -7,10 +7,10 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from runapi_magic.core.events import ThreadsafeEvent
+from runapi_magic.core.status import HELD, Status, Step
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 
@@ -22,27 +22,6 @@ if TYPE_CHECKING:
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.lineage import Tree
     from runapi_magic.engine.shown_versions import Place
-
-Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
-
-
-class Step(Enum):
-    """What is being done for a part, in the words that a user reads."""
-
-    PREPARING = "Preparing the request"
-    PRICING = "Asking for the price; nothing is sent before"
-    ASKING = "Waiting for your click above; nothing is sent before"
-    SOURCE = "Waiting for the source picture"
-    QUEUED = "Waiting for its turn"
-    SENDING = "Sending the request"
-    THROTTLED = "Waiting for the rate limit"
-    UPLOADING = "Uploading the source picture"
-    DRAWING = "The service is drawing"
-    FETCHING = "Fetching the picture"
-    JOINED = "Another cell asked for the same picture; waiting for it"
-
-
-HELD = {Step.PRICING, Step.ASKING}
 
 
 _log = logging.getLogger(__name__)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from runapi_magic.core.cancellation import to_the_end
 from runapi_magic.core.paths import notebook_name
-from runapi_magic.core.task_state import Phase, TaskState
-from runapi_magic.engine.generation import Part, Step, new_part_id
+from runapi_magic.core.status import Phase, Step
+from runapi_magic.core.task_state import TaskState
+from runapi_magic.engine.generation import Part, new_part_id
 from runapi_magic.engine.image_store import Shelf
 from runapi_magic.engine.pricing import Purse
 from runapi_magic.engine.shown_versions import ShownVersions, show

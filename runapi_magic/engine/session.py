@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest, Source, validate
-from runapi_magic.engine.generation import Generation, Part, Step, new_part_id
+from runapi_magic.core.status import Step
+from runapi_magic.engine.generation import Generation, Part, new_part_id
 from runapi_magic.engine.request_builder import default_model, draft
 from runapi_magic.engine.services import Assembly
 from runapi_magic.errors import InvalidRequestError, RunAPIError

@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING
 
 from runapi_magic.core.cancellation import to_the_end
-from runapi_magic.core.task import Task, TaskStatus
-from runapi_magic.core.task_state import Phase, TaskState
+from runapi_magic.core.status import Phase, Step, TaskStatus
+from runapi_magic.core.task import Task
+from runapi_magic.core.task_state import TaskState
 from runapi_magic.engine.backend import check_mask_of
-from runapi_magic.engine.generation import Part, Step
 from runapi_magic.engine.storage_check import StorageCheck
 from runapi_magic.errors import NotFoundError, RunAPIError, ValidationError
 from runapi_magic.http.client import Created
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.core.request import Attempt
     from runapi_magic.engine.backend import Service
-    from runapi_magic.engine.generation import Generation
+    from runapi_magic.engine.generation import Generation, Part
     from runapi_magic.engine.settings import Settings
     from runapi_magic.journal.async_journal import Recorder
     from runapi_magic.journal.tables import StoredTask

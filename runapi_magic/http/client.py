@@ -13,13 +13,13 @@ import contextlib
 import hashlib
 import json
 import math
-import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.core.formats import picture_kind
 from runapi_magic.core.request import Attempt
 from runapi_magic.core.task import Task, parse_task
 from runapi_magic.core.task_state import TaskState, free_of_charge
@@ -45,13 +45,6 @@ _PRICED = "available"  # a quote's pricing_status
 _NO_SUCH_ROUTE = {404, 405}
 _CHUNK = 1024 * 1024  # bytes of a picture that are written at a time
 _MEGABYTE = 1_000_000
-
-_MAGIC_BYTES = {
-    "png": re.compile(rb"\x89PNG\r\n\x1a\n"),
-    "jpg": re.compile(rb"\xff\xd8\xff"),
-    "webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
-    "gif": re.compile(rb"GIF8[79]a"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,11 +509,6 @@ def _text(data: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise ConnectionFailedError(f"RunAPI's answer has no {name}.")
     return value
-
-
-def picture_kind(start: bytes | bytearray) -> str | None:
-    """Return ``png``, ``jpg``, ``webp`` or ``gif`` by a file's first bytes, None for no picture."""
-    return next((kind for kind, magic in _MAGIC_BYTES.items() if magic.match(start)), None)
 
 
 def _require_picture(start: bytes | bytearray, content_type: str) -> str:

@@ -6,7 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from runapi_magic.core.task import Task, TaskStatus
+from runapi_magic.core.status import TaskStatus
+from runapi_magic.core.task import Task
 from runapi_magic.errors import (
     AuthenticationError,
     NotFoundError,

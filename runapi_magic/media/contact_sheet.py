@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-    from runapi_magic.batch.item import ItemStatus
+    from runapi_magic.core.status import ItemStatus
     from runapi_magic.media.tree_drawing import Font
 
     Box = tuple[int, int, int, int]

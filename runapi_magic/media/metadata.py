@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import IO, TYPE_CHECKING, Any
 
-from runapi_magic.http.client import picture_kind
+from runapi_magic.core.formats import picture_kind
 from runapi_magic.media.exif import DATE_TIME, DESCRIPTION, SOFTWARE, add_tags, user_comment
 
 if TYPE_CHECKING:

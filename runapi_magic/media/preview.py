@@ -6,8 +6,8 @@ import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from runapi_magic.core.formats import picture_kind
 from runapi_magic.errors import DownloadError
-from runapi_magic.http.client import picture_kind
 from runapi_magic.media.from_python import as_shown
 from runapi_magic.media.pixel_values import to_8_bit
 

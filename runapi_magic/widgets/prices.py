@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.display.generation_view import dollars
+from runapi_magic.core.text import dollars
 from runapi_magic.widgets.drawers import button
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from runapi_magic.core.text import dollars
 from runapi_magic.display.batch_view import item_name
-from runapi_magic.display.generation_view import dollars
 from runapi_magic.display.theme import FONT
 from runapi_magic.widgets.bridge import Bridge, read_place
 from runapi_magic.widgets.desk import Desk

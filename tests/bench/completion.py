@@ -29,7 +29,8 @@ from PIL import Image, ImageChops
 from runapi_magic.core.access import Access, Secret
 from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest
-from runapi_magic.core.task import Task, TaskStatus
+from runapi_magic.core.status import TaskStatus
+from runapi_magic.core.task import Task
 from runapi_magic.display.generation_view import picture_bundle
 from runapi_magic.engine.backend import remote_service
 from runapi_magic.engine.generation import Generation, Part

@@ -25,7 +25,8 @@ import trustme
 
 from runapi_magic.core.access import Access, Secret
 from runapi_magic.core.polling import PollingPlan, expect
-from runapi_magic.core.task import Task, TaskStatus
+from runapi_magic.core.status import TaskStatus
+from runapi_magic.core.task import Task
 from runapi_magic.http.client import Client, Created
 from runapi_magic.http.transport import Transport
 from runapi_magic.http.wait_for_task import follow

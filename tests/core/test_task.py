@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runapi_magic.core.task import Task, TaskStatus, parse_task
+from runapi_magic.core.status import TaskStatus
+from runapi_magic.core.task import Task, parse_task
 from tests.properties import JSON, PROPERTY
 
 WORDS = {

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runapi_magic.core.cancellation import to_the_end
-from runapi_magic.core.task_state import Phase, TaskState
+from runapi_magic.core.status import Phase
+from runapi_magic.core.task_state import TaskState
 from runapi_magic.errors import (
     CHARGED,
     FAILED_IS_FREE,

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from runapi_magic.engine.generation import Step
+from runapi_magic.core.status import Step
 from runapi_magic.errors import NOT_SENT, BudgetError
 from runapi_magic.journal.database import JournalError
 

@@ -15,7 +15,7 @@ import pytest
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
 from runapi_magic.core.access import Access, Secret
-from runapi_magic.engine.generation import Step
+from runapi_magic.core.status import Step
 from runapi_magic.errors import NOT_SENT, RateLimitError
 from tests.conftest import ROOT, apart, serve_simulator
 from tests.servers import KEY

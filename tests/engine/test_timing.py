@@ -8,8 +8,8 @@ import pytest
 
 from runapi_magic.core.duration_model import Kind, Took
 from runapi_magic.core.polling import expect
+from runapi_magic.core.status import Step
 from runapi_magic.engine.backend import SIMULATOR_URL
-from runapi_magic.engine.generation import Step
 from runapi_magic.errors import TaskFailedError
 from tests.conftest import serve_simulator
 from tests.servers import Service

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
-from runapi_magic.engine.generation import Step
+from runapi_magic.core.status import Step
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import CHARGED

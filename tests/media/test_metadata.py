@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps, ImageSequence, PngImagePlugin
 
-from runapi_magic.http.client import picture_kind
+from runapi_magic.core.formats import picture_kind
 from runapi_magic.media import metadata as provenance
 from runapi_magic.media.metadata import Note, embed, extract
 from tests.properties import PROPERTY

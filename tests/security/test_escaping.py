@@ -15,9 +15,10 @@ from PIL import Image
 from runapi_magic import errors
 from runapi_magic.core.polling import Expectation
 from runapi_magic.core.request import ImageRequest, Source
+from runapi_magic.core.status import Step
 from runapi_magic.display import generation_view as display
 from runapi_magic.display import theme as colours
-from runapi_magic.engine.generation import Generation, Part, Slot, Step
+from runapi_magic.engine.generation import Generation, Part, Slot
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.lineage import Node, Tree
 from runapi_magic.errors import RunAPIError, error_from_response

@@ -9,9 +9,10 @@ import httpx
 import pytest
 from PIL import Image
 
+from runapi_magic.core.formats import picture_kind
 from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import DownloadError
-from runapi_magic.http.client import Client, picture_kind
+from runapi_magic.http.client import Client
 from runapi_magic.media.files import open_part, settle
 from runapi_magic.media.preview import Limits, make_preview
 

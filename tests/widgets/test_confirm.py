@@ -7,7 +7,7 @@ import asyncio
 import ipywidgets as widgets
 import pytest
 
-from runapi_magic.engine.generation import Step
+from runapi_magic.core.status import Step
 from runapi_magic.widgets.confirm import Confirm
 from runapi_magic.widgets.panel import Panel
 from runapi_magic.widgets.placed import remove_all

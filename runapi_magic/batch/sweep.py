@@ -17,6 +17,7 @@ from runapi_magic.batch.item import Item
 from runapi_magic.core.catalog import CATALOGUE
 from runapi_magic.core.request import parse_param, validate
 from runapi_magic.core.templates import interpolate, is_reference, look_up
+from runapi_magic.core.text import shorten
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import short_path
 
@@ -380,14 +381,11 @@ def text_table(items: Sequence[Item]) -> str:
         ]
         for item in items
     ]
-    lines = [[_shorten(text) for text in row[:-1]] + [row[-1]] for row in [head, *rows]]
+    lines = [
+        [shorten(text, _LONGEST_CELL) for text in row[:-1]] + [row[-1]] for row in [head, *rows]
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
-
-
-def _shorten(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"

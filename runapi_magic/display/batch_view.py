@@ -13,7 +13,7 @@ from IPython.display import DisplayHandle
 
 from runapi_magic.batch.sweep import Sweep, text_table
 from runapi_magic.core.request import validate
-from runapi_magic.core.text import dollars
+from runapi_magic.core.text import dollars, shorten
 from runapi_magic.display.environment import Audience, current_cell, running_loop
 from runapi_magic.display.generation_view import NOTHING, Bundle, error_bundle, money
 from runapi_magic.display.theme import AS_TYPED, FAULT, FONT, MUTED
@@ -114,8 +114,8 @@ class SheetView:
     def alt(self) -> str:
         """What stands for the sheet where it cannot be seen; the controls name each picture."""
         values = [f"{name}: {', '.join(map(str, of))}" for name, of in self._variables.items()]
-        about = "; ".join([_shorten(self.batch.title, _LONGEST_TITLE), *values])
-        return _shorten(f"Contact sheet, {self._facts()[0]}: {about}", _LONGEST_TITLE)
+        about = "; ".join([shorten(self.batch.title, _LONGEST_TITLE), *values])
+        return shorten(f"Contact sheet, {self._facts()[0]}: {about}", _LONGEST_TITLE)
 
     # When
 
@@ -202,7 +202,7 @@ class SheetView:
             "height": self._sheet.picture.height // DENSITY,
             "alt": self.alt,
         }
-        title = _shorten(self.batch.title, _LONGEST_TITLE)
+        title = shorten(self.batch.title, _LONGEST_TITLE)
         data = {
             "image/jpeg": encode_sheet(self._sheet.picture),
             "text/plain": f"[contact sheet] {title}\n{_table(self.batch)}",
@@ -241,7 +241,7 @@ class SheetView:
     def _caption(self) -> Bundle:
         if self.batch.is_refused and self.batch.error is not None:
             return error_bundle(self.batch.error)
-        title = _shorten(self.batch.title, _LONGEST_TITLE)
+        title = shorten(self.batch.title, _LONGEST_TITLE)
         line = self.batch.held.value if self.batch.held else " · ".join(self._facts())
         causes = reasons(self.batch)
         rows = [
@@ -314,9 +314,4 @@ def reasons(batch: Batch) -> list[tuple[str, tuple[str, ...]]]:
 def item_name(item: Item) -> str:
     """Return what a user calls an item: its values, or its number and prompt."""
     values = ", ".join(map(str, item.variables.values()))
-    return _shorten(values or f"{item.index + 1} {item.request.title}", _LONGEST_NAME)
-
-
-def _shorten(text: str, longest: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return shorten(values or f"{item.index + 1} {item.request.title}", _LONGEST_NAME)

@@ -19,7 +19,7 @@ from IPython.display import DisplayHandle, display
 
 from runapi_magic.core.printing import print_text
 from runapi_magic.core.status import Step
-from runapi_magic.core.text import dollars
+from runapi_magic.core.text import dollars, shorten
 from runapi_magic.display.environment import Audience, current_cell, running_loop
 from runapi_magic.display.theme import (
     AS_TYPED,
@@ -49,7 +49,7 @@ _TICK = 1.0  # seconds between two updates of the progress
 _FULL = 0.95  # of the progress bar, where only the time is known
 _AT_WORK = {Step.DRAWING, Step.JOINED}  # what the expected time is of
 _SQUARE = (1, 1)
-_LONGEST_PROMPT = 300  # characters in a caption
+LONGEST_PROMPT = 300  # characters in a caption
 _TRANSPARENT = "image/png"  # a preview is a JPEG where nothing shines through
 
 
@@ -111,7 +111,7 @@ def none_with(words: str) -> str:
 
 def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") -> Bundle:
     """Return the caption: prompt, facts, file, and what the user should know besides."""
-    prompt = shorten(image.request.title)
+    prompt = shorten(image.request.title, LONGEST_PROMPT)
     line = " · ".join([*([position] if position else []), *facts(image)])
     path = short_path(image.location)
     rows = [
@@ -171,7 +171,7 @@ def placeholder_bundle(
         share, step = part.uploaded, f"{step}, {part.uploaded:.0%}"
     timing = _timing(part, elapsed)
     simulated = "simulated · " if generation.simulated else ""
-    prompt = shorten(part.request.title)
+    prompt = shorten(part.request.title, LONGEST_PROMPT)
     return Bundle(
         {
             "text/html": (
@@ -207,7 +207,7 @@ def waiting_caption(slot: Slot) -> Bundle:
     asked = [str(request.fields[name]) for name in _ASKED if request.fields.get(name)]
     line = " · ".join([request.model, *asked])
     task = f"task {slot.part.task_id}" if slot.part.task_id else "no task yet"
-    prompt = shorten(request.title)
+    prompt = shorten(request.title, LONGEST_PROMPT)
     return Bundle(
         {
             "text/html": (
@@ -257,12 +257,6 @@ def usual(expected: Expectation) -> str:
 
 def _seconds(value: float) -> str:
     return f"{value:.0f}" if value >= 1 else f"{value:.1f}"
-
-
-def shorten(prompt: str) -> str:
-    """Return a prompt on one line, not too long to be read."""
-    text = " ".join(prompt.split())
-    return text if len(text) <= _LONGEST_PROMPT else text[: _LONGEST_PROMPT - 1] + "…"
 
 
 def _path(slot: Slot) -> str:

@@ -13,13 +13,14 @@ from IPython.display import display
 
 from runapi_magic.batch.sweep import text_table
 from runapi_magic.core.printing import print_text
+from runapi_magic.core.text import shorten
 from runapi_magic.display.batch_view import reasons
 from runapi_magic.display.environment import current_cell
 from runapi_magic.display.generation_view import (
+    LONGEST_PROMPT,
     caption_bundle,
     facts,
     picture_bundle,
-    shorten,
     usual,
 )
 from runapi_magic.media.files import short_path
@@ -62,7 +63,7 @@ def show_in_console(generation: Generation) -> None:
     if generation.is_done:
         _show_end(generation)
     else:
-        title = shorten(generation.request.title)
+        title = shorten(generation.request.title, LONGEST_PROMPT)
         print_text(f"Under way: {title} (usually {usual(generation.parts[0].expectation)})")
         generation.on_wait = lambda: _show_end(generation)
 
@@ -93,7 +94,7 @@ def show_batch_in_console(batch: Batch) -> None:
     if batch.is_done:
         _show_batch_end(batch)
     else:
-        print_text(f"Under way: {shorten(batch.title)} ({len(batch)} requests)")
+        print_text(f"Under way: {shorten(batch.title, LONGEST_PROMPT)} ({len(batch)} requests)")
         batch.on_wait = lambda: _end(batch)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runapi_magic.core.chain import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODEL
+from runapi_magic.core.text import shorten
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import short_path
 from runapi_magic.media.object_store import fetch
@@ -149,7 +150,7 @@ class GeneratedImage:
         """What stands for it where it is not seen: what was asked for, from the first step on."""
         first, *edits = (" ".join(step.request.title.split()) for step in self.line)
         text = "; then ".join([f"Generated picture: {first}", *edits])
-        return text if len(text) <= _LONGEST_ALT else text[: _LONGEST_ALT - 1] + "…"
+        return shorten(text, _LONGEST_ALT)
 
     @property
     def is_on_disk(self) -> bool:

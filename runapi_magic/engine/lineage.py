@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.core.text import shorten
 from runapi_magic.media.metrics import hint
 
 if TYPE_CHECKING:
@@ -150,8 +151,7 @@ class Tree:
 
 
 def _title(image: GeneratedImage) -> str:
-    title = " ".join(image.request.title.split())
-    return title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…"
+    return shorten(image.request.title, _LONGEST_TITLE)
 
 
 def plant(

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from runapi_magic.core.request import Source
 from runapi_magic.core.templates import is_reference, look_up, unwrap
+from runapi_magic.core.text import shorten
 from runapi_magic.engine.generation import Generation
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import InvalidRequestError
@@ -140,7 +141,7 @@ def open_source(source: Source) -> Image:
 def unreadable(path: Path, error: Exception) -> InvalidRequestError:
     """Return what to say of a file that cannot be read."""
     why = getattr(error, "strerror", None) or error  # the whole error names the path once more
-    shown = _shorten(str(path), _LONGEST_PATH)
+    shown = shorten(str(path), _LONGEST_PATH)
     return InvalidRequestError(
         f"There is no file {shown}."
         if isinstance(error, FileNotFoundError)
@@ -154,7 +155,7 @@ def _from_ours(value: Any, label: str | None) -> Source | None:
         return value
     if isinstance(value, Generation):
         if not value.is_done and not value.images:
-            return Source(_shorten(label or value.request.title), "", pending=value)
+            return Source(shorten(label or value.request.title, _LONGEST_LABEL), "", pending=value)
         value = value.image
     if isinstance(value, GeneratedImage):
         return _from_file(value.ensure_local(), label or value.request.title, value)
@@ -164,7 +165,7 @@ def _from_ours(value: Any, label: str | None) -> Source | None:
 def _from_text(value: Any, label: str | None) -> Source | None:
     if isinstance(value, str) and _is_url(value):
         digest = hashlib.sha256(f"url:{value}".encode()).hexdigest()
-        return Source(_shorten(label or value), digest, url=value)
+        return Source(shorten(label or value, _LONGEST_LABEL), digest, url=value)
     if isinstance(value, str) and value[:5].lower() == "data:":
         return _from_bytes(_read_data_url(value), label or "The data URL")
     if isinstance(value, str | os.PathLike):
@@ -202,7 +203,7 @@ def _is_url(text: str) -> bool:
     if scheme.lower() in {"http", "https"} and host:
         return True
     raise InvalidRequestError(
-        f"{_shorten(text)} is no http or https address.", todo=f"Use {_KINDS}."
+        f"{shorten(text, _LONGEST_LABEL)} is no http or https address.", todo=f"Use {_KINDS}."
     )
 
 
@@ -215,11 +216,11 @@ def _is_file(text: str) -> bool:
 
 def _from_file(path: Path, label: str, image: GeneratedImage | None = None) -> Source:
     content = _read(path)
-    note = look_at_file(content, _shorten(short_path(path)))
+    note = look_at_file(content, shorten(short_path(path), _LONGEST_LABEL))
     digest = hashlib.sha256(content).hexdigest()
     # Absolute: it means the same file wherever the working directory is later.
     path = path.expanduser().absolute()
-    return Source(_shorten(label), digest, path=path, image=image, note=note)
+    return Source(shorten(label, _LONGEST_LABEL), digest, path=path, image=image, note=note)
 
 
 def _read(path: Path | None) -> bytes:
@@ -231,10 +232,6 @@ def _read(path: Path | None) -> bytes:
 
 
 def _from_bytes(content: bytes, label: str) -> Source:
-    label = _shorten(label)
+    label = shorten(label, _LONGEST_LABEL)
     note = look_at_file(content, label)
     return Source(label, hashlib.sha256(content).hexdigest(), content=content, note=note)
-
-
-def _shorten(text: str, longest: int = _LONGEST_LABEL) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -25,12 +25,11 @@ from runapi_magic.errors import (
     DownloadError,
     RunAPIError,
     UnsafeURLError,
-    decode_json,
-    error_from_response,
 )
 from runapi_magic.http.proxies import proxy_for
 from runapi_magic.http.rate_limit import Limiter, Turns, lock_of_loop
 from runapi_magic.http.response_body import ENCODING, BodyError, minimum_rate, pieces
+from runapi_magic.http.responses import decode_json, error_from_response
 from runapi_magic.http.retry import may_have_arrived, retrying
 from runapi_magic.http.ssrf import check_url
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from runapi_magic.core.text import shorten
 from runapi_magic.engine.sources import as_source, find_source, picture_variables
 from runapi_magic.widgets.drawers import BUTTON, button, row
 
@@ -133,7 +134,7 @@ class Picker:
         options: list[tuple[str, Any]] = [_CHOOSE]
         names = picture_variables(self._namespace)[::-1]
         options += [(f"variable {name}", name) for name in names]
-        options += [(_shorten(image.request.title), image.id) for image in recent]
+        options += [(shorten(image.request.title, _LONGEST_LABEL), image.id) for image in recent]
         if options != list(self._list.options):
             self._is_filling = True
             self._list.options = options
@@ -173,9 +174,11 @@ class Picker:
     def _draw_chips(self) -> None:
         chips = []
         for chosen in self._chosen:
-            words = f"✕ {_shorten(chosen[0])}"
+            words = f"✕ {shorten(chosen[0], _LONGEST_LABEL)}"
             drop = partial(self._drop, chosen)
-            chips.append(button(words, f"Leave out {_shorten(chosen[0])}", self._run, drop))
+            chips.append(
+                button(words, f"Leave out {shorten(chosen[0], _LONGEST_LABEL)}", self._run, drop)
+            )
             if self._takes_mask or chosen is self._mask:
                 chips.append(self._mask_button(chosen))
         self._chips.children = tuple(chips)
@@ -220,8 +223,3 @@ class Picker:
             self._run(lambda: self.add(value, value))
         else:
             self._run(lambda: self.add(image.request.title, image))
-
-
-def _shorten(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"

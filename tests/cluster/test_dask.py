@@ -17,12 +17,8 @@ from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.dask_driver import found, run_on_cluster
 from runapi_magic.batch.item import Item
 from runapi_magic.engine.download import Keeping
-from runapi_magic.errors import (
-    DownloadError,
-    InvalidRequestError,
-    TaskFailedError,
-    error_from_response,
-)
+from runapi_magic.errors import DownloadError, InvalidRequestError, TaskFailedError
+from runapi_magic.http.responses import error_from_response
 from runapi_magic.journal.tables import select_tasks
 from runapi_magic.media.files import Saved
 from runapi_magic.media.metadata import extract

@@ -34,9 +34,8 @@ from runapi_magic.errors import (
     UnsafeURLError,
     UnsupportedMediaTypeError,
     ValidationError,
-    error_from_response,
-    read_reason,
 )
+from runapi_magic.http.responses import error_from_response, read_reason
 from runapi_magic.notebook import commands
 from tests.properties import JSON, PROPERTY
 

@@ -79,4 +79,4 @@ def test_errors_are_rendered_for_the_output(monkeypatch):
     """What IPython prints in place of a traceback has no letter that its output lacks."""
     monkeypatch.setattr("sys.stdout", _Stream("ascii"))
     lines = RunAPIError("No 狐 here …")._render_traceback_()
-    assert lines[0] == "RunAPIError: No ? here ..."
+    assert lines[0] == "RunAPIError: No ? here ?"

@@ -21,7 +21,8 @@ from runapi_magic.display import theme as colours
 from runapi_magic.engine.generation import Generation, Part, Slot
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.lineage import Node, Tree
-from runapi_magic.errors import RunAPIError, error_from_response
+from runapi_magic.errors import RunAPIError
+from runapi_magic.http.responses import error_from_response
 from runapi_magic.media.preview import Preview
 from runapi_magic.widgets import drawers, gallery, queue, slider, strip
 from tests.conftest import KEY

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.batch.dask_worker import Errand, Outcome, carry_out
+from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.core.status import Step, TaskStatus
 from runapi_magic.core.task import Task
 from runapi_magic.core.task_state import TaskState
@@ -87,7 +88,7 @@ def run_on_cluster(
     cluster = _Cluster(client, batch)
     on_cluster = copy.copy(session)  # its journal, its money, its pictures; another way to them
     on_cluster.pipeline = _ClusterPipeline(session.pipeline, cluster)
-    on_cluster.begin(batch, loop, gate=gate)
+    begin_batch(on_cluster, batch, loop, gate=gate)
     return batch
 
 

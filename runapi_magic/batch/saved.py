@@ -18,7 +18,13 @@ from runapi_magic.journal.tables import source_rows
 
 if TYPE_CHECKING:
     from runapi_magic.engine.image_store import Shelf
+    from runapi_magic.engine.session import Session
     from runapi_magic.journal.task_log import Journal
+
+
+def saved_batches(session: Session) -> Batches:
+    """Return the batches of a session's journal."""
+    return Batches(session.journal, session.pipeline.shelf)
 
 
 class Batches:

@@ -14,7 +14,6 @@ from runapi_magic.engine.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runapi_magic.batch.saved import Batches
     from runapi_magic.core.access import Access
     from runapi_magic.engine.backend import Service
     from runapi_magic.engine.image import Editor
@@ -59,7 +58,6 @@ class Assembly:
         purse: What requests cost.
         shown_versions: Which versions of pictures cells show.
         ledger: What was spent, and what may be.
-        batches: The batches that were asked for.
         notices: What the user should know, to be shown with the next picture.
         cell_id: Returns what tells this run of a cell from others, None outside a kernel.
     """
@@ -110,12 +108,6 @@ class Assembly:
     @property
     def ledger(self) -> Ledger:  # noqa: D102 (see the class)
         return self.pipeline.ledger
-
-    @_Part
-    def batches(self) -> Batches:  # noqa: D102 (see the class)
-        from runapi_magic.batch.saved import Batches
-
-        return Batches(self.journal, self.pipeline.shelf)
 
     @_Part
     def archive(self) -> Archive:  # noqa: D102 (see the class)

@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest, Source, validate
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
-    from runapi_magic.batch.batch import Batch
     from runapi_magic.engine.backend import Price, Service
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.lineage import Tree
@@ -38,11 +37,27 @@ _REST = (
 )
 
 
+class Cancellable(Protocol):
+    """Work under way that can be cancelled: a Generation or a Batch."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def task_ids(self) -> list[str]:
+        """RunAPI's ids of its tasks, as far as known."""
+
+    def cancel(self) -> None:
+        """Stop waiting for it."""
+
+
 class Session(Assembly):
     """What a user asks for, on the parts of an assembly; one a process.
 
     Attributes:
         launch: How a request is started from wherever the user is; the kernel's side replaces it.
+        active_batches: The batches under way, so that ``cancel`` finds them.
         on_ended: Listeners, called on a request's loop when it has ended, whatever the end.
     """
 
@@ -51,7 +66,7 @@ class Session(Assembly):
         self.launch: Callable[..., Generation] = self.start
         self.on_ended: list[Callable[[], object]] = []
         self._active: dict[str, Generation] = {}
-        self._active_batches: set[Batch] = set()
+        self.active_batches: set[Cancellable] = set()
 
     # What is asked
 
@@ -244,67 +259,7 @@ class Session(Assembly):
         """Ask once more, afresh, for what a picture was asked for."""
         return self.launch(replace(image.request, count=1), new=True)
 
-    # Many at once
-
-    def begin(
-        self,
-        batch: Batch,
-        loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        gate: Gate | None = None,
-    ) -> Batch:
-        """Start a batch and return it at once.
-
-        Args:
-            batch: What is asked for.
-            loop: The loop that works on it, by default the running one; another thread's is fine.
-            gate: Awaited before anything is sent; what it raises is the batch's end.
-
-        Raises:
-            InvalidRequestError: A request cannot be right; nothing was sent.
-            MissingKeyError: There is no key.
-            ConfigurationError: The base URL is unusable.
-        """
-        for item in batch.items:
-            validate(item.request)
-        simulator = self._simulator
-        service = simulator
-
-        place = self.settings.picture_place()  # wherever the working directory is meanwhile
-
-        def start(
-            request: ImageRequest, loop: asyncio.AbstractEventLoop, **options: Any
-        ) -> Generation:
-            return self.start(request, loop, service=service, image_dir=place, **options)
-
-        if not self.asks_colab:
-            self.service().access.require_key()
-        batch.simulated = simulator is not None
-
-        async def before(batch: Batch) -> None:
-            nonlocal service
-            self._active_batches.add(batch)
-            # Once for all requests. The key may be another one when failed ones are asked for
-            # again, but what was simulated never comes to be paid for.
-            service = simulator or await self.answering()
-            service.access.require_key()
-            if gate is not None:
-                try:
-                    batch.hold_for(Step.PRICING)
-                    await gate(lambda: batch.hold_for(Step.ASKING))
-                finally:
-                    batch.hold_for(None)
-            await self.record(self.batches.save, batch, service.access.base_url)
-            requests = [item.request for item in batch.items]
-            await self.purse.set_aside(batch.hold, requests, service, since=batch.since)
-
-        async def after(batch: Batch) -> None:
-            self._active_batches.discard(batch)
-            await self.purse.release(batch.hold)
-
-        batch.held = None if gate is None else Step.PRICING
-        batch.begin(start, loop or asyncio.get_running_loop(), before, after)
-        return batch
+    # What requests cost
 
     async def cost(
         self,
@@ -332,7 +287,7 @@ class Session(Assembly):
         ]
         return any(not (part.is_done or part.is_held) for part in awaited)
 
-    def cancel(self, name: str | None = None) -> list[Generation | Batch]:
+    def cancel(self, name: str | None = None) -> list[Cancellable]:
         """Stop waiting for a task, a request, a batch, or all; return what was stopped.
 
         Args:
@@ -342,8 +297,8 @@ class Session(Assembly):
             InvalidRequestError: Nothing of this name is under way.
         """
         # Batches first: one that has lost its requests would go on with the next.
-        found: list[Generation | Batch] = [
-            batch for batch in tuple(self._active_batches) if name in {None, batch.id}
+        found: list[Cancellable] = [
+            batch for batch in tuple(self.active_batches) if name in {None, batch.id}
         ]
         found += [
             generation

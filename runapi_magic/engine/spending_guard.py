@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from runapi_magic.display.environment import Audience, audience
 from runapi_magic.errors import BudgetError, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ipywidgets import Box
-
     from runapi_magic.core.request import ImageRequest
     from runapi_magic.engine.pipeline import Gate
     from runapi_magic.engine.pricing import Cost
     from runapi_magic.engine.session import Session
-    from runapi_magic.widgets.confirm import Confirm
+
+
+class Question(Protocol):
+    """Asks the user to confirm a cost.
+
+    Attributes:
+        again: How the user can be asked again.
+    """
+
+    again: str
+
+    async def ask(self, question: str) -> bool:
+        """Show the question, and return the answer."""
+
+    def close(self) -> None:
+        """Take the question away."""
 
 
 def gate_for(
@@ -25,9 +37,8 @@ def gate_for(
     *,
     max_cost: float | None = None,
     asks: bool = True,
-    waits: bool = False,
+    question: Callable[[], Question | None] | None = None,
     since: float | None = 0.0,
-    box: Box | None = None,
 ) -> Gate | None:
     """Return what is to be awaited before requests are made; None where nothing is.
 
@@ -37,9 +48,9 @@ def gate_for(
         max_cost: USD that may not be crossed.
         asks: Whether requests that are many, dear or of unknown price need a click, or --yes where
             no click is possible.
-        waits: Whether the cell waits; a click might wait behind it.
+        question: Makes the question that the user clicks on; where it is None, or returns None,
+            no click is possible.
         since: Unix time in seconds; what was asked for before is paid again. None: everything.
-        box: Where the question is shown; by default in the output of the cell that runs now.
 
     Raises:
         InvalidRequestError: ``max_cost`` is no number.
@@ -52,8 +63,8 @@ def gate_for(
         return None
     if session.simulator is None and not session.asks_colab:
         session.access().require_key()
-    question = _question(session, box) if asks and not waits else None
-    return _Gate(session, requests, max_cost, since, question, asks=asks)
+    asked = question() if asks and question is not None else None
+    return _Gate(session, requests, max_cost, since, asked, asks=asks)
 
 
 class _Gate:
@@ -65,7 +76,7 @@ class _Gate:
         requests: Sequence[ImageRequest],
         max_cost: float | None,
         since: float | None,
-        question: Confirm | None,
+        question: Question | None,
         *,
         asks: bool,
     ) -> None:
@@ -134,17 +145,6 @@ def _usd(amount: Any) -> float:
         raise InvalidRequestError(
             f"max_cost is {amount!r:.60}, which is no amount of USD.", todo="Give a number."
         ) from None
-
-
-def _question(session: Session, box: Box | None) -> Confirm | None:
-    """Return a question in its place; None where no click is possible."""
-    from runapi_magic.widgets import availability as controls
-
-    if box is None and (audience() is not Audience.LIVE or not controls.are_possible(session)):
-        return None
-    from runapi_magic.widgets.confirm import Confirm
-
-    return Confirm(box)
 
 
 def _is_sure(session: Session, requests: Sequence[ImageRequest]) -> bool:

@@ -267,7 +267,9 @@ def resume_batch(batch_id: str, *, progress: bool = True, client: Any = None) ->
     check_type("batch_id", batch_id, str, "text, as %runapi batches lists it")
     session = open_session()
     origin = session.service().access.base_url
-    batch = session.batches.load(batch_id, session.settings.concurrency, origin)
+    from runapi_magic.batch.saved import saved_batches
+
+    batch = saved_batches(session).load(batch_id, session.settings.concurrency, origin)
     return run_batch(batch, session, progress=progress, client=client)
 
 
@@ -298,7 +300,9 @@ def run_batch(
 def start_batch(batch: Batch, session: Session, gate: Gate | None) -> Batch:
     """Begin a batch on the loop of wherever the user is."""
     batch.launch = launch
-    return launch(lambda loop: session.begin(batch, loop, gate=gate))
+    from runapi_magic.batch.scheduler import begin_batch
+
+    return launch(lambda loop: begin_batch(session, batch, loop, gate=gate))
 
 
 def show_batch(batch: Batch, session: Session) -> None:

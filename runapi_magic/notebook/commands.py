@@ -131,7 +131,9 @@ def _fields(action: Action) -> str:
 
 def batches(session: Session, _arguments: list[str]) -> str:
     """List the newest batches and sweeps, for ``resume_batch``."""
-    found = session.batches.newest(_SHORT_HISTORY)
+    from runapi_magic.batch.saved import saved_batches
+
+    found = saved_batches(session).newest(_SHORT_HISTORY)
     lines = [
         f"{batch}  {datetime.fromtimestamp(created).astimezone():%Y-%m-%d %H:%M}"
         f"  {size:5d} requests  {title}"

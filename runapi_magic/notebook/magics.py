@@ -32,7 +32,7 @@ from runapi_magic.notebook.scope import names_in_reach, pass_on_names
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from runapi_magic.core.request import ImageRequest, Source
     from runapi_magic.engine.generation import Generation
     from runapi_magic.engine.session import Session
+    from runapi_magic.engine.spending_guard import Question
     from runapi_magic.notebook.command_output import Report
 
 
@@ -184,7 +185,7 @@ class RunAPIMagics(Magics, Settings):
             requests,
             max_cost=options.max_cost,
             asks=not options.yes,
-            waits=options.wait,
+            question=self._question(options),
             since=since,
         )
         sweep = Sweep(
@@ -301,6 +302,14 @@ class RunAPIMagics(Magics, Settings):
             validate(one)
         return requests, steps
 
+    def _question(self, options: argparse.Namespace) -> Callable[[], Question | None] | None:
+        """Return what makes the question to confirm; None where a click would wait for the cell."""
+        if options.wait:
+            return None
+        from runapi_magic.widgets.availability import question_for
+
+        return lambda: question_for(self.session)
+
     def _start_chain(
         self, requests: list[ImageRequest], steps: list[StepRequest], options: argparse.Namespace
     ) -> list[Generation]:
@@ -312,7 +321,7 @@ class RunAPIMagics(Magics, Settings):
             requests,
             max_cost=options.max_cost,
             asks=not options.yes,
-            waits=options.wait,
+            question=self._question(options),
             since=None if options.new else 0.0,
         )
         # A step goes on with what the step before made, not with a version that was chosen there.

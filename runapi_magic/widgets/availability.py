@@ -13,10 +13,14 @@ from weakref import WeakSet
 
 from IPython.display import display
 
+from runapi_magic.display.environment import Audience, audience
 from runapi_magic.display.theme import FONT, MUTED
 
 if TYPE_CHECKING:
+    from ipywidgets import Box
+
     from runapi_magic.engine.session import Session
+    from runapi_magic.widgets.confirm import Confirm
 
 _PACKAGES = ("ipywidgets", "anywidget")
 _told: WeakSet[Session] = WeakSet()
@@ -49,3 +53,17 @@ def are_possible(session: Session) -> bool:
         html = f'<div style="{FONT};{MUTED}">{escape(text)}</div>'
         display({"text/html": html, "text/plain": text}, raw=True)
     return found is None
+
+
+def question_for(session: Session, box: Box | None = None) -> Confirm | None:
+    """Return a question to click on, in its place; None where no click is possible.
+
+    Args:
+        session: The session.
+        box: Where the question is shown; by default in the output of the cell that runs now.
+    """
+    if box is None and (audience() is not Audience.LIVE or not are_possible(session)):
+        return None
+    from runapi_magic.widgets.confirm import Confirm
+
+    return Confirm(box)

@@ -16,6 +16,7 @@ from runapi_magic.display.environment import user_variables
 from runapi_magic.display.theme import FONT
 from runapi_magic.engine.spending_guard import gate_for
 from runapi_magic.errors import InvalidRequestError
+from runapi_magic.widgets.availability import question_for
 from runapi_magic.widgets.bridge import Bridge
 from runapi_magic.widgets.desk import Desk
 from runapi_magic.widgets.drawers import button, display_when, row, style
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from runapi_magic.engine.generation import Generation
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.session import Session
+    from runapi_magic.widgets.confirm import Confirm
 
 _CLASS = "runapi-panel"
 _PAUSE = 0.3  # seconds after the last change until the price is asked for
@@ -268,10 +270,13 @@ class Panel:
         self.problem.value = ""
         self.picker.take_address()  # what stands in the field is meant, added or not
         request = self._request(self.prompt.value, self.picker.sources, self.picker.mask)
-        gate = gate_for(self._session, [request], box=self._questions)
+        gate = gate_for(self._session, [request], question=self._question)
         generation = self._session.launch(request, gate=gate)
         self._bridge.say("Under way.")
         self._desk.work(self._bring(generation, request.title))
+
+    def _question(self) -> Confirm | None:
+        return question_for(self._session, self._questions)
 
     async def _resume(self, line: widgets.Box) -> None:
         loop = self._desk.loop

@@ -16,6 +16,7 @@ import pytest
 
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
+from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.display.batch_view import SheetView
 from runapi_magic.display.environment import Audience
 from runapi_magic.engine import session as session_module
@@ -428,7 +429,7 @@ def test_cancel_while_it_is_asked_about(run, service):
             asked.set()
             await asyncio.Event().wait()  # a click that never comes
 
-        batch = session.begin(Batch([Item(0, session.request("a boat"))]), gate=gate)
+        batch = begin_batch(session, Batch([Item(0, session.request("a boat"))]), gate=gate)
         await asked.wait()
         batch.cancel()
         await batch.ended()

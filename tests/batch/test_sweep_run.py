@@ -13,6 +13,7 @@ from PIL import Image
 
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
+from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.batch.sweep import Sweep, parse_sweep, sweep_items
 from runapi_magic.display.batch_view import SheetView
 from runapi_magic.display.environment import Audience
@@ -82,7 +83,7 @@ def test_three_by_four_with_a_failure(use, service, shown):
     async def body(session):
         sweep = _three_by_four(session)
         SheetView(sweep, session, Audience.UNATTENDED)
-        await session.begin(sweep)
+        await begin_batch(session, sweep)
         assert len(service.tasks) == 12
         assert (len(sweep.pictures), sweep.counts["failed"]) == (11, 1)
         assert REASON in sweep["ink", "dusk"].error.what
@@ -125,7 +126,7 @@ def test_a_caption_is_not_ahead_of_its_sheet(use, service, shown):
 
         view._draw = draw_slowly
         sweep.subscribe(lambda: ended.set() if sweep.is_done else None)
-        await session.begin(sweep)
+        await begin_batch(session, sweep)
         await view._task
 
     use(service, body)
@@ -144,10 +145,10 @@ def test_a_second_run_is_from_disk(use, service, shown):
     service.fault(FAULT)
 
     async def body(session):
-        await session.begin(_three_by_four(session, "a mill"))
+        await begin_batch(session, _three_by_four(session, "a mill"))
         again = _three_by_four(session, "a mill")
         SheetView(again, session, Audience.UNATTENDED)
-        await session.begin(again)
+        await begin_batch(session, again)
         assert len(service.tasks) == 13
         assert (
             "11 of 12 pictures, 1 failed · saved $0.66 from disk"
@@ -165,7 +166,7 @@ def test_unattended_only_the_end(use, service, shown, monkeypatch):
     async def body(session):
         sweep = _three_by_four(session, "a lake")
         SheetView(sweep, session, Audience.UNATTENDED)
-        session.begin(sweep)
+        begin_batch(session, sweep)
         cells.append("two")
         await sweep
         kinds = [kind for kind, _, _ in _sheets(shown)]
@@ -194,7 +195,7 @@ def test_live_it_fills_in(use, service, shown, monkeypatch):
         view.subscribe(
             lambda: drawn.set() if all_but_one in _captions(shown)[-1]["text/plain"] else None
         )
-        session.begin(sweep)
+        begin_batch(session, sweep)
         await drawn.wait()
         waiting = _sheets(shown)[0][1]["image/jpeg"]
         filled = _sheets(shown)[-1][1]["image/jpeg"]
@@ -224,7 +225,7 @@ def test_a_batch_without_axes(use, service, shown, capsys):
         prompts = ["a red hen", "a hen in ink at dusk", "a blue hen"]
         batch = Batch([Item(n, session.request(prompt)) for n, prompt in enumerate(prompts)])
         view = SheetView(batch, session, Audience.UNATTENDED)
-        await session.begin(batch)
+        await begin_batch(session, batch)
         show_batch_in_terminal(batch)
         printed = capsys.readouterr().out
         assert [image.path.name for image in batch.pictures if image.path.name not in printed] == []

@@ -28,7 +28,7 @@ def show(place, **variables):
     sweep = Sweep(sweep_items(
         prompt, list(variables.items()), lambda text, fields: session.request(text, **fields),
         namespace={}), title=prompt)
-    session.begin(sweep)
+    begin_batch(session, sweep)
     SheetView(sweep, session, Audience.LIVE, show_sheet_controls)
     return sweep
 """

@@ -11,6 +11,7 @@ import pytest
 
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
+from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.engine.credentials import save_key
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
@@ -68,7 +69,9 @@ def run(service):
 
 
 def _batch(session, count=20):
-    return session.begin(Batch([Item(n, session.request(f"a fox {n}")) for n in range(count)]))
+    return begin_batch(
+        session, Batch([Item(n, session.request(f"a fox {n}")) for n in range(count)])
+    )
 
 
 def test_a_batch_asks_colab_once_and_off_the_loop(run, colab, service):

@@ -8,6 +8,7 @@ import pytest
 
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.dataframe import batch_items
+from runapi_magic.batch.saved import saved_batches
 from runapi_magic.errors import InvalidRequestError
 
 pytestmark = pytest.mark.server
@@ -107,8 +108,8 @@ def test_a_batch_keeps_it(answering, use):
     async def body(session):
         fields = {"model": "nano-banana-pro", **ROUTE}
         batch = Batch(batch_items(["a fox"], None, [], fields, session.request))
-        session.batches.save(batch, server.url)
-        return session.batches.load(batch.id, 1, server.url)
+        saved_batches(session).save(batch, server.url)
+        return saved_batches(session).load(batch.id, 1, server.url)
 
     loaded = use(server, body)
     assert loaded.items[0].request.route == ("nano_banana", "create_image")

@@ -14,6 +14,7 @@ import pytest
 
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
+from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.core.access import Access, Secret
 from runapi_magic.core.status import Step
 from runapi_magic.errors import NOT_SENT, RateLimitError
@@ -51,7 +52,7 @@ def _rows(folder):
 
 async def _batch(session, prompts):
     items = [Item(number, session.request(prompt)) for number, prompt in enumerate(prompts)]
-    batch = session.begin(Batch(items, concurrency=8))
+    batch = begin_batch(session, Batch(items, concurrency=8))
     async for _ in batch.as_completed():
         pass
     return batch

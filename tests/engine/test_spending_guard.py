@@ -667,15 +667,16 @@ class _Answers:
 
 
 @pytest.mark.parametrize("answer", [True, False])
-def test_several_images_at_an_unknown_price_are_asked_about(run, service, monkeypatch, answer):
+def test_several_images_at_an_unknown_price_are_asked_about(run, service, answer):
     """Somebody who is there is asked before several images at an unknown price are sent."""
     service.fault("quote=404")
     question = _Answers(answer=answer)
-    monkeypatch.setattr("runapi_magic.engine.spending_guard._question", lambda *_: question)
 
     async def body(session):
         request = session.request("a boat", model="gpt-image-2.5-flare", count=2)
-        generation = session.start(request, gate=gate_for(session, [request]))
+        generation = session.start(
+            request, gate=gate_for(session, [request], question=lambda: question)
+        )
         await generation.ended()
 
     run(service, body)
@@ -683,13 +684,12 @@ def test_several_images_at_an_unknown_price_are_asked_about(run, service, monkey
     assert len(service.tasks) == 2 * answer
 
 
-def test_a_gate_that_has_closed_its_question_asks_no_more(run, service, monkeypatch):
+def test_a_gate_that_has_closed_its_question_asks_no_more(run, service):
     """After a declined question a second try ends with an error, and waits for no click."""
     question = _Answers(answer=False)
-    monkeypatch.setattr("runapi_magic.engine.spending_guard._question", lambda *_: question)
 
     async def body(session):
-        gate = gate_for(session, [session.request("a boat", count=20)])
+        gate = gate_for(session, [session.request("a boat", count=20)], question=lambda: question)
         for _ in range(2):
             with pytest.raises(BudgetError):
                 await gate(lambda: None)
@@ -777,15 +777,14 @@ def test_the_price_is_that_of_the_service_that_answers(run, service, quote, is_s
     assert service.tasks == []
 
 
-def test_a_request_without_a_key_leaves_no_question_behind(run, service, monkeypatch):
+def test_a_request_without_a_key_leaves_no_question_behind(run, service):
     """Where there is no key no question takes a place in the notebook, where it would stay."""
     made = []
-    monkeypatch.setattr("runapi_magic.engine.spending_guard._question", lambda *_: made.append(1))
 
     async def body(session):
         session.settings.api_key = ""
         with pytest.raises(MissingKeyError):
-            gate_for(session, [session.request("a boat", count=3)])
+            gate_for(session, [session.request("a boat", count=3)], question=lambda: made.append(1))
 
     run(service, body)
     assert made == []

@@ -12,6 +12,7 @@ import pytest
 
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
+from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.errors import ConfigurationError
 
 fsspec = pytest.importorskip("fsspec")
@@ -47,7 +48,9 @@ def store(monkeypatch):
 
 
 def _batch(session, count=10):
-    return session.begin(Batch([Item(n, session.request(f"a fox {n}")) for n in range(count)]))
+    return begin_batch(
+        session, Batch([Item(n, session.request(f"a fox {n}")) for n in range(count)])
+    )
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere", "/dev/null/x"])

@@ -15,6 +15,7 @@ from PIL import Image
 
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
+from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.engine import backend as service_module
 from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import NOT_CHARGED, InvalidRequestError
@@ -280,7 +281,7 @@ def test_another_working_directory_meanwhile(service, use, tmp_path, png):
 
     async def body(session):
         edit = session.edit("cat.png", "make it snow")
-        batch = session.begin(Batch(batch_items(session), concurrency=1))
+        batch = begin_batch(session, Batch(batch_items(session), concurrency=1))
         os.chdir(other)
         await edit
         await batch

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
+from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.core.status import Step
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
@@ -148,7 +149,7 @@ def _start(session, case):
         Item(number, session.request(case.name, count=count))
         for number in range(1 if is_one else case.count)
     ]
-    batch = session.begin(Batch(items))
+    batch = begin_batch(session, Batch(items))
     return batch, lambda: [part for generation in made for part in generation.parts]
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import NOT_SENT, BudgetError
@@ -259,7 +260,7 @@ def test_a_batch_with_a_locked_journal(server, use):
         with _other(session) as other:
             other.hold()
             items = [Item(number, session.request(f"batch held {number}")) for number in range(3)]
-            batch = session.begin(Batch(items, concurrency=2))
+            batch = begin_batch(session, Batch(items, concurrency=2))
             await batch.ended()
         return [type(item.error) for item in batch.items]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
         resume_batch,
         upscale,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "GeneratedImage",

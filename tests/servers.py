@@ -37,7 +37,7 @@ def _quick(request, monkeypatch):
         monkeypatch.setattr("runapi_magic.core.polling._SHORTEST", 0.05)
         monkeypatch.setattr("runapi_magic.core.polling._LONGEST", 0.1)
         monkeypatch.setattr("runapi_magic.http.retry._FIRST_BACKOFF", 0.05)
-        monkeypatch.setattr("runapi_magic.http.rate_limit._SHORTEST_PAUSE", 0.05)
+        monkeypatch.setattr("runapi_magic.core.rate._SHORTEST_PAUSE", 0.05)
         monkeypatch.setattr("runapi_magic.engine.image_store._FIRST_PAUSE", 0.02)
         monkeypatch.setattr("ssl.create_default_context", _certificates)
 

@@ -127,7 +127,9 @@ def test_importing_the_package_loads_nothing(home):
     """``import runapi_magic`` loads none of its rooms, nobody's package, and few modules at all."""
     loaded = _run(_NEW.format(first="", then="import runapi_magic"), home)
     assert {name.split(".")[0] for name in loaded} - sys.stdlib_module_names == {"runapi_magic"}
-    assert [name for name in loaded if name.startswith("runapi_magic.")] == []
+    assert {name for name in loaded if name.startswith("runapi_magic.")} <= {
+        "runapi_magic._version"
+    }
     assert len(loaded) <= 40  # 27 with Python 3.11, none of them ours: typing and what it needs
 
 

@@ -27,9 +27,10 @@ from runapi_magic.engine.image_store import fetch_each
 from runapi_magic.engine.settings import Settings
 from runapi_magic.engine.storage_check import StorageCheck
 from runapi_magic.errors import ConfigurationError, MissingKeyError, RunAPIError
-from runapi_magic.http.rate_limit import Rates
+from runapi_magic.http.rate_limit import Limiter
 from runapi_magic.http.wait_for_task import follow
 from runapi_magic.journal.async_journal import Recorder
+from runapi_magic.journal.rate_store import SharedRate
 from runapi_magic.journal.task_log import Journal
 from runapi_magic.media.object_store import place_of
 
@@ -121,7 +122,7 @@ async def _carry_out(errand: Errand, tell: Callable[[Created], None]) -> Outcome
     )
     try:
         access = _access(errand)
-        client = remote_service(access, Rates(*_books()).of(access)).client
+        client = remote_service(access, _limiter(access)).client
     except RunAPIError as error:
         outcome.failure = error
         return outcome
@@ -168,10 +169,10 @@ async def _check_storage(place: Place, run: str) -> None:
 
 
 @cache
-def _books() -> tuple[Journal, Recorder]:
-    """Return this machine's journal, in which its processes share an account's rate."""
+def _limiter(access: Access) -> Limiter:
+    """Return the limiter of an account, whose rate this machine's processes share."""
     journal = Journal(data_home())
-    return journal, Recorder(journal, _log.warning)
+    return Limiter(SharedRate(access.account, journal, Recorder(journal, _log.warning)))
 
 
 def _access(errand: Errand) -> Access:

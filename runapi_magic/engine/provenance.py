@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import runapi_magic
+from runapi_magic._version import __version__
 from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import InvalidRequestError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.engine.image import Editor
 
-SOFTWARE = f"runapi_magic {runapi_magic.__version__}"
+SOFTWARE = f"runapi_magic {__version__}"
 _SCHEMA = 1
 _LONGEST_LINE = 200  # pictures of a line that a file tells of
 _LONGEST_NAME = 255  # bytes of a file's name that usual file systems take

@@ -88,8 +88,9 @@ class Assembly:
     @_Part
     def _rates(self) -> Rates:
         from runapi_magic.http.rate_limit import Rates
+        from runapi_magic.journal.rate_store import SharedRate
 
-        return Rates(self.journal, self.record)
+        return Rates(lambda account: SharedRate(account, self.journal, self.record))
 
     @_Part
     def pipeline(self) -> Pipeline:  # noqa: D102 (see the class)

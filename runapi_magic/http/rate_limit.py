@@ -21,94 +21,22 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
+from runapi_magic.core.rate import Rate
 from runapi_magic.errors import NOT_SENT, APIError, RateLimitError, RunAPIError
 from runapi_magic.http.retry import is_set, until_stopped
 
 if TYPE_CHECKING:
-    import sqlite3
     from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
     from runapi_magic.core.access import Access
-    from runapi_magic.journal.async_journal import Recorder
-    from runapi_magic.journal.task_log import Journal
-
-_FIRST_SPACING, _LONGEST_SPACING = 0.25, 30.0  # seconds; doubled by each refusal
-_INCREASE = 0.1  # creates a second that each create that is taken adds to the rate
-_NO_LIMIT = 20.0  # creates a second from which on none are held back; no person is faster
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 3600.0  # seconds; the first where the service names none
-_LONGEST_WAIT = _LONGEST_PAUSE + 100 * _LONGEST_SPACING  # seconds, with 100 kernels in line
-_FORGOTTEN = 60.0  # seconds without a create until the limit counts as over
 _LOOK = 1.0  # seconds between two looks at what other kernels have seen
 _WORTH_TELLING = 1.0  # seconds; a shorter wait is not mentioned
 _OVERSLEPT = 1.0  # seconds beyond a deadline, after which a long cell has kept the loop busy
 _TOO_MANY, _UNAVAILABLE = 429, 503
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """How fast requests may leave under one key. Times are monotonic, in seconds.
-
-    Attributes:
-        paused_until: Until then nothing leaves.
-        spacing: Seconds between two creates; 0 for no limit.
-        next: The next free turn for a create.
-    """
-
-    paused_until: float = 0.0
-    spacing: float = 0.0
-    next: float = 0.0
-
-    def is_free(self, now: float) -> bool:
-        """Whether every request may leave at once."""
-        return self.spacing == 0 and now >= self.paused_until
-
-    def take(self, now: float) -> tuple[float, Rate]:
-        """Return when the next create may leave, and the rate after it has taken that turn."""
-        idle = now - max(self.next, self.paused_until)
-        spacing = 0.0 if idle > _FORGOTTEN else self.spacing
-        start = max(now, self.paused_until, self.next)
-        return start, replace(self, spacing=spacing, next=start + spacing)
-
-    def refused(self, now: float, sent: float, told: float | None = None) -> Rate:
-        """Return the rate after the service has refused a request: a pause, and half as fast.
-
-        What had left before an earlier refusal was heard of slows down only once.
-
-        Args:
-            now: The moment of the answer.
-            sent: The moment at which the request left.
-            told: Seconds that the service asks to wait.
-        """
-        spacing = self.spacing
-        if sent >= self.paused_until:
-            spacing = min(2 * spacing or _FIRST_SPACING, _LONGEST_SPACING)
-        pause = min(told or max(_SHORTEST_PAUSE, spacing), _LONGEST_PAUSE)
-        return replace(self, spacing=spacing, paused_until=max(self.paused_until, now + pause))
-
-    def moved(self, seconds: float) -> Rate:
-        """Return the same rate on a clock that is so many seconds ahead."""
-        return replace(self, paused_until=self.paused_until + seconds, next=self.next + seconds)
-
-    def is_sensible(self, now: float) -> bool:
-        """Whether a service and a clock that is right can have led to this."""
-        latest = now + _LONGEST_WAIT
-        return (
-            self.paused_until <= latest
-            and self.next <= latest
-            and 0 <= self.spacing <= _LONGEST_SPACING
-        )
-
-    def taken(self, creates: int = 1) -> Rate:
-        """Return the rate after the service has taken so many creates: a little faster."""
-        if self.spacing == 0:
-            return self
-        faster = 1 / self.spacing + creates * _INCREASE
-        return replace(self, spacing=0.0 if faster >= _NO_LIMIT else 1 / faster)
 
 
 class StoppedError(RunAPIError):
@@ -117,64 +45,14 @@ class StoppedError(RunAPIError):
     default_charged = NOT_SENT
 
 
-class SharedRate:
-    """An account's row in the journal.
-
-    Args:
-        account: Its name.
-        journal: The journal.
-        record: Calls it off the loop.
-    """
-
-    def __init__(self, account: str, journal: Journal, record: Recorder) -> None:
-        self._account = account
-        self._journal = journal
-        self._record = record
-
-    async def change(self, how: Callable[[Rate | None], Rate]) -> Rate | None:
-        """Change the row in one transaction, and return it.
-
-        Args:
-            how: Returns what follows from what the row says; it says None where there is none, or
-                none that can be true.
-
-        Returns:
-            None where the journal cannot be used now.
-        """
-        changed: Rate | None = await self._record.if_free(self._change, how)
-        return changed
+class RateStore(Protocol):
+    """An account's rate, shared with other kernels."""
 
     async def read(self) -> Rate | None:
-        """Return the row; None where there is none that can be true."""
-        found: Rate | None = await self._record.if_free(self._read)
-        return found
+        """Return the rate; None where there is none that can be true."""
 
-    def _read(self) -> Rate | None:
-        with self._journal.reading() as connection:
-            return self._stored(connection)[0]
-
-    def _stored(self, connection: sqlite3.Connection) -> tuple[Rate | None, float]:
-        """Return the row, and the seconds that Unix time is ahead of the monotonic one."""
-        row = connection.execute(
-            "SELECT paused_until, spacing, next FROM rates WHERE account = ?", (self._account,)
-        ).fetchone()
-        now = time.monotonic()
-        ahead = time.time() - now
-        rate = Rate(*row).moved(-ahead) if row else None
-        return (rate if rate and rate.is_sensible(now) else None), ahead
-
-    def _change(self, how: Callable[[Rate | None], Rate]) -> Rate:
-        with self._journal.transaction() as connection:
-            before, ahead = self._stored(connection)
-            rate = how(before)
-            if rate != (before or Rate()):
-                written = rate.moved(ahead)
-                connection.execute(
-                    "INSERT OR REPLACE INTO rates (account, paused_until, spacing, next)"
-                    " VALUES (?, ?, ?, ?)",
-                    (self._account, written.paused_until, written.spacing, written.next),
-                )
-            return rate
+    async def change(self, how: Callable[[Rate | None], Rate]) -> Rate | None:
+        """Change the rate in one step, and return it; None where it cannot be shared now."""
 
 
 class Limiter:
@@ -187,7 +65,7 @@ class Limiter:
         rate: As last seen.
     """
 
-    def __init__(self, shared: SharedRate | None = None) -> None:
+    def __init__(self, shared: RateStore | None = None) -> None:
         self.rate = Rate()
         self._shared = shared
         self._looked = -math.inf  # monotonic time
@@ -392,27 +270,19 @@ class Rates:
     """The limiters of one kernel, one for each account.
 
     Args:
-        journal: What is shared with other kernels.
-        record: Calls it off the loop.
+        shared: Returns an account's rate as it is shared with other kernels.
     """
 
-    def __init__(self, journal: Journal, record: Recorder) -> None:
-        self._journal = journal
-        self._record = record
+    def __init__(self, shared: Callable[[str], RateStore]) -> None:
+        self._shared = shared
         self._limiters: dict[str, Limiter] = {}
 
     def of(self, access: Access) -> Limiter:
         """Return the limiter of an account, the same for the same address and key."""
         account = access.account
         if account not in self._limiters:
-            shared = SharedRate(account, self._journal, self._record)
-            self._limiters[account] = Limiter(shared)
+            self._limiters[account] = Limiter(self._shared(account))
         return self._limiters[account]
-
-
-def account_of(access: Access) -> str:
-    """Return a name for address and key that neither can be told from: 16 hex digits."""
-    return access.account
 
 
 def lock_of_loop(locks: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock]) -> asyncio.Lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runapi_magic.batch import sweep as sweeps
+from runapi_magic.core import rate
 from runapi_magic.core.catalog import CATALOGUE, COUNTS_IN_ONE_TASK, find_model
 from runapi_magic.engine import backend as service
 from runapi_magic.engine import image_store as shelf
@@ -13,7 +14,6 @@ from runapi_magic.engine import quotes, storage_check
 from runapi_magic.engine.settings import Settings
 from runapi_magic.http import aiohttp_transport as connections
 from runapi_magic.http import client, transport
-from runapi_magic.http import rate_limit as rates
 from runapi_magic.http import response_body as bodies
 from runapi_magic.http import retry as retrying
 from runapi_magic.journal import history, matching
@@ -68,7 +68,7 @@ SENTENCES = [
     f"less than {storage_check._ROOM / 1e6:g} MB left counts as full",
     f"| tries for a request without `Retry-After` | {retrying._ATTEMPTS} |",
     f"| tries for a download | {shelf._DOWNLOAD_TRIES},",
-    f"| a pause that the service asks for | {rates._LONGEST_PAUSE:g} s |",
+    f"| a pause that the service asks for | {rate._LONGEST_PAUSE:g} s |",
     f"| pictures in `%runapi history` | {commands._LONGEST_HISTORY:,} |",
     f"| pictures of one tree | {history._LARGEST_FAMILY} |",
     f"From `--speed {renderer.ROUGH_FROM:g}` on it draws roughly",

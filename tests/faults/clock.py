@@ -12,6 +12,7 @@ from runapi_magic.http import rate_limit as rates
 from runapi_magic.http import retry as retrying
 from runapi_magic.http import transport
 from runapi_magic.http import wait_for_task as following
+from runapi_magic.journal import rate_store
 
 
 class Clock:
@@ -28,7 +29,8 @@ class Clock:
         for module in (tenacity, transport, following, shelf):
             monkeypatch.setattr(module, "time", _Instead(time, monotonic=lambda: self.now))
         instead = _Instead(time, monotonic=lambda: self.now, time=lambda: self.now)
-        monkeypatch.setattr(rates, "time", instead)
+        for module in (rates, rate_store):
+            monkeypatch.setattr(module, "time", instead)
         for module in (rates, retrying, following, shelf):
             monkeypatch.setattr(module, "asyncio", _Instead(asyncio, sleep=self.sleep))
 

@@ -8,9 +8,8 @@ import ssl
 
 import pytest
 
-from runapi_magic.core import polling
+from runapi_magic.core import polling, rate
 from runapi_magic.engine import image_store as shelf
-from runapi_magic.http import rate_limit as rates
 from runapi_magic.http import retry as retrying
 from tests.faults.fast_simulators import fast_simulators
 from tests.faults.trial import RequestRecorder, Trial
@@ -41,8 +40,8 @@ def hurried(patch, unencrypted):
     """Shorten this client's own pauses to hundredths of a second."""
     patch.setattr(retrying, "_FIRST_BACKOFF", 0.01)
     patch.setattr(retrying, "_LONGEST_BACKOFF", 0.02)
-    patch.setattr(rates, "_FIRST_SPACING", 0.01)
-    patch.setattr(rates, "_SHORTEST_PAUSE", 0.01)
+    patch.setattr(rate, "_FIRST_SPACING", 0.01)
+    patch.setattr(rate, "_SHORTEST_PAUSE", 0.01)
     patch.setattr(shelf, "_FIRST_PAUSE", 0.01)
     for name in ("_FIRST_LOOK", "_SHORTEST", "_LONGEST", "_SHORTEST_HINT"):
         patch.setattr(polling, name, 0.05)

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runapi_magic.core.access import Access, Secret
+from runapi_magic.core.rate import Rate
 from runapi_magic.errors import RateLimitError, ServerError
 from runapi_magic.http import rate_limit as rates
-from runapi_magic.http.rate_limit import Limiter, Rate, SharedRate, StoppedError, Turns
+from runapi_magic.http.rate_limit import Limiter, StoppedError, Turns
 from runapi_magic.http.transport import Transport
 from runapi_magic.journal.async_journal import Recorder
+from runapi_magic.journal.rate_store import SharedRate
 from runapi_magic.journal.task_log import Journal
 from tests.faults.clock import Clock
 

@@ -70,6 +70,7 @@ def test_load_ext_imports_few_modules(fresh):
             "journal.startup_check",
             "core.printing",
             "notebook.question_mark",
+            "_version",
             "core",
             "journal",
             "notebook",

@@ -95,7 +95,7 @@ def test_one_version():
     """``__version__``, the citation and the changelog have the same version."""
     version = runapi_magic.__version__
     assert "version" in PROJECT["project"]["dynamic"]
-    assert PROJECT["tool"]["hatch"]["version"]["path"] == "runapi_magic/__init__.py"
+    assert PROJECT["tool"]["hatch"]["version"]["path"] == "runapi_magic/_version.py"
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))["version"] == version
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     released = re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)

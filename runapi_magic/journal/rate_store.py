@@ -1,0 +1,75 @@
+"""The rate of each account, shared with the other kernels of one journal."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from runapi_magic.core.rate import Rate
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from runapi_magic.journal.async_journal import Recorder
+    from runapi_magic.journal.task_log import Journal
+
+
+class SharedRate:
+    """An account's row in the journal.
+
+    Args:
+        account: Its name.
+        journal: The journal.
+        record: Calls it off the loop.
+    """
+
+    def __init__(self, account: str, journal: Journal, record: Recorder) -> None:
+        self._account = account
+        self._journal = journal
+        self._record = record
+
+    async def change(self, how: Callable[[Rate | None], Rate]) -> Rate | None:
+        """Change the row in one transaction, and return it.
+
+        Args:
+            how: Returns what follows from what the row says; it says None where there is none, or
+                none that can be true.
+
+        Returns:
+            None where the journal cannot be used now.
+        """
+        changed: Rate | None = await self._record.if_free(self._change, how)
+        return changed
+
+    async def read(self) -> Rate | None:
+        """Return the row; None where there is none that can be true."""
+        found: Rate | None = await self._record.if_free(self._read)
+        return found
+
+    def _read(self) -> Rate | None:
+        with self._journal.reading() as connection:
+            return self._stored(connection)[0]
+
+    def _stored(self, connection: sqlite3.Connection) -> tuple[Rate | None, float]:
+        """Return the row, and the seconds that Unix time is ahead of the monotonic one."""
+        row = connection.execute(
+            "SELECT paused_until, spacing, next FROM rates WHERE account = ?", (self._account,)
+        ).fetchone()
+        now = time.monotonic()
+        ahead = time.time() - now
+        rate = Rate(*row).moved(-ahead) if row else None
+        return (rate if rate and rate.is_sensible(now) else None), ahead
+
+    def _change(self, how: Callable[[Rate | None], Rate]) -> Rate:
+        with self._journal.transaction() as connection:
+            before, ahead = self._stored(connection)
+            rate = how(before)
+            if rate != (before or Rate()):
+                written = rate.moved(ahead)
+                connection.execute(
+                    "INSERT OR REPLACE INTO rates (account, paused_until, spacing, next)"
+                    " VALUES (?, ?, ?, ?)",
+                    (self._account, written.paused_until, written.spacing, written.next),
+                )
+            return rate

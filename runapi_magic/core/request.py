@@ -10,7 +10,7 @@ import json
 import operator
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from runapi_magic.core.catalog import (
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from runapi_magic.engine.generation import Generation
-    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.core.protocols import FinishedImage
 
 _OWN_FIELDS = {
     "prompt": "write the prompt in the cell",
@@ -48,6 +47,29 @@ _OWN_FIELDS = {
 _PART_OF_A_PATH = re.compile(r"[A-Za-z0-9_-]+")
 _ANY_MODEL = ("callback_url",)
 _MOST = 10_000  # pictures; beyond that it is a slip of the hand
+
+
+class PendingImage(Protocol):
+    """A request whose first image will be a source; see ``Generation``."""
+
+    @property
+    def request(self) -> ImageRequest:
+        """What is asked for."""
+
+    @property
+    def image(self) -> FinishedImage:
+        """The first image.
+
+        Raises:
+            RunAPIError: There is no image yet, or there will be none.
+        """
+
+    async def wait(self) -> object:
+        """Wait for the images.
+
+        Raises:
+            RunAPIError: There is no image.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +93,8 @@ class Source:
     url: str | None = None
     path: Path | None = None
     content: bytes | None = field(default=None, repr=False)
-    image: GeneratedImage | None = field(default=None, repr=False)
-    pending: Generation | None = field(default=None, repr=False)
+    image: FinishedImage | None = field(default=None, repr=False)
+    pending: PendingImage | None = field(default=None, repr=False)
     note: str = field(default="", repr=False, compare=False)
 
 

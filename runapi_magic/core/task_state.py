@@ -39,7 +39,7 @@ from runapi_magic.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runapi_magic.journal.tables import StoredTask
+    from runapi_magic.core.protocols import TaskRow
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class TaskState:
         self.is_charged: bool | None = None
 
     @classmethod
-    def of(cls, stored: StoredTask) -> TaskState:
+    def of(cls, stored: TaskRow) -> TaskState:
         """Return the state that a row of the journal stands for."""
         if stored.state in {"completed", "saved"}:
             state = cls(Phase.DONE, stored.task_id)

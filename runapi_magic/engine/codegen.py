@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runapi_magic.core.request import parse_param
 from runapi_magic.core.templates import is_name, is_reference
+from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from runapi_magic.core.request import Source
-    from runapi_magic.engine.image import GeneratedImage
 
 _WORDS_IN_A_NAME = 3
 # What IPython takes for a pasted session, and takes away; also blanks in an empty line.
@@ -70,7 +70,7 @@ def cell_text(
     """
 
     def name_of(source: Source) -> _Name:
-        if source.image is not None and source.image.id in bound:
+        if isinstance(source.image, GeneratedImage) and source.image.id in bound:
             return _Name(reference(source.image, take(source.image)), is_variable=True)
         if source.url is not None:
             return _Name(source.url, is_variable=False)

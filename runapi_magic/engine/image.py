@@ -50,6 +50,12 @@ class Editor(Protocol):
         """Copy a picture's original to a place of the user's; return its path."""
 
 
+def parent_of(request: ImageRequest) -> GeneratedImage | None:
+    """Return the image that a request edits, where there is one."""
+    image = request.sources[0].image if request.sources else None
+    return image if isinstance(image, GeneratedImage) else None
+
+
 @dataclass(eq=False, slots=True, kw_only=True, weakref_slot=True)
 class GeneratedImage:
     """A finished picture.
@@ -120,7 +126,7 @@ class GeneratedImage:
     @property
     def parent(self) -> GeneratedImage | None:
         """The picture that this one is an edit of, where there is one."""
-        return self.request.sources[0].image if self.request.sources else None
+        return parent_of(self.request)
 
     @property
     def size(self) -> tuple[int, int]:

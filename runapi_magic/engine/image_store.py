@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 import weakref
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,11 @@ from runapi_magic.engine.backend import SIMULATOR_URL
 from runapi_magic.engine.download import Keeping, cost_of_one, save
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.provenance import SOFTWARE, public_title, record_of
-from runapi_magic.errors import DownloadError
+from runapi_magic.errors import DownloadError, RunAPIError
 from runapi_magic.journal.database import JournalError
+from runapi_magic.media.files import is_intact
 from runapi_magic.media.metadata import Note
-from runapi_magic.media.object_store import place_of
+from runapi_magic.media.object_store import fetch, place_of
 from runapi_magic.media.preview import Limits, make_preview
 
 if TYPE_CHECKING:
@@ -39,6 +41,27 @@ if TYPE_CHECKING:
 _DOWNLOAD_TRIES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds between two of them
 _AT_ONCE = 2  # pictures decoded at once: each takes a core and up to 100 MB
+
+
+async def bring_back(record: Recorder, request: ImageRequest, origin: str, since: float) -> None:
+    """Fetch the images of a request that an object store has and the disk does not have.
+
+    Args:
+        record: Calls the journal.
+        request: What is asked for, its sources known by content.
+        origin: The service's base URL.
+        since: Unix time in seconds; what was asked for before does not count.
+    """
+    kept = await record(record.journal.in_store, request, origin, since)
+    if kept:
+        await asyncio.to_thread(_fetch_missing, kept)
+
+
+def _fetch_missing(kept: list[StoredImage]) -> None:
+    for image in kept:
+        if image.location and not is_intact(image.path, image.digest):
+            with suppress(RunAPIError):  # then it is not usable
+                fetch(image.location, image.path, image.digest)
 
 
 class Shelf:

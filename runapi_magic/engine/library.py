@@ -157,7 +157,7 @@ class Archive:
             found = measure(row.path, megapixels=self._megapixels())
         except InvalidRequestError:
             return None
-        self._history.measured(row.id, found)
+        self._history.measured(row.id, found.sharpness, found.noise)
         return found
 
     def cell(self, image: GeneratedImage) -> str:

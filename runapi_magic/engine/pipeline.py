@@ -13,7 +13,7 @@ from runapi_magic.core.paths import notebook_name
 from runapi_magic.core.status import Phase, Step
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.engine.generation import Part, new_part_id
-from runapi_magic.engine.image_store import Shelf
+from runapi_magic.engine.image_store import Shelf, bring_back
 from runapi_magic.engine.pricing import Purse
 from runapi_magic.engine.shown_versions import ShownVersions, show
 from runapi_magic.engine.sources import as_source
@@ -163,6 +163,8 @@ class Pipeline:
             generation.hold,
             notebook_name(),
         )
+        if since is not None:
+            await bring_back(self._record, request, service.access.base_url, since)
         reserved = await self._record(
             self._journal.reserve,
             generation.id,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runapi_magic.core.cancellation import to_the_end
+from runapi_magic.engine.image_store import bring_back
 from runapi_magic.errors import BudgetError
 from runapi_magic.media.files import is_intact
 
@@ -86,13 +87,15 @@ class Purse:
         for request in _together(requests):
             missing = request.count
             if since is not None:
+                if fetching:
+                    await bring_back(self._record, request, service.access.base_url, since)
                 found = await self._record(
                     self._journal.missing,
                     request,
                     service.access.base_url,
                     usable=is_intact,
                     since=since,
-                    fetching=fetching,
+                    stores_count=not fetching,
                 )
                 missing = request.count if found is None else found
             pictures += request.count

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from runapi_magic._version import __version__
 from runapi_magic.core.request import ImageRequest, Source
-from runapi_magic.engine.image import GeneratedImage
+from runapi_magic.engine.image import GeneratedImage, parent_of
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import is_intact
 
@@ -52,7 +52,7 @@ def record_of(
         created: When it was asked for, Unix time in seconds.
         cost: USD of this picture, None where the service did not say.
     """
-    parent = request.sources[0].image if request.sources else None
+    parent = parent_of(request)
     ancestors = parent.line[-_LONGEST_LINE:] if parent else []
     return {
         "schema": _SCHEMA,

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from runapi_magic.journal.tables import StoredImage
     from runapi_magic.journal.task_log import Journal
-    from runapi_magic.media.metrics import Quality
 
 _LARGEST_FAMILY = 1000  # pictures of one tree that are looked at
 
@@ -102,12 +101,12 @@ class History:
                 image,
             )
 
-    def measured(self, image: str, quality: Quality) -> None:
+    def measured(self, image: str, sharpness: float, noise: float) -> None:
         """Keep what was measured of a picture."""
         with self._journal.transaction() as connection:
             connection.execute(
                 "UPDATE images SET sharpness = ?, noise = ? WHERE id = ?",
-                (quality.sharpness, quality.noise, image),
+                (sharpness, noise, image),
             )
 
     def note_unseen(self, images: Sequence[str]) -> None:

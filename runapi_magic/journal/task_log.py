@@ -20,12 +20,10 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.core.duration_model import KEPT, Took
-from runapi_magic.errors import RunAPIError
 from runapi_magic.journal.database import Database, afterwards
 from runapi_magic.journal.matching import Files, Match, match
 from runapi_magic.journal.startup_check import IS_UNFINISHED
@@ -38,16 +36,15 @@ from runapi_magic.journal.tables import (
     select_tasks,
     source_rows,
 )
-from runapi_magic.media.object_store import fetch
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from runapi_magic.core.duration_model import Kind
+    from runapi_magic.core.protocols import FinishedImage
     from runapi_magic.core.request import Attempt, ImageRequest
-    from runapi_magic.engine.image import GeneratedImage
 
 _OF_KIND = "origin = ? AND model = ? AND action = ? AND resolution = ?"
 
@@ -85,8 +82,6 @@ class Journal(Database):
             since: Unix time in seconds; what was asked for before does not count. None: nothing.
             terms: What new tasks are to cost, and who pays.
         """
-        if since is not None:
-            self._bring_back(request, origin, usable, since)
         self._at_work.add(generation)
         files = Files(usable)
         while True:
@@ -121,7 +116,7 @@ class Journal(Database):
         *,
         usable: Callable[[Path, str], bool],
         since: float = 0.0,
-        fetching: bool = False,
+        stores_count: bool = True,
     ) -> int:
         """Return how many pictures of a request are neither kept nor under way.
 
@@ -130,12 +125,9 @@ class Journal(Database):
             origin: The service's base URL.
             usable: Whether a picture's file is still there with this digest.
             since: Unix time in seconds; what was asked for before does not count.
-            fetching: Whether to fetch what only a store has, as ``reserve`` does. Without, a place
-                in a store counts as it is.
+            stores_count: Whether an image in an object store counts that is not on disk.
         """
-        if fetching:
-            self._bring_back(request, origin, usable, since)
-        files = Files(usable, stores_count=not fetching)
+        files = Files(usable, stores_count=stores_count)
         while True:
             with self.reading() as connection:
                 met = self._match(connection, request, origin, files, since)
@@ -144,16 +136,16 @@ class Journal(Database):
                 return max(0, met.left) + never_sent
             files.look()
 
-    def _bring_back(
-        self,
-        request: ImageRequest,
-        origin: str,
-        usable: Callable[[Path, str], bool],
-        since: float,
-    ) -> None:
-        """Fetch what a store has and the disk has not: before, as nobody is to wait for a store."""
+    def in_store(self, request: ImageRequest, origin: str, since: float) -> list[StoredImage]:
+        """Return the images of a request that an object store has, as many as are asked for.
+
+        Args:
+            request: What is asked for, its sources known by content.
+            origin: The service's base URL.
+            since: Unix time in seconds; what was asked for before does not count.
+        """
         with self.reading() as connection:
-            kept = select_images(
+            return select_images(
                 connection,
                 "location IS NOT NULL AND state = 'saved' AND fingerprint = ? AND origin = ?"
                 " AND created >= ? ORDER BY created, tasks.rowid, position LIMIT ?",
@@ -162,10 +154,6 @@ class Journal(Database):
                 since,
                 request.count,
             )
-        for image in kept:
-            if image.location and not usable(image.path, image.digest):
-                with suppress(RunAPIError):  # then it is not usable
-                    fetch(image.location, image.path, image.digest)
 
     def _match(
         self,
@@ -269,7 +257,7 @@ class Journal(Database):
         self._set(task, error=error, owner=None)
 
     @afterwards
-    def saved(self, task: str, images: list[GeneratedImage]) -> None:
+    def saved(self, task: str, images: Sequence[FinishedImage]) -> None:
         """Write down the pictures of a task, once their files are in place."""
         with self.transaction() as connection:
             connection.executemany(

@@ -13,6 +13,7 @@ from runapi_magic.display.environment import user_variables
 from runapi_magic.display.gallery import LARGEST, Album
 from runapi_magic.display.generation_view import money, none_with
 from runapi_magic.engine.credentials import resolve_access, save_key
+from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.sources import find_source
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import short_path
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runapi_magic.engine.generation import Generation
-    from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.lineage import Tree
     from runapi_magic.engine.session import Session
 
@@ -305,10 +305,10 @@ def _made_here(session: Session, word: str, names: Mapping[str, Any]) -> Generat
         InvalidRequestError: There is none, or it does not say how it was made.
     """
     source = find_source(word, names)
-    if source.pending is not None:
-        return source.pending.image  # which says that there is none yet
-    if source.image is not None:
-        return source.image
+    # A Generation without an image says so here.
+    image = source.pending.image if source.pending is not None else source.image
+    if isinstance(image, GeneratedImage):
+        return image
     if source.path is None:
         raise InvalidRequestError(
             f"{word} is no file, and does not say how it was made.",

@@ -10,7 +10,6 @@ import pytest
 from runapi_magic.journal.history import History
 from runapi_magic.journal.tables import MIGRATIONS
 from runapi_magic.journal.task_log import Journal
-from runapi_magic.media.metrics import Quality
 from tests.sessions import keep
 
 
@@ -127,7 +126,7 @@ def test_what_was_measured(journal, history):
     """Figures are kept with the picture, also for another kernel."""
     fox = keep(journal, "a fox")
     assert (history.image(fox.id).sharpness, history.image(fox.id).noise) == (None, None)
-    history.measured(fox.id, Quality(12.5, 0.0))
+    history.measured(fox.id, 12.5, 0.0)
     other = Journal(journal.path.parent)
     row = History(other).image(fox.id)
     other.close()
@@ -172,7 +171,7 @@ def test_a_former_journal(journal, history):
     assert _prompts(history.family(["i2"])) == ["a fox", "snow"]
     row = history.of_file("2")
     assert (row.parent, row.path, row.sharpness) == ("i1", Path("/p/2.png"), None)
-    history.measured("i2", Quality(1.0, 2.0))
+    history.measured("i2", 1.0, 2.0)
     assert history.image("i2").noise == 2.0
     assert len(before) == 4
     for old, new in zip(before, _rows(journal.path), strict=True):

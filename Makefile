@@ -87,6 +87,7 @@ docs: $(INSTALLED)  ## Write the pages that are made from the code.
 check: $(INSTALLED)  ## Lint, format, types, spelling, saved notebooks, pages.
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 	$(RUN) -m mypy
 	$(RUN) -m pyright --pythonpath $(RUN) --warnings
 	$(RUN) -m codespell_lib

@@ -25,7 +25,7 @@ from runapi_magic.errors import ConfigurationError, RunAPIError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from runapi_magic.engine.shown_versions import Place
+    from runapi_magic.engine.generation import Place
 
 
 class Audience(Enum):
@@ -85,7 +85,7 @@ def current_cell() -> str | None:
 
 def current_place() -> Place | None:
     """Return the cell that runs now, by what outlives its kernel; None where no cell runs."""
-    from runapi_magic.engine.shown_versions import Place
+    from runapi_magic.engine.generation import Place
 
     parent = parent_message()
     if parent.get("header", {}).get("msg_type") != "execute_request":

@@ -389,7 +389,7 @@ def show_unwatched_errors(generation: Generation) -> None:
             display(bundle.data, metadata=bundle.metadata, raw=True)
 
 
-def show_drawn(thing: Tree | Album) -> None:
+def show_drawn(thing: Tree[GeneratedImage] | Album) -> None:
     """Show a tree or an album as a picture and as text; as text alone in a terminal."""
     if len(thing) and getattr(get_ipython(), "kernel", None) is not None:
         data, metadata = thing._repr_mimebundle_()

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from runapi_magic.core.request import ImageRequest
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.lineage import Tree
-    from runapi_magic.engine.shown_versions import Place
 
 
 _log = logging.getLogger(__name__)
@@ -113,6 +112,19 @@ class Part:
         self.error = self.state.explain(RunAPIError(what))
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A cell, by what stays the same when its kernel is restarted.
+
+    Attributes:
+        notebook: The notebook's name; empty where it is not known.
+        cell: The cell's id; empty where the front end does not tell it.
+    """
+
+    notebook: str
+    cell: str
+
+
 def new_part_id() -> str:
     """Return an id for a part, unique among all kernels."""
     return secrets.token_hex(8)
@@ -134,7 +146,7 @@ class Slot:
     position: int
     versions: list[GeneratedImage] = field(default_factory=list)
     index: int = 0
-    tree: Tree | None = None
+    tree: Tree[GeneratedImage] | None = None
 
     @property
     def shown(self) -> GeneratedImage | None:
@@ -238,7 +250,7 @@ class Generation:
             todo="Wait for it: await the Generation, or look again in a moment.",
         )
 
-    def tree(self) -> Tree:
+    def tree(self) -> Tree[GeneratedImage]:
         """Return the tree of edits that its pictures stand in; ``print`` it, or show it.
 
         Raises:

@@ -16,31 +16,80 @@ from runapi_magic.media.preview import DEFAULT_LIMITS, has_alpha, make_preview
 from runapi_magic.media.preview import open_picture as _open_picture  # noqa: F401
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
     from PIL.Image import Image
 
     from runapi_magic.core.request import ImageRequest
-    from runapi_magic.engine.generation import Generation
+    from runapi_magic.core.status import Status
     from runapi_magic.engine.lineage import Tree
+    from runapi_magic.errors import RunAPIError
     from runapi_magic.media.preview import Limits, Preview
 
 
 _LONGEST_ALT = 300  # characters
 
 
+class Handle(Protocol):
+    """A request under way or done: a ``Generation``, which knows images and is not known here."""
+
+    @property
+    def id(self) -> str:
+        """Unique."""
+
+    @property
+    def request(self) -> ImageRequest:
+        """What was asked for."""
+
+    @property
+    def status(self) -> Status:
+        """``pending``, ``processing``, ``completed``, ``failed`` or ``cancelled``."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more will come."""
+
+    @property
+    def images(self) -> list[GeneratedImage]:
+        """All images that are on disk."""
+
+    @property
+    def image(self) -> GeneratedImage:
+        """The image that is shown first."""
+
+    @property
+    def errors(self) -> list[RunAPIError]:
+        """Why images are missing."""
+
+    @property
+    def cost(self) -> float | None:
+        """USD of all tasks so far."""
+
+    @property
+    def task_ids(self) -> list[str]:
+        """RunAPI's ids of the tasks, as far as known."""
+
+    def cancel(self) -> None:
+        """Stop waiting."""
+
+    async def wait(self) -> Handle:
+        """Wait for the end."""
+
+    def __await__(self) -> Generator[object, None, Handle]: ...
+
+
 class Editor(Protocol):
     """What a picture needs for what can be done with it: the session that it came from."""
 
-    def edit(self, source: Any, instruction: str, /, **fields: Any) -> Generation:
+    def edit(self, source: Any, instruction: str, /, **fields: Any) -> Handle:
         """Start an edit."""
 
-    def from_original(self, image: GeneratedImage) -> Generation:
+    def from_original(self, image: GeneratedImage) -> Handle:
         """Start one edit of a line's first picture by all its instructions."""
 
-    def tree(self, images: Sequence[GeneratedImage]) -> Tree:
+    def tree(self, images: Sequence[GeneratedImage]) -> Tree[GeneratedImage]:
         """Return the tree of edits that pictures stand in."""
 
     def cell(self, image: GeneratedImage) -> str:
@@ -204,7 +253,7 @@ class GeneratedImage:
         image = to_8_bit(image, strict=False)
         return np.asarray(image.convert("RGBA" if has_alpha(image) else "RGB"))
 
-    def edit(self, instruction: str, **fields: Any) -> Generation:
+    def edit(self, instruction: str, **fields: Any) -> Handle:
         """Start an edit of this picture; fields as for ``runapi_magic.edit``.
 
         Raises:
@@ -212,7 +261,7 @@ class GeneratedImage:
         """
         return self._need_editor().edit(self, instruction, **fields)
 
-    def upscale(self, factor: int = 2) -> Generation:
+    def upscale(self, factor: int = 2) -> Handle:
         """Start an enlargement by Topaz: 1, 2 or 4 times.
 
         Raises:
@@ -220,7 +269,7 @@ class GeneratedImage:
         """
         return self.edit("", model=UPSCALE_MODEL, upscale_factor=factor)
 
-    def refine(self, instruction: str, **fields: Any) -> Generation:
+    def refine(self, instruction: str, **fields: Any) -> Handle:
         """Start an edit by Flux Kontext, which RunAPI's guide recommends for several passes.
 
         Raises:
@@ -228,7 +277,7 @@ class GeneratedImage:
         """
         return self.edit(instruction, model=REFINE_MODEL, **fields)
 
-    def remove_background(self) -> Generation:
+    def remove_background(self) -> Handle:
         """Start Recraft's removal of the background; the result has transparency.
 
         Raises:
@@ -236,7 +285,7 @@ class GeneratedImage:
         """
         return self.edit("", model=BACKGROUND_MODEL)
 
-    def from_original(self) -> Generation:
+    def from_original(self) -> Handle:
         """Start one edit of the line's first picture by all instructions since.
 
         RunAPI's guide says that repeated passes can add noise or degrade the shading.
@@ -246,7 +295,7 @@ class GeneratedImage:
         """
         return self._need_editor().from_original(self)
 
-    def tree(self) -> Tree:
+    def tree(self) -> Tree[GeneratedImage]:
         """Return the tree of edits that this picture stands in.
 
         Raises:

@@ -110,12 +110,12 @@ class Archive:
 
         return PillowImage.open(io.BytesIO(self.thumbnail(image)))
 
-    def tree(self, images: Sequence[GeneratedImage]) -> Tree:
+    def tree(self, images: Sequence[GeneratedImage]) -> Tree[GeneratedImage]:
         """Return the trees of edits that pictures stand in as one, with what is measured."""
         rows = self._history.family([image.id for image in images])
         return self._plant(rows, images, self._measured)
 
-    def forest(self, search: str = "", *, limit: int) -> Tree:
+    def forest(self, search: str = "", *, limit: int) -> Tree[GeneratedImage]:
         """Return the trees of the newest pictures, each counting its versions from 1.
 
         Args:
@@ -134,7 +134,7 @@ class Archive:
         quality: Callable[[StoredImage | None], Quality | None],
         *,
         apart: bool = False,
-    ) -> Tree:
+    ) -> Tree[GeneratedImage]:
         by_id = {row.id: row for row in rows}
         # Lines that the journal does not know, such as that of a file from elsewhere, count too.
         all_images = {one.id: one for image in images for one in image.line}

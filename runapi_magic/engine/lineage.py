@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from runapi_magic.core.text import shorten
 from runapi_magic.media.metrics import hint
@@ -13,15 +13,62 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.core.request import ImageRequest
     from runapi_magic.media.metrics import Quality
 
 _LONGEST_TITLE = 60  # characters
 _QUALITY = 85  # of the JPEG
 
 
+class Version(Protocol):
+    """What a tree needs to know of an image; see ``GeneratedImage``."""
+
+    @property
+    def id(self) -> str:
+        """Unique and stable across kernels."""
+
+    @property
+    def request(self) -> ImageRequest:
+        """What was asked for."""
+
+    @property
+    def model(self) -> str:
+        """RunAPI's name of the model."""
+
+    @property
+    def created(self) -> float:
+        """Unix time in seconds."""
+
+    @property
+    def cost(self) -> float | None:
+        """USD; None where the service did not say."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a simulator drew it."""
+
+    @property
+    def took(self) -> str:
+        """How long it took, as ``12.3 s``; empty where that is not known."""
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether its file is still there."""
+
+    @property
+    def parent(self) -> Version | None:
+        """The image that this one is an edit of, where there is one."""
+
+    @property
+    def line(self) -> Sequence[Version]:
+        """The images that led to this one, from the first to itself."""
+
+
+ImageT = TypeVar("ImageT", bound=Version)
+
+
 @dataclass(frozen=True, slots=True)
-class Node:
+class Node(Generic[ImageT]):
     """One version.
 
     Attributes:
@@ -32,12 +79,12 @@ class Node:
     """
 
     name: str
-    image: GeneratedImage
+    image: ImageT
     parent: int | None
     quality: Quality | None = None
 
 
-class Tree:
+class Tree(Generic[ImageT]):
     """Versions of a picture and how they came from each other; several trees make a forest.
 
     ``print`` it for the text; as the last line of a cell it shows itself as a picture and as text.
@@ -47,14 +94,14 @@ class Tree:
             children.
     """
 
-    def __init__(self, nodes: Sequence[Node], thumbnail: Callable[[GeneratedImage], bytes]) -> None:
-        self.nodes: tuple[Node, ...] = tuple(nodes)
+    def __init__(self, nodes: Sequence[Node[ImageT]], thumbnail: Callable[[ImageT], bytes]) -> None:
+        self.nodes: tuple[Node[ImageT], ...] = tuple(nodes)
         self._thumbnail = thumbnail
 
     def __len__(self) -> int:
         return len(self.nodes)
 
-    def __iter__(self) -> Iterator[Node]:
+    def __iter__(self) -> Iterator[Node[ImageT]]:
         return iter(self.nodes)
 
     def __str__(self) -> str:
@@ -70,18 +117,18 @@ class Tree:
         more = f" and {len(titles) - 1} others" if len(titles) > 1 else ""
         return f"Tree of {count}: {titles[0] if titles else 'no pictures'}{more}"
 
-    def find(self, image: GeneratedImage) -> Node | None:
+    def find(self, image: ImageT) -> Node[ImageT] | None:
         """Return a picture's version, None where it is not in the tree."""
         return next((node for node in self.nodes if node.image.id == image.id), None)
 
-    def path(self, node: Node) -> list[Node]:
+    def path(self, node: Node[ImageT]) -> list[Node[ImageT]]:
         """Return the versions from the first one to this one."""
         line = [node]
         while line[0].parent is not None:
             line.insert(0, self.nodes[line[0].parent])
         return line
 
-    def worth(self, node: Node) -> str:
+    def worth(self, node: Node[ImageT]) -> str:
         """Return what was measured of a version against the first of its line; may be empty."""
         first = self.path(node)[0]
         if node is first or node.quality is None or first.quality is None:
@@ -105,7 +152,7 @@ class Tree:
                     (child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
                 )
 
-    def _facts(self, node: Node) -> list[str]:
+    def _facts(self, node: Node[ImageT]) -> list[str]:
         image = node.image
         return [
             _title(image),
@@ -150,17 +197,17 @@ class Tree:
         return {"image/jpeg": buffer.getvalue(), "text/plain": str(self)}, {"image/jpeg": about}
 
 
-def _title(image: GeneratedImage) -> str:
+def _title(image: Version) -> str:
     return shorten(image.request.title, _LONGEST_TITLE)
 
 
 def plant(
-    images: Sequence[GeneratedImage],
-    thumbnail: Callable[[GeneratedImage], bytes],
-    quality: Callable[[GeneratedImage], Quality | None],
+    images: Sequence[ImageT],
+    thumbnail: Callable[[ImageT], bytes],
+    quality: Callable[[ImageT], Quality | None],
     *,
     apart: bool = False,
-) -> Tree:
+) -> Tree[ImageT]:
     """Return the tree that pictures make.
 
     Args:
@@ -170,7 +217,7 @@ def plant(
         apart: Whether each tree of a forest counts its versions from 1.
     """
     places: dict[str, int] = {}
-    nodes: list[Node] = []
+    nodes: list[Node[ImageT]] = []
     roots: list[int] = []
     numbers: dict[int, int] = {}
     for image in _parents_first(images):
@@ -183,7 +230,7 @@ def plant(
     return Tree(nodes, thumbnail)
 
 
-def _parents_first(images: Sequence[GeneratedImage]) -> list[GeneratedImage]:
+def _parents_first(images: Sequence[ImageT]) -> list[ImageT]:
     """Return pictures by age, but none before the one that it came from."""
     by_id = {image.id: image for image in images}
     depth = {image.id: sum(one.id in by_id for one in image.line) for image in images}

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runapi_magic.engine.backend import Price, Service
+    from runapi_magic.engine.generation import Place
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.lineage import Tree
     from runapi_magic.engine.pipeline import Gate
     from runapi_magic.engine.pricing import Cost
     from runapi_magic.engine.settings import Settings
-    from runapi_magic.engine.shown_versions import Place
     from runapi_magic.journal.tables import StoredTask
     from runapi_magic.journal.task_log import Journal
 
@@ -239,7 +239,7 @@ class Session(Assembly):
 
         return self.revise(image.line[0], all_at_once(image))
 
-    def tree(self, images: Sequence[GeneratedImage]) -> Tree:
+    def tree(self, images: Sequence[GeneratedImage]) -> Tree[GeneratedImage]:
         """Return the tree of edits that pictures stand in; see ``Archive.tree``."""
         return self.archive.tree(images)
 

@@ -8,7 +8,6 @@ same request, never gets it.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runapi_magic.errors import InvalidRequestError, RunAPIError
@@ -19,24 +18,11 @@ from runapi_magic.media.files import is_intact, short_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runapi_magic.engine.generation import Generation, Part, Slot
+    from runapi_magic.engine.generation import Generation, Part, Place, Slot
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.image_store import Shelf
     from runapi_magic.journal.async_journal import Recorder
     from runapi_magic.journal.tables import StoredImage
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A cell, by what stays the same when its kernel is restarted.
-
-    Attributes:
-        notebook: The notebook's name; empty where it is not known.
-        cell: The cell's id; empty where the front end does not tell it.
-    """
-
-    notebook: str
-    cell: str
 
 
 class ShownVersions:

@@ -65,7 +65,7 @@ def _teach_display(session: Session) -> None:
     def show_itself(generation: Generation) -> None:
         show(generation, session)
 
-    def show_tree(tree: Tree) -> None:
+    def show_tree(tree: Tree[GeneratedImage]) -> None:
         from runapi_magic.display.generation_view import show_drawn
 
         show_drawn(tree)

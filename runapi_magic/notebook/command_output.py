@@ -15,11 +15,13 @@ from runapi_magic.errors import RunAPIError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
 
+    from runapi_magic.engine.image import GeneratedImage
+
 _TICK = 0.5  # seconds
 _STOPPED = "Stopped asking. Nothing was charged."
 
 
-def report(answer: str | Tree | Album | Awaitable[str]) -> Report | None:
+def report(answer: str | Tree[GeneratedImage] | Album | Awaitable[str]) -> Report | None:
     """Show a command's answer and return it; None in a terminal, which has no Out for it then."""
     made = Report(answer)
     return None if loop.running_loop() is None else made
@@ -28,7 +30,7 @@ def report(answer: str | Tree | Album | Awaitable[str]) -> Report | None:
 class Report:
     """A command's answer: printed, or shown as soon as the service has given it."""
 
-    def __init__(self, answer: str | Tree | Album | Awaitable[str]) -> None:
+    def __init__(self, answer: str | Tree[GeneratedImage] | Album | Awaitable[str]) -> None:
         self._task: asyncio.Task[None] | None = None
         home = loop.running_loop()
         if isinstance(answer, str):

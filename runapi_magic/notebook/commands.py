@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from runapi_magic.engine.lineage import Tree
     from runapi_magic.engine.session import Session
 
-    Command = Callable[[Session, list[str]], "str | Tree | Album | Awaitable[str] | Generation"]
+    Command = Callable[
+        [Session, list[str]], "str | Tree[GeneratedImage] | Album | Awaitable[str] | Generation"
+    ]
 
 _SHORT_HISTORY, _GALLERY, _LONGEST_HISTORY = 10, 20, 10_000  # pictures
 
@@ -215,7 +217,7 @@ def login(session: Session, arguments: list[str]) -> str:
     return f"The key is in {path}, readable by you alone. %runapi status shows what is used."
 
 
-def history(session: Session, arguments: list[str]) -> Tree | str:
+def history(session: Session, arguments: list[str]) -> Tree[GeneratedImage] | str:
     """Show the newest pictures in their trees: ``history [WORDS] [--limit N] [--cost]``.
 
     WORDS are looked for in prompts and models; N is 10 where it is left out. With ``--cost`` a list

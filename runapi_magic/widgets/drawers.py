@@ -232,7 +232,7 @@ class CompareDrawer:
         for choice in (self.other, self.way):
             choice.observe(lambda _: None if self._is_filling else run(redraw), "value")
 
-    def open(self, others: Sequence[Node], chosen: Node) -> None:
+    def open(self, others: Sequence[Node[GeneratedImage]], chosen: Node[GeneratedImage]) -> None:
         """Offer versions to compare with."""
         self._is_filling = True
         self.other.options = [(_worded(node), node.image.id) for node in others]
@@ -265,7 +265,7 @@ def _plain_html(picture: Image, words: str) -> str:
     )
 
 
-def _worded(node: Node) -> str:
+def _worded(node: Node[GeneratedImage]) -> str:
     title = " ".join(node.image.request.title.split())
     return f"{node.name}: {title[:40]}"
 

@@ -49,7 +49,10 @@ _STYLE = f"""<style>
 
 
 def strip_html(
-    tree: Tree, shown: GeneratedImage, thumbnail: Callable[[GeneratedImage], bytes], coming: int = 0
+    tree: Tree[GeneratedImage],
+    shown: GeneratedImage,
+    thumbnail: Callable[[GeneratedImage], bytes],
+    coming: int = 0,
 ) -> str:
     """Return the row of versions as HTML; its buttons' action is ``show``, the value an image's id.
 
@@ -83,7 +86,10 @@ def strip_html(
 
 
 def _version(
-    tree: Tree, node: Node, is_shown: bool, thumbnail: Callable[[GeneratedImage], bytes]
+    tree: Tree[GeneratedImage],
+    node: Node[GeneratedImage],
+    is_shown: bool,
+    thumbnail: Callable[[GeneratedImage], bytes],
 ) -> str:
     title = escape(" ".join(node.image.request.title.split()))
     facts = " · ".join(filter(None, [title, escape(node.image.model), escape(tree.worth(node))]))
@@ -137,7 +143,7 @@ class Versions:
         self.turning = row(display="none")
 
     @property
-    def here(self) -> Node | None:
+    def here(self) -> Node[GeneratedImage] | None:
         """The version that is shown, once the tree is known."""
         tree, shown = self._slot.tree, self._slot.shown
         return tree.find(shown) if tree and shown else None

@@ -346,7 +346,10 @@ class Toolbar:
             return
 
         def enlarge(factor: int) -> Callable[[], None]:
-            return lambda: self._add(lambda image: image.upscale(factor), "Enlarging", factor)
+            def start(image: GeneratedImage) -> Generation:
+                return self._session.edit(image, "", model=UPSCALE_MODEL, upscale_factor=factor)
+
+            return lambda: self._add(start, "Enlarging", factor)
 
         words = "{0} times: {1} x {2} px"
         self.choice.open(
@@ -370,7 +373,10 @@ class Toolbar:
             return
 
         def remove() -> None:
-            self._add(lambda image: image.remove_background(), "Removing the background")
+            self._add(
+                lambda image: self._session.edit(image, "", model=BACKGROUND_MODEL),
+                "Removing the background",
+            )
 
         self.choice.open(
             "Remove the background with Recraft", [("Remove the background", "Send", remove)]

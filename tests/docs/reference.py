@@ -244,8 +244,16 @@ def _classes() -> Iterator[str]:
         yield f"In `{cls.__module__}`. {sections(cls)[''].replace('``', '`')}\n"
         if issubclass(cls, Batch) and cls is not Batch:
             yield f"It has all that a {Batch.__name__} has, and:\n"
-        rows = [(_code(name), _code(kind), text) for name, kind, text in members(cls)]
+        rows = [(_code(name), _code(_plain(kind)), text) for name, kind, text in members(cls)]
         yield from _table(("has", "type", "meaning"), rows)
+
+
+def _plain(kind: str) -> str:
+    """Return a type as users know it: without the protocol and the type variable that untie it."""
+    for written, known in (("[GeneratedImage]", ""), ("[ImageT]", ""), ("ImageT", "GeneratedImage"),
+                           ("Handle", "Generation")):  # fmt: skip
+        kind = re.sub(rf"(?<!list){re.escape(written)}", known, kind)
+    return kind
 
 
 def _attribute_types(cls: type) -> dict[str, str]:

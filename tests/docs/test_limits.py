@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runapi_magic.batch import sweep as sweeps
-from runapi_magic.core import rate
+from runapi_magic.core import formats, rate
 from runapi_magic.core.catalog import CATALOGUE, COUNTS_IN_ONE_TASK, find_model
 from runapi_magic.engine import backend as service
 from runapi_magic.engine import image_store as shelf
@@ -13,9 +13,9 @@ from runapi_magic.engine import provenance as records
 from runapi_magic.engine import quotes, storage_check
 from runapi_magic.engine.settings import Settings
 from runapi_magic.http import aiohttp_transport as connections
-from runapi_magic.http import client, transport
 from runapi_magic.http import response_body as bodies
 from runapi_magic.http import retry as retrying
+from runapi_magic.http import transport
 from runapi_magic.journal import history, matching
 from runapi_magic.media import preview as previews
 from runapi_magic.notebook import commands
@@ -86,7 +86,7 @@ def test_formats():
     """The formats that the page names are those whose first bytes are known."""
     known = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "GIF": "gif"}
     assert f"| {', '.join(list(known)[:3])} or GIF |" in TEXT
-    assert set(client._MAGIC_BYTES) == set(known.values())
+    assert set(formats._MAGIC_BYTES) == set(known.values())
 
 
 def test_who_takes_several_sources():

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from runapi_magic.engine.shown_versions import Place
+from runapi_magic.engine.generation import Place
 
 pytestmark = pytest.mark.server
 

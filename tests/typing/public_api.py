@@ -31,6 +31,7 @@ from runapi_magic import (
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
 from runapi_magic.batch.sweep import Sweep
+from runapi_magic.engine.image import Handle
 from runapi_magic.engine.lineage import Node, Tree
 from runapi_magic.errors import APIError, ConnectionFailedError, DownloadError, RateLimitError
 from runapi_magic.media.comparison import Comparison
@@ -83,7 +84,7 @@ def generations(cat: Generation) -> None:
     assert_type(cat.errors, list[RunAPIError])
     assert_type(cat.cost, float | None)
     assert_type(cat.task_ids, list[str])
-    assert_type(cat.tree(), Tree)
+    assert_type(cat.tree(), Tree[GeneratedImage])
 
 
 def images(image: GeneratedImage) -> None:
@@ -104,23 +105,23 @@ def images(image: GeneratedImage) -> None:
     assert_type(image.ensure_local(), Path)
     assert_type(image.pil(), Image)
     assert_type(image.numpy(), np.ndarray[Any, np.dtype[np.uint8]])
-    assert_type(image.edit("a hat", model="flux-kontext-pro"), Generation)
-    assert_type(image.refine("warmer light"), Generation)
-    assert_type(image.upscale(2), Generation)
-    assert_type(image.remove_background(), Generation)
-    assert_type(image.from_original(), Generation)
-    assert_type(image.tree(), Tree)
+    assert_type(image.edit("a hat", model="flux-kontext-pro"), Handle)
+    assert_type(image.refine("warmer light"), Handle)
+    assert_type(image.upscale(2), Handle)
+    assert_type(image.remove_background(), Handle)
+    assert_type(image.from_original(), Handle)
+    assert_type(image.tree(), Tree[GeneratedImage])
     assert_type(image.cell(), str)
     assert_type(image.save("cat.png"), Path)
     assert_type(image.save(Path("images")), Path)
 
 
-def trees(tree: Tree, image: GeneratedImage) -> None:
+def trees(tree: Tree[GeneratedImage], image: GeneratedImage) -> None:
     """A tree contains versions."""
     assert_type(len(tree), int)
-    assert_type(iter(tree), Iterator[Node])
-    assert_type(tree.nodes, tuple[Node, ...])
-    assert_type(tree.find(image), Node | None)
+    assert_type(iter(tree), Iterator[Node[GeneratedImage]])
+    assert_type(tree.nodes, tuple[Node[GeneratedImage], ...])
+    assert_type(tree.find(image), Node[GeneratedImage] | None)
     assert_type(tree.nodes[0].image, GeneratedImage)
     assert_type(tree.draw(), Image)
 

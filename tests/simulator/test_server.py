@@ -22,7 +22,7 @@ def run(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--fault", "create=oops"], "no effect 'oops'"),
+        (["--fault", "create=oops"], "unknown effect 'oops'"),
         (["--speed", "0"], "speed must be a positive number"),
         (["--family", "other"], "invalid choice"),
         (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),

@@ -16,8 +16,8 @@ apart = RUNAPI_MAGIC_HOME=$(1) IPYTHONDIR=$(1)/ipython JUPYTER_CONFIG_DIR=$(1)/j
 EXECUTE := -m nbconvert --to notebook --execute --inplace --log-level ERROR \
 	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=300
 
-.PHONY: demo test test-fast test-lowest test-wheel matrix check docs lab notebooks screenshots accessibility \
-	bench kill-test clean
+.PHONY: demo test test-without-browser test-fast test-lowest test-wheel matrix check docs lab \
+	notebooks screenshots accessibility bench kill-test clean
 .DEFAULT_GOAL := demo
 
 # uv takes a tenth of pip's time. Where it fails, pip installs the same: it knows the user's own
@@ -50,9 +50,11 @@ demo: $(INSTALLED)  ## Run the quickstart notebook on the simulator; write it an
 
 # Files in their own order: xdist would leave those of few and slow tests to the end.
 SPREAD := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
-test: $(INSTALLED)  ## Run all tests.
-	$(RUN) -m pytest $(SPREAD) --ignore=tests/browser
+test: test-without-browser  ## Run all tests.
 	$(RUN) -m pytest $(SPREAD) tests/browser
+
+test-without-browser: $(INSTALLED)  ## Run all tests but those that drive a browser.
+	$(RUN) -m pytest $(SPREAD) --ignore=tests/browser
 
 # The rooms' own tests, without kernels, browsers and servers.
 FAST := $(addprefix tests/,batch core display engine http journal media notebook simulator typing \

@@ -517,6 +517,7 @@ def test_a_name_that_the_disk_does_not_take(line, name, monkeypatch):
     assert list(Path.cwd().glob(".*.part")) == []
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_the_umask_decides_who_may_read_a_copy(line, umask, mode, save):
     """A copy is as readable as any other file that the user makes."""

@@ -506,6 +506,7 @@ def test_every_setting_explains_itself():
     assert all(trait.help for trait in Settings.class_traits(config=True).values())
 
 
+@pytest.mark.posix
 def test_login_writes_a_private_file(home):
     """A stored key is in a file that only its owner may read, and is found from then on."""
     path = save_key(f"  {KEY}\n")
@@ -516,6 +517,7 @@ def test_login_writes_a_private_file(home):
     assert {*json.loads(path.read_text())} == {"api_key", "created_at"}
 
 
+@pytest.mark.posix
 def test_login_keeps_what_else_the_file_holds(home):
     """A stored key replaces the old one in both spellings; all else stays; the mode is private."""
     path = _write(

@@ -53,6 +53,7 @@ def _batch(session, count=10):
     )
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere", "/dev/null/x"])
 def test_a_batch_pays_nothing_for_a_folder_that_takes_nothing(service, use, place):
     """Ten requests into a place where no file can be made: none is sent, and one reason is told."""
@@ -180,6 +181,7 @@ def test_no_test_file_is_left_in_a_folder(service, make):
     assert list(image.path.parent.iterdir()) == [image.path]
 
 
+@pytest.mark.posix
 def test_local_copies_are_for_their_owner_alone(service, use, store):
     """The folder of what is in a store is private, although it is tried out before."""
 

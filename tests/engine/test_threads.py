@@ -144,7 +144,7 @@ os.wait()
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not copied here")
+@pytest.mark.posix
 def test_a_forked_process_is_told_so(service, tmp_path):
     """In a copy of a process that has asked already, a request is refused instead of hanging."""
     env = apart(tmp_path, RUNAPI_BASE_URL=service.url, RUNAPI_API_KEY=KEY, PYTHONPATH=str(ROOT))

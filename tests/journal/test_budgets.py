@@ -368,6 +368,7 @@ def test_holds_of_dead_kernels_do_not_count(kernel, start):
         heir.ledger.hold("c", REAL, 0.01)
 
 
+@pytest.mark.posix
 def test_a_killed_process_lets_go_of_its_holds(kernel, tmp_path):
     """SIGKILL frees what a process had set aside, at once."""
     code = (

@@ -241,6 +241,7 @@ def test_a_dead_kernels_task_is_taken(journal, open_journal):
     assert [row.id for row in _reserve(late).joined] == [task]
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("end", ["exit", "kill"])
 def test_a_process_that_ends_lets_go(journal, tmp_path, end):
     """However a kernel's process ends, its tasks are free the moment it is gone."""
@@ -353,6 +354,7 @@ def test_many_threads_write(journal):
     assert {journal.task(task).state for task in tasks} == {"saved"}
 
 
+@pytest.mark.posix
 def test_the_file_is_private(journal):
     """Folder and file are for their owner alone."""
     _plan(journal)

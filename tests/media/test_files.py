@@ -334,6 +334,7 @@ def test_a_file_that_changed_just_now_is_read_again(tmp_path):
     assert not filing.is_intact(path, digest)
 
 
+@pytest.mark.posix
 def test_a_picture_survives_a_power_cut(picture, monkeypatch):
     """The file is on the disk before it has its name, and the name before anybody hears of it."""
     steps, flush, link = [], os.fsync, os.link
@@ -354,6 +355,7 @@ def test_a_picture_survives_a_power_cut(picture, monkeypatch):
     assert steps == ["file", "name", "folder"]
 
 
+@pytest.mark.posix
 def test_new_folders_survive_a_power_cut(tmp_path, monkeypatch):
     """Folders that are made for a picture are on the disk, each in the one that it is made in."""
     flushed, flush = [], os.fsync
@@ -367,6 +369,7 @@ def test_new_folders_survive_a_power_cut(tmp_path, monkeypatch):
     assert set(flushed) == {tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino}
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("step", ["open", "fsync"])
 def test_folders_that_cannot_be_flushed(picture, monkeypatch, step):
     """A platform or a file system that flushes no folders keeps nobody from a picture."""

@@ -392,6 +392,7 @@ def test_the_record_survives_pillow(name):
     assert _read(_written(again, Note({"new": 1}, "", "", 0))) == {"new": 1}
 
 
+@pytest.mark.posix
 @every_kind
 def test_the_file_is_replaced_in_one_step(kind):
     """The file is as readable as before, and nothing else is left in the folder."""

@@ -58,6 +58,7 @@ def test_a_folder_stays_a_folder(home):
     assert place_of("s3://bucket/x/", Path("/data")) == store
 
 
+@pytest.mark.posix
 def test_there_and_back(keep, store, tmp_path):
     """What was put into a store comes back as it was, private, and nothing half lies about."""
     location = keep(FOX, store)

@@ -69,6 +69,7 @@ def test_a_second_time_comes_from_the_cache(picture):
     assert not _is_grey(first)
 
 
+@pytest.mark.posix
 def test_files_are_private(picture):
     """Only the owner can read the cache; its files are named by their originals' digest."""
     path, digest = _original(picture())

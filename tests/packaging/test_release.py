@@ -69,7 +69,7 @@ def test_sdist_contents(built):
     assert {"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"} <= pages
     other = {"CITATION.cff", "LICENSE", "Makefile", "noxfile.py", "pyproject.toml"} | pages
     other |= {".ci/run", ".editorconfig", ".pre-commit-config.yaml"}
-    assert names >= tracked("runapi_magic", "tests", "docs", "notebooks") | other
+    assert names >= tracked("runapi_magic", "tests", "docs", "notebooks", ".github") | other
     assert not [name for name in names if name.startswith((".venv", "build", "dist"))]
 
 

@@ -153,6 +153,7 @@ def test_prompts_stay_inside(make, tmp_path, prompt):
     assert _is_safe(generation.image.path.name)
 
 
+@pytest.mark.posix
 def test_an_existing_file_is_never_replaced(tmp_path, make_image):
     """An existing file with the image's name is kept. The image gets another name."""
     (tmp_path / "same.png").write_text("the user's own")
@@ -165,6 +166,7 @@ def test_an_existing_file_is_never_replaced(tmp_path, make_image):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.posix
 def test_a_link_at_the_part_file_is_not_followed(tmp_path):
     """A link at the path of the part file is replaced, and its target is not changed."""
     victim = tmp_path / "victim"
@@ -199,6 +201,7 @@ def open_mask():
     os.umask(before)
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("open_mask")
 def test_the_journal_is_private(make, tmp_path, monkeypatch):
     """Only the user can read the journal and its folder. Images follow the umask."""
@@ -218,6 +221,7 @@ def test_the_journal_is_private(make, tmp_path, monkeypatch):
     assert set(seen.values()) == {"0o600"}
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("open_mask")
 def test_copies_of_a_store_are_private(tmp_path):
     """Only the user can read the local copies of images in an object store."""
@@ -225,6 +229,7 @@ def test_copies_of_a_store_are_private(tmp_path):
     assert (_mode(part), _mode(part.parent)) == ("0o600", "0o700")
 
 
+@pytest.mark.posix
 def test_a_strict_umask_is_obeyed(make):
     """A strict umask makes images private."""
     before = os.umask(0o077)
@@ -236,6 +241,7 @@ def test_a_strict_umask_is_obeyed(make):
     assert _mode(generation.image.path.parent) == "0o700"
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("open_mask")
 def test_no_data_folder_is_open(make, tmp_path):
     """Other users have no access to folders under the data folder."""
@@ -248,6 +254,7 @@ def test_no_data_folder_is_open(make, tmp_path):
     assert opened == {}
 
 
+@pytest.mark.posix
 @pytest.mark.usefixtures("open_mask")
 def test_the_key_file_is_private(tmp_path):
     """Only the user can read the key's file and folder, even if they were open before."""

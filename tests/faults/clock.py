@@ -20,12 +20,12 @@ class Clock:
 
     Attributes:
         now: Total of all sleeps in seconds.
-        naps: The sleeps in seconds.
+        sleeps: The sleeps in seconds.
     """
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        self.naps = []
+        self.sleeps = []
         for module in (tenacity, transport, following, shelf):
             monkeypatch.setattr(module, "time", _Instead(time, monotonic=lambda: self.now))
         instead = _Instead(time, monotonic=lambda: self.now, time=lambda: self.now)
@@ -36,11 +36,11 @@ class Clock:
 
     def reset(self):
         """Start again at 0."""
-        self.now, self.naps = 0.0, []
+        self.now, self.sleeps = 0.0, []
 
     async def sleep(self, seconds):
         """Move the clock, and let other tasks run."""
-        self.naps.append(seconds)
+        self.sleeps.append(seconds)
         self.now += seconds
         await asyncio.sleep(0)
 

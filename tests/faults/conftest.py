@@ -30,13 +30,13 @@ def patch():
 
 
 @pytest.fixture(scope="module")
-def unencrypted(patch):
+def no_certificates(patch):
     """Load no certificates: it is slow, and these tests use no encryption."""
     patch.setattr("ssl.create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 
 @pytest.fixture(scope="module")
-def hurried(patch, unencrypted):
+def short_pauses(patch, no_certificates):
     """Shorten this client's own pauses to hundredths of a second."""
     patch.setattr(retrying, "_FIRST_BACKOFF", 0.01)
     patch.setattr(retrying, "_LONGEST_BACKOFF", 0.02)
@@ -48,7 +48,7 @@ def hurried(patch, unencrypted):
 
 
 @pytest.fixture(scope="module")
-def try_all(hurried, patch, tmp_path_factory):
+def run_trials(short_pauses, patch, tmp_path_factory):
     """Return a function that runs trials, some of them in parallel."""
     recorder = RequestRecorder(patch)
     folder = tmp_path_factory.mktemp("trials")
@@ -66,8 +66,8 @@ def try_all(hurried, patch, tmp_path_factory):
             async def work(server):
                 while waiting:
                     number, (name, specs, options) = waiting.pop(0)
-                    place = folder / f"{len(recorder.sent)}-{number}"
-                    trial = Trial(server, recorder, place, f"{number} {name}", **options)
+                    path = folder / f"{len(recorder.sent)}-{number}"
+                    trial = Trial(server, recorder, path, f"{number} {name}", **options)
                     try:
                         outcomes[name] = await trial.run(*specs)
                     except Exception as error:  # noqa: BLE001 (the trial's own test shows it)

@@ -183,13 +183,13 @@ def any_response(shape):
 
 
 @pytest.fixture
-def clock(home, unencrypted, monkeypatch):
+def clock(home, no_certificates, monkeypatch):
     """Return a clock that makes pauses take no time."""
     return Clock(monkeypatch)
 
 
-class Finished:
-    """The end of one request."""
+class Result:
+    """The result of one request."""
 
     def __init__(self, generation, fake, unhandled):
         self.generation = generation
@@ -197,8 +197,8 @@ class Finished:
         self.unhandled = unhandled
 
 
-def finish(clock, folder, responses, *, edit=False):
-    """Request one image from a service with these responses. Return the end of the request."""
+def run_request(clock, folder, responses, *, edit=False):
+    """Request one image from a service with these responses. Return the result."""
     clock.reset()
     fake = FakeService(IMAGE)
     fake.responses |= responses
@@ -212,30 +212,30 @@ def finish(clock, folder, responses, *, edit=False):
         )
         session._simulator = fake.service()  # replaces the simulator
         try:
-            sources = {"new": True}
+            options = {"new": True}
             if edit:
-                generation = session.edit(IMAGE, "a fox", **sources)
+                generation = session.edit(IMAGE, "a fox", **options)
             else:
-                generation = session.generate("a fox", **sources)
+                generation = session.generate("a fox", **options)
             await generation.ended()
         finally:
             session.journal.close()
             await session.simulator.client.transport.close()
         return generation
 
-    return Finished(asyncio.run(main()), fake, unhandled)
+    return Result(asyncio.run(main()), fake, unhandled)
 
 
-def check(end, folder):
+def check(result, folder):
     """Check that there is an image or a complete error, no unhandled exception, no partial file."""
-    generation, errors = end.generation, end.generation.errors
+    generation, errors = result.generation, result.generation.errors
     assert generation.is_done
     assert generation.images or errors
     assert [repr(error) for error in errors if type(error) is RunAPIError] == []
     assert [error for error in errors if not all(error.parts) or len(error.parts) != 3] == []
-    assert end.unhandled == []
+    assert result.unhandled == []
     assert [path.name for path in folder.rglob("*.part")] == []
-    assert end.fake.saw_key.isdisjoint({"put", "download"})
+    assert result.fake.saw_key.isdisjoint({"put", "download"})
 
 
 @FUZZ
@@ -249,8 +249,8 @@ def check(end, folder):
 @example(response=(429, [(b"retry-after", b"0.02")], b""))
 def test_any_response_to_a_create(clock, tmp_path, response):
     """After any response to a create request: the image or a complete error."""
-    end = finish(clock, tmp_path, {"create": response})
-    check(end, tmp_path)
+    result = run_request(clock, tmp_path, {"create": response})
+    check(result, tmp_path)
 
 
 @FUZZ
@@ -262,8 +262,8 @@ def test_any_response_to_a_create(clock, tmp_path, response):
 @example(response=(200, [(b"content-encoding", b"gzip")], b"{}"))
 def test_any_response_to_a_poll(clock, tmp_path, response):
     """After any response to a poll: the image or a complete error, within the timeout."""
-    end = finish(clock, tmp_path, {"status": response})
-    check(end, tmp_path)
+    result = run_request(clock, tmp_path, {"status": response})
+    check(result, tmp_path)
     assert clock.now <= TIMEOUT + 60.0
 
 
@@ -271,8 +271,8 @@ def test_any_response_to_a_poll(clock, tmp_path, response):
 @given(response=any_response(TASK))
 def test_any_response_to_a_poll_keeps_the_task(clock, tmp_path, response):
     """No error says "not charged" unless the service said "failed"."""
-    end = finish(clock, tmp_path, {"status": response})
-    denied = [error for error in end.generation.errors if error.charged in NEVER_CHARGED]
+    result = run_request(clock, tmp_path, {"status": response})
+    denied = [error for error in result.generation.errors if error.charged in NEVER_CHARGED]
     assert [type(error).__name__ for error in denied] in ([], ["TaskFailedError"])
 
 
@@ -283,8 +283,8 @@ def test_any_response_to_a_poll_keeps_the_task(clock, tmp_path, response):
 def test_any_image_url(clock, tmp_path, url):
     """With any image URL in a finished task: the image or a complete error."""
     body = _encoded({"id": "tsk_1", "status": "completed", "images": [{"url": url}]})
-    end = finish(clock, tmp_path, {"status": (200, [], body)})
-    check(end, tmp_path)
+    result = run_request(clock, tmp_path, {"status": (200, [], body)})
+    check(result, tmp_path)
 
 
 def _altered(draw):
@@ -315,9 +315,9 @@ IMAGES = (
 @example(response=(302, [(b"location", b"https://" + b"a" * 64 + b".example/")], b""))
 def test_any_image(clock, tmp_path, response):
     """After any download: an image that opens, or an error that says it was charged."""
-    end = finish(clock, tmp_path, {"download": response})
-    check(end, tmp_path)
-    assert [error for error in end.generation.errors if error.charged in NEVER_CHARGED] == []
+    result = run_request(clock, tmp_path, {"download": response})
+    check(result, tmp_path)
+    assert [error for error in result.generation.errors if error.charged in NEVER_CHARGED] == []
 
 
 @FUZZ
@@ -349,8 +349,8 @@ def test_any_image(clock, tmp_path, response):
 @example(endpoint="confirm", response=(200, [], _encoded({"url": "\ud800"})))
 def test_any_response_to_an_upload(clock, tmp_path, endpoint, response):
     """After any response to an upload: the image or a complete error. The store gets no key."""
-    end = finish(clock, tmp_path, {endpoint: response}, edit=True)
-    check(end, tmp_path)
+    result = run_request(clock, tmp_path, {endpoint: response}, edit=True)
+    check(result, tmp_path)
 
 
 @FUZZ
@@ -391,21 +391,21 @@ WAITS = [
 def test_retry_after_is_followed(clock, tmp_path, endpoint, status, seconds):
     """The next request waits as long as Retry-After says."""
     delay = str(seconds).encode()
-    end = finish(
+    result = run_request(
         clock,
         tmp_path,
         {endpoint: (status, [(b"retry-after", delay)], b"")},
         edit=endpoint != "create",
     )
-    assert seconds in clock.naps
-    assert end.fake.requests.count(endpoint) > 1
+    assert seconds in clock.sleeps
+    assert result.fake.requests.count(endpoint) > 1
 
 
 @pytest.mark.parametrize("endpoint", ["create", "status", "prepare", "confirm"])
 def test_a_delay_longer_than_the_timeout_is_not_waited(clock, tmp_path, endpoint):
     """With an hour as Retry-After, the request ends at its timeout."""
     response = (429, [(b"retry-after", b"3600")], b"")
-    end = finish(clock, tmp_path, {endpoint: response}, edit=True)
-    check(end, tmp_path)
-    assert len(end.generation.errors) == 1
+    result = run_request(clock, tmp_path, {endpoint: response}, edit=True)
+    check(result, tmp_path)
+    assert len(result.generation.errors) == 1
     assert clock.now <= TIMEOUT + 60.0

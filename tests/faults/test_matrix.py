@@ -13,9 +13,9 @@ NAMES = [row.name for row in ROWS]
 
 
 @pytest.fixture(scope="module")
-def matrix(try_all):
+def matrix(run_trials):
     """Run all rows once."""
-    return try_all(
+    return run_trials(
         [
             (
                 row.name,
@@ -101,10 +101,10 @@ def _name(pair):
 
 
 @pytest.fixture(scope="module")
-def pairs(try_all):
+def pairs(run_trials):
     """Run all pairs of faults once."""
     uploads = ("prepare", "put", "confirm")
-    return try_all(
+    return run_trials(
         [
             (_name(pair), pair, {"source": pair[0].startswith(uploads), "timeout": 5.0})
             for pair in PAIRS

@@ -14,7 +14,7 @@ PARALLEL = 4
 
 
 @pytest.fixture(scope="module")
-def outcomes(hurried, patch, tmp_path_factory):
+def outcomes(short_pauses, patch, tmp_path_factory):
     """Run all cases once, some in parallel."""
     patch.setattr(recording, "_PATIENCE", 1.5)
     folder = tmp_path_factory.mktemp("several")

@@ -67,10 +67,10 @@ class Outcome:
         uploads: Upload requests (POST and PUT) of the first attempt.
         resumed: Number of images saved by resuming; None if nothing was left to resume.
         second: Counts after resuming.
-        again: Error of the repeated request; None if the image was saved.
+        repeat_error: Error of the repeated request; None if the image was saved.
         last: Counts at the end.
         all_creates: All create requests.
-        foreign: Other hosts that received the key.
+        foreign_hosts: Other hosts that received the key.
         notices: Notices to the user.
     """
 
@@ -80,10 +80,10 @@ class Outcome:
     uploads: list[Sent] = field(default_factory=list)
     resumed: int | None = None
     second: Counts | None = None
-    again: RunAPIError | None = None
+    repeat_error: RunAPIError | None = None
     last: Counts | None = None
     all_creates: list[Sent] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
+    foreign_hosts: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
     def violations(self):
@@ -91,12 +91,12 @@ class Outcome:
         counts = [self.first, self.second, self.last]
         found = {
             "a partial file is left": [name for count in counts for name in count.partial_files],
-            "an unexpected exception": _unexpected(self.error) + _unexpected(self.again),
-            "another host received the key": self.foreign,
+            "an unexpected exception": _unexpected(self.error) + _unexpected(self.repeat_error),
+            "another host received the key": self.foreign_hosts,
             "a repeated request is not identical": _changed_repeats(self.all_creates),
             "a repeated upload is not identical": _changed_repeats(self.uploads),
             "charged twice": [] if self.last.completed <= 1 else [self.last],
-            "no image at the end": [] if self.again is None else [self.again],
+            "no image at the end": [] if self.repeat_error is None else [self.repeat_error],
             "not exactly one file at the end": [] if self.last.files == 1 else [self.last],
             "an error without three parts": _incomplete(self.error),
             "the reported charge is wrong": _wrong_charge(self.error, self.first),
@@ -169,7 +169,7 @@ class RequestRecorder:
             for _, request in self.sent.get(port, [])[start:]
         ]
 
-    def foreign(self, port, start, origin):
+    def foreign_hosts(self, port, start, origin):
         """Return the hosts other than the service that received the key."""
         return [
             target
@@ -226,25 +226,25 @@ class Trial:
         start = len(self.recorder.sent.get(self.port, []))
         await self._change_faults("POST", specs)
         async with asyncio.timeout(TIMEOUT):
-            outcome.error, outcome.notices = await self._ask()
-        outcome.first = await self._count()
+            outcome.error, outcome.notices = await self._run_request()
+        outcome.first = await self._get_counts()
         sent = self.recorder.since(self.port, start)
-        outcome.creates = [one for one in sent if _creates(one)]
-        outcome.uploads = [one for one in sent if _uploads(one)]
+        outcome.creates = [request for request in sent if _is_create(request)]
+        outcome.uploads = [request for request in sent if _is_upload(request)]
         await self._change_faults("DELETE")
         self.response_timeout, self.timeout = None, TIMEOUT
         async with asyncio.timeout(TIMEOUT):
             outcome.resumed = await self._resume()
-        outcome.second = await self._count()
+        outcome.second = await self._get_counts()
         async with asyncio.timeout(TIMEOUT):
-            outcome.again, _ = await self._ask()
-        outcome.last = await self._count()
+            outcome.repeat_error, _ = await self._run_request()
+        outcome.last = await self._get_counts()
         sent = self.recorder.since(self.port, start)
-        outcome.all_creates = [one for one in sent if _creates(one)]
-        outcome.foreign = self.recorder.foreign(self.port, start, self.server.url)
+        outcome.all_creates = [request for request in sent if _is_create(request)]
+        outcome.foreign_hosts = self.recorder.foreign_hosts(self.port, start, self.server.url)
         return outcome
 
-    async def _ask(self):
+    async def _run_request(self):
         """Run the request in a new session. Return its error (None if the image was saved)."""
         async with _Kernel(self) as session:
             if self.source:
@@ -280,14 +280,14 @@ class Trial:
         head = f"{method} /_simulator/{name} HTTP/1.0\r\nHost: 127.0.0.1:{self.port}\r\n"
         head += f"Content-Length: {len(body or b'')}\r\n\r\n"
         writer.write(head.encode() + (body or b""))
-        answer = await reader.read()
+        response = await reader.read()
         writer.close()
         await writer.wait_closed()
-        status, _, rest = answer.partition(b"\r\n")
-        assert b" 20" in status, answer
+        status, _, rest = response.partition(b"\r\n")
+        assert b" 20" in status, response
         return rest.partition(b"\r\n\r\n")[2]
 
-    async def _count(self):
+    async def _get_counts(self):
         """Return the counts when all tasks have ended."""
         deadline = time.monotonic() + TIMEOUT
         while True:
@@ -301,14 +301,14 @@ class Trial:
             states = [state for (state,) in journal.execute("SELECT state FROM tasks")]
         images = self.folder / "images"
         names = [path.name for path in images.iterdir()] if images.is_dir() else []
-        half = tuple(name for name in names if name.startswith("."))
+        partial_files = tuple(name for name in names if name.startswith("."))
         return Counts(
             len(tasks),
             Counter(task["status"] for task in tasks)["completed"],
             state["charged_cents"] - self._before[1],
             tuple(states),
-            len(names) - len(half),
-            half,
+            len(names) - len(partial_files),
+            partial_files,
         )
 
 
@@ -339,10 +339,10 @@ class _Kernel:
         self.session.journal.close()
 
 
-def _creates(sent):
+def _is_create(sent):
     names = ("text_to_image", "edit_image", "upscale_image", "remove_background")
     return sent.method == "POST" and sent.path.endswith(names)
 
 
-def _uploads(sent):
+def _is_upload(sent):
     return sent.method == "PUT" or (sent.method == "POST" and "/files/" in sent.path)

@@ -180,7 +180,7 @@ def test_first_come_first_served(clock):
         return left
 
     assert asyncio.run(main()) == [0, 1, 2, 3]
-    assert clock.naps == [2.0, 0.25, 0.25, 0.25]
+    assert clock.sleeps == [2.0, 0.25, 0.25, 0.25]
 
 
 def test_looks_wait_for_the_pause_alone(clock):
@@ -243,7 +243,7 @@ def test_a_pause_that_is_too_long(clock):
         return caught.value
 
     error = asyncio.run(main())
-    assert clock.naps == []
+    assert clock.sleeps == []
     assert error.retry_after == 1000.0
     assert "1000 s more" in error.what
     assert error.charged == "Nothing was sent, nothing was charged."
@@ -425,7 +425,7 @@ def test_a_clock_that_was_ahead(clock, kernel, tmp_path, ahead):
         await two.refused(clock.now, 3.0)
 
     asyncio.run(main())
-    assert clock.naps == []
+    assert clock.sleeps == []
     assert _row(tmp_path) == [Rate(NOW + 3, 0.25, 0.0)]
 
 
@@ -443,7 +443,7 @@ def test_a_row_that_cannot_be(clock, kernel, tmp_path, spacing):
         await _turns(two).take()
 
     asyncio.run(main())
-    assert clock.naps == []
+    assert clock.sleeps == []
 
 
 def test_all_wait_for_the_first_look(clock, kernel):
@@ -455,7 +455,7 @@ def test_all_wait_for_the_first_look(clock, kernel):
         await asyncio.gather(*(_turns(two).take() for _ in range(3)))
 
     asyncio.run(main())
-    assert clock.naps == [2.0, 0.25, 0.25]
+    assert clock.sleeps == [2.0, 0.25, 0.25]
 
 
 @pytest.mark.parametrize("teller", ["this kernel", "another"])
@@ -467,7 +467,7 @@ def test_a_pause_that_begins_in_line(clock, kernel, monkeypatch, teller):
 
         async def sleep(seconds):
             await clock.sleep(seconds)
-            if len(clock.naps) == 1:
+            if len(clock.sleeps) == 1:
                 await (one if teller == "this kernel" else two).refused(clock.now, 5.0)
 
         monkeypatch.setattr(rates, "asyncio", _Asyncio(sleep))
@@ -475,7 +475,7 @@ def test_a_pause_that_begins_in_line(clock, kernel, monkeypatch, teller):
         await _turns(one).take()
 
     asyncio.run(main())
-    assert clock.naps == [2.0, 5.0]
+    assert clock.sleeps == [2.0, 5.0]
 
 
 def test_nothing_is_written_without_need(clock, kernel, tmp_path, monkeypatch):

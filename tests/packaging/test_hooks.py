@@ -29,13 +29,13 @@ def notebook(**metadata):
 
 TIMES = {"execution": {"iopub.execute_input": "2026-01-01T00:00:00Z"}}
 REFUSED = {
-    "ruff-check": ("bad.py", '"""Import in vain."""\n\nimport os\n'),
-    "ruff-format": ("bad.py", '"""Spread out."""\n\nleft  =  1\n'),
+    "ruff-check": ("bad.py", '"""An unused import."""\n\nimport os\n'),
+    "ruff-format": ("bad.py", '"""Extra spaces."""\n\nleft  =  1\n'),
     "codespell": ("bad.md", "A picture of t\u0065h cat.\n"),  # escaped for the check of this file
     "nbstripout": ("bad.ipynb", notebook(**TIMES)),
 }
 ACCEPTED = {
-    "good.py": '"""Nothing to say against it."""\n',
+    "good.py": '"""A valid file."""\n',
     "good.md": "A picture of the cat.\n",
     "good.ipynb": notebook(tags=["kept"]),
 }
@@ -43,7 +43,7 @@ ACCEPTED = {
 
 @pytest.fixture
 def commit(tmp_path):
-    """A repository with the hooks; runs one of them on files that are about to be committed."""
+    """Return a function that runs a hook on files to be committed, in a new repository."""
     environment = os.environ | {"PRE_COMMIT_HOME": str(tmp_path / "cache")}
     repository = tmp_path / "repository"
     repository.mkdir()
@@ -75,7 +75,7 @@ def test_the_configuration_is_valid():
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_lets_good_files_pass(hook, commit):
-    """A hook accepts what needs no change: a notebook keeps its outputs, counts and tags."""
+    """A hook accepts valid files. A notebook can have outputs, counts and tags."""
     done = commit(hook, ACCEPTED)
     assert "Passed" in done.stdout
     assert done.returncode == 0
@@ -83,7 +83,7 @@ def test_a_hook_lets_good_files_pass(hook, commit):
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_refuses_a_bad_file(hook, commit):
-    """A hook stops a commit that has what it is there for, and names the file."""
+    """A hook stops a commit with a bad file and names the file."""
     name, text = REFUSED[hook]
     done = commit(hook, ACCEPTED | {name: text})
     assert "Failed" in done.stdout
@@ -93,7 +93,7 @@ def test_a_hook_refuses_a_bad_file(hook, commit):
 
 @pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
 def test_make_check_runs_the_same(hook):
-    """What a hook checks on some files, ``make check`` checks on all, with the same options."""
+    """``make check`` runs the check of each hook on all files, with the same options."""
     words = ["make", "--dry-run", "--always-make", "check"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     tool = hook["entry"].removeprefix(".venv/bin/python ").removesuffix(" --force-exclude")

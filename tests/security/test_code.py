@@ -34,7 +34,7 @@ def _nodes(path, kind):
     return [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, kind)]
 
 
-def test_there_is_code():
+def test_the_package_is_found():
     """The package's files are found."""
     assert {"http/transport.py", "simulator/app.py"} <= set(NAMES)
 

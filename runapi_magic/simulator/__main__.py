@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=int, default=0, help="port; 0 (the default) selects a free one"
     )
     parser.add_argument(
-        "--speed", type=float, default=20.0, help="how many times faster than RunAPI tasks run (20)"
+        "--speed", type=float, default=20.0, help="speed of the tasks, relative to RunAPI (20)"
     )
     families = ("guide", "namespaced", "both")
     parser.add_argument("--family", choices=families, default="both", help="routes to serve (both)")

@@ -2,10 +2,10 @@
 
 A fault is one line of text, ``POINT=EFFECT[,OPTION=VALUE]...``::
 
-        create=503                             every create request gets a 503
-        create=429,retry_after=1.5,times=2     the first two create requests get a 429 with a delay
-        status=failed,match=dragon             tasks with "dragon" in the prompt fail
-        download=truncated,skip=1,times=1      the second download ends early
+    create=503                             every create request gets a 503
+    create=429,retry_after=1.5,times=2     the first two create requests get a 429 with a delay
+    status=failed,match=dragon             tasks with "dragon" in the prompt fail
+    download=truncated,skip=1,times=1      the second download ends early
 
 Points and their effects. Every point also accepts an HTTP status from 400 to 599, ``slow``,
 ``drop``, ``bad_json``, ``empty`` and ``redirect_foreign``:

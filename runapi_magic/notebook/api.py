@@ -101,9 +101,9 @@ def _toolbar(session: Session) -> Any:
 
     def show_toolbar(*place: Any) -> Page | None:
         # ipywidgets is imported when the first placeholder is on the screen, not before.
-        from runapi_magic.widgets import availability as controls
+        from runapi_magic.widgets import availability
 
-        if not controls.are_possible(session):
+        if not availability.are_possible(session):
             return None
         from runapi_magic.widgets.toolbar import show_toolbar
 
@@ -328,9 +328,9 @@ def _controls(session: Session) -> Any:
         return None
 
     def show_controls(view: SheetView) -> Page | None:
-        from runapi_magic.widgets import availability as controls
+        from runapi_magic.widgets import availability
 
-        if not controls.are_possible(session):
+        if not availability.are_possible(session):
             return None
         from runapi_magic.widgets.sheet import show_sheet_controls
 

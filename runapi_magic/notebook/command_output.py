@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.core.printing import print_text
-from runapi_magic.display import environment as loop
+from runapi_magic.display import environment
 from runapi_magic.display.gallery import Album
 from runapi_magic.display.generation_view import show_drawn
 from runapi_magic.engine.lineage import Tree
@@ -24,7 +24,7 @@ _STOPPED = "Stopped asking. Nothing was charged."
 def report(answer: str | Tree[GeneratedImage] | Album | Awaitable[str]) -> Report | None:
     """Show a command's answer and return it; None in a terminal, which has no Out for it then."""
     made = Report(answer)
-    return None if loop.running_loop() is None else made
+    return None if environment.running_loop() is None else made
 
 
 class Report:
@@ -32,14 +32,14 @@ class Report:
 
     def __init__(self, answer: str | Tree[GeneratedImage] | Album | Awaitable[str]) -> None:
         self._task: asyncio.Task[None] | None = None
-        home = loop.running_loop()
+        home = environment.running_loop()
         if isinstance(answer, str):
             print_text(answer)
         elif isinstance(answer, Tree | Album):
             show_drawn(answer)
         elif home is None:
             try:
-                answered = loop.run(_worded(answer))
+                answered = environment.run(_worded(answer))
             except KeyboardInterrupt:
                 answered = _STOPPED
             print_text(answered)

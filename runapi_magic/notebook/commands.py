@@ -183,9 +183,9 @@ def _speed(arguments: list[str]) -> float:
 
 def freeze(session: Session, _arguments: list[str]) -> str:
     """Take the buttons out of the notebook, so that it can be saved and opened anywhere."""
-    from runapi_magic.widgets import availability as controls
+    from runapi_magic.widgets import availability
 
-    if controls.lack() is None:
+    if availability.lack() is None:
         from runapi_magic.widgets.placed import remove_all
 
         were_there = remove_all()

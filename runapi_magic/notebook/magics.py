@@ -22,11 +22,11 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from runapi_magic.core.printing import print_text
 from runapi_magic.core.templates import is_name
-from runapi_magic.display import environment as loop
+from runapi_magic.display import environment
 from runapi_magic.display.environment import Audience
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import InvalidRequestError, RunAPIError
-from runapi_magic.notebook import await_transform as waiting
+from runapi_magic.notebook import await_transform
 from runapi_magic.notebook.arguments import as_typed, picture_options, separate, split_line
 from runapi_magic.notebook.scope import names_in_reach, pass_on_names
 
@@ -58,7 +58,7 @@ class RunAPIMagics(Magics, Settings):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self._open: Session | None = None
-        self._settles: Any = waiting.SettlesFirst()
+        self._settles: Any = await_transform.SettlesFirst()
 
     @property
     def session(self) -> Session:
@@ -194,7 +194,7 @@ class RunAPIMagics(Magics, Settings):
         start_batch(sweep, session, gate)
         self._bind(options, sweep)
         if options.quiet:
-            sweep.shown_in = loop.current_cell()
+            sweep.shown_in = environment.current_cell()
         else:
             show_batch(sweep, session)
         return sweep
@@ -206,13 +206,13 @@ class RunAPIMagics(Magics, Settings):
             for note in options.notes:
                 print_text(note)
             self._mention_unknown([text, *options.then], options)
-            if options.detach and loop.running_loop() is None:
+            if options.detach and environment.running_loop() is None:
                 print_text("Note: --detach is for notebooks; a terminal waits for its pictures.")
         try:
             made = (self._sweep if options.sweep else self._make)(options, text, sources)
         except RunAPIError as error:
             raise UsageError(str(error)) from None
-        except loop.LetGo as interrupt:
+        except environment.LetGo as interrupt:
             self._bind(options, interrupt.work)
             raise
         if not options.detach:
@@ -234,7 +234,7 @@ class RunAPIMagics(Magics, Settings):
 
     def _note(self, made: Generation | Sweep | Report | None) -> None:
         """Note what the cell is to wait for: it may stand where no ``await`` could be put."""
-        if made is not None and loop.audience() in _WAITING:
+        if made is not None and environment.audience() in _WAITING:
             from runapi_magic.notebook import pending as unawaited
 
             unawaited.note(made)
@@ -262,7 +262,7 @@ class RunAPIMagics(Magics, Settings):
         self._bind(options, chain[-1])
         for generation in chain:
             if options.quiet:
-                generation.shown_in = loop.current_cell()
+                generation.shown_in = environment.current_cell()
             else:
                 show(generation, self.session)
         return chain[-1]
@@ -359,15 +359,15 @@ class RunAPIMagics(Magics, Settings):
                 f"%gpt_panel takes no {line.strip()!r}.\nNothing was sent, nothing was charged.\n"
                 "Everything is chosen in the panel."
             )
-        if loop.audience() is not Audience.LIVE:
+        if environment.audience() is not Audience.LIVE:
             print_text(
                 "The panel needs a notebook with somebody in front of it;"
                 " %%gpt_image does the same from a cell."
             )
             return
-        from runapi_magic.widgets import availability as controls
+        from runapi_magic.widgets import availability
 
-        missing = controls.lack()
+        missing = availability.lack()
         if missing is not None:
             print_text(f"No panel: {missing}\nUntil then %%gpt_image does the same from a cell.")
             return
@@ -420,7 +420,7 @@ class RunAPIMagics(Magics, Settings):
             words = words[: words.index("--")]
         if "--detach" in words:
             return False
-        return "--wait" in words or loop.audience() in _WAITING
+        return "--wait" in words or environment.audience() in _WAITING
 
     def transform(self, lines: list[str], *, is_whole: bool) -> list[str]:
         """Put ``await`` where a cell is to wait; IPython calls this with every cell.
@@ -438,11 +438,13 @@ class RunAPIMagics(Magics, Settings):
         has_loop = getattr(self.shell, "kernel", None) is not None and self.shell.autoawait
         if not has_loop or not is_whole:
             return code.splitlines(keepends=True)
-        code = waiting.await_magics(code, self.waits, settles=loop.audience() in _WAITING)
+        code = await_transform.await_magics(
+            code, self.waits, settles=environment.audience() in _WAITING
+        )
         if self.is_behind:
             if self._settles not in self.shell.ast_transformers:
                 self.shell.ast_transformers.append(self._settles)
-            code = waiting.settle_first(code)
+            code = await_transform.settle_first(code)
         return code.splitlines(keepends=True)
 
     def remove(self) -> None:

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 def resume(session: Session, arguments: list[str]) -> str | Generation:
     """Go on with what is unfinished (``resume``), or with one task (``resume ID``)."""
-    from runapi_magic.notebook.api import resume as go_on
+    from runapi_magic.notebook.api import resume
 
     match arguments:
         case []:
             listed = _left_alone(session)
             if listed and session.simulator is None and not session.service().access.key:
                 return listed
-            generation = go_on()
+            generation = resume()
         case [task_id]:
-            listed, generation = "", go_on(task_id)
+            listed, generation = "", resume(task_id)
         case _:
             raise InvalidRequestError(
                 "%runapi resume takes one task's id, or none.", todo="%runapi resume [ID]"

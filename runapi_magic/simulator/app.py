@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from runapi_magic.simulator import account_routes as account
-from runapi_magic.simulator import admin_routes as admin
-from runapi_magic.simulator import file_routes as files
-from runapi_magic.simulator import task_routes as tasks
+from runapi_magic.simulator import account_routes, admin_routes, file_routes, task_routes
 from runapi_magic.simulator.renderer import Renderer
 from runapi_magic.simulator.responses import json_response
 from runapi_magic.simulator.routing import Router
@@ -38,7 +35,7 @@ def create_app(simulator: Simulator) -> Starlette:
         routes=[
             *_shared_routes(router),
             *_task_routes(router, simulator.family),
-            *admin.routes(simulator),
+            *admin_routes.routes(simulator),
         ],
         exception_handlers={HTTPException: _no_route},
     )
@@ -51,17 +48,17 @@ def _shared_routes(router: Router) -> list[Route]:
     route = router.route
     schedules = "/api/v1/price_schedules"
     return [
-        route("/api/v1/me", "GET", account.me, point="account"),
-        route("/api/v1/me/balance", "GET", account.balance, point="balance"),
-        route("/api/v1/price_quotes", "POST", account.price_quote, point="quote", key=False),
-        route(schedules, "GET", account.price_schedules, point="schedule", key=False),
-        route("/api/v1/files", "POST", files.create_file, point="upload"),
-        route("/api/v1/files/prepare", "POST", files.prepare, point="prepare"),
-        route("/api/v1/files/confirm", "POST", files.confirm, point="confirm"),
-        route("/uploads/{upload_id}", "PUT", files.put, point="put", key=False),
-        route("/files/{owner}/{name}", "GET", files.download, key=False),
+        route("/api/v1/me", "GET", account_routes.me, point="account"),
+        route("/api/v1/me/balance", "GET", account_routes.balance, point="balance"),
+        route("/api/v1/price_quotes", "POST", account_routes.price_quote, point="quote", key=False),
+        route(schedules, "GET", account_routes.price_schedules, point="schedule", key=False),
+        route("/api/v1/files", "POST", file_routes.create_file, point="upload"),
+        route("/api/v1/files/prepare", "POST", file_routes.prepare, point="prepare"),
+        route("/api/v1/files/confirm", "POST", file_routes.confirm, point="confirm"),
+        route("/uploads/{upload_id}", "PUT", file_routes.put, point="put", key=False),
+        route("/files/{owner}/{name}", "GET", file_routes.download, key=False),
         # Only the Location of a 202 points here, and both families can return a 202.
-        route("/api/v1/tasks/{task_id}", "GET", tasks.task_result),
+        route("/api/v1/tasks/{task_id}", "GET", task_routes.task_result),
     ]
 
 
@@ -73,15 +70,18 @@ def _task_routes(router: Router, family: str) -> list[Route]:
         if family == "both":
             actions += ["upscale_image", "remove_background"]
         for action in actions:
-            create, show = partial(tasks.create_flat, action), partial(tasks.status_flat, action)
+            create, show = (
+                partial(task_routes.create_flat, action),
+                partial(task_routes.status_flat, action),
+            )
             routes.append(router.route(f"/v1/{action}", "POST", create))
             routes.append(router.route(f"/v1/{action}/{{task_id}}", "GET", show))
-        show = partial(tasks.status_flat, "tasks")
+        show = partial(task_routes.status_flat, "tasks")
         routes.append(router.route("/v1/tasks/{task_id}", "GET", show))
     if family != "guide":
         path = "/api/v1/{service}/{action}"
-        routes.append(router.route(path, "POST", tasks.create_namespaced))
-        routes.append(router.route(f"{path}/{{task_id}}", "GET", tasks.status_namespaced))
+        routes.append(router.route(path, "POST", task_routes.create_namespaced))
+        routes.append(router.route(f"{path}/{{task_id}}", "GET", task_routes.status_namespaced))
     return routes
 
 

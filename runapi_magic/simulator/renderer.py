@@ -72,9 +72,9 @@ class Renderer:
             return source.content
         if source.task_id is not None:
             return self._output(self._simulator.tasks[source.task_id], source.index)
-        from runapi_magic.simulator.art import painting as art
+        from runapi_magic.simulator.art import painting
 
-        return art.encode(art.draw_placeholder(source.url), "png")
+        return painting.encode(painting.draw_placeholder(source.url), "png")
 
     def _output(self, task: Task, index: int) -> bytes:
         name = (task.id, index)
@@ -82,9 +82,9 @@ class Renderer:
             if name in self._cache:
                 self._cache.move_to_end(name)
                 return self._cache[name]
-        from runapi_magic.simulator.art import painting as art
+        from runapi_magic.simulator.art import painting
 
-        encoded = art.encode(self._draw(task, index), task.suffix)
+        encoded = painting.encode(self._draw(task, index), task.suffix)
         with self._lock:
             self._cache[name] = encoded
             while len(self._cache) > 1 and sum(map(len, self._cache.values())) > self._cache_bytes:
@@ -92,8 +92,7 @@ class Renderer:
         return encoded
 
     def _draw(self, task: Task, index: int) -> Image.Image:
-        from runapi_magic.simulator.art import edits
-        from runapi_magic.simulator.art import painting as art
+        from runapi_magic.simulator.art import edits, painting
 
         body = task.body
         sources = [edits.decode(self.source_bytes(source), source.url) for source in task.sources]
@@ -105,9 +104,9 @@ class Renderer:
         ratio = body.get("aspect_ratio") or _default_ratio(task)
         long_side = LONG_SIDES.get(body.get("output_resolution") or "", _LONG_SIDE)
         if not sources:
-            size = art.image_size(ratio, long_side, prompt=task.prompt)
+            size = painting.image_size(ratio, long_side, prompt=task.prompt)
             transparent = _wants_transparency(task)
-            return art.draw(
+            return painting.draw(
                 task.prompt,
                 size,
                 model=task.contract.model,

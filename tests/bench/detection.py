@@ -30,7 +30,7 @@ from runapi.core import ApiResponse
 from runapi.core import polling as sdk_polling
 from runapi.gpt_image_2.resources import TextToImage
 
-from runapi_magic.core import duration_model as durations
+from runapi_magic.core import duration_model
 from runapi_magic.core.duration_model import KEPT, Durations, Took
 from runapi_magic.core.polling import Expectation, PollingPlan, expect, look_worth
 
@@ -280,7 +280,7 @@ def report() -> Iterator[str]:
 
 
 def _assumed_constant(truth: Expectation, factor: float) -> tuple[float, list[float], float]:
-    with patch.object(durations, "_CHANGES", 1e-9):
+    with patch.object(duration_model, "_CHANGES", 1e-9):
         return changed(truth, factor)
 
 

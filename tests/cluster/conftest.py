@@ -44,10 +44,10 @@ def workers(environment, tmp_path):
 def _shorten_pauses():
     """Shorten the worker's own pauses."""
     from runapi_magic.core import polling
-    from runapi_magic.engine import image_store as shelf
+    from runapi_magic.engine import image_store
 
     polling._FIRST_LOOK, polling._SHORTEST, polling._LONGEST = 0.1, 0.05, 0.1
-    shelf._FIRST_PAUSE = 0.02
+    image_store._FIRST_PAUSE = 0.02
 
 
 @pytest.fixture

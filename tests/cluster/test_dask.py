@@ -295,9 +295,9 @@ def set_key(key):
 
 def hide_images():
     """Make a worker save images in its own folder, as without a shared folder."""
-    from runapi_magic.batch import dask_worker as errands
+    from runapi_magic.batch import dask_worker
 
-    errands.place_of = lambda *_: Place(Path("elsewhere").absolute())
+    dask_worker.place_of = lambda *_: Place(Path("elsewhere").absolute())
 
 
 def rows(session, word=""):

@@ -7,9 +7,8 @@ import re
 import pytest
 from PIL import ImageColor
 
-from runapi_magic.display import theme as colours
-from runapi_magic.media import contact_sheet as sheet
-from runapi_magic.media import tree_drawing as drawing
+from runapi_magic.display import theme
+from runapi_magic.media import contact_sheet, tree_drawing
 from tests.contrast import contrast
 
 # Words and ground: JupyterLab without its colours and nbconvert; VS Code's Dark Modern and Dark+;
@@ -33,10 +32,10 @@ def test_the_measure():
 @pytest.mark.parametrize("ground", GROUNDS)
 def test_quiet_words_can_be_read(ground):
     """The second line of a caption has 4.5 on the ground of every front end."""
-    assert f"currentColor {colours.MUTED_SHARE}%,transparent" in colours.MUTED
+    assert f"currentColor {theme.MUTED_SHARE}%,transparent" in theme.MUTED
     words, below = GROUNDS[ground]
     pairs = zip(ImageColor.getrgb(words), ImageColor.getrgb(below), strict=True)
-    share = colours.MUTED_SHARE / 100
+    share = theme.MUTED_SHARE / 100
     mixed = (round(share * one + (1 - share) * other) for one, other in pairs)
     assert contrast("#{:02x}{:02x}{:02x}".format(*mixed), below) >= 4.5
 
@@ -45,20 +44,20 @@ def test_quiet_words_can_be_read(ground):
 @pytest.mark.parametrize("line", ["ACCENT", "LINE", "FAULT"])
 def test_lines_can_be_seen(line, ground):
     """Lines, bars and rings have 3 on the ground of front ends with no colours of their own."""
-    (without_theme,) = re.findall(r",(#\w{6})\)$", getattr(colours, line))
+    (without_theme,) = re.findall(r",(#\w{6})\)$", getattr(theme, line))
     assert contrast(without_theme, ground) >= 3
 
 
 @pytest.mark.parametrize(
     ("words", "ground"),
     [
-        (drawing.INK, "#ffffff"),
-        (drawing.MUTED, "#ffffff"),
-        (drawing.ACCENT, "#ffffff"),
-        (drawing.MUTED, sheet._EMPTY),
-        (drawing.MUTED, sheet._UNDER_WAY),
-        (sheet._FAULT, sheet._FAULT_GROUND),
-        ("#ffffff", drawing.INK),
+        (tree_drawing.INK, "#ffffff"),
+        (tree_drawing.MUTED, "#ffffff"),
+        (tree_drawing.ACCENT, "#ffffff"),
+        (tree_drawing.MUTED, contact_sheet._EMPTY),
+        (tree_drawing.MUTED, contact_sheet._UNDER_WAY),
+        (contact_sheet._FAULT, contact_sheet._FAULT_GROUND),
+        ("#ffffff", tree_drawing.INK),
     ],
 )
 def test_drawn_words_can_be_read(words, ground):
@@ -68,4 +67,4 @@ def test_drawn_words_can_be_read(words, ground):
 
 def test_drawn_lines_can_be_seen():
     """The lines of a tree and the frames of pictures have 3."""
-    assert contrast(drawing.LINE, "#ffffff") >= 3
+    assert contrast(tree_drawing.LINE, "#ffffff") >= 3

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from runapi_magic.display import unseen as attention
+from runapi_magic.display import unseen
 from runapi_magic.journal.history import History
 from runapi_magic.journal.task_log import Journal
 from tests.sessions import keep
@@ -32,8 +32,8 @@ def test_seen_while_it_is_noted(journal, is_seen, told):
             super().note_unseen(images)
 
     work = SimpleNamespace(is_done=True, subscribe=lambda _listener: None)
-    awaited = attention._Awaited(work, lambda: [image], [], Answered(journal))
-    attention._awaited.append(awaited)
+    awaited = unseen._Awaited(work, lambda: [image], [], Answered(journal))
+    unseen._awaited.append(awaited)
     awaited.note()
     assert [stored.task.prompt for stored in History(journal).take_unseen()] == told
     awaited.drop()

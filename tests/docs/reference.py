@@ -33,7 +33,7 @@ from runapi_magic.journal.database import JournalError
 from runapi_magic.media.comparison import Comparison
 from runapi_magic.notebook.commands import COMMANDS
 from runapi_magic.notebook.magics import RunAPIMagics
-from runapi_magic.simulator.__main__ import _parser as simulator_parser
+from runapi_magic.simulator.__main__ import _parser
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -421,7 +421,7 @@ def _simulator() -> Iterator[str]:
     yield "## The simulator as a server\n"
     yield "`python -m runapi_magic.simulator` prints `listening on http://HOST:PORT` and serves"
     yield "until it is stopped. `--help` lists the faults that it can play.\n"
-    yield from _options(simulator_parser())
+    yield from _options(_parser())
 
 
 if __name__ == "__main__":

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from runapi_magic.batch import sweep as sweeps
+from runapi_magic.batch import sweep
 from runapi_magic.core import formats, rate
 from runapi_magic.core.catalog import CATALOGUE, COUNTS_IN_ONE_TASK, find_model
-from runapi_magic.engine import backend as service
-from runapi_magic.engine import image_store as shelf
-from runapi_magic.engine import provenance as records
-from runapi_magic.engine import quotes, storage_check
+from runapi_magic.engine import backend, image_store, provenance, quotes, storage_check
 from runapi_magic.engine.settings import Settings
-from runapi_magic.http import aiohttp_transport as connections
-from runapi_magic.http import response_body as bodies
-from runapi_magic.http import retry as retrying
-from runapi_magic.http import transport
+from runapi_magic.http import aiohttp_transport, response_body, retry, transport
 from runapi_magic.journal import history, matching
-from runapi_magic.media import preview as previews
+from runapi_magic.media import preview
 from runapi_magic.notebook import commands
 from runapi_magic.simulator import renderer
 from runapi_magic.widgets import panel
@@ -40,10 +34,10 @@ def most_sources(name):
 HOUR, MINUTE = 3600, 60
 SENTENCES = [
     f"a request that is {matching.KEY_LIFETIME / HOUR:g} hours old",
-    f"address is used for {service._OUTPUT_LIFETIME / HOUR:g} hours",
+    f"address is used for {backend._OUTPUT_LIFETIME / HOUR:g} hours",
     (
-        f"is kept for {service._UPLOAD_LIFETIME / MINUTE:g} minutes where the service does not say"
-        f" otherwise, and used again for {service._UPLOAD_LIFETIME * service._TRUSTED / MINUTE:g}"
+        f"is kept for {backend._UPLOAD_LIFETIME / MINUTE:g} minutes where the service does not say"
+        f" otherwise, and used again for {backend._UPLOAD_LIFETIME * backend._TRUSTED / MINUTE:g}"
     ),
     f"A quote is kept for {quotes._LIFETIME / MINUTE:g} minutes",
     f"failed is not repeated for {quotes._FAILURE_LIFETIME / MINUTE:g} minute",
@@ -57,22 +51,22 @@ SENTENCES = [
     ),
     f"| {default('max_download_mb')} MB | `max_download_mb` |",
     f"| {default('max_megapixels')} million pixels | `max_megapixels` |",
-    f"| {default('preview_size')} px and {previews._LARGEST_PREVIEW:,} bytes |",
+    f"| {default('preview_size')} px and {preview._LARGEST_PREVIEW:,} bytes |",
     f"| {default('timeout')} s, without",
-    f"| combinations of a sweep | {sweeps._MOST:,} |",
+    f"| combinations of a sweep | {sweep._MOST:,} |",
     f"| {default('concurrency')}, at most {TRAITS['concurrency'].max} | `concurrency` |",
     f"| pictures of one request in the panel | {panel._MOST} |",
-    f"| connections at a time | {connections._AT_ONCE} |",
+    f"| connections at a time | {aiohttp_transport._AT_ONCE} |",
     f"| an answer of the service | {transport._LARGEST_ANSWER / 1024 / 1024:g} MB |",
-    f"| {bodies._GRACE:g} s, and 1 s more for every {bodies._SLOWEST / 1000:g} kB |",
+    f"| {response_body._GRACE:g} s, and 1 s more for every {response_body._SLOWEST / 1000:g} kB |",
     f"less than {storage_check._ROOM / 1e6:g} MB left counts as full",
-    f"| tries for a request without `Retry-After` | {retrying._ATTEMPTS} |",
-    f"| tries for a download | {shelf._DOWNLOAD_TRIES},",
+    f"| tries for a request without `Retry-After` | {retry._ATTEMPTS} |",
+    f"| tries for a download | {image_store._DOWNLOAD_TRIES},",
     f"| a pause that the service asks for | {rate._LONGEST_PAUSE:g} s |",
     f"| pictures in `%runapi history` | {commands._LONGEST_HISTORY:,} |",
     f"| pictures of one tree | {history._LARGEST_FAMILY} |",
     f"From `--speed {renderer.ROUGH_FROM:g}` on it draws roughly",
-    f"| versions in a file's note | {records._LONGEST_LINE} |",
+    f"| versions in a file's note | {provenance._LONGEST_LINE} |",
 ]
 
 

@@ -20,7 +20,7 @@ from runapi_magic.engine.codegen import cell_text, variable_name
 from runapi_magic.engine.generation import Generation
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.session import Session
-from runapi_magic.notebook import extension as loading
+from runapi_magic.notebook import extension
 from tests.conftest import KEY
 from tests.properties import PROPERTY
 from tests.sessions import simulate, write_picture
@@ -40,7 +40,7 @@ def notebook(tmp_path_factory):
         shell = InteractiveShell.instance()
         shell.history_manager.enabled = False
         shell.config.RunAPIMagics.api_key = KEY
-        loading.load(shell)
+        extension.load(shell)
         asked = []
 
         def note(request, *, new=False, **_):
@@ -61,7 +61,7 @@ def notebook(tmp_path_factory):
             return request, dict(shell.user_ns)
 
         yield run
-        loading.unload(shell)
+        extension.unload(shell)
         shell.history_manager.end_session()
         InteractiveShell.clear_instance()
 

@@ -15,7 +15,7 @@ from runapi_magic.engine.pricing import Cost
 from runapi_magic.engine.spending_guard import gate_for
 from runapi_magic.errors import BudgetError, MissingKeyError, RunAPIError
 from runapi_magic.journal.task_log import Journal
-from runapi_magic.notebook import money_commands as accounts
+from runapi_magic.notebook import money_commands
 from runapi_magic.notebook.api import edit, generate, generate_many, resume_batch
 from tests.conftest import serve_simulator
 from tests.servers import Service
@@ -419,7 +419,7 @@ def test_simulated_money_says_so(run, service):
         gate = gate_for(session, [session.request("a boat", count=20)])
         with pytest.raises(BudgetError) as caught:
             await gate(lambda: None)
-        return caught.value.what, accounts.budget(session, [])
+        return caught.value.what, money_commands.budget(session, [])
 
     asked, spent = run(service, body)
     assert asked.startswith("20 pictures: $1.20 (quoted), simulated.")

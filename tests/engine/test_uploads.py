@@ -16,7 +16,7 @@ from PIL import Image
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
 from runapi_magic.batch.scheduler import begin_batch
-from runapi_magic.engine import backend as service_module
+from runapi_magic.engine import backend
 from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import NOT_CHARGED, InvalidRequestError
 
@@ -128,7 +128,7 @@ def _times(seconds):
 def clock(monkeypatch):
     """The time that the service's memory goes by; the test sets it."""
     moment = [1000.0]
-    monkeypatch.setattr(service_module, "time", SimpleNamespace(monotonic=lambda: moment[0]))
+    monkeypatch.setattr(backend, "time", SimpleNamespace(monotonic=lambda: moment[0]))
     return moment
 
 

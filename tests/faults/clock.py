@@ -7,11 +7,8 @@ import time
 
 import tenacity
 
-from runapi_magic.engine import image_store as shelf
-from runapi_magic.http import rate_limit as rates
-from runapi_magic.http import retry as retrying
-from runapi_magic.http import transport
-from runapi_magic.http import wait_for_task as following
+from runapi_magic.engine import image_store
+from runapi_magic.http import rate_limit, retry, transport, wait_for_task
 from runapi_magic.journal import rate_store
 
 
@@ -26,12 +23,12 @@ class Clock:
     def __init__(self, monkeypatch):
         self.now = 0.0
         self.sleeps = []
-        for module in (tenacity, transport, following, shelf):
+        for module in (tenacity, transport, wait_for_task, image_store):
             monkeypatch.setattr(module, "time", _Instead(time, monotonic=lambda: self.now))
         instead = _Instead(time, monotonic=lambda: self.now, time=lambda: self.now)
-        for module in (rates, rate_store):
+        for module in (rate_limit, rate_store):
             monkeypatch.setattr(module, "time", instead)
-        for module in (rates, retrying, following, shelf):
+        for module in (rate_limit, retry, wait_for_task, image_store):
             monkeypatch.setattr(module, "asyncio", _Instead(asyncio, sleep=self.sleep))
 
     def reset(self):

@@ -9,8 +9,8 @@ import ssl
 import pytest
 
 from runapi_magic.core import polling, rate
-from runapi_magic.engine import image_store as shelf
-from runapi_magic.http import retry as retrying
+from runapi_magic.engine import image_store
+from runapi_magic.http import retry
 from tests.faults.fast_simulators import fast_simulators
 from tests.faults.trial import RequestRecorder, Trial
 
@@ -38,11 +38,11 @@ def no_certificates(patch):
 @pytest.fixture(scope="module")
 def short_pauses(patch, no_certificates):
     """Shorten this client's own pauses to hundredths of a second."""
-    patch.setattr(retrying, "_FIRST_BACKOFF", 0.01)
-    patch.setattr(retrying, "_LONGEST_BACKOFF", 0.02)
+    patch.setattr(retry, "_FIRST_BACKOFF", 0.01)
+    patch.setattr(retry, "_LONGEST_BACKOFF", 0.02)
     patch.setattr(rate, "_FIRST_SPACING", 0.01)
     patch.setattr(rate, "_SHORTEST_PAUSE", 0.01)
-    patch.setattr(shelf, "_FIRST_PAUSE", 0.01)
+    patch.setattr(image_store, "_FIRST_PAUSE", 0.01)
     for name in ("_FIRST_LOOK", "_SHORTEST", "_LONGEST", "_SHORTEST_HINT"):
         patch.setattr(polling, name, 0.05)
 

@@ -12,8 +12,7 @@ from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import NOT_SENT, BudgetError
-from runapi_magic.journal import async_journal as recording
-from runapi_magic.journal import database
+from runapi_magic.journal import async_journal, database
 from runapi_magic.journal.budgets import Ledger
 from runapi_magic.journal.database import JournalBusyError, JournalDamagedError
 from runapi_magic.journal.task_log import Journal
@@ -57,7 +56,7 @@ def use(server, tmp_path):
 def hurry(monkeypatch):
     """Make one second of waiting take a hundredth."""
     for name in ("_PATIENCE", "_WORTH_TELLING", "_HELD_UP", "_AGAIN"):
-        monkeypatch.setattr(recording, name, getattr(recording, name) / 100)
+        monkeypatch.setattr(async_journal, name, getattr(async_journal, name) / 100)
     monkeypatch.setattr(database, "_MOMENT", 0.01)
 
 
@@ -177,7 +176,7 @@ def test_cached_image_while_locked(server, use):
 @pytest.mark.usefixtures("hurry")
 def test_unlocked_in_time(server, use, monkeypatch):
     """A waiting request continues when the lock ends: one image, which is recorded."""
-    monkeypatch.setattr(recording, "_PATIENCE", 30.0)
+    monkeypatch.setattr(async_journal, "_PATIENCE", 30.0)
 
     async def body(session):
         with _other(session) as other:

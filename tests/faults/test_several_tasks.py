@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from runapi_magic.journal import async_journal as recording
+from runapi_magic.journal import async_journal
 from tests.faults.fast_simulators import fast_simulators
 from tests.faults.several_tasks import CASES, run, violations
 
@@ -16,7 +16,7 @@ PARALLEL = 4
 @pytest.fixture(scope="module")
 def outcomes(short_pauses, patch, tmp_path_factory):
     """Run all cases once, some in parallel."""
-    patch.setattr(recording, "_PATIENCE", 1.5)
+    patch.setattr(async_journal, "_PATIENCE", 1.5)
     folder = tmp_path_factory.mktemp("several")
     found = {}
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from runapi_magic.core.access import Access, Secret
 from runapi_magic.core.rate import Rate
 from runapi_magic.errors import RateLimitError, ServerError
-from runapi_magic.http import rate_limit as rates
+from runapi_magic.http import rate_limit
 from runapi_magic.http.rate_limit import Limiter, StoppedError, Turns
 from runapi_magic.http.transport import Transport
 from runapi_magic.journal.async_journal import Recorder
@@ -207,8 +207,8 @@ def test_who_gives_up_holds_nobody_up(monkeypatch, end):
 
     async def main():
         limiter = Limiter()
-        await limiter.refused(rates.time.time(), 600.0)
-        monkeypatch.setattr(rates, "asyncio", _Asyncio(sleep))
+        await limiter.refused(rate_limit.time.time(), 600.0)
+        monkeypatch.setattr(rate_limit, "asyncio", _Asyncio(sleep))
         stopping = asyncio.Event()
         first = asyncio.ensure_future(_turns(limiter, stopping=stopping).take())
         before = await naps.get()
@@ -258,7 +258,7 @@ def test_a_long_cell_in_line(monkeypatch):
         time = loop.time
         monkeypatch.setattr(loop, "time", lambda: time() + passed)
         clocks = SimpleNamespace(monotonic=lambda: passed, time=lambda: NOW + passed)
-        monkeypatch.setattr(rates, "time", clocks)
+        monkeypatch.setattr(rate_limit, "time", clocks)
         limiter = Limiter()
         await limiter.refused(NOW, 10.0)
         turn = asyncio.ensure_future(_turns(limiter, patience=20.0).take())
@@ -285,8 +285,8 @@ def test_patience_that_is_used_up(monkeypatch, overslept):
             passed += seconds + overslept
 
         clocks = SimpleNamespace(monotonic=lambda: passed, time=lambda: NOW)
-        monkeypatch.setattr(rates, "time", clocks)
-        monkeypatch.setattr(rates, "asyncio", _Asyncio(sleep))
+        monkeypatch.setattr(rate_limit, "time", clocks)
+        monkeypatch.setattr(rate_limit, "asyncio", _Asyncio(sleep))
         await limiter.refused(0.0, 50.0)
         turns = _turns(limiter, patience=50.0)
         await turns.take()
@@ -301,7 +301,9 @@ def test_patience_that_is_used_up(monkeypatch, overslept):
 def test_a_clock_that_is_set(monkeypatch):
     """A pause lasts as long as the service said, whatever is done to the clock meanwhile."""
     unix = NOW + 400 * 86_400
-    monkeypatch.setattr(rates, "time", SimpleNamespace(monotonic=lambda: 5.0, time=lambda: unix))
+    monkeypatch.setattr(
+        rate_limit, "time", SimpleNamespace(monotonic=lambda: 5.0, time=lambda: unix)
+    )
 
     async def main():
         nonlocal unix
@@ -470,7 +472,7 @@ def test_a_pause_that_begins_in_line(clock, kernel, monkeypatch, teller):
             if len(clock.sleeps) == 1:
                 await (one if teller == "this kernel" else two).refused(clock.now, 5.0)
 
-        monkeypatch.setattr(rates, "asyncio", _Asyncio(sleep))
+        monkeypatch.setattr(rate_limit, "asyncio", _Asyncio(sleep))
         await one.refused(NOW, 2.0)
         await _turns(one).take()
 

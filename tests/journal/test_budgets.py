@@ -29,7 +29,7 @@ import runapi_magic
 from runapi_magic.core.request import Attempt, ImageRequest
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import BudgetError
-from runapi_magic.journal import budgets as ledger_module
+from runapi_magic.journal import budgets
 from runapi_magic.journal.budgets import Ledger
 from runapi_magic.journal.tables import MIGRATIONS, Terms
 from runapi_magic.journal.task_log import Journal
@@ -592,7 +592,7 @@ def test_an_older_journal_gets_its_money_side(kernel, monkeypatch, version):
             " fingerprint, count, state, cost) VALUES (?, 'g', ?, ?, 'gpt-image-2', 'a fox', '{}',"
             " '[]', 'f', 1, ?, ?)",
             [
-                ("a", REAL, ledger_module.time.time(), "saved", 0.06),
+                ("a", REAL, budgets.time.time(), "saved", 0.06),
                 ("b", REAL, 5.0, "saved", 0.10),
                 ("c", REAL, 5.0, "running", None),
                 ("d", REAL, 5.0, "failed", None),

@@ -20,8 +20,7 @@ from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import NOT_SENT
 from runapi_magic.http.client import Attempt
-from runapi_magic.journal import database as database_module
-from runapi_magic.journal import task_log as journal_module
+from runapi_magic.journal import database, task_log
 from runapi_magic.journal.database import JournalBusyError, JournalError
 from runapi_magic.journal.history import History
 from runapi_magic.journal.matching import KEY_LIFETIME
@@ -293,8 +292,8 @@ def test_an_old_key_is_not_trusted(journal, open_journal, monkeypatch):
     task = _plan(journal)
     journal.sending(task, ATTEMPT)
     journal.close()
-    now = journal_module.time.time()
-    monkeypatch.setattr(journal_module.time, "time", lambda: now + KEY_LIFETIME + 1)
+    now = task_log.time.time()
+    monkeypatch.setattr(task_log.time, "time", lambda: now + KEY_LIFETIME + 1)
     found = _reserve(open_journal())
     assert found.taken == []
     assert len(found.planned) == 1
@@ -306,8 +305,8 @@ def test_an_old_task_with_an_id_is_still_looked_at(journal, open_journal, monkey
     journal.sending(task, ATTEMPT)
     journal.created(task, "tsk_1", ("/p/tsk_1",))
     journal.close()
-    now = journal_module.time.time()
-    monkeypatch.setattr(journal_module.time, "time", lambda: now + KEY_LIFETIME + 1)
+    now = task_log.time.time()
+    monkeypatch.setattr(task_log.time, "time", lambda: now + KEY_LIFETIME + 1)
     assert [row.id for row in _reserve(open_journal()).taken] == [task]
 
 
@@ -381,7 +380,7 @@ def test_an_older_file_is_migrated(journal, monkeypatch):
     def add_a_column(connection):
         connection.execute("ALTER TABLE tasks ADD COLUMN star INTEGER")
 
-    monkeypatch.setattr(database_module, "MIGRATIONS", (*MIGRATIONS, add_a_column))
+    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, add_a_column))
     assert journal.task(task).prompt == "a fox"
     assert _raw(journal, "SELECT star FROM tasks") == [(None,)]
     assert _raw(journal, "PRAGMA user_version") == [(len(MIGRATIONS) + 1,)]
@@ -405,7 +404,7 @@ def test_a_half_done_migration_leaves_nothing(journal, monkeypatch):
         connection.execute("CREATE TABLE half (x)")
         raise sqlite3.OperationalError("no luck")
 
-    monkeypatch.setattr(database_module, "MIGRATIONS", (*MIGRATIONS, fail))
+    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, fail))
     with pytest.raises(JournalError, match="no luck"):
         journal.unfinished()
     monkeypatch.undo()
@@ -472,7 +471,7 @@ def _hold(path):
 @pytest.fixture
 def _impatient(monkeypatch):
     """Calls wait for another program for a blink only."""
-    monkeypatch.setattr(database_module, "_BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT", 0.1)
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -501,11 +500,11 @@ def test_opening_a_busy_journal(journal, open_journal):
 @pytest.mark.usefixtures("_impatient")
 def test_a_new_version_of_a_busy_journal(journal, monkeypatch):
     """New tables wait for the other program, and are made when it lets go."""
-    monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS[:-1])
+    monkeypatch.setattr(database, "MIGRATIONS", MIGRATIONS[:-1])
     with journal.transaction():
         pass  # the tables of the version before
     journal.close()
-    monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS)
+    monkeypatch.setattr(database, "MIGRATIONS", MIGRATIONS)
     other = _hold(journal.path)
     with pytest.raises(JournalBusyError):
         journal.unfinished()
@@ -528,8 +527,8 @@ def test_who_waits_does_not_hold_up_who_reads(journal):
 
 def test_a_call_on_a_loop_waits_for_a_moment_only(journal, monkeypatch):
     """On a loop's thread a call gives up soon, since all on the loop waits with it."""
-    monkeypatch.setattr(database_module, "_BUSY_TIMEOUT", 1e6)
-    monkeypatch.setattr(database_module, "_MOMENT", 0.1)
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT", 1e6)
+    monkeypatch.setattr(database, "_MOMENT", 0.1)
     task = _plan(journal)
     other = _hold(journal.path)
 
@@ -636,7 +635,7 @@ def _old_row(journal, model="gpt-image-2", path="/api/v1/gpt_image_2/text_to_ima
 )
 def test_an_older_journals_unknown_model(journal, monkeypatch, path, route):
     """A task of a model that the catalogue lacks goes on at its stored path, which is its route."""
-    monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS[:7])
+    monkeypatch.setattr(database, "MIGRATIONS", MIGRATIONS[:7])
     task = _old_row(journal, "nano-banana-pro", path)
     journal.close()
     monkeypatch.undo()
@@ -648,7 +647,7 @@ def test_an_older_journals_unknown_model(journal, monkeypatch, path, route):
 
 def test_a_journal_without_durations_gets_them(journal, monkeypatch):
     """A file of the version before durations were kept keeps its rows and learns from then on."""
-    monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS[:4])
+    monkeypatch.setattr(database, "MIGRATIONS", MIGRATIONS[:4])
     task = _old_row(journal)
     journal.close()
     monkeypatch.undo()

@@ -24,7 +24,7 @@ from PIL import Image
 from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import DownloadError, InvalidRequestError
-from runapi_magic.media import files as filing
+from runapi_magic.media import files
 from runapi_magic.media.files import file_stem, open_part, settle
 from runapi_magic.media.preview import Limits, has_alpha, make_preview
 from tests.properties import PROPERTY
@@ -308,18 +308,18 @@ def test_a_file_is_read_once_for_each_state(tmp_path, monkeypatch):
         reads.append(path)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    monkeypatch.setattr(filing, "digest_of", read)
+    monkeypatch.setattr(files, "digest_of", read)
     path.write_bytes(b"one")
     digest = read(path)
     later = time.time() + 60
-    monkeypatch.setattr(filing, "time", SimpleNamespace(time=lambda: later))
-    assert [filing.is_intact(path, digest) for _ in range(3)] == [True] * 3
+    monkeypatch.setattr(files, "time", SimpleNamespace(time=lambda: later))
+    assert [files.is_intact(path, digest) for _ in range(3)] == [True] * 3
     assert len(reads) == 2
     path.write_bytes(b"two")
     os.utime(path, (1.0, 1.0))
-    assert not filing.is_intact(path, digest)
+    assert not files.is_intact(path, digest)
     path.unlink()
-    assert not filing.is_intact(path, digest)
+    assert not files.is_intact(path, digest)
 
 
 def test_a_file_that_changed_just_now_is_read_again(tmp_path):
@@ -328,10 +328,10 @@ def test_a_file_that_changed_just_now_is_read_again(tmp_path):
     path.write_bytes(b"one")
     state = path.stat()
     digest = hashlib.sha256(b"one").hexdigest()
-    assert filing.is_intact(path, digest)
+    assert files.is_intact(path, digest)
     path.write_bytes(b"two")
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert not filing.is_intact(path, digest)
+    assert not files.is_intact(path, digest)
 
 
 @pytest.mark.posix

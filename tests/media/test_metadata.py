@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps, ImageSequence, PngImagePlugin
 
 from runapi_magic.core.formats import picture_kind
-from runapi_magic.media import metadata as provenance
+from runapi_magic.media import metadata
 from runapi_magic.media.metadata import Note, embed, extract
 from tests.properties import PROPERTY
 
@@ -493,8 +493,8 @@ def test_hostile_files_cost_little(name, monkeypatch):
     path = Path("hostile")
     path.write_bytes(HOSTILE[name])
     looks = []
-    take = provenance._take
-    monkeypatch.setattr(provenance, "_take", lambda *args: looks.append(1) or take(*args))
+    take = metadata._take
+    monkeypatch.setattr(metadata, "_take", lambda *args: looks.append(1) or take(*args))
     tracemalloc.start()
     try:
         assert extract(path) is None

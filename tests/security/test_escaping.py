@@ -16,8 +16,7 @@ from runapi_magic import errors
 from runapi_magic.core.polling import Expectation
 from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.core.status import Step
-from runapi_magic.display import generation_view as display
-from runapi_magic.display import theme as colours
+from runapi_magic.display import generation_view, theme
 from runapi_magic.engine.generation import Generation, Part, Slot
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.lineage import Node, Tree
@@ -60,7 +59,7 @@ class _Elements(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.attributes += [name for name, value in attrs if value != colours.AS_TYPED]
+        self.attributes += [name for name, value in attrs if value != theme.AS_TYPED]
         self.styles += [value for name, value in attrs if name == "style"]
         self.open += tag != "br"
 
@@ -119,15 +118,15 @@ def _error(evil):
 
 def _placeholder(evil):
     generation, slot = _slot(evil)
-    return display.placeholder_bundle(generation, slot, 1.0, 768)
+    return generation_view.placeholder_bundle(generation, slot, 1.0, 768)
 
 
 SHOWN = {
-    "caption": lambda evil: display.caption_bundle(_image(evil), [evil], evil),
-    "caption of a reused image": lambda evil: display.caption_bundle(_reused(evil), [evil]),
-    "error": lambda evil: display.error_bundle(_error(evil)),
+    "caption": lambda evil: generation_view.caption_bundle(_image(evil), [evil], evil),
+    "caption of a reused image": lambda evil: generation_view.caption_bundle(_reused(evil), [evil]),
+    "error": lambda evil: generation_view.error_bundle(_error(evil)),
     "placeholder": _placeholder,
-    "waiting caption": lambda evil: display.waiting_caption(_slot(evil)[1]),
+    "waiting caption": lambda evil: generation_view.waiting_caption(_slot(evil)[1]),
 }
 
 
@@ -176,7 +175,7 @@ def test_no_style_contains_request_data(evil):
 )
 def test_any_ratio_gives_a_box(ratio):
     """An invalid or extreme ratio gives a box of whole pixels within the longest side."""
-    width, height = display._box(ratio, 768)
+    width, height = generation_view._box(ratio, 768)
     assert 1 <= width <= 768
     assert 1 <= height <= 768
 
@@ -200,7 +199,7 @@ SHAPES = {
 def test_errors_of_the_service_are_escaped(shape, evil):
     """An error of the service in any shape is displayed as text."""
     headers = {"x-runapi-task-id": evil, "x-request-id": evil}
-    bundle = display.error_bundle(error_from_response(422, headers, shape(evil)))
+    bundle = generation_view.error_bundle(error_from_response(422, headers, shape(evil)))
     elements = _read(bundle)
     assert set(elements.tags) <= OUR_TAGS
     assert elements.open == 0
@@ -256,7 +255,7 @@ def _widget_html(title):
     yield shelf._tile(image)
     yield shelf._html([], title)
     yield queue._html(title)
-    yield colours.progress_bar(0.5, title)
+    yield theme.progress_bar(0.5, title)
     yield slider.slider_html(b"a", b"b", names=(title, title), width=9, height=9)
     yield drawers._plain_html(Image.new("RGB", (4, 4)), title)
 
@@ -279,6 +278,8 @@ def test_no_bundle_contains_the_key():
     from runapi_magic.core.access import Access, Secret
 
     access = Access("https://runapi.ai", Secret(KEY), "x", "y")
-    bundle = display.error_bundle(RunAPIError(f"{access}", charged=f"{access.key!r}", todo="x"))
+    bundle = generation_view.error_bundle(
+        RunAPIError(f"{access}", charged=f"{access.key!r}", todo="x")
+    )
     assert KEY not in json.dumps(bundle.data)
     assert SimpleNamespace(key=access.key).__repr__().count(KEY) == 0

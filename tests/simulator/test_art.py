@@ -5,8 +5,7 @@ import threading
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from runapi_magic.simulator.art import painting as art
-from runapi_magic.simulator.art import scenes, subjects
+from runapi_magic.simulator.art import painting, scenes, subjects
 
 PROMPTS = ["a red fox", "a city at night", "teal sea", "nothing in particular", ""]
 
@@ -19,7 +18,7 @@ def distance(one: Image.Image, other: Image.Image) -> float:
 
 def draw(prompt, size=(240, 160), **options):
     """Draw a small image."""
-    return art.draw(prompt, size, model="gpt-image-2", **options)
+    return painting.draw(prompt, size, model="gpt-image-2", **options)
 
 
 @pytest.mark.parametrize(
@@ -35,13 +34,13 @@ def draw(prompt, size=(240, 160), **options):
 )
 def test_sizes_are_exact(ratio, long_side, size):
     """The long side matches the resolution; the other side matches the ratio."""
-    assert art.image_size(ratio, long_side) == size
+    assert painting.image_size(ratio, long_side) == size
 
 
 def test_auto_selects_a_ratio_by_the_prompt():
     """Auto always gives the same ratio for a prompt, and different ratios for many prompts."""
-    sizes = [art.image_size("auto", 1024, prompt=str(n)) for n in range(40)]
-    assert art.image_size("auto", 1024, prompt="7") == sizes[7]
+    sizes = [painting.image_size("auto", 1024, prompt=str(n)) for n in range(40)]
+    assert painting.image_size("auto", 1024, prompt="7") == sizes[7]
     assert len(set(sizes)) > 3
 
 
@@ -73,7 +72,7 @@ def test_other_words_models_and_variations_give_other_images():
     first = draw("hills")
     others = [
         draw("mountains"),
-        art.draw("hills", (240, 160), model="flux-kontext-pro"),
+        painting.draw("hills", (240, 160), model="flux-kontext-pro"),
         draw("hills", variation=1),
     ]
     assert all(distance(first, other) > 4 for other in others)
@@ -149,13 +148,13 @@ def test_four_images_of_one_task_differ(api):
 def test_images_are_drawn_off_the_event_loop(api, monkeypatch):
     """The renderer draws and encodes in its own threads, once per image."""
     threads = []
-    encode = art.encode
+    encode = painting.encode
 
     def spy(image, suffix):
         threads.append(threading.current_thread().name)
         return encode(image, suffix)
 
-    monkeypatch.setattr(art, "encode", spy)
+    monkeypatch.setattr(painting, "encode", spy)
     url = api.create_image()
     assert api.get(url).content == api.get(url).content
     assert [name.rpartition("_")[0] for name in threads] == ["simulator-art"]

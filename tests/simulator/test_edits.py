@@ -6,8 +6,7 @@ import io
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from runapi_magic.simulator.art import edits, stickers
-from runapi_magic.simulator.art import painting as art
+from runapi_magic.simulator.art import edits, painting, stickers
 
 from .conftest import png_bytes
 from .test_art import distance
@@ -19,13 +18,13 @@ EDIT = "/api/v1/gpt_image_2/edit_image"
 @pytest.fixture(scope="module")
 def source():
     """Return an image with a subject."""
-    return art.draw("a cat in a green meadow", SIZE, model="m")
+    return painting.draw("a cat in a green meadow", SIZE, model="m")
 
 
 def body(image):
     """Return the image without its footer, where every edit writes."""
     rgb = image.convert("RGB")
-    return rgb.crop((0, 0, rgb.width, rgb.height - art.footer_height(rgb.size)))
+    return rgb.crop((0, 0, rgb.width, rgb.height - painting.footer_height(rgb.size)))
 
 
 def edit(source, instruction, **options):
@@ -181,7 +180,7 @@ def test_an_image_of_one_colour_still_has_a_middle():
 
 def test_transparency_survives_an_edit():
     """An edit keeps the transparent background of its source."""
-    clear = art.draw("a cat", (200, 200), model="m", transparent=True)
+    clear = painting.draw("a cat", (200, 200), model="m", transparent=True)
     after = edits.edit([clear], "make it blue", (200, 200))
     assert (after.mode, after.getpixel((0, 0))[3]) == ("RGBA", 0)
 
@@ -189,7 +188,7 @@ def test_transparency_survives_an_edit():
 @pytest.mark.parametrize(("factor", "size"), [(1, (60, 40)), (2, (120, 80)), (4, (240, 160))])
 def test_enlarging(factor, size):
     """The image gets larger by the factor. Factor 1 sharpens."""
-    small = art.draw("a cat", (60, 40), model="m")
+    small = painting.draw("a cat", (60, 40), model="m")
     large = edits.enlarge(small, factor)
     assert large.size == size
     assert distance(large, small) < 12

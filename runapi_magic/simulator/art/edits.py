@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps, UnidentifiedImageError
 
-from runapi_magic.simulator.art import painting as art
-from runapi_magic.simulator.art import stickers
+from runapi_magic.simulator.art import painting, stickers
 from runapi_magic.simulator.art.canvas import gradient, mix
 from runapi_magic.simulator.art.palettes import colour_word, words
 
@@ -45,13 +44,13 @@ def decode(content: bytes, url: str) -> Image.Image:
             transparent = image.has_transparency_data
             return image.convert("RGBA" if transparent else "RGB")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-        return art.draw_placeholder(url)
+        return painting.draw_placeholder(url)
 
 
 def edited_size(source: Image.Image, ratio: str, long_side: int) -> tuple[int, int]:
     """Return the size of an edited image. ``auto`` keeps the source's ratio."""
     if ratio != "auto":
-        return art.image_size(ratio, long_side)
+        return painting.image_size(ratio, long_side)
     scale = long_side / max(source.size)
     return max(1, round(source.width * scale)), max(1, round(source.height * scale))
 
@@ -86,7 +85,7 @@ def remove_background(source: Image.Image) -> Image.Image:
         box = (width // 5, height // 5, width * 4 // 5, height * 4 // 5)
         ImageDraw.Draw(kept).ellipse(box, fill=255)
     kept = _keep_central(kept)
-    foot = round(art.footer_height(source.size) * height / source.height)
+    foot = round(painting.footer_height(source.size) * height / source.height)
     ImageDraw.Draw(kept).rectangle((0, height - foot, width, height), fill=0)
     kept = kept.filter(ImageFilter.GaussianBlur(0.8))
     mask = kept.resize(source.size, Image.Resampling.BICUBIC)
@@ -135,7 +134,7 @@ def edit(
         image = step(image, rng)
     if variation:
         # Another result of the same instruction must be a different image.
-        colour = art.random_tint(rng)
+        colour = painting.random_tint(rng)
         image = _keep_transparency(image, lambda colours: _tint(colours, colour, 0.12))
     if len(sources) > 1:
         image = stickers.add_prints(image, sources[1:])
@@ -144,7 +143,7 @@ def edit(
     if image.size != size:
         image = image.resize(size, Image.Resampling.BICUBIC)
     # An opaque strip covers the source's own caption. A transparent image gets no strip.
-    art.add_caption(image, instruction, footer=image.mode != "RGBA")
+    painting.add_caption(image, instruction, footer=image.mode != "RGBA")
     return image
 
 
@@ -275,7 +274,7 @@ def _unknown(instruction: str) -> Step:
     """Make a step that adds a random tint and the text of the instruction."""
 
     def change(image: Image.Image, rng: random.Random) -> Image.Image:
-        colour = art.random_tint(rng)
+        colour = painting.random_tint(rng)
         tinted = _keep_transparency(image, lambda colours: _tint(colours, colour, 0.42))
         return stickers.add_note(tinted, instruction)
 

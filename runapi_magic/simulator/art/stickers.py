@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image, ImageDraw, ImageOps
 
-from runapi_magic.simulator.art import painting as art
+from runapi_magic.simulator.art import painting
 from runapi_magic.simulator.art.canvas import darker, lighter
 from runapi_magic.simulator.art.pen import INK, WHITE, Pen
 from runapi_magic.simulator.art.subjects import SUBJECTS, paint
@@ -120,7 +120,7 @@ def add(image: Image.Image, thing: str, colour: Colour | None) -> Image.Image:
         layer = paint(thing, side, colour)
     changed = image.copy()
     left, top = round(x * image.width - side / 2), round(y * image.height - side / 2)
-    art.paste_layer(changed, layer, (max(0, left), max(0, top)))
+    painting.paste_layer(changed, layer, (max(0, left), max(0, top)))
     return changed
 
 
@@ -128,18 +128,18 @@ def add_note(image: Image.Image, text: str) -> Image.Image:
     """Return the image with a strip of text at the top."""
     changed = image.copy()
     letters = " ".join(text.split())[:48]
-    tag = art.label(letters, max(10.0, min(image.size) * 0.034), ground=(20, 22, 40, 190))
+    tag = painting.label(letters, max(10.0, min(image.size) * 0.034), ground=(20, 22, 40, 190))
     if tag.width > image.width * 0.9:
         tag = ImageOps.contain(tag, (round(image.width * 0.9), tag.height))
     margin = round(image.height * 0.03)
-    art.paste_layer(changed, tag, ((image.width - tag.width) // 2, margin))
+    painting.paste_layer(changed, tag, ((image.width - tag.width) // 2, margin))
     return changed
 
 
 def add_sign(image: Image.Image, text: str) -> Image.Image:
     """Return the image with a text in large letters on a light board."""
     pixels = max(12.0, min(image.size) * 0.13)
-    face = art.font(pixels)
+    face = painting.font(pixels)
     left, top, right, bottom = face.getbbox(text)
     pad = round(pixels * 0.45)
     size = round(right - left) + 2 * pad, round(bottom - top) + 2 * pad
@@ -151,7 +151,7 @@ def add_sign(image: Image.Image, text: str) -> Image.Image:
     board = ImageOps.contain(board, (round(image.width * 0.84), round(image.height * 0.4)))
     changed = image.copy()
     middle = (image.width - board.width) // 2
-    art.paste_layer(changed, board, (middle, round(image.height * 0.62 - board.height / 2)))
+    painting.paste_layer(changed, board, (middle, round(image.height * 0.62 - board.height / 2)))
     return changed
 
 
@@ -169,5 +169,5 @@ def add_prints(image: Image.Image, others: Sequence[Image.Image]) -> Image.Image
             (rim, rim),
         )
         top = round(image.height * 0.9) - side
-        art.paste_layer(changed, card, (rim * 2 + index * step, max(0, top)))
+        painting.paste_layer(changed, card, (rim * 2 + index * step, max(0, top)))
     return changed

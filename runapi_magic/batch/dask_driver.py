@@ -302,7 +302,7 @@ class _ClusterPipeline(Pipeline):
 
     async def _make(self, generation: Generation, work: Work, service: Service) -> None:
         part = work.part
-        keeping = await asyncio.to_thread(self.shelf.keeping, generation, part, service)
+        keeping = await asyncio.to_thread(self.image_store.keeping, generation, part, service)
         timeout = self._settings().timeout
 
         def errand(attempt: Attempt | None, created: Created | None) -> Errand:
@@ -311,7 +311,7 @@ class _ClusterPipeline(Pipeline):
                 account=service.access.account,
                 attempt=attempt,
                 created=created,
-                expectation=self.experience.expected(part.request, service),
+                expectation=self.timing.expected(part.request, service),
                 timeout=timeout,
                 keeping=keeping,
                 at_once=self._cluster.at_once,
@@ -348,11 +348,11 @@ class _ClusterPipeline(Pipeline):
         if task is not None:
             part.cost = task.cost
             part.state.finish(has_images=bool(task.image_urls))
-            took = self.experience.learn(part, service, outcome.took)
+            took = self.timing.learn(part, service, outcome.took)
             await self._record(self._journal.completed, part.id, task.cost, part.seconds, took)
             for saved, url in outcome.files:
                 here = await asyncio.to_thread(found, saved, keeping)
-                self.shelf.adopt(
+                self.image_store.adopt(
                     generation,
                     part,
                     service,
@@ -365,7 +365,7 @@ class _ClusterPipeline(Pipeline):
             if isinstance(outcome.failure, TaskFailedError):
                 part.state.fail()
             if task is None:
-                await self.experience.failed(part, service, outcome.took)
+                await self.timing.failed(part, service, outcome.took)
             raise outcome.failure
         if not part.images:
             raise TaskFailedError("The task was completed without a picture.")

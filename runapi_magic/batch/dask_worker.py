@@ -29,7 +29,7 @@ from runapi_magic.engine.storage_check import StorageCheck
 from runapi_magic.errors import ConfigurationError, MissingKeyError, RunAPIError
 from runapi_magic.http.rate_limit import Limiter
 from runapi_magic.http.wait_for_task import follow
-from runapi_magic.journal.async_journal import Recorder
+from runapi_magic.journal.async_journal import AsyncJournal
 from runapi_magic.journal.rate_store import SharedRate
 from runapi_magic.journal.task_log import Journal
 from runapi_magic.media.object_store import place_of
@@ -172,7 +172,7 @@ async def _check_storage(place: Place, run: str) -> None:
 def _limiter(access: Access) -> Limiter:
     """Return the limiter of an account, whose rate this machine's processes share."""
     journal = Journal(data_home())
-    return Limiter(SharedRate(access.account, journal, Recorder(journal, _log.warning)))
+    return Limiter(SharedRate(access.account, journal, AsyncJournal(journal, _log.warning)))
 
 
 def _access(errand: Errand) -> Access:

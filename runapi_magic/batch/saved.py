@@ -17,14 +17,14 @@ from runapi_magic.errors import InvalidRequestError
 from runapi_magic.journal.tables import source_rows
 
 if TYPE_CHECKING:
-    from runapi_magic.engine.image_store import Shelf
+    from runapi_magic.engine.image_store import ImageStore
     from runapi_magic.engine.session import Session
     from runapi_magic.journal.task_log import Journal
 
 
 def saved_batches(session: Session) -> Batches:
     """Return the batches of a session's journal."""
-    return Batches(session.journal, session.pipeline.shelf)
+    return Batches(session.journal, session.pipeline.image_store)
 
 
 class Batches:
@@ -32,12 +32,12 @@ class Batches:
 
     Args:
         journal: The journal.
-        shelf: Makes sources of rows.
+        image_store: Makes sources of rows.
     """
 
-    def __init__(self, journal: Journal, shelf: Shelf) -> None:
+    def __init__(self, journal: Journal, image_store: ImageStore) -> None:
         self._journal = journal
-        self._shelf = shelf
+        self._image_store = image_store
 
     def save(self, batch: Batch, origin: str) -> None:
         """Write a batch down; one that is there already stays as it is.
@@ -112,7 +112,7 @@ class Batches:
         )
 
     def _item(self, index: int, item: dict[str, Any]) -> Item:
-        sources, mask = self._shelf.sources_of(item["sources"])
+        sources, mask = self._image_store.sources_of(item["sources"])
         request = ImageRequest(
             item["prompt"], item["model"], item["fields"], item["count"], sources, mask,
             item.get("service"), item.get("action"),

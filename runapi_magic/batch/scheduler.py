@@ -66,11 +66,11 @@ def begin_batch(
                 batch.hold_for(None)
         await session.record(saved_batches(session).save, batch, service.access.base_url)
         requests = [item.request for item in batch.items]
-        await session.purse.set_aside(batch.hold, requests, service, since=batch.since)
+        await session.pricing.set_aside(batch.hold, requests, service, since=batch.since)
 
     async def after(batch: Batch) -> None:
         session.active_batches.discard(batch)
-        await session.purse.release(batch.hold)
+        await session.pricing.release(batch.hold)
 
     batch.held = None if gate is None else Step.PRICING
     batch.begin(start, loop or asyncio.get_running_loop(), before, after)

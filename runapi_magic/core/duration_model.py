@@ -55,7 +55,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
+class Duration:
     """How long one task took.
 
     Attributes:
@@ -97,7 +97,7 @@ class Durations:
         past: The tasks that were seen, oldest first.
     """
 
-    def __init__(self, prior: Expectation, past: Iterable[Took] = ()) -> None:
+    def __init__(self, prior: Expectation, past: Iterable[Duration] = ()) -> None:
         self._prior = prior
         # The prior's sigma has both in it: the spread, and the doubt about the median.
         self._variance = prior.sigma**2 / (1 + 1 / _MEDIAN_KNOWN)
@@ -112,7 +112,7 @@ class Durations:
         """How long the next one is expected to take, in the service's seconds."""
         return self._expectation
 
-    def add(self, took: Took) -> None:
+    def add(self, took: Duration) -> None:
         """Take in how long one more task took."""
         seconds = max(took.seconds, _SHORTEST)
         if not took.failed:

@@ -229,7 +229,7 @@ class SheetView:
         known = self._small.get(item.index)
         if known is not None and known[:2] == (image.id, side):
             return known[2]
-        small = self.session.archive.small(image, side)
+        small = self.session.library.small(image, side)
         self._small[item.index] = image.id, side, small
         return small
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from runapi_magic.engine.image import GeneratedImage
-    from runapi_magic.engine.library import Archive
+    from runapi_magic.engine.library import Library
 
 LARGEST = MOST_CELLS  # pictures on one sheet
 
@@ -32,13 +32,13 @@ class Album:
 
     Attributes:
         images: The pictures, 1 to 100.
-        archive: Reads them small.
+        library: Reads them small.
         longest_side: Of the sheet as it is shown, pixels.
         count: Number of all pictures, of which these are the newest.
     """
 
     images: Sequence[GeneratedImage]
-    archive: Archive
+    library: Library
     longest_side: int
     count: int
 
@@ -68,7 +68,7 @@ class Album:
 
     def _cell(self, number: int, image: GeneratedImage) -> SheetCell:
         def read(side: int) -> Image:
-            return self.archive.small(image, side)
+            return self.library.small(image, side)
 
         return SheetCell("completed", f"{number} {_title(image)}", read)
 

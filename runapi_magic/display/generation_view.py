@@ -105,7 +105,7 @@ def money(usd: float | None, *, simulated: bool) -> str:
 
 
 def none_with(words: str) -> str:
-    """Say that a search in what was made before found nothing; see ``Archive.page``."""
+    """Say that a search in what was made before found nothing; see ``Library.page``."""
     return f"No picture has {words!r} in its prompt or model."
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from runapi_magic.engine.image import Editor
     from runapi_magic.engine.settings import Settings
     from runapi_magic.http.client import Client
-    from runapi_magic.journal.async_journal import Recorder
+    from runapi_magic.journal.async_journal import AsyncJournal
     from runapi_magic.journal.history import History
     from runapi_magic.journal.tables import StoredImage, StoredTask
     from runapi_magic.media.files import Saved
@@ -43,7 +43,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds between two of them
 _AT_ONCE = 2  # pictures decoded at once: each takes a core and up to 100 MB
 
 
-async def bring_back(record: Recorder, request: ImageRequest, origin: str, since: float) -> None:
+async def bring_back(
+    record: AsyncJournal, request: ImageRequest, origin: str, since: float
+) -> None:
     """Fetch the images of a request that an object store has and the disk does not have.
 
     Args:
@@ -64,7 +66,7 @@ def _fetch_missing(kept: list[StoredImage]) -> None:
                 fetch(image.location, image.path, image.digest)
 
 
-class Shelf:
+class ImageStore:
     """The pictures of one session.
 
     Args:
@@ -77,7 +79,7 @@ class Shelf:
     def __init__(
         self,
         settings: Callable[[], Settings],
-        record: Recorder,
+        record: AsyncJournal,
         history: History,
         editor: Editor,
     ) -> None:

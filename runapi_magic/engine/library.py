@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from runapi_magic.engine.image import Editor, GeneratedImage
-    from runapi_magic.engine.image_store import Shelf
+    from runapi_magic.engine.image_store import ImageStore
     from runapi_magic.engine.lineage import Tree
     from runapi_magic.journal.history import History
     from runapi_magic.journal.tables import StoredImage
@@ -41,14 +41,14 @@ _WITH_PROFILE = frozenset({"P", "RGB", "RGBA"})  # modes that keep their profile
 _KINDS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".gif": "gif"}
 
 
-class Archive:
+class Library:
     """The pictures that were made before. Methods are blocking and may be called from any thread.
 
     All raise JournalError where the journal cannot be read.
 
     Args:
         history: Finds pictures in the journal.
-        shelf: Makes pictures of rows.
+        image_store: Makes pictures of rows.
         thumbnails: Small pictures.
         editor: What pictures are edited with.
         megapixels: Returns the largest picture to decode, in millions of pixels.
@@ -57,13 +57,13 @@ class Archive:
     def __init__(
         self,
         history: History,
-        shelf: Shelf,
+        image_store: ImageStore,
         thumbnails: Thumbnails,
         editor: Editor,
         megapixels: Callable[[], float],
     ) -> None:
         self._history = history
-        self._shelf = shelf
+        self._image_store = image_store
         self._thumbnails = thumbnails
         self._editor = editor
         self._megapixels = megapixels
@@ -71,7 +71,7 @@ class Archive:
     def find(self, image_id: str) -> GeneratedImage | None:
         """Return the picture with this id."""
         stored = self._history.image(image_id)
-        return None if stored is None else self._shelf.restore(stored)
+        return None if stored is None else self._image_store.restore(stored)
 
     def prepare(self, image: GeneratedImage) -> None:
         """See to it that a picture can be shown at once.
@@ -79,7 +79,7 @@ class Archive:
         Raises:
             DownloadError: Its file is gone or damaged.
         """
-        image.prepare(self._shelf.limits())
+        image.prepare(self._image_store.limits())
 
     def page(
         self, search: str = "", *, limit: int, offset: int = 0
@@ -92,7 +92,7 @@ class Archive:
             offset: Pictures to leave out first.
         """
         found = self._history.pictures(search, limit=limit, offset=offset)
-        return [self._shelf.restore(row) for row in found], self._history.count(search)
+        return [self._image_store.restore(row) for row in found], self._history.count(search)
 
     def thumbnail(self, image: GeneratedImage) -> bytes:
         """Return a small JPEG of a picture; a grey one where its file is gone."""
@@ -138,7 +138,7 @@ class Archive:
         by_id = {row.id: row for row in rows}
         # Lines that the journal does not know, such as that of a file from elsewhere, count too.
         all_images = {one.id: one for image in images for one in image.line}
-        all_images |= {row.id: self._shelf.restore(row) for row in rows}
+        all_images |= {row.id: self._image_store.restore(row) for row in rows}
         alone = len(all_images) == 1
         return plant(
             list(all_images.values()),
@@ -239,7 +239,7 @@ class Archive:
             raise unreadable(path, error) from None
         stored = self._history.of_file(digest)
         if stored is not None:
-            image = self._shelf.restore(stored)
+            image = self._image_store.restore(stored)
             return image if image.path == path else replace(image, path=path)
         try:
             with open_picture(path) as picture:

@@ -13,16 +13,16 @@ from runapi_magic.core.paths import notebook_name
 from runapi_magic.core.status import Phase, Step
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.engine.generation import Part, new_part_id
-from runapi_magic.engine.image_store import Shelf, bring_back
-from runapi_magic.engine.pricing import Purse
+from runapi_magic.engine.image_store import ImageStore, bring_back
+from runapi_magic.engine.pricing import Pricing
 from runapi_magic.engine.shown_versions import ShownVersions, show
 from runapi_magic.engine.sources import as_source
 from runapi_magic.engine.submit import Poster, turn_at_service
-from runapi_magic.engine.timing import Experience
+from runapi_magic.engine.timing import Timing
 from runapi_magic.errors import RunAPIError, TaskFailedError
 from runapi_magic.http.wait_for_task import follow
-from runapi_magic.journal.async_journal import Recorder
-from runapi_magic.journal.budgets import Ledger
+from runapi_magic.journal.async_journal import AsyncJournal
+from runapi_magic.journal.budgets import Budgets
 from runapi_magic.journal.history import History
 from runapi_magic.journal.tables import Reservation, StoredTask, Terms
 from runapi_magic.media.files import is_intact
@@ -81,13 +81,13 @@ class Pipeline:
         self._settings = settings
         self._journal = journal
         self._notice = notice
-        self._record = Recorder(journal, notice)
-        self.shelf = Shelf(settings, self._record, History(journal), editor)
-        self.shown_versions = ShownVersions(self._record, self.shelf, notice)
+        self._record = AsyncJournal(journal, notice)
+        self.image_store = ImageStore(settings, self._record, History(journal), editor)
+        self.shown_versions = ShownVersions(self._record, self.image_store, notice)
         self.poster = Poster(settings, journal, self._record)
-        self.ledger = Ledger(journal)
-        self.purse = Purse(journal, self.ledger, self._record)
-        self.experience = Experience(journal, self._record)
+        self.budgets = Budgets(journal)
+        self.pricing = Pricing(journal, self.budgets, self._record)
+        self.timing = Timing(journal, self._record)
 
     async def run(
         self,
@@ -156,8 +156,8 @@ class Pipeline:
         """Meet a request from disk, from what is under way, and by new tasks, in this order."""
         request = generation.request = await self._settled(generation)
         if generation.hold == generation.id:  # else its batch has seen to it
-            await self.purse.set_aside(generation.hold, [request], service, since=since)
-        await self.experience.recall(request, service)
+            await self.pricing.set_aside(generation.hold, [request], service, since=since)
+        await self.timing.recall(request, service)
         terms = Terms(
             lambda count: service.expected_price(request, count),
             generation.hold,
@@ -177,12 +177,12 @@ class Pipeline:
             terms=terms,
         )
         if reserved is None:
-            await self.purse.refuse_unrecorded(service.access.base_url)
+            await self.pricing.refuse_unrecorded(service.access.base_url)
             reserved = Reservation([], [], [], _unrecorded(generation, service))
         works = []
         for image in reserved.finished:
-            picture = await self.shelf.load(image, shown=generation.is_shown)
-            part = Part(image.task.id, request, 1, self.experience.expected(request, service))
+            picture = await self.image_store.load(image, shown=generation.is_shown)
+            part = Part(image.task.id, request, 1, self.timing.expected(request, service))
             part.status, part.images, part.cost = "completed", [picture], 0.0
             part.state = TaskState.of(image.task)
             works.append(Work(part, image.task, How.REUSE))
@@ -195,7 +195,7 @@ class Pipeline:
         self, stored: StoredTask, request: ImageRequest, service: Service, how: How = How.MAKE
     ) -> Work:
         """Return the work that a row of the journal stands for."""
-        expected = self.experience.expected(request, service)
+        expected = self.timing.expected(request, service)
         part = Part(stored.id, request, stored.count, expected)
         part.state = TaskState.of(stored)
         if how is How.JOIN:
@@ -211,7 +211,7 @@ class Pipeline:
         fresh = [work for work in works if work.stored.attempt is None]
         wanted = [replace(work.part.request, count=work.part.count) for work in fresh]
         try:
-            await self.purse.set_aside(generation.hold, wanted, service, since=None)
+            await self.pricing.set_aside(generation.hold, wanted, service, since=None)
         except RunAPIError as error:
             for work in fresh:
                 await self._fail(work.part, error)
@@ -241,7 +241,7 @@ class Pipeline:
 
         async def recognize(source: Source) -> Source:
             settled = await settle_one(source)
-            return await asyncio.to_thread(self.shelf.recognized, settled)
+            return await asyncio.to_thread(self.image_store.recognized, settled)
 
         sources = [await recognize(source) for source in request.sources]
         mask = await recognize(request.mask) if request.mask else None
@@ -257,7 +257,7 @@ class Pipeline:
                 if work.how is How.JOIN and left.stored.attempt is None:
                     # What its own kernel had set aside ended with that kernel.
                     wanted = replace(part.request, count=part.count)
-                    await self.purse.set_aside(part.id, [wanted], service, since=None)
+                    await self.pricing.set_aside(part.id, [wanted], service, since=None)
                 async with turn_at_service(generation, part):
                     await self._make(generation, left, service)
             part.status = "completed"
@@ -265,7 +265,7 @@ class Pipeline:
             await self._fail(part, part.state.in_words(error))
         finally:
             if work.how is How.JOIN:
-                await to_the_end(self.purse.release(part.id))
+                await to_the_end(self.pricing.release(part.id))
             generation.changed()
 
     async def _join(self, generation: Generation, work: Work) -> Work | None:
@@ -287,8 +287,8 @@ class Pipeline:
                 if images is None:
                     raise _cannot_follow()
                 for image in images:
-                    picture = await self.shelf.load(image, shown=generation.is_shown)
-                    self.shelf.place(generation, part, picture)
+                    picture = await self.image_store.load(image, shown=generation.is_shown)
+                    self.image_store.place(generation, part, picture)
                 part.cost = 0.0
                 return None
             if stored.state in {"failed", "refused", "forgotten"}:
@@ -323,7 +323,7 @@ class Pipeline:
             raise TaskFailedError("The task was completed without a picture.")
         part.step = Step.FETCHING
         generation.changed()
-        await self.shelf.fetch(generation, part, service, task, paths)
+        await self.image_store.fetch(generation, part, service, task, paths)
 
     async def _follow(
         self, generation: Generation, part: Part, service: Service, created: Created
@@ -334,18 +334,18 @@ class Pipeline:
             part.progress = share
             generation.changed()
 
-        plan = await self.experience.plan(part, service, created, self._settings().timeout)
+        plan = await self.timing.plan(part, service, created, self._settings().timeout)
         try:
             task, paths = await follow(
                 service.client, created, plan, progress=progress, notice=self._notice
             )
         except TaskFailedError:
             part.state.fail()
-            await self.experience.failed(part, service, plan.took)
+            await self.timing.failed(part, service, plan.took)
             raise
         part.cost = task.cost
         part.state.finish(has_images=bool(task.image_urls))
-        took = self.experience.learn(part, service, plan.took)
+        took = self.timing.learn(part, service, plan.took)
         await self._record(self._journal.completed, part.id, task.cost, part.seconds, took)
         return task, paths
 
@@ -363,7 +363,7 @@ class Pipeline:
                 await self._write_end(part, "stopped")
         # Who asks for the same must not wait for what nobody works on.
         await self._record(self._journal.release, generation.id)
-        await self.purse.release(generation.id)
+        await self.pricing.release(generation.id)
         if generation.task_ids:
             await self._record.settled()
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from runapi_magic.core.request import ImageRequest
     from runapi_magic.engine.backend import Service
-    from runapi_magic.journal.async_journal import Recorder
-    from runapi_magic.journal.budgets import Ledger
+    from runapi_magic.journal.async_journal import AsyncJournal
+    from runapi_magic.journal.budgets import Budgets
     from runapi_magic.journal.task_log import Journal
 
 _DIGITS = 6  # of USD
@@ -52,18 +52,18 @@ class Cost:
         return ": ".join(parts)
 
 
-class Purse:
+class Pricing:
     """Prices requests, and sets money aside for them where there is a budget.
 
     Args:
         journal: Knows what is on disk and under way.
-        ledger: Knows what was spent and may be.
+        budgets: Knows what was spent and may be.
         record: Calls both off the loop.
     """
 
-    def __init__(self, journal: Journal, ledger: Ledger, record: Recorder) -> None:
+    def __init__(self, journal: Journal, budgets: Budgets, record: AsyncJournal) -> None:
         self._journal = journal
-        self._ledger = ledger
+        self._budgets = budgets
         self._record = record
 
     async def cost(
@@ -132,7 +132,7 @@ class Purse:
             BudgetError: It would cross a budget, or nobody can tell.
         """
         origin = service.access.base_url
-        budgets = await self._record(self._ledger.budgets, origin)
+        budgets = await self._record(self._budgets.budgets, origin)
         if budgets is None:
             await self.refuse_unrecorded(origin)
         if not budgets:
@@ -147,7 +147,7 @@ class Purse:
                 " %runapi budget off.",
             )
         # To the end: what is held after a cancellation would never be freed.
-        if await to_the_end(self._record(self._ledger.hold, hold, origin, cost.usd)) is None:
+        if await to_the_end(self._record(self._budgets.hold, hold, origin, cost.usd)) is None:
             raise _cannot_tell()
 
     async def refuse_unrecorded(self, origin: str) -> None:
@@ -156,12 +156,12 @@ class Purse:
         Raises:
             BudgetError: There is, or may be.
         """
-        if await asyncio.to_thread(self._ledger.may_be_set, origin):
+        if await asyncio.to_thread(self._budgets.may_be_set, origin):
             raise _cannot_tell()
 
     async def release(self, hold: str) -> None:
         """Let go of what was set aside, where something was."""
-        await self._record(self._ledger.release, hold)
+        await self._record(self._budgets.release, hold)
 
 
 def _cannot_tell() -> BudgetError:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from runapi_magic.core.access import Access
     from runapi_magic.engine.backend import Service
     from runapi_magic.engine.image import Editor
-    from runapi_magic.engine.library import Archive
+    from runapi_magic.engine.library import Library
     from runapi_magic.engine.pipeline import Pipeline
-    from runapi_magic.engine.pricing import Purse
+    from runapi_magic.engine.pricing import Pricing
     from runapi_magic.engine.shown_versions import ShownVersions
     from runapi_magic.http.rate_limit import Rates
-    from runapi_magic.journal.async_journal import Recorder
-    from runapi_magic.journal.budgets import Ledger
+    from runapi_magic.journal.async_journal import AsyncJournal
+    from runapi_magic.journal.budgets import Budgets
     from runapi_magic.journal.task_log import Journal
 
 Made = TypeVar("Made")
@@ -41,7 +41,7 @@ class _Part(cached_property[Made]):
             return made
 
 
-class Assembly:
+class Services:
     """The parts that outlive one cell. What the first placeholder does without is made later.
 
     Args:
@@ -54,10 +54,10 @@ class Assembly:
         journal: Where requests are written down.
         record: Writes to the journal, off the loop.
         pipeline: Brings requests to their end.
-        archive: What was made before.
-        purse: What requests cost.
+        library: What was made before.
+        pricing: What requests cost.
         shown_versions: Which versions of pictures cells show.
-        ledger: What was spent, and what may be.
+        budgets: What was spent, and what may be.
         notices: What the user should know, to be shown with the next picture.
         cell_id: Returns what tells this run of a cell from others, None outside a kernel.
     """
@@ -80,10 +80,10 @@ class Assembly:
         return Journal(data_home())
 
     @_Part
-    def record(self) -> Recorder:  # noqa: D102 (see the class)
-        from runapi_magic.journal.async_journal import Recorder
+    def record(self) -> AsyncJournal:  # noqa: D102 (see the class)
+        from runapi_magic.journal.async_journal import AsyncJournal
 
-        return Recorder(self.journal, self.notice)
+        return AsyncJournal(self.journal, self.notice)
 
     @_Part
     def _rates(self) -> Rates:
@@ -99,26 +99,26 @@ class Assembly:
         return Pipeline(lambda: self.settings, self.journal, self.notice, self._editor)
 
     @property
-    def purse(self) -> Purse:  # noqa: D102 (see the class)
-        return self.pipeline.purse
+    def pricing(self) -> Pricing:  # noqa: D102 (see the class)
+        return self.pipeline.pricing
 
     @property
     def shown_versions(self) -> ShownVersions:  # noqa: D102 (see the class)
         return self.pipeline.shown_versions
 
     @property
-    def ledger(self) -> Ledger:  # noqa: D102 (see the class)
-        return self.pipeline.ledger
+    def budgets(self) -> Budgets:  # noqa: D102 (see the class)
+        return self.pipeline.budgets
 
     @_Part
-    def archive(self) -> Archive:  # noqa: D102 (see the class)
-        from runapi_magic.engine.library import Archive
+    def library(self) -> Library:  # noqa: D102 (see the class)
+        from runapi_magic.engine.library import Library
         from runapi_magic.journal.history import History
         from runapi_magic.media.thumbnails import Thumbnails
 
-        return Archive(
+        return Library(
             History(self.journal),
-            self.pipeline.shelf,
+            self.pipeline.image_store,
             Thumbnails(self.journal.path.parent / "thumbnails"),
             self._editor,
             lambda: self.settings.max_megapixels,

@@ -15,7 +15,7 @@ from runapi_magic.core.request import ImageRequest, Source, validate
 from runapi_magic.core.status import Step
 from runapi_magic.engine.generation import Generation, Part, new_part_id
 from runapi_magic.engine.request_builder import default_model, draft
-from runapi_magic.engine.services import Assembly
+from runapi_magic.engine.services import Services
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Cancellable(Protocol):
         """Stop waiting for it."""
 
 
-class Session(Assembly):
+class Session(Services):
     """What a user asks for, on the parts of an assembly; one a process.
 
     Attributes:
@@ -240,20 +240,20 @@ class Session(Assembly):
         return self.revise(image.line[0], all_at_once(image))
 
     def tree(self, images: Sequence[GeneratedImage]) -> Tree[GeneratedImage]:
-        """Return the tree of edits that pictures stand in; see ``Archive.tree``."""
-        return self.archive.tree(images)
+        """Return the tree of edits that pictures stand in; see ``Library.tree``."""
+        return self.library.tree(images)
 
     def cell(self, image: GeneratedImage) -> str:
-        """Return the cell that makes a picture again; see ``Archive.cell``."""
-        return self.archive.cell(image)
+        """Return the cell that makes a picture again; see ``Library.cell``."""
+        return self.library.cell(image)
 
     def cells(self, image: GeneratedImage) -> list[str]:
-        """Return the cells of a picture's line; see ``Archive.cells``."""
-        return self.archive.cells(image)
+        """Return the cells of a picture's line; see ``Library.cells``."""
+        return self.library.cells(image)
 
     def save_copy(self, image: GeneratedImage, target: str) -> Path:
         """Copy a picture's original; see ``GeneratedImage.save``."""
-        return self.archive.save_copy(image, target)
+        return self.library.save_copy(image, target)
 
     def repeat(self, image: GeneratedImage) -> Generation:
         """Ask once more, afresh, for what a picture was asked for."""
@@ -269,10 +269,10 @@ class Session(Assembly):
         fetching: bool = False,
         service: Service | None = None,
     ) -> Cost:
-        """Return what requests would cost, by default where they would go now; see ``Purse``."""
+        """Return what requests would cost, by default where they would go now; see ``Pricing``."""
         counts = since if self.settings.reuse or since else None
         service = service or await self.answering()
-        return await self.purse.cost(requests, service, since=counts, fetching=fetching)
+        return await self.pricing.cost(requests, service, since=counts, fetching=fetching)
 
     # What is under way, and what was left
 
@@ -352,7 +352,7 @@ class Session(Assembly):
                 todo="%runapi resume without an id goes on with all there are.",
             )
         # At once, since it is shown at once: model, fields and sources are in the journal.
-        requests = [self.pipeline.shelf.request_of(task) for task in found]
+        requests = [self.pipeline.image_store.request_of(task) for task in found]
         works = [
             self.pipeline.work(task, request, service)
             for task, request in zip(found, requests, strict=True)

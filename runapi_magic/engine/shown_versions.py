@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from runapi_magic.engine.generation import Generation, Part, Place, Slot
     from runapi_magic.engine.image import GeneratedImage
-    from runapi_magic.engine.image_store import Shelf
-    from runapi_magic.journal.async_journal import Recorder
+    from runapi_magic.engine.image_store import ImageStore
+    from runapi_magic.journal.async_journal import AsyncJournal
     from runapi_magic.journal.tables import StoredImage
 
 
@@ -30,13 +30,15 @@ class ShownVersions:
 
     Args:
         record: Writes to the journal.
-        shelf: Loads pictures that were made before.
+        image_store: Loads pictures that were made before.
         notice: Takes a notice to be shown once.
     """
 
-    def __init__(self, record: Recorder, shelf: Shelf, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self, record: AsyncJournal, image_store: ImageStore, notice: Callable[[str], None]
+    ) -> None:
         self._record = record
-        self._shelf = shelf
+        self._image_store = image_store
         self._notice = notice
 
     async def keep(self, generation: Generation, slot: Slot) -> None:
@@ -85,7 +87,7 @@ class ShownVersions:
         return found
 
     async def _load(self, stored: StoredImage) -> GeneratedImage:
-        loaded = await self._shelf.load(stored, shown=True)
+        loaded = await self._image_store.load(stored, shown=True)
         if not await asyncio.to_thread(is_intact, stored.path, stored.digest):
             raise InvalidRequestError("The file was changed since.")
         return loaded

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runapi_magic.engine.backend import Service
     from runapi_magic.engine.generation import Generation, Part
     from runapi_magic.engine.settings import Settings
-    from runapi_magic.journal.async_journal import Recorder
+    from runapi_magic.journal.async_journal import AsyncJournal
     from runapi_magic.journal.tables import StoredTask
     from runapi_magic.journal.task_log import Journal
 
@@ -40,7 +40,7 @@ class Poster:
     """
 
     def __init__(
-        self, settings: Callable[[], Settings], journal: Journal, record: Recorder
+        self, settings: Callable[[], Settings], journal: Journal, record: AsyncJournal
     ) -> None:
         self._settings = settings
         self._journal = journal

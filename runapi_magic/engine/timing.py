@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from runapi_magic.core.duration_model import Durations, Kind, Took
+from runapi_magic.core.duration_model import Duration, Durations, Kind
 from runapi_magic.core.polling import Expectation, PollingPlan, expect
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from runapi_magic.engine.backend import Service
     from runapi_magic.engine.generation import Part
     from runapi_magic.http.client import Created
-    from runapi_magic.journal.async_journal import Recorder
+    from runapi_magic.journal.async_journal import AsyncJournal
     from runapi_magic.journal.task_log import Journal
 
 
-class Experience:
+class Timing:
     """What is known of how long tasks take.
 
     Args:
@@ -32,7 +32,7 @@ class Experience:
         record: Reads and writes it off the loop.
     """
 
-    def __init__(self, journal: Journal, record: Recorder) -> None:
+    def __init__(self, journal: Journal, record: AsyncJournal) -> None:
         self._journal = journal
         self._record = record
         self._known: dict[Kind, Durations] = {}
@@ -82,7 +82,7 @@ class Experience:
 
     def learn(
         self, part: Part, service: Service, seconds: float | None, *, failed: bool = False
-    ) -> tuple[Kind, Took] | None:
+    ) -> tuple[Kind, Duration] | None:
         """Take in how long a part's task took, and return what is to be written down of it.
 
         Args:
@@ -93,7 +93,7 @@ class Experience:
         """
         if seconds is None:
             return None
-        kind, took = _kind_of(part.request, service), Took(seconds, failed)
+        kind, took = _kind_of(part.request, service), Duration(seconds, failed)
         prior = expect(part.request.output_resolution)
         self._known.setdefault(kind, Durations(prior)).add(took)
         return kind, took

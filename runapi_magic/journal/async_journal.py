@@ -33,7 +33,7 @@ _SETTLING = 60.0  # seconds that it waits for that at its end
 _AGAIN = 0.25  # seconds between two tries
 
 
-class Recorder:
+class AsyncJournal:
     """The journal as the pipeline uses it.
 
     Args:

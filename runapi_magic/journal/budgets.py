@@ -50,7 +50,7 @@ class Spending:
     under_way: float
 
 
-class Ledger:
+class Budgets:
     """The money side of one journal.
 
     Args:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from runapi_magic.journal.async_journal import Recorder
+    from runapi_magic.journal.async_journal import AsyncJournal
     from runapi_magic.journal.task_log import Journal
 
 
@@ -24,7 +24,7 @@ class SharedRate:
         record: Calls it off the loop.
     """
 
-    def __init__(self, account: str, journal: Journal, record: Recorder) -> None:
+    def __init__(self, account: str, journal: Journal, record: AsyncJournal) -> None:
         self._account = account
         self._journal = journal
         self._record = record

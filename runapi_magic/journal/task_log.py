@@ -23,7 +23,7 @@ import time
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.core.duration_model import KEPT, Took
+from runapi_magic.core.duration_model import KEPT, Duration
 from runapi_magic.journal.database import Database, afterwards
 from runapi_magic.journal.matching import Files, Match, match
 from runapi_magic.journal.startup_check import IS_UNFINISHED
@@ -229,7 +229,7 @@ class Journal(Database):
         task: str,
         cost: float | None,
         seconds: float | None,
-        took: tuple[Kind, Took] | None = None,
+        took: tuple[Kind, Duration] | None = None,
     ) -> None:
         """Write down that the service has finished the pictures, and how long that took it."""
         with self.transaction() as connection:
@@ -241,7 +241,7 @@ class Journal(Database):
                 self._keep(connection, *took)
 
     @afterwards
-    def took(self, kind: Kind, took: Took) -> None:
+    def took(self, kind: Kind, took: Duration) -> None:
         """Write down how long the service took for a task that brought no picture."""
         with self.transaction() as connection:
             self._keep(connection, kind, took)
@@ -352,7 +352,7 @@ class Journal(Database):
         worked_on = {name: self.is_worked_on(task) for name, task in by_owner.items()}
         return [task for task in rows if not worked_on[task.owner, task.generation]]
 
-    def durations(self, kind: Kind) -> list[Took]:
+    def durations(self, kind: Kind) -> list[Duration]:
         """Return how long the last tasks of a kind took, oldest first."""
         with self.reading() as connection:
             rows = connection.execute(
@@ -360,9 +360,9 @@ class Journal(Database):
                 " ORDER BY rowid DESC LIMIT ?",
                 (*astuple(kind), KEPT),
             ).fetchall()
-        return [Took(seconds, bool(failed)) for seconds, failed in reversed(rows)]
+        return [Duration(seconds, bool(failed)) for seconds, failed in reversed(rows)]
 
-    def _keep(self, connection: sqlite3.Connection, kind: Kind, took: Took) -> None:
+    def _keep(self, connection: sqlite3.Connection, kind: Kind, took: Duration) -> None:
         """Add one more duration, and take away what nobody will ask for again."""
         values = astuple(kind)
         connection.execute(

@@ -415,7 +415,7 @@ def open_image(path: str | os.PathLike[str]) -> GeneratedImage:
         JournalError: The journal cannot be read.
     """
     check_type("The path", path, (str, os.PathLike), 'text, such as "gpt-images/fox.png"')
-    return open_session().archive.open(Path(path))
+    return open_session().library.open(Path(path))
 
 
 def compare(before: Any, after: Any) -> Comparison:

@@ -225,8 +225,8 @@ def history(session: Session, arguments: list[str]) -> Tree[GeneratedImage] | st
     """
     words, limit = _limit([word for word in arguments if word != "--cost"])
     if "--cost" not in arguments:
-        return session.archive.forest(words, limit=limit) or _none(words)
-    images, count = session.archive.page(words, limit=limit)
+        return session.library.forest(words, limit=limit) or _none(words)
+    images, count = session.library.page(words, limit=limit)
     lines = [
         f"{datetime.fromtimestamp(image.created).astimezone():%Y-%m-%d %H:%M}"
         f"  {money(image.cost, simulated=image.simulated):<12}  {image.model}"
@@ -240,10 +240,10 @@ def history(session: Session, arguments: list[str]) -> Tree[GeneratedImage] | st
 def gallery(session: Session, arguments: list[str]) -> Album | str:
     """Show the newest pictures on one sheet: ``gallery [WORDS] [--limit N]``, 20 by default."""
     words, limit = _limit(arguments, _GALLERY, most=LARGEST)
-    images, count = session.archive.page(words, limit=limit)
+    images, count = session.library.page(words, limit=limit)
     if not images:
         return _none(words)
-    return Album(images, session.archive, session.settings.preview_size, count)
+    return Album(images, session.library, session.settings.preview_size, count)
 
 
 def _none(words: str) -> str:
@@ -316,7 +316,7 @@ def _made_here(session: Session, word: str, names: Mapping[str, Any]) -> Generat
             f"{word} is no file, and does not say how it was made.",
             todo="Name a picture that was made here, or the file of one.",
         )
-    return session.archive.open(source.path)
+    return session.library.open(source.path)
 
 
 _ALONE = {"status", "balance", "batches", "freeze"}  # they take no arguments

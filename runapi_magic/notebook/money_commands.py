@@ -54,11 +54,11 @@ def budget(session: Session, arguments: list[str]) -> str:
             return _budgets(session)
         case ["off"] if len(scopes) < len(_SCOPES):
             for scope in scopes or _SCOPES.values():
-                session.ledger.set_budget(origin, scope, None)
+                session.budgets.set_budget(origin, scope, None)
             return _budgets(session) if scopes else "There is no budget any more."
         case [amount] if len(scopes) < len(_SCOPES):
             (scope,) = scopes or ["session"]
-            session.ledger.set_budget(origin, scope, _usd(amount))
+            session.budgets.set_budget(origin, scope, _usd(amount))
             return _budgets(session)
     raise InvalidRequestError(
         "%runapi budget takes an amount of USD, and whether it is for the session or the day.",
@@ -78,7 +78,7 @@ def _usd(amount: str) -> float:
 
 def _budgets(session: Session) -> str:
     origin = session.service().access.base_url
-    budgets, spent = session.ledger.budgets(origin), spending(session)
+    budgets, spent = session.budgets.budgets(origin), spending(session)
     lines = [f"Budget of the {scope}  ${usd:.2f}" for scope, usd in budgets.items()]
     return "\n".join([*(lines or ["There is no budget. Set one: %runapi budget 5 [--day]"]), spent])
 
@@ -86,7 +86,7 @@ def _budgets(session: Session) -> str:
 def spending(session: Session) -> str:
     """Say what the journal knows of costs."""
     service = session.service()
-    found = session.ledger.spending(service.access.base_url, notebook_name())
+    found = session.budgets.spending(service.access.base_url, notebook_name())
     simulated = " (simulated)" if service.is_simulated else ""
     notebook = "" if found.notebook is None else f", this notebook ${found.notebook:.2f}"
     waiting = f"\nSet aside for what is under way ${found.under_way:.2f}" if found.under_way else ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from runapi_magic.engine.image import GeneratedImage
-    from runapi_magic.engine.library import Archive
+    from runapi_magic.engine.library import Library
     from runapi_magic.widgets.drawers import Carry, Run
 
 PAGE = 24  # pictures
@@ -46,7 +46,7 @@ class Gallery:
     """A page of pictures. Only that page is ever loaded.
 
     Args:
-        archive: Knows the pictures.
+        library: Knows the pictures.
         run: Calls a function on the kernel's loop.
         work: Starts a coroutine on it.
         carry: Makes the bridge tell clicks together with what stands in the field.
@@ -60,13 +60,13 @@ class Gallery:
 
     def __init__(
         self,
-        archive: Archive,
+        library: Library,
         run: Run,
         work: Callable[[Coroutine[object, object, None]], None],
         carry: Carry,
         say: Callable[[str], None],
     ) -> None:
-        self._archive = archive
+        self._library = library
         self._say = say
         self._work = work
         self._page = 0
@@ -118,7 +118,7 @@ class Gallery:
         mine, search, page = self._loading, self._search.value, self._page
 
         def read() -> tuple[list[GeneratedImage], int, str]:
-            images, count = self._archive.page(search, limit=PAGE, offset=page * PAGE)
+            images, count = self._library.page(search, limit=PAGE, offset=page * PAGE)
             return images, count, self._html(images, search)
 
         images, count, html = await asyncio.to_thread(read)
@@ -141,7 +141,7 @@ class Gallery:
 
     def _tile(self, image: GeneratedImage) -> str:
         title = " ".join(image.request.title.split())[:_LONGEST_TITLE]
-        data = base64.b64encode(self._archive.thumbnail(image)).decode()
+        data = base64.b64encode(self._library.thumbnail(image)).decode()
         words, name = escape(title), escape(image.id)
         current = ' aria-current="true"' if image.id == self.chosen else ""
         return (

@@ -71,7 +71,7 @@ class Panel:
         run = self._desk.run
         self.queue = Queue(run)
         self.gallery = Gallery(
-            session.archive, run, self._desk.work, self._bridge.carry, self._bridge.say
+            session.library, run, self._desk.work, self._bridge.carry, self._bridge.say
         )
         self.reuse = button("Reuse prompt", "Fill in the form again", run, self._reuse)
         self.start_from = button(
@@ -193,7 +193,7 @@ class Panel:
 
     async def _reload(self) -> None:
         await self.gallery.load()
-        self._recent, _ = await asyncio.to_thread(self._session.archive.page, limit=_RECENT)
+        self._recent, _ = await asyncio.to_thread(self._session.library.page, limit=_RECENT)
         self.picker.offer(self._recent)
 
     def _on_action(self, action: str, value: str) -> None:
@@ -296,9 +296,9 @@ class Panel:
     async def _pick(self, image_id: str) -> None:
         self._picking += 1
         mine = self._picking
-        image = await asyncio.to_thread(self._session.archive.find, image_id)
+        image = await asyncio.to_thread(self._session.library.find, image_id)
         if image is not None:
-            await asyncio.to_thread(self._session.archive.prepare, image)
+            await asyncio.to_thread(self._session.library.prepare, image)
             if mine == self._picking:  # else another one was chosen since
                 self._stage.put(replace(image, reused=False))
 

@@ -160,7 +160,7 @@ class SheetControls:
         mine = self._opening
         # A copy: the batch's own pictures keep no previews, thousands of them fill the memory.
         image = replace(item.images[number])
-        await asyncio.to_thread(self._view.session.archive.prepare, image)
+        await asyncio.to_thread(self._view.session.library.prepare, image)
         if mine == self._opening:  # else another one was opened since
             self.status.value = ""
             self._stage.put(image)

@@ -195,7 +195,7 @@ class Versions:
         self._drawing += 1
         mine = self._drawing
         if shown is not None and tree is not None and (len(tree) > 1 or self.coming):
-            thumbnail, coming = self._session.archive.thumbnail, self.coming
+            thumbnail, coming = self._session.library.thumbnail, self.coming
             html = await asyncio.to_thread(strip_html, tree, shown, thumbnail, coming)
         if mine == self._drawing:  # else there is something newer to draw
             self.strip.value = html
@@ -217,7 +217,7 @@ class Versions:
         mine, self._wanted = self._showing, image_id
         try:
             for node in [node for node in self._slot.tree or () if node.image.id == image_id]:
-                await asyncio.to_thread(self._session.archive.prepare, node.image)
+                await asyncio.to_thread(self._session.library.prepare, node.image)
                 if mine == self._showing:
                     self._generation.show_version(self._slot, node.image)
                     await self._session.shown_versions.keep(self._generation, self._slot)

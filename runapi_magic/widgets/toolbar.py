@@ -421,7 +421,7 @@ class Toolbar:
 
         def draw() -> str:
             for node in (other, here):
-                self._session.archive.prepare(node.image)
+                self._session.library.prepare(node.image)
             return self.comparison.draw(other.image, here.image, (other.name, here.name))
 
         self.comparison.picture.value = await asyncio.to_thread(draw)
@@ -514,7 +514,7 @@ class Toolbar:
             self._count()
             await self.versions.draw()
         self.status.value = ""
-        await asyncio.to_thread(self._session.archive.prepare, child.image)
+        await asyncio.to_thread(self._session.library.prepare, child.image)
         self._generation.show_version(self._slot, child.image)
         await self._session.shown_versions.keep(self._generation, self._slot)
 

@@ -31,7 +31,7 @@ from runapi.core import polling as sdk_polling
 from runapi.gpt_image_2.resources import TextToImage
 
 from runapi_magic.core import duration_model
-from runapi_magic.core.duration_model import KEPT, Durations, Took
+from runapi_magic.core.duration_model import KEPT, Duration, Durations
 from runapi_magic.core.polling import Expectation, PollingPlan, expect, look_worth
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def learn(known: Durations, duration: float, rng: random.Random) -> tuple[float,
     plan = PollingPlan(lambda: known.expectation, _TIMEOUT, chance=rng.random)
     polls = poll(plan, duration)
     if plan.took is not None:
-        known.add(Took(plan.took))
+        known.add(Duration(plan.took))
     return polls[-1] - duration, len(polls)
 
 

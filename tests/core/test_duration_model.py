@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runapi_magic.core.duration_model import KEPT, Durations, Took
+from runapi_magic.core.duration_model import KEPT, Duration, Durations
 from runapi_magic.core.polling import PollingPlan, expect
 from tests.properties import PROPERTY
 
-TOOK = st.builds(Took, st.floats(0, 1e6), st.booleans())
+TOOK = st.builds(Duration, st.floats(0, 1e6), st.booleans())
 _KERNELS = 30
 
 
 def _drawn(median, count, spread=0.3, seed=0):
-    return [Took(end) for end in _ends(median, count, random.Random(seed), spread)]
+    return [Duration(end) for end in _ends(median, count, random.Random(seed), spread)]
 
 
 def _ends(median, count, chance, spread=0.3):
@@ -34,7 +34,7 @@ def _delay(expectation, seconds, chance):
         if now < seconds:
             plan.unfinished(now)
     plan.finished(now, now)
-    return now - seconds, Took(plan.took)
+    return now - seconds, Duration(plan.took)
 
 
 @pytest.mark.parametrize("resolution", ["1k", "2k", "4k", None])
@@ -53,7 +53,7 @@ def test_what_tasks_show_is_learned(factor):
 
 def test_one_task_moves_the_prior():
     """One task counts already: what is expected lies between it and the guide, nearer to it."""
-    learned = Durations(expect("2k"), [Took(9)]).expectation
+    learned = Durations(expect("2k"), [Duration(9)]).expectation
     assert 9 < learned.median < 13.5
     assert learned.sigma < expect("2k").sigma * 1.1
 
@@ -82,7 +82,7 @@ def test_whatever_came_an_expectation_comes_of_it(past):
 @given(st.floats(2, 200), st.integers(5, 64))
 def test_tasks_that_all_take_the_same(seconds, count):
     """Equal durations give that median, and a spread that stays wide enough to be wrong."""
-    learned = Durations(expect("2k"), [Took(seconds)] * count).expectation
+    learned = Durations(expect("2k"), [Duration(seconds)] * count).expectation
     assert learned.median == pytest.approx(seconds, rel=0.35)
     assert learned.sigma >= 0.1
 
@@ -90,7 +90,7 @@ def test_tasks_that_all_take_the_same(seconds, count):
 def test_one_stuck_task_is_soon_forgotten():
     """A task that took a quarter of an hour leaves little mark on the fourth task after it."""
     before = Durations(expect("1k"), _drawn(12, 40)).expectation
-    after = Durations(expect("1k"), [*_drawn(12, 40), Took(900), *_drawn(12, 3, seed=1)])
+    after = Durations(expect("1k"), [*_drawn(12, 40), Duration(900), *_drawn(12, 3, seed=1)])
     assert after.expectation.median == pytest.approx(before.median, rel=0.3)
     assert after.expectation.high < 40
 
@@ -128,7 +128,7 @@ def test_delays_recover_within_five_tasks(factor):
 def test_failures_are_kept_apart():
     """Failures say nothing about how long a picture takes."""
     past = _drawn(18, 20)
-    mixed = [*past[:10], *[Took(1.5, failed=True)] * 10, *past[10:]]
+    mixed = [*past[:10], *[Duration(1.5, failed=True)] * 10, *past[10:]]
     with_failures = Durations(expect("2k"), mixed).expectation
     without = Durations(expect("2k"), past).expectation
     assert with_failures.median == without.median
@@ -144,13 +144,13 @@ def test_the_early_look_goes_and_comes_with_early_failures():
         return PollingPlan(lambda: known.expectation, 900).pause(0.0)
 
     assert first_look() > 10
-    known.add(Took(26, failed=True))
+    known.add(Duration(26, failed=True))
     assert first_look() > 10
-    known.add(Took(2, failed=True))
+    known.add(Duration(2, failed=True))
     assert first_look() == 4.0
 
 
 def test_old_failures_count_no_more():
     """A failure is forgotten once as many tasks as are kept came after it."""
-    known = Durations(expect("1k"), [Took(1, failed=True), *_drawn(12, KEPT)])
+    known = Durations(expect("1k"), [Duration(1, failed=True), *_drawn(12, KEPT)])
     assert known.expectation == Durations(expect("1k"), _drawn(12, KEPT)).expectation

@@ -171,7 +171,7 @@ def test_what_was_never_sent(service, use):
         row = await _stop(session)
         _set(session, task_id=None, state="planned", idempotency_key=None)
         said = _run(session, f"forget {row.id}")
-        spent = session.ledger.spending(session.service().access.base_url, "")
+        spent = session.budgets.spending(session.service().access.base_url, "")
         return said, session.journal.task(row.id).state, spent.total
 
     said, state, spent = use(service, body)
@@ -185,9 +185,9 @@ def test_it_counts_as_charged(service, use):
     async def body(session):
         origin = session.service().access.base_url
         row, _ = await _make_denied(session)
-        before = session.ledger.spending(origin, "").today
+        before = session.budgets.spending(origin, "").today
         session.forget("tsk_gone")
-        after = session.ledger.spending(origin, "").today
+        after = session.budgets.spending(origin, "").today
         again = await session.generate("a lost fox")
         return row, before, after, again
 

@@ -61,7 +61,7 @@ def opened():
 
     def open_picture(path):
         sessions.append(Session(Settings()))
-        return sessions[-1].archive.open(Path(path))
+        return sessions[-1].library.open(Path(path))
 
     yield open_picture
     for session in sessions:
@@ -180,7 +180,7 @@ def test_the_same_file_after_a_crash(service, use, monkeypatch):
         with session.journal.transaction() as connection:  # it died before it wrote this down
             connection.execute("DELETE FROM images")
             connection.execute("UPDATE tasks SET state = 'completed', owner = NULL")
-        session.archive._shelf._images.clear()
+        session.library._image_store._images.clear()
         later = time.time() + 600
         monkeypatch.setattr("time.time", lambda: later)
         resumed = await session.resume()
@@ -238,7 +238,7 @@ def test_going_on_elsewhere(line, elsewhere, service, use):
     shutil.copy(line[3].path, "alone.png")
 
     async def body(session):
-        image = session.archive.open(Path("alone.png"))
+        image = session.library.open(Path("alone.png"))
         edited = await session.revise(image, "add a moon")
         return edited.image, str(edited.tree())
 
@@ -257,13 +257,13 @@ def test_going_on_elsewhere_after_a_restart(line, elsewhere, service, use):
     shutil.copy(line[3].path, "alone.png")
 
     async def body(session):
-        edited = await session.revise(session.archive.open(Path("alone.png")), "add a moon")
+        edited = await session.revise(session.library.open(Path("alone.png")), "add a moon")
         return edited.image.id
 
     image_id = use(service, body)
 
     async def later(session):
-        return session.archive.find(image_id), session.archive.forest(limit=5)
+        return session.library.find(image_id), session.library.forest(limit=5)
 
     found, forest = use(service, later)
     assert found.prompt == "add a moon"
@@ -328,7 +328,7 @@ def test_show(line, opened, service, use):
     """%runapi show prints prompt, model, fields, cost, task, line, and the cells of the line."""
 
     async def body(session):
-        image = session.archive.open(line[3].path)
+        image = session.library.open(line[3].path)
         return _run(session, f'"{line[3].path}"'), session.cells(image)
 
     text, cells = use(service, body)
@@ -543,7 +543,7 @@ def test_from_the_original(line, service, use):
     before = len(service.tasks)
 
     async def body(session):
-        large = session.archive.find(line[3].id)
+        large = session.library.find(line[3].id)
         one = await session.from_original(large)
         two = await large.from_original()
         return one.image, two.image
@@ -563,7 +563,7 @@ def test_too_few_instructions(line, service, use, number):
 
     async def body(session):
         with pytest.raises(InvalidRequestError, match="less than two instructions") as caught:
-            session.from_original(session.archive.find(line[number].id))
+            session.from_original(session.library.find(line[number].id))
         return caught.value
 
     error = use(service, body)
@@ -619,7 +619,7 @@ def test_two_kernels_look_back(line, service):
         journals = [Journal(Path("../data")) for _ in range(2)]
         sessions = [Session(Settings(base_url=service.url, api_key=KEY), each) for each in journals]
         found = await asyncio.gather(
-            *(asyncio.to_thread(one.archive.find, line[3].id) for one in sessions)
+            *(asyncio.to_thread(one.library.find, line[3].id) for one in sessions)
         )
         for journal in journals:
             journal.close()

@@ -160,7 +160,7 @@ def test_after_a_restart(edited, number):
     images, _, _ = edited
 
     async def body(session):
-        found = session.archive.find(images[number].id)
+        found = session.library.find(images[number].id)
         return found, found.tree()
 
     found, tree = simulate(body)
@@ -174,7 +174,7 @@ def test_again(edited):
     images, _, _ = edited
 
     async def body(session):
-        fox, snow = (session.archive.find(image.id) for image in images[:2])
+        fox, snow = (session.library.find(image.id) for image in images[:2])
         takes = [await session.repeat(one) for one in (fox, snow)]
         generation = await session.generate("a fox")
         generation.show_version(generation.slots[0], takes[0].image)
@@ -193,7 +193,7 @@ def test_edits_from_elsewhere(edited):
     async def body(session):
         await session.edit(str(images[0].path), "make it day")
         await session.edit("copy of snow.png", "make it night")
-        return _shape(session.archive.find(images[0].id).tree())
+        return _shape(session.library.find(images[0].id).tree())
 
     expected = [*SHAPE, ("v6", "make it day", "v1"), ("v7", "make it night", "v2")]
     assert simulate(body) == expected
@@ -206,7 +206,7 @@ def test_a_changed_file_is_no_edit(edited):
 
     async def body(session):
         flipped = await session.edit(str(images[0].path), "make it day")
-        return flipped.image.parent, _shape(session.archive.find(images[4].id).tree())
+        return flipped.image.parent, _shape(session.library.find(images[4].id).tree())
 
     assert simulate(body) == (None, SHAPE)
 
@@ -224,7 +224,7 @@ def test_a_deleted_file(edited):
 
     async def body(session):
         _forget_figures(session)
-        return session.archive.find(images[0].id).tree()
+        return session.library.find(images[0].id).tree()
 
     tree = simulate(body)
     assert _shape(tree) == SHAPE
@@ -248,7 +248,7 @@ def test_quality_is_measured_once(edited, monkeypatch):
 
     async def body(session):
         _forget_figures(session)
-        return session.archive.find(images[0].id).tree()
+        return session.library.find(images[0].id).tree()
 
     tree = simulate(body)
     assert sorted(measured) == sorted(image.path for image in images)
@@ -260,7 +260,7 @@ def test_quality_is_measured_once(edited, monkeypatch):
     measured.clear()
 
     async def again(session):
-        return session.archive.find(images[0].id).tree()
+        return session.library.find(images[0].id).tree()
 
     images[1].path.unlink()
     assert [node.quality for node in simulate(again)] == expected
@@ -282,10 +282,10 @@ def _look(number):
     """Everything that a new session shows of a journal's picture."""
 
     async def body(session):
-        found = session.archive.find(f"part-{number:04}-0")
-        pictures, count = session.archive.page(limit=5)
+        found = session.library.find(f"part-{number:04}-0")
+        pictures, count = session.library.page(limit=5)
         tree = found.tree()
-        forest = session.archive.forest(limit=3)
+        forest = session.library.forest(limit=3)
         return found, pictures, count, tree, forest, session.cell(found)
 
     return simulate(body)
@@ -347,7 +347,7 @@ def test_a_second_source_is_no_parent():
     ]
 
     async def later(session):
-        return [_shape(session.archive.find(one.id).tree()) for one in (hen, both)]
+        return [_shape(session.library.find(one.id).tree()) for one in (hen, both)]
 
     assert simulate(later) == [
         [("v1", "a hen", None)],

@@ -58,7 +58,7 @@ def test_the_named_path_and_no_other(answering, use):
         await session.repeat(image)
         cell = image.cell()
         assert "-m nano-banana-pro --service nano_banana --action create_image" in cell
-        opened = session.archive.open(image.path)
+        opened = session.library.open(image.path)
         assert (opened.request.service, opened.request.action_name) == tuple(ROUTE.values())
         return image.request
 

@@ -106,13 +106,13 @@ def taken_over(service, use):
     def run(budget):
         async def body(session):
             first, second, _ = await _two(session, "a fox of a dead kernel")
-            session.ledger.set_budget(service.url, "session", budget)
+            session.budgets.set_budget(service.url, "session", budget)
             del session.pipeline.poster.ask  # from now on nothing is held up
             with session.journal.transaction() as connection:
                 connection.execute("UPDATE tasks SET owner = 'a dead kernel'")
                 connection.execute("UPDATE holds SET owner = 'a dead kernel'")
             await second.ended()
-            spending = session.ledger.spending(service.url, "")
+            spending = session.budgets.spending(service.url, "")
             first.cancel()
             await first.ended()
             return second, spending

@@ -67,11 +67,11 @@ def slow(_slow_server):
 
 
 def _budget(session, usd, scope="session"):
-    session.ledger.set_budget(session.service().access.base_url, scope, usd)
+    session.budgets.set_budget(session.service().access.base_url, scope, usd)
 
 
 def _spending(session):
-    return session.ledger.spending(session.service().access.base_url, "")
+    return session.budgets.spending(session.service().access.base_url, "")
 
 
 async def _refused(work):
@@ -640,7 +640,7 @@ def test_several_images_at_an_unknown_price(run, service, limits, budget, goes):
     service.fault("quote=404")
 
     async def body(session):
-        session.ledger.set_budget(session.service().access.base_url, "session", budget)
+        session.budgets.set_budget(session.service().access.base_url, "session", budget)
         request = session.request("a boat", model="gpt-image-2.5-flare", count=2)
         generation = session.start(request, gate=gate_for(session, [request], **limits))
         await generation.ended()

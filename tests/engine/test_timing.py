@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from runapi_magic.core.duration_model import Kind, Took
+from runapi_magic.core.duration_model import Duration, Kind
 from runapi_magic.core.polling import expect
 from runapi_magic.core.status import Step
 from runapi_magic.engine.backend import SIMULATOR_URL
@@ -117,11 +117,11 @@ def test_failures_are_marked(use, slow):
     async def body(session):
         with pytest.raises(TaskFailedError):
             await session.generate("a dragon")
-        return _known(session, slow.url), session.pipeline.experience
+        return _known(session, slow.url), session.pipeline.timing
 
-    known, experience = use(slow, body)
+    known, timing = use(slow, body)
     assert [took.failed for took in known] == [True]
-    (learned,) = experience._known.values()
+    (learned,) = timing._known.values()
     assert learned.expectation.median == 12
     assert learned.expectation.failing > expect(None).failing
 
@@ -132,9 +132,9 @@ def test_a_hurried_simulators_time_is_the_services(use, service):
     async def body(session):
         session.simulator_on(SPEED)
         await _make(session, 6)
-        fast = session.pipeline.experience.expected(session.request("x"), session.service())
+        fast = session.pipeline.timing.expected(session.request("x"), session.service())
         session.simulator_on(SPEED / 10)
-        slow = session.pipeline.experience.expected(session.request("x"), session.service())
+        slow = session.pipeline.timing.expected(session.request("x"), session.service())
         return _known(session, SIMULATOR_URL), _known(session, service.url), fast, slow
 
     known, others, fast, slow = use(service, body)
@@ -162,7 +162,7 @@ def test_what_the_journal_knows_counts_from_the_first_look_on(use, service):
 
     async def teach(session):
         for _ in range(20):
-            session.journal.took(_kind(service.url), Took(40.0))
+            session.journal.took(_kind(service.url), Duration(40.0))
 
     async def body(session):
         generation = session.generate("a hen")

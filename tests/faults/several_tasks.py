@@ -231,7 +231,7 @@ class _session:  # noqa: N801 (used like a function)
 
     async def __aenter__(self):
         origin = self.session.service().access.base_url
-        self.session.ledger.set_budget(origin, "session", 100.0)
+        self.session.budgets.set_budget(origin, "session", 100.0)
         return self.session
 
     async def __aexit__(self, *_):

@@ -13,7 +13,7 @@ from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import NOT_SENT, BudgetError
 from runapi_magic.journal import async_journal, database
-from runapi_magic.journal.budgets import Ledger
+from runapi_magic.journal.budgets import Budgets
 from runapi_magic.journal.database import JournalBusyError, JournalDamagedError
 from runapi_magic.journal.task_log import Journal
 from runapi_magic.notebook import commands
@@ -93,7 +93,7 @@ def test_locked_for_too_long(server, use, budget, count):
 
     async def body(session):
         if budget is not None:
-            session.ledger.set_budget(server.url, budget, 5.0)
+            session.budgets.set_budget(server.url, budget, 5.0)
         with _other(session) as other:
             other.hold()
             generation = session.generate(prompt, count=count)
@@ -114,11 +114,11 @@ def test_locked_for_too_long(server, use, budget, count):
 def test_locked_before_the_post(server, use, monkeypatch, moment):
     """If any step before the POST fails: nothing is sent, and no reservation is left."""
     prompt = f"held from {moment}"
-    kind = Ledger if moment == "hold" else Journal
+    kind = Budgets if moment == "hold" else Journal
     real = getattr(kind, moment)
 
     async def body(session):
-        session.ledger.set_budget(server.url, "day", 5.0)
+        session.budgets.set_budget(server.url, "day", 5.0)
         with _other(session) as other:
             others = [other]
 
@@ -134,7 +134,7 @@ def test_locked_before_the_post(server, use, monkeypatch, moment):
             other.let_go()
             await gone
         again = await session.generate(prompt)
-        return generation.errors, again, session.ledger.spending(server.url, "")
+        return generation.errors, again, session.budgets.spending(server.url, "")
 
     errors, again, spent = use(body)
     assert [type(error) for error in errors] == [JournalBusyError]
@@ -332,7 +332,7 @@ def test_a_budget_of_the_day_in_a_journal_that_cannot_be_written(server, use, un
 
     async def body(session):
         if has_budget:
-            session.ledger.set_budget(server.url, "day", 5.0)
+            session.budgets.set_budget(server.url, "day", 5.0)
         unusable()
         generation = _ask_of_a_new_kernel(session, prompt)
         await generation.ended()
@@ -368,13 +368,13 @@ def test_a_budget_that_was_lost_with_a_damaged_journal(server, use):
     """A budget that this kernel knows stays valid after its journal was damaged."""
 
     async def body(session):
-        session.ledger.set_budget(server.url, "day", 5.0)
+        session.budgets.set_budget(server.url, "day", 5.0)
         await session.generate("before the damage to a budget")
         session.journal.close()
         session.journal.path.write_bytes(b"this is no database" * 200)
         generation = session.generate("after the damage to a budget")
         await generation.ended()
-        session.ledger.set_budget(server.url, "day", 5.0)
+        session.budgets.set_budget(server.url, "day", 5.0)
         again = await session.generate("after the damage to a budget")
         return generation.errors, again
 

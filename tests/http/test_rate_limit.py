@@ -17,7 +17,7 @@ from runapi_magic.errors import RateLimitError, ServerError
 from runapi_magic.http import rate_limit
 from runapi_magic.http.rate_limit import Limiter, StoppedError, Turns
 from runapi_magic.http.transport import Transport
-from runapi_magic.journal.async_journal import Recorder
+from runapi_magic.journal.async_journal import AsyncJournal
 from runapi_magic.journal.rate_store import SharedRate
 from runapi_magic.journal.task_log import Journal
 from tests.faults.clock import Clock
@@ -384,7 +384,7 @@ def kernel(tmp_path):
     def start():
         journals.append(Journal(tmp_path))
         notices = []
-        record = Recorder(journals[-1], notices.append)
+        record = AsyncJournal(journals[-1], notices.append)
         return Limiter(SharedRate("account", journals[-1], record)), notices
 
     yield start

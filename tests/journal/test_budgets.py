@@ -30,7 +30,7 @@ from runapi_magic.core.request import Attempt, ImageRequest
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import BudgetError
 from runapi_magic.journal import budgets
-from runapi_magic.journal.budgets import Ledger
+from runapi_magic.journal.budgets import Budgets
 from runapi_magic.journal.tables import MIGRATIONS, Terms
 from runapi_magic.journal.task_log import Journal
 from tests.properties import PROPERTY
@@ -41,11 +41,11 @@ PRICE = 0.06
 
 
 class Kernel:
-    """What one kernel does with its journal and its ledger."""
+    """What one kernel does with its journal and its budgets."""
 
     def __init__(self, folder):
         self.journal = Journal(folder)
-        self.ledger = Ledger(self.journal)
+        self.budgets = Budgets(self.journal)
 
     def plan(self, *, price=PRICE, hold=None, notebook="", origin=REAL, prompt=None, count=1):
         """Write down one task that is not sent yet; return its id."""
@@ -79,7 +79,7 @@ class Kernel:
 
     def spending(self, origin=REAL, notebook=""):
         """What was spent."""
-        return self.ledger.spending(origin, notebook)
+        return self.budgets.spending(origin, notebook)
 
 
 @pytest.fixture
@@ -235,12 +235,12 @@ def test_a_day_on_which_the_clocks_change(kernel, at, month_and_day):
 def test_a_budget_of_the_day_is_new_at_midnight(kernel, at):
     """What was spent yesterday is not in the way of today's budget."""
     at(2026, 5, 3, 12, 0)
-    kernel.ledger.set_budget(REAL, "day", 0.10)
+    kernel.budgets.set_budget(REAL, "day", 0.10)
     kernel.make(0.10)
     with pytest.raises(BudgetError):
-        kernel.ledger.hold("a", REAL, PRICE)
+        kernel.budgets.hold("a", REAL, PRICE)
     at(2026, 5, 4, 12, 0)
-    assert kernel.ledger.hold("a", REAL, PRICE) == PRICE
+    assert kernel.budgets.hold("a", REAL, PRICE) == PRICE
 
 
 # Budgets and holds
@@ -249,26 +249,26 @@ def test_a_budget_of_the_day_is_new_at_midnight(kernel, at):
 def test_budgets_are_set_and_taken_away(kernel, start):
     """A session's budget is this kernel's, a day's everybody's; None takes one away."""
     other = start()
-    kernel.ledger.set_budget(REAL, "session", 1.0)
-    kernel.ledger.set_budget(REAL, "day", 5.0)
-    assert kernel.ledger.budgets(REAL) == {"session": 1.0, "day": 5.0}
-    assert other.ledger.budgets(REAL) == {"day": 5.0}
-    other.ledger.set_budget(REAL, "day", 3.0)
-    kernel.ledger.set_budget(REAL, "session", None)
-    assert kernel.ledger.budgets(REAL) == {"day": 3.0}
-    kernel.ledger.set_budget(REAL, "day", None)
-    assert other.ledger.budgets(REAL) == {}
-    assert [kernel.ledger.may_be_set(REAL), kernel.ledger.may_be_set(HERE)] == [False, False]
+    kernel.budgets.set_budget(REAL, "session", 1.0)
+    kernel.budgets.set_budget(REAL, "day", 5.0)
+    assert kernel.budgets.budgets(REAL) == {"session": 1.0, "day": 5.0}
+    assert other.budgets.budgets(REAL) == {"day": 5.0}
+    other.budgets.set_budget(REAL, "day", 3.0)
+    kernel.budgets.set_budget(REAL, "session", None)
+    assert kernel.budgets.budgets(REAL) == {"day": 3.0}
+    kernel.budgets.set_budget(REAL, "day", None)
+    assert other.budgets.budgets(REAL) == {}
+    assert [kernel.budgets.may_be_set(REAL), kernel.budgets.may_be_set(HERE)] == [False, False]
 
 
 @pytest.mark.parametrize("scope", ["session", "day"])
 def test_a_budget_is_kept_to_the_cent(kernel, scope):
     """What just fits is let through, also where cents do not sum exactly; one cent more is not."""
-    kernel.ledger.set_budget(REAL, scope, 0.30)
-    kernel.ledger.hold("a", REAL, 0.10)
-    kernel.ledger.hold("b", REAL, 0.20)
+    kernel.budgets.set_budget(REAL, scope, 0.30)
+    kernel.budgets.hold("a", REAL, 0.10)
+    kernel.budgets.hold("b", REAL, 0.20)
     with pytest.raises(BudgetError) as caught:
-        kernel.ledger.hold("c", REAL, 0.01)
+        kernel.budgets.hold("c", REAL, 0.01)
     what, charged, todo = caught.value.parts
     assert f"This costs $0.01, and the budget of the {scope} is $0.30" in what
     assert "$0.00 are spent, $0.30 are set aside" in what
@@ -280,92 +280,92 @@ def test_a_budget_is_kept_to_the_cent(kernel, scope):
 def test_what_is_spent_counts_against_the_budget(kernel):
     """Pictures that were paid before there was a budget count as well."""
     kernel.make(0.25)
-    kernel.ledger.set_budget(REAL, "day", 0.30)
+    kernel.budgets.set_budget(REAL, "day", 0.30)
     with pytest.raises(BudgetError, match=r"\$0\.25 are spent"):
-        kernel.ledger.hold("a", REAL, 0.06)
-    kernel.ledger.hold("a", REAL, 0.05)
+        kernel.budgets.hold("a", REAL, 0.06)
+    kernel.budgets.hold("a", REAL, 0.05)
 
 
 def test_both_budgets_are_kept(kernel):
     """Where a session and a day have budgets, the one that is tighter decides."""
-    kernel.ledger.set_budget(REAL, "session", 1.0)
-    kernel.ledger.set_budget(REAL, "day", 0.05)
+    kernel.budgets.set_budget(REAL, "session", 1.0)
+    kernel.budgets.set_budget(REAL, "day", 0.05)
     with pytest.raises(BudgetError, match="budget of the day"):
-        kernel.ledger.hold("a", REAL, PRICE)
-    kernel.ledger.set_budget(REAL, "day", 2.0)
-    kernel.ledger.set_budget(REAL, "session", 0.05)
+        kernel.budgets.hold("a", REAL, PRICE)
+    kernel.budgets.set_budget(REAL, "day", 2.0)
+    kernel.budgets.set_budget(REAL, "session", 0.05)
     with pytest.raises(BudgetError, match="budget of the session"):
-        kernel.ledger.hold("a", REAL, PRICE)
+        kernel.budgets.hold("a", REAL, PRICE)
 
 
 def test_a_session_does_not_count_other_kernels(kernel, start):
     """Another kernel's spending and holds are not this session's, but the day's."""
     other = start()
     other.make(0.50)
-    other.ledger.set_budget(REAL, "day", 1.0)
-    other.ledger.hold("b", REAL, 0.40)
-    kernel.ledger.set_budget(REAL, "session", 0.10)
-    kernel.ledger.hold("a", REAL, 0.10)
+    other.budgets.set_budget(REAL, "day", 1.0)
+    other.budgets.hold("b", REAL, 0.40)
+    kernel.budgets.set_budget(REAL, "session", 0.10)
+    kernel.budgets.hold("a", REAL, 0.10)
     with pytest.raises(BudgetError, match="budget of the day"):
-        other.ledger.hold("c", REAL, 0.01)
+        other.budgets.hold("c", REAL, 0.01)
 
 
 def test_a_hold_that_is_let_go_of_is_free_again(kernel):
     """What was set aside and not used can be spent by the next one."""
-    kernel.ledger.set_budget(REAL, "day", 0.10)
-    kernel.ledger.hold("a", REAL, 0.10)
-    kernel.ledger.release("a")
-    kernel.ledger.release("a")
-    kernel.ledger.hold("b", REAL, 0.10)
+    kernel.budgets.set_budget(REAL, "day", 0.10)
+    kernel.budgets.hold("a", REAL, 0.10)
+    kernel.budgets.release("a")
+    kernel.budgets.release("a")
+    kernel.budgets.hold("b", REAL, 0.10)
 
 
 def test_tasks_of_an_open_hold_are_counted_once(kernel):
     """What was asked for under an open hold is counted by the hold, not a second time."""
-    kernel.ledger.set_budget(REAL, "day", 1.0)
-    kernel.ledger.hold("a", REAL, 0.60)
+    kernel.budgets.set_budget(REAL, "day", 1.0)
+    kernel.budgets.hold("a", REAL, 0.60)
     for _ in range(6):
         kernel.make(0.10, hold="a")
-    kernel.ledger.hold("b", REAL, 0.40)
+    kernel.budgets.hold("b", REAL, 0.40)
     with pytest.raises(BudgetError, match=r"\$0\.00 are spent, \$1\.00 are set aside"):
-        kernel.ledger.hold("c", REAL, 0.01)
+        kernel.budgets.hold("c", REAL, 0.01)
 
 
 def test_tasks_count_by_cost_after_their_hold(kernel):
     """After the release the tasks count by what they cost: less, or more, than was set aside."""
-    kernel.ledger.set_budget(REAL, "day", 1.0)
+    kernel.budgets.set_budget(REAL, "day", 1.0)
     for name, held, cost in (("a", 0.60, 0.20), ("b", 0.20, 0.50)):
-        kernel.ledger.hold(name, REAL, held)
+        kernel.budgets.hold(name, REAL, held)
         kernel.make(cost, hold=name)
-        kernel.ledger.release(name)
+        kernel.budgets.release(name)
     with pytest.raises(BudgetError, match=r"\$0\.70 are spent, \$0\.00 are set aside"):
-        kernel.ledger.hold("c", REAL, 0.31)
-    kernel.ledger.hold("c", REAL, 0.30)
+        kernel.budgets.hold("c", REAL, 0.31)
+    kernel.budgets.hold("c", REAL, 0.30)
 
 
 def test_a_failed_task_gives_its_money_back(kernel):
     """What failed is free for the next one, once its hold is let go of."""
-    kernel.ledger.set_budget(REAL, "session", PRICE)
-    kernel.ledger.hold("a", REAL, PRICE)
+    kernel.budgets.set_budget(REAL, "session", PRICE)
+    kernel.budgets.hold("a", REAL, PRICE)
     task = kernel.plan(hold="a")
     kernel.send(task)
     kernel.journal.failed(task, "asleep", refused=False)
-    kernel.ledger.release("a")
-    kernel.ledger.hold("b", REAL, PRICE)
+    kernel.budgets.release("a")
+    kernel.budgets.hold("b", REAL, PRICE)
 
 
 def test_holds_of_dead_kernels_do_not_count(kernel, start):
     """What a kernel had set aside is free when it is gone; what it had sent counts by price."""
-    kernel.ledger.set_budget(REAL, "day", 1.0)
-    kernel.ledger.hold("a", REAL, 1.0)
+    kernel.budgets.set_budget(REAL, "day", 1.0)
+    kernel.budgets.hold("a", REAL, 1.0)
     kernel.send(kernel.plan(hold="a", price=0.30))
     heir = start()
     with pytest.raises(BudgetError):
-        heir.ledger.hold("b", REAL, 0.01)
+        heir.budgets.hold("b", REAL, 0.01)
     kernel.journal.close()
     assert heir.spending().under_way == 0
-    heir.ledger.hold("b", REAL, 0.70)
+    heir.budgets.hold("b", REAL, 0.70)
     with pytest.raises(BudgetError, match=r"\$0\.30 are spent, \$0\.70 are set aside"):
-        heir.ledger.hold("c", REAL, 0.01)
+        heir.budgets.hold("c", REAL, 0.01)
 
 
 @pytest.mark.posix
@@ -374,28 +374,28 @@ def test_a_killed_process_lets_go_of_its_holds(kernel, tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "from runapi_magic.journal.task_log import Journal\n"
-        "from runapi_magic.journal.budgets import Ledger\n"
-        f"ledger = Ledger(Journal(Path({str(tmp_path / 'data')!r})))\n"
-        f"ledger.hold('a', {REAL!r}, 1.0)\n"
+        "from runapi_magic.journal.budgets import Budgets\n"
+        f"budgets = Budgets(Journal(Path({str(tmp_path / 'data')!r})))\n"
+        f"budgets.hold('a', {REAL!r}, 1.0)\n"
         "print('held', flush=True); sys.stdin.readline(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    kernel.ledger.set_budget(REAL, "day", 1.0)
+    kernel.budgets.set_budget(REAL, "day", 1.0)
     with _process(code) as process:
         assert process.stdout.readline() == "held\n"
         with pytest.raises(BudgetError):
-            kernel.ledger.hold("b", REAL, 1.0)
+            kernel.budgets.hold("b", REAL, 1.0)
         process.communicate("\n", timeout=30)
-    assert kernel.ledger.hold("b", REAL, 1.0) == 1.0
+    assert kernel.budgets.hold("b", REAL, 1.0) == 1.0
 
 
 def test_origins_are_apart(kernel):
     """Simulated money is no money: neither spent, nor set aside, nor limited, elsewhere."""
     kernel.make(5.0, origin=HERE)
-    kernel.ledger.hold("a", HERE, 5.0)
-    kernel.ledger.set_budget(REAL, "session", 1.0)
-    kernel.ledger.set_budget(REAL, "day", 1.0)
-    assert kernel.ledger.budgets(HERE) == {}
-    kernel.ledger.hold("b", REAL, 1.0)
+    kernel.budgets.hold("a", HERE, 5.0)
+    kernel.budgets.set_budget(REAL, "session", 1.0)
+    kernel.budgets.set_budget(REAL, "day", 1.0)
+    assert kernel.budgets.budgets(HERE) == {}
+    kernel.budgets.hold("b", REAL, 1.0)
     found = kernel.spending()
     assert (found.total, found.today, found.session, found.under_way) == (0, 0, 0, 1.0)
     assert kernel.spending(HERE).total == 5.0
@@ -412,12 +412,12 @@ def test_what_a_dead_kernel_only_planned_is_paid_by_the_heir(kernel, start):
 
 def test_holds_of_dead_kernels_are_deleted(kernel, start):
     """The next kernel that sets money aside deletes what dead ones had set aside, and only that."""
-    kernel.ledger.hold("dead", REAL, 1.0)
-    kernel.ledger.hold("dead elsewhere", HERE, 1.0)
+    kernel.budgets.hold("dead", REAL, 1.0)
+    kernel.budgets.hold("dead elsewhere", HERE, 1.0)
     living, heir = start(), start()
-    living.ledger.hold("living", REAL, 1.0)
+    living.budgets.hold("living", REAL, 1.0)
     kernel.journal.close()
-    heir.ledger.hold("new", REAL, 1.0)
+    heir.budgets.hold("new", REAL, 1.0)
     with heir.journal.reading() as connection:
         rows = connection.execute("SELECT id FROM holds ORDER BY id").fetchall()
     assert rows == [("living",), ("new",)]
@@ -448,19 +448,19 @@ let_through = 0
 for number in range(15):
     name, usd = f"{{kernel.journal.owners.me}}-{{number}}", chance.choice([0.05, 0.06, 0.10])
     try:
-        kernel.ledger.hold(name, {REAL!r}, usd)
+        kernel.budgets.hold(name, {REAL!r}, usd)
     except BudgetError:
         continue
     let_through += 1
     kernel.make(usd, price=usd, hold=name)
-    kernel.ledger.release(name)
+    kernel.budgets.release(name)
 print(let_through)
 """
 
 
 def test_processes_cannot_cross_a_budget_together(kernel, tmp_path):
     """Four processes that spend as fast as they can end just below the budget of the day."""
-    kernel.ledger.set_budget(REAL, "day", 1.0)
+    kernel.budgets.set_budget(REAL, "day", 1.0)
     with ExitStack() as stack:
         processes = [
             stack.enter_context(_process(_SPEND, tmp_path / "data", seed)) for seed in range(4)
@@ -479,7 +479,7 @@ def test_processes_cannot_cross_a_budget_together(kernel, tmp_path):
 def test_the_same_moment_many_times(start):
     """Two kernels that ask at the same moment for what fits once: it is one of them, each time."""
     kernels = [start(), start()]
-    kernels[0].ledger.set_budget(REAL, "day", 0.10)
+    kernels[0].budgets.set_budget(REAL, "day", 0.10)
     for number in range(40):
         gate, through = threading.Barrier(2), []
 
@@ -487,7 +487,7 @@ def test_the_same_moment_many_times(start):
             gate.wait(20)
             name = f"{kernel.journal.owners.me}-{number}"
             try:
-                kernel.ledger.hold(name, REAL, PRICE)
+                kernel.budgets.hold(name, REAL, PRICE)
             except BudgetError:
                 return
             through.append((kernel, name))
@@ -498,7 +498,7 @@ def test_the_same_moment_many_times(start):
         for thread in threads:
             thread.join(30)
         ((winner, name),) = through
-        winner.ledger.release(name)
+        winner.budgets.release(name)
 
 
 class Interleaving(RuleBasedStateMachine):
@@ -510,7 +510,7 @@ class Interleaving(RuleBasedStateMachine):
         self.kernels = [Kernel(self.folder) for _ in range(3)]
         self.open = {}
         self.budget = 0.50
-        self.kernels[0].ledger.set_budget(REAL, "day", self.budget)
+        self.kernels[0].budgets.set_budget(REAL, "day", self.budget)
 
     numbers = st.integers(0, 2)
     prices = st.sampled_from([0.05, 0.06, 0.10, 0.25])
@@ -520,7 +520,7 @@ class Interleaving(RuleBasedStateMachine):
         """Set something aside, or be refused."""
         name = secrets.token_hex(8)
         try:
-            self.kernels[number].ledger.hold(name, REAL, usd)
+            self.kernels[number].budgets.hold(name, REAL, usd)
         except BudgetError:
             return
         self.open[name] = (number, usd)
@@ -539,7 +539,7 @@ class Interleaving(RuleBasedStateMachine):
         else:
             kernel.finish(task, usd * part)
         self._check(name)
-        kernel.ledger.release(name)
+        kernel.budgets.release(name)
 
     @precondition(lambda self: self.open)
     @rule(number=numbers)
@@ -555,10 +555,10 @@ class Interleaving(RuleBasedStateMachine):
         self._check()
 
     def _check(self, *extra):
-        ledger = self.kernels[0].ledger
+        budgets = self.kernels[0].budgets
         with self.kernels[0].journal.transaction() as connection:
-            opened = ledger._open_holds(connection, REAL)
-            spent = ledger._spent(connection, REAL, opened, "TRUE")
+            opened = budgets._open_holds(connection, REAL)
+            spent = budgets._spent(connection, REAL, opened, "TRUE")
         held = sum(usd for _, _, usd in opened)
         assert sorted(name for name, _, _ in opened) == sorted({*self.open, *extra})
         assert spent + held <= self.budget + 1e-9
@@ -603,7 +603,7 @@ def test_an_older_journal_gets_its_money_side(kernel, monkeypatch, version):
     found = kernel.spending(notebook="a.ipynb")
     assert (found.session, found.notebook, found.today) == (0, 0, 0.06)
     assert found.total == pytest.approx(0.16)
-    kernel.ledger.set_budget(REAL, "day", 0.10)
-    kernel.ledger.hold("a", REAL, 0.04)
+    kernel.budgets.set_budget(REAL, "day", 0.10)
+    kernel.budgets.hold("a", REAL, 0.04)
     with pytest.raises(BudgetError):
-        kernel.ledger.hold("b", REAL, 0.01)
+        kernel.budgets.hold("b", REAL, 0.01)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import runapi_magic
-from runapi_magic.core.duration_model import KEPT, Kind, Took
+from runapi_magic.core.duration_model import KEPT, Duration, Kind
 from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import NOT_SENT
@@ -567,9 +567,9 @@ def test_durations_are_kept(journal, open_journal):
     """How long tasks took is there for the next kernel, oldest first, failures marked."""
     task = _plan(journal)
     journal.sending(task, ATTEMPT)
-    journal.completed(task, 0.06, 14.0, (KIND, Took(12.5)))
-    journal.took(KIND, Took(3.0, failed=True))
-    assert open_journal().durations(KIND) == [Took(12.5), Took(3.0, failed=True)]
+    journal.completed(task, 0.06, 14.0, (KIND, Duration(12.5)))
+    journal.took(KIND, Duration(3.0, failed=True))
+    assert open_journal().durations(KIND) == [Duration(12.5), Duration(3.0, failed=True)]
     assert (journal.task(task).state, journal.task(task).cost) == ("completed", 0.06)
 
 
@@ -584,19 +584,19 @@ def test_durations_are_kept(journal, open_journal):
 )
 def test_durations_of_other_kinds(journal, other):
     """Another service, model, action or resolution has durations of its own."""
-    journal.took(KIND, Took(12.5))
+    journal.took(KIND, Duration(12.5))
     assert journal.durations(other) == []
-    assert journal.durations(KIND) == [Took(12.5)]
+    assert journal.durations(KIND) == [Duration(12.5)]
 
 
 def test_durations_are_bounded(journal):
     """Of each kind the last ones stay, and only they."""
     other = Kind(ORIGIN, "gpt-image-2", "text_to_image", "4k")
-    journal.took(other, Took(1.0))
+    journal.took(other, Duration(1.0))
     for number in range(KEPT + 5):
-        journal.took(KIND, Took(float(number)))
+        journal.took(KIND, Duration(float(number)))
     assert [took.seconds for took in journal.durations(KIND)] == list(range(5, KEPT + 5))
-    assert journal.durations(other) == [Took(1.0)]
+    assert journal.durations(other) == [Duration(1.0)]
     assert _raw(journal, "SELECT count(*) FROM durations") == [(KEPT + 1,)]
 
 
@@ -652,6 +652,6 @@ def test_a_journal_without_durations_gets_them(journal, monkeypatch):
     journal.close()
     monkeypatch.undo()
     assert journal.durations(KIND) == []
-    journal.took(KIND, Took(12.5))
-    assert journal.durations(KIND) == [Took(12.5)]
+    journal.took(KIND, Duration(12.5))
+    assert journal.durations(KIND) == [Duration(12.5)]
     assert journal.task(task).prompt == "a fox"

@@ -61,7 +61,7 @@ print("resumed", len((await resume()).images))
 _SPENT = """
 from runapi_magic.notebook.api import open_session
 session = open_session()
-spent = session.ledger.spending(session.service().access.base_url, "")
+spent = session.budgets.spending(session.service().access.base_url, "")
 print("spent", round(100 * spent.total, 3))
 """
 # Tasks for each count, and the prices of gpt-4o-image in the simulator.

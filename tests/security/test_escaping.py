@@ -248,12 +248,12 @@ def _widget_html(title):
         task_id="t", digest="d",
     )  # fmt: skip
     tree = Tree([Node("v1", image, None), Node("v2", image, 0)], lambda _: b"small")
-    shelf = gallery.Gallery(
+    image_store = gallery.Gallery(
         SimpleNamespace(thumbnail=lambda _: b"small"), None, None, lambda *_: None, None
     )
     yield strip.strip_html(tree, image, lambda _: b"small", 1)
-    yield shelf._tile(image)
-    yield shelf._html([], title)
+    yield image_store._tile(image)
+    yield image_store._html([], title)
     yield queue._html(title)
     yield theme.progress_bar(0.5, title)
     yield slider.slider_html(b"a", b"b", names=(title, title), width=9, height=9)

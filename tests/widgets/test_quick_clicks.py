@@ -20,13 +20,13 @@ from tests.sessions import simulate
 
 
 class _Slow:
-    """An archive's ``prepare`` that takes its time with some pictures."""
+    """An library's ``prepare`` that takes its time with some pictures."""
 
     def __init__(self, session, *slow):
-        self._prepare = session.archive.prepare
+        self._prepare = session.library.prepare
         self._slow = slow
         self.go_on = threading.Event()
-        session.archive.prepare = self
+        session.library.prepare = self
 
     def __call__(self, image):
         if image.id in self._slow:
@@ -50,7 +50,7 @@ async def _three_versions(session):
     toolbar = Toolbar(generation, slot, session)
     for words in ("at night", "in snow"):
         child = await session.revise(generation.parts[0].images[0], words)
-        session.archive.prepare(child.image)
+        session.library.prepare(child.image)
         generation.show_version(slot, child.image)
     await _until(lambda: slot.tree is not None and len(slot.tree) == 3)
     await _idle(toolbar._desk)
@@ -229,7 +229,7 @@ def test_one_click_has_its_price():
         (slot,) = toolbar._generation.slots
         for words in ("at night", "in snow"):
             child = await session.revise(slot.shown, words, "flux-kontext-pro")
-            session.archive.prepare(child.image)
+            session.library.prepare(child.image)
             toolbar._generation.show_version(slot, child.image)
             await _idle(toolbar._desk)
         return before, toolbar.again.description, toolbar._original.widget.description

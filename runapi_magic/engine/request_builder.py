@@ -1,4 +1,4 @@
-"""A request as it is made of what the user gave and of the settings' defaults."""
+"""Build requests from what the user gave, the settings' defaults and the image to edit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from runapi_magic.core.catalog import DEFAULT_MODEL, find_model
 from runapi_magic.core.request import ImageRequest, whole_number
-from runapi_magic.errors import check_type
+from runapi_magic.errors import InvalidRequestError, check_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runapi_magic.core.request import Source
+    from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.settings import Settings
 
 
@@ -83,3 +84,56 @@ def _as_text(request: ImageRequest, name: str, value: Any) -> Any:
     parameter = request.action.parameter(name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if parameter and parameter.kind is str and is_number else value
+
+
+def model_for(image: GeneratedImage, default: str) -> str:
+    """Return the model that goes on with a picture: its own, or the one that began its line.
+
+    Args:
+        image: The picture.
+        default: The model where none of its line edits.
+    """
+    for one in reversed(image.line):
+        model = one.request.catalogue
+        if model.edit is not None and model.edit.prompt == "unused":
+            continue  # enlarging and the like take no instruction
+        if model.edits_with:
+            return model.edits_with
+    return default
+
+
+def route_for(image: GeneratedImage, model: str) -> dict[str, str]:
+    """Return service and action of a model as they were named where a picture's line used it."""
+    for one in reversed(image.line):
+        request = one.request
+        if request.model == model and request.service and request.action_name:
+            return {"service": request.service, "action": request.action_name}
+    return {}
+
+
+def fields_for(image: GeneratedImage, model: str) -> dict[str, Any]:
+    """Return those of a picture's fields that an edit by a model takes as well."""
+    action = find_model(model).edit
+    return {
+        name: value
+        for name, value in image.fields.items()
+        if action is not None
+        and (known := action.parameter(name))
+        and (not known.choices or value in known.choices)
+    }
+
+
+def all_at_once(image: GeneratedImage) -> str:
+    """Return the instructions of a picture's line as one.
+
+    Raises:
+        InvalidRequestError: There are fewer than two.
+    """
+    told = image.instructions
+    if len(told) < 2:  # noqa: PLR2004 (one is an edit of the first already)
+        raise InvalidRequestError(
+            "The picture is less than two instructions away from the first one.",
+            todo="Edit the first one: image.line[0].edit(...).",
+        )
+    steps = "\n".join(f"{number}. {text}" for number, text in enumerate(told, 1))
+    return f"Make all of these changes:\n{steps}"

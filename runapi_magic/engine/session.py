@@ -14,7 +14,14 @@ from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest, Source, validate
 from runapi_magic.core.status import Step
 from runapi_magic.engine.generation import Generation, Part, new_part_id
-from runapi_magic.engine.request_builder import default_model, draft
+from runapi_magic.engine.request_builder import (
+    all_at_once,
+    default_model,
+    draft,
+    fields_for,
+    model_for,
+    route_for,
+)
 from runapi_magic.engine.services import Services
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 
@@ -196,8 +203,6 @@ class Session(Services):
             instruction: What to change.
             model: RunAPI's name of the model; by default the picture's own where it edits.
         """
-        from runapi_magic.engine.revisions import fields_for, model_for, route_for
-
         model = model or model_for(image, default_model(self.settings, editing=True))
         named = route_for(image, model)
         return self.edit(image, instruction, model=model, **named, **fields_for(image, model))
@@ -212,8 +217,6 @@ class Session(Services):
             model: RunAPI's name of the model; by default the picture's own where it edits.
             fields: More of the model's fields.
         """
-        from runapi_magic.engine.revisions import fields_for, model_for, route_for
-
         model = model or model_for(image, default_model(self.settings, editing=True))
         source = Source(image.request.title, image.digest)
         fields = fields_for(image, model) | route_for(image, model) | fields
@@ -235,8 +238,6 @@ class Session(Services):
         Raises:
             InvalidRequestError: There are fewer than two instructions; nothing was sent.
         """
-        from runapi_magic.engine.revisions import all_at_once
-
         return self.revise(image.line[0], all_at_once(image))
 
     def tree(self, images: Sequence[GeneratedImage]) -> Tree[GeneratedImage]:

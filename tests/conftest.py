@@ -81,7 +81,7 @@ def simulator_server():
         yield server
 
 
-def apart(folder, **more):
+def clean_environment(folder, **more):
     """Return an environment whose home, settings and journal are empty and lie in a folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_PERSONAL)}
     places = {
@@ -113,8 +113,8 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def picture():
-    """Return a maker of encoded pictures."""
+def make_image():
+    """Return a function that makes an encoded image."""
 
     def make(
         size=(8, 6),

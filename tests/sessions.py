@@ -39,7 +39,7 @@ def simulate(body, *, folder=None, **settings):
     return asyncio.run(main())
 
 
-def write_picture(path, colour="orange"):
+def write_image(path, colour="orange"):
     """Write a small picture; return the digest of its file."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 6), colour).save(buffer, "PNG")
@@ -47,7 +47,7 @@ def write_picture(path, colour="orange"):
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
-def keep(journal, prompt, parent=None, *, number=0, path=None, digest=None, **more):
+def record_image(journal, prompt, parent=None, *, number=0, path=None, digest=None, **more):
     """Write a finished picture into a journal, without a service; return it."""
     sources = ()
     if parent is not None:

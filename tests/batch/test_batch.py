@@ -31,7 +31,7 @@ from runapi_magic.media.preview import Preview
 from runapi_magic.notebook import commands
 from runapi_magic.notebook.api import generate_many, resume_batch
 from runapi_magic.widgets.sheet import SheetControls
-from tests.conftest import ROOT, apart, serve_simulator
+from tests.conftest import ROOT, clean_environment, serve_simulator
 from tests.servers import KEY, Service
 
 pytestmark = pytest.mark.server
@@ -874,7 +874,9 @@ def _script(service, folder, options=""):
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT.format(options=options)],
         cwd=folder,
-        env=apart(folder, RUNAPI_BASE_URL=service.url, RUNAPI_API_KEY=KEY, PYTHONPATH=str(ROOT)),
+        env=clean_environment(
+            folder, RUNAPI_BASE_URL=service.url, RUNAPI_API_KEY=KEY, PYTHONPATH=str(ROOT)
+        ),
         capture_output=True,
         text=True,
         timeout=60,

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.heartbeat import _BEAT
 from tests.kernel.kernels import start_kernel
 
@@ -55,7 +55,7 @@ def report(count: int = MANY, parallel: int = PARALLEL) -> Iterator[str]:
         serve_simulator("--speed", str(SPEED), "--balance-cents", "1000000") as server,
     ):
         folder = Path(path)
-        environment = apart(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
             kernel.run_well("%gpt_image --wait a hill that loads everything")
             warm = len(server.state()["tasks"])

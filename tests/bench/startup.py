@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_client.manager import KernelManager
 
-from tests.conftest import KEY, ROOT, apart, serve_simulator
+from tests.conftest import KEY, ROOT, clean_environment, serve_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ def _duration(python: str, code: str) -> float:
 def _kernel(python: str, **more: str) -> Iterator[BlockingKernelClient]:
     """Start a kernel of a Python, with an empty home."""
     with tempfile.TemporaryDirectory() as path:
-        environment = apart(Path(path), PYTHONPATH=str(ROOT), **more)
+        environment = clean_environment(Path(path), PYTHONPATH=str(ROOT), **more)
         # Without cached bytecode the benchmark would measure the compiler.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         manager = KernelManager(kernel_name="python3")

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def report() -> Iterator[str]:
         serve_simulator("--speed", "50", "--balance-cents", "1000000") as server,
     ):
         folder = Path(path)
-        environment = apart(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
             kernel.run_well("import time\nnumbers = [1, 2]")
             kernel.run_well(_SWEEP.format(size=2))  # imports all modules

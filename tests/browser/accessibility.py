@@ -16,7 +16,7 @@ from tests.browser.lab import (
     serve_lab,
     write_notebook,
 )
-from tests.conftest import KEY, ROOT, apart, serve_simulator
+from tests.conftest import KEY, ROOT, clean_environment, serve_simulator
 
 PAGE = ROOT / "docs" / "accessibility.md"
 
@@ -119,7 +119,9 @@ def main():
         notebooks.mkdir()
         write_notebook(notebooks / "audit.ipynb", make_notebook(*CELLS))
         with serve_simulator("--speed", "20", "--balance-cents", "100000") as server:
-            environment = apart(Path(place), RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+            environment = clean_environment(
+                Path(place), RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY
+            )
             with serve_lab(notebooks, environment) as url, open_browser(browser) as opened:
                 page = opened.new_page(viewport={"width": 1280, "height": 1200})
                 auditor = audit(Lab(page, url, "audit.ipynb"), server)

@@ -16,7 +16,7 @@ from tests.browser.lab import (
     serve_lab,
     write_notebook,
 )
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 
 VIEWPORT = {"width": 1280, "height": 1200}  # pixels
 _TEXT, _LOG = 400, 1500  # characters, of what a failed test says
@@ -67,7 +67,7 @@ def place(tmp_path_factory, browser):
     folder.mkdir()
     with serve_simulator("--speed", "20", "--balance-cents", "100000") as server:
         access = {"RUNAPI_BASE_URL": server.url, "RUNAPI_API_KEY": KEY}
-        with serve_lab(folder, apart(folder.parent, **access)) as url:
+        with serve_lab(folder, clean_environment(folder.parent, **access)) as url:
             yield SimpleNamespace(folder=folder, url=url, server=server)
 
 

@@ -17,7 +17,7 @@ from tests.browser.lab import (
     serve_lab,
     write_notebook,
 )
-from tests.conftest import ROOT, apart
+from tests.conftest import ROOT, clean_environment
 
 FOLDER = ROOT / "docs" / "images"
 WIDTH = 1180  # pixels, of the page
@@ -136,7 +136,10 @@ def main() -> None:
             notebooks = Path(place) / "notebooks"
             notebooks.mkdir()
             write_notebook(notebooks / "fox.ipynb", make_notebook(*CELLS))
-            with serve_lab(notebooks, apart(Path(place))) as url, open_browser(browser) as opened:
+            with (
+                serve_lab(notebooks, clean_environment(Path(place))) as url,
+                open_browser(browser) as opened,
+            ):
                 page = opened.new_page(viewport={"width": WIDTH, "height": 3000})
                 lab = front_end(page, url, "fox.ipynb")
                 lab.hide_files()

@@ -10,7 +10,7 @@ import pytest
 from nbconvert import HTMLExporter, MarkdownExporter
 
 from tests.browser.lab import CHROMIUM_FLAGS, find_browser, make_notebook
-from tests.conftest import apart
+from tests.conftest import clean_environment
 from tests.kernel.kernels import execute
 
 COUNT = 12
@@ -26,7 +26,7 @@ def executed(tmp_path_factory, browser):
     """The saved notebook."""
     folder = tmp_path_factory.mktemp("twelve")
     notebook = make_notebook("%load_ext runapi_magic\n%runapi simulator on --speed 45", *ALL)
-    execute(notebook, folder, apart(folder))
+    execute(notebook, folder, clean_environment(folder))
     path = folder / "twelve.ipynb"
     nbformat.write(notebook, path)
     return path

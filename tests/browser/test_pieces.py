@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.lab import Lab, make_notebook, serve_lab, write_notebook
-from tests.conftest import apart
+from tests.conftest import clean_environment
 
 _HEAD = """
 import io
@@ -311,7 +311,7 @@ def test_without_the_front_end_a_note_says_so(browser, tmp_path):
     folder = tmp_path / "notebooks"
     folder.mkdir()
     write_notebook(folder / "pieces.ipynb", make_notebook(_THUMBNAILS))
-    with serve_lab(folder, apart(tmp_path)) as url:
+    with serve_lab(folder, clean_environment(tmp_path)) as url:
         page = browser.new_page()
         lab = Lab(page, url, "pieces.ipynb")
         lab.run(0)

@@ -9,7 +9,7 @@ import pytest
 from runapi_magic.display import unseen
 from runapi_magic.journal.history import History
 from runapi_magic.journal.task_log import Journal
-from tests.sessions import keep
+from tests.sessions import record_image
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def journal(tmp_path):
 @pytest.mark.parametrize(("is_seen", "told"), [(False, ["a boat"]), (True, [])])
 def test_seen_while_it_is_noted(journal, is_seen, told):
     """A picture is told of, unless the page confirms it, and be it while it is written down."""
-    image = keep(journal, "a boat")
+    image = record_image(journal, "a boat")
 
     class Answered(History):
         def note_unseen(self, images):

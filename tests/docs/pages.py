@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from traitlets.config.loader import PyFileConfigLoader
 
-from tests.conftest import ROOT, apart, serve_simulator
+from tests.conftest import ROOT, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ class Reader:
         self.run.folder.mkdir(exist_ok=True)
         shutil.copytree(ROOT / "notebooks", self.run.folder / "notebooks")
         home = str(folder / "home")
-        self._environment = apart(folder, PYTHONPATH=str(ROOT), RUNAPI_BASE_URL=server.url)
+        self._environment = clean_environment(
+            folder, PYTHONPATH=str(ROOT), RUNAPI_BASE_URL=server.url
+        )
         self._environment |= {
             "IPYTHONDIR": f"{home}/.ipython",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

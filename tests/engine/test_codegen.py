@@ -23,7 +23,7 @@ from runapi_magic.engine.session import Session
 from runapi_magic.notebook import extension
 from tests.conftest import KEY
 from tests.properties import PROPERTY
-from tests.sessions import simulate, write_picture
+from tests.sessions import simulate, write_image
 
 PICTURE_ID = "part-1-0"
 
@@ -165,7 +165,7 @@ def _source(kind, word, namespace):
     from runapi_magic.engine.sources import as_source, find_source
 
     if kind == "path":
-        write_picture(word)
+        write_image(word)
         return replace(as_source(word), path=Path(word))
     return as_source(word) if kind == "url" else find_source(word, namespace)
 

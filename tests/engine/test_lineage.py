@@ -18,7 +18,7 @@ from runapi_magic.journal.task_log import Journal
 from runapi_magic.media.metrics import Quality, measure
 from runapi_magic.media.thumbnails import Thumbnails
 from tests.properties import PROPERTY
-from tests.sessions import keep, simulate, write_picture
+from tests.sessions import record_image, simulate, write_image
 
 THUMBNAILS = Thumbnails(Path("thumbnails"))
 
@@ -303,7 +303,7 @@ def test_a_long_line():
     """A line of 400 edits is found, walked, written and drawn."""
     journal, image = Journal(Path("../data")), None
     for number in range(400):
-        image = keep(journal, f"step {number}", image, number=number)
+        image = record_image(journal, f"step {number}", image, number=number)
     journal.close()
     found, pictures, count, tree, forest, cell = _look(399)
     assert (found.version, len(found.line), count) == (400, 400, 400)
@@ -318,9 +318,9 @@ def test_a_long_line():
 def test_a_wide_tree():
     """A picture with 300 edits of its own is shown with all of them."""
     journal = Journal(Path("../data"))
-    first = keep(journal, "a fox")
+    first = record_image(journal, "a fox")
     for number in range(1, 301):
-        keep(journal, f"edit {number}", first, number=number)
+        record_image(journal, f"edit {number}", first, number=number)
     journal.close()
     _, _, count, tree, forest, _ = _look(7)
     assert (len(tree), len(forest), count) == (301, 301, 301)
@@ -330,7 +330,7 @@ def test_a_wide_tree():
 
 def test_a_second_source_is_no_parent():
     """Of several sources the first is the parent; the others make no tree."""
-    digests = [write_picture(f"{name}.png", name) for name in ("red", "blue")]
+    digests = [write_image(f"{name}.png", name) for name in ("red", "blue")]
 
     async def body(session):
         fox = await session.generate("a fox")

@@ -17,7 +17,7 @@ from runapi_magic.engine.provenance import SOFTWARE, public_title, record_of, re
 from runapi_magic.engine.session import Session
 from runapi_magic.errors import InvalidRequestError
 from tests.properties import JSON, PROPERTY
-from tests.sessions import write_picture
+from tests.sessions import write_image
 
 ORIGIN = "https://runapi.ai"
 
@@ -30,7 +30,7 @@ def _image(number, prompt, parent=None, **more):
     path = Path(f"{number}.png").absolute()
     return GeneratedImage(
         id=f"part-{number}-0", path=path, request=request, width=8, height=6,
-        task_id=f"tsk_{number}", digest=write_picture(path, f"#{number:06x}"), origin=ORIGIN,
+        task_id=f"tsk_{number}", digest=write_image(path, f"#{number:06x}"), origin=ORIGIN,
         cost=0.06, created=1_700_000_000.0 + number, **more,
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_the_last_picture_alone():
 def test_another_picture_of_that_name():
     """A file that only has the name of a version, and other content, is not taken for it."""
     images = _line()
-    write_picture("1.png", "white")
+    write_image("1.png", "white")
     found = _restore(_record(images[2]))
     assert [one.is_on_disk for one in found.line] == [False, True, True]
 

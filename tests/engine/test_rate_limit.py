@@ -18,7 +18,7 @@ from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.core.access import Access, Secret
 from runapi_magic.core.status import Step
 from runapi_magic.errors import NOT_SENT, RateLimitError
-from tests.conftest import ROOT, apart, serve_simulator
+from tests.conftest import ROOT, clean_environment, serve_simulator
 from tests.servers import KEY
 
 pytestmark = pytest.mark.server
@@ -118,7 +118,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 def test_two_kernels_on_one_key(limited, tmp_path):
     """Two kernels share pause and turns through the journal: few are refused, each is paid once."""
-    environment = apart(tmp_path, PYTHONPATH=str(ROOT), PYTHONWARNINGS="error")
+    environment = clean_environment(tmp_path, PYTHONPATH=str(ROOT), PYTHONWARNINGS="error")
     with ExitStack() as stack:
         kernels = [
             stack.enter_context(

@@ -15,7 +15,7 @@ from runapi_magic.notebook import commands
 from runapi_magic.notebook.api import edit, generate, generate_many, open_image, resume_batch
 from tests.conftest import KEY
 from tests.faults.clock import Clock
-from tests.sessions import write_picture
+from tests.sessions import write_image
 
 pytestmark = pytest.mark.server
 
@@ -24,9 +24,9 @@ def test_a_source_that_changed(service, use):
     """A file that is written over before its upload is not sent in the place of what it was."""
 
     async def body(session):
-        write_picture("plot.png", "orange")
+        write_image("plot.png", "orange")
         first = session.edit("plot.png", "a poster")
-        write_picture("plot.png", "blue")
+        write_image("plot.png", "blue")
         second = session.edit("plot.png", "a poster")
         await first.ended()
         return first, await second
@@ -95,7 +95,7 @@ def test_a_long_cell_while_connecting(monkeypatch):
 )
 def test_values_that_cannot_be_right(service, use, monkeypatch, ask, words):
     """A value of the wrong kind or size is refused in words at once, and nothing is sent."""
-    write_picture("hen.png", "orange")
+    write_image("hen.png", "orange")
 
     async def body(session):
         monkeypatch.setitem(session_module._current, "session", session)
@@ -134,7 +134,7 @@ def test_a_speed_that_cannot_be_right(service, use, speed):
 
 def test_a_source_that_stands_alone(service, use, monkeypatch):
     """One source need not stand in a list, whatever it is: a path, an array, a picture."""
-    write_picture("hen.png", "orange")
+    write_image("hen.png", "orange")
 
     async def body(session):
         monkeypatch.setitem(session_module._current, "session", session)

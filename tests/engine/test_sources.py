@@ -25,10 +25,10 @@ def _digest(content):
 
 
 @pytest.fixture
-def file(picture):
+def file(make_image):
     """A picture's file in the working directory."""
     path = Path("cat.png")
-    path.write_bytes(picture())
+    path.write_bytes(make_image())
     return path
 
 
@@ -76,10 +76,10 @@ def test_a_path(file, kind):
     assert source.url is None
 
 
-def test_a_path_means_what_it_meant(file, picture, tmp_path, monkeypatch):
+def test_a_path_means_what_it_meant(file, make_image, tmp_path, monkeypatch):
     """A relative path is that of the file where it was named, wherever one goes after that."""
     source = as_source("cat.png")
-    (tmp_path / "cat.png").write_bytes(picture(color="blue"))
+    (tmp_path / "cat.png").write_bytes(make_image(color="blue"))
     monkeypatch.chdir(tmp_path)
     assert source.path.read_bytes() == (tmp_path / "work" / "cat.png").read_bytes()
     assert as_source("work/../cat.png").digest != source.digest
@@ -94,16 +94,16 @@ def test_a_path_is_shown_as_it_was_typed(file, tmp_path, monkeypatch):
     assert short_path(as_source("../cat.png").path) == "../cat.png"
 
 
-def test_a_path_in_the_home(home, picture):
+def test_a_path_in_the_home(home, make_image):
     """``~`` in a path is the home folder."""
-    (home / "cat.png").write_bytes(picture())
+    (home / "cat.png").write_bytes(make_image())
     assert as_source("~/cat.png").path == home / "cat.png"
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray])
-def test_bytes(picture, kind):
+def test_bytes(make_image, kind):
     """An encoded picture in memory is taken as it is."""
-    content = picture(kind="JPEG")
+    content = make_image(kind="JPEG")
     source = as_source(kind(content))
     assert (source.content, source.digest, source.path) == (content, _digest(content), None)
 
@@ -186,9 +186,9 @@ DAMAGED = {
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 @pytest.mark.parametrize("kind", ["file", "bytes"])
-def test_damaged_pictures(content, kind, picture):
+def test_damaged_pictures(content, kind, make_image):
     """A file or bytes that are no readable picture are refused before anything is sent."""
-    content = picture(noise=True)[:100] if content is None else content
+    content = make_image(noise=True)[:100] if content is None else content
     Path("bad.png").write_bytes(content)
     with pytest.raises(InvalidRequestError) as caught:
         as_source({"file": "bad.png", "bytes": content}[kind], label="bad")
@@ -214,9 +214,9 @@ def test_strange_words(name):
         find_source(name, {})
 
 
-def test_a_variable_wins_over_a_file(file, picture):
+def test_a_variable_wins_over_a_file(file, make_image):
     """A word that is a variable's name means the variable, also where a file has that name."""
-    Path("cat").write_bytes(picture(color="blue"))
+    Path("cat").write_bytes(make_image(color="blue"))
     source = find_source("cat", {"cat": file})
     assert source.digest == _digest(file.read_bytes())
     assert source.label == "cat"
@@ -240,9 +240,9 @@ def test_variables_as_other_magics_take_them(word, generated):
 
 
 @pytest.mark.parametrize("name", ["{cat}", "$cat"])
-def test_a_file_named_like_a_variable_of_other_magics(file, picture, name):
+def test_a_file_named_like_a_variable_of_other_magics(file, make_image, name):
     """A file with such a name stays the file, also where there is a variable."""
-    Path(name).write_bytes(picture(color="blue"))
+    Path(name).write_bytes(make_image(color="blue"))
     assert find_source(name, {"cat": file}).path.samefile(name)
 
 
@@ -285,6 +285,6 @@ def test_long_labels_are_cut():
     assert len(as_source("https://example.com/" + "a" * 500).label) == 60
 
 
-def test_sources_do_not_show_their_content(picture):
+def test_sources_do_not_show_their_content(make_image):
     """A source's repr holds no picture's bytes."""
-    assert "PNG" not in repr(Source("x", "d", content=picture()))
+    assert "PNG" not in repr(Source("x", "d", content=make_image()))

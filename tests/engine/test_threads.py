@@ -18,7 +18,7 @@ from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import NOT_SENT
 from runapi_magic.notebook.api import edit, generate, generate_many, resume, upscale
-from tests.conftest import ROOT, apart, serve_simulator
+from tests.conftest import ROOT, clean_environment, serve_simulator
 from tests.servers import KEY
 
 pytestmark = pytest.mark.server
@@ -147,7 +147,9 @@ os.wait()
 @pytest.mark.posix
 def test_a_forked_process_is_told_so(service, tmp_path):
     """In a copy of a process that has asked already, a request is refused instead of hanging."""
-    env = apart(tmp_path, RUNAPI_BASE_URL=service.url, RUNAPI_API_KEY=KEY, PYTHONPATH=str(ROOT))
+    env = clean_environment(
+        tmp_path, RUNAPI_BASE_URL=service.url, RUNAPI_API_KEY=KEY, PYTHONPATH=str(ROOT)
+    )
     done = subprocess.run(
         [sys.executable, "-c", _FORK],
         env=env, capture_output=True, text=True, timeout=30, check=False,

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.conftest import ROOT, apart
+from tests.conftest import ROOT, clean_environment
 from tests.faults.fast_simulators import fast_simulators
 from tests.faults.kernel_process import PROMPTS
 
@@ -30,7 +30,7 @@ def _start(stack, url, folder, environment):
 
 def _run_at_once(server, tmp_path, count):
     """Start ``count`` processes, run them at the same time, and return what each printed."""
-    environment = apart(tmp_path, PYTHONPATH=str(ROOT), PYTHONWARNINGS="error")
+    environment = clean_environment(tmp_path, PYTHONPATH=str(ROOT), PYTHONWARNINGS="error")
     with ExitStack() as stack:
         processes = [_start(stack, server.url, tmp_path, environment) for _ in range(count)]
         for process in processes:

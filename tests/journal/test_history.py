@@ -10,7 +10,7 @@ import pytest
 from runapi_magic.journal.history import History
 from runapi_magic.journal.tables import MIGRATIONS
 from runapi_magic.journal.task_log import Journal
-from tests.sessions import keep
+from tests.sessions import record_image
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def _prompts(rows):
 def test_pages(journal, history):
     """Pages come newest first, without gaps and without doubles, and the count knows them all."""
     for number in range(7):
-        keep(journal, f"picture {number}", number=number)
+        record_image(journal, f"picture {number}", number=number)
     pages = [history.pictures(limit=3, offset=offset) for offset in (0, 3, 6, 9)]
     assert [_prompts(page) for page in pages] == [
         ["picture 6", "picture 5", "picture 4"],
@@ -67,7 +67,7 @@ def test_search(journal, history, search, found):
     prompts = ["A red FOX", "a fox, 100% wool", "under_score", "back\\slash"]
     for number, prompt in enumerate(prompts):
         model = "flux-kontext-pro" if "score" in prompt else "gpt-image-2"
-        keep(journal, prompt, number=number, model=model)
+        record_image(journal, prompt, number=number, model=model)
     assert _prompts(history.pictures(search, limit=9)) == found
     assert history.count(search) == len(found)
 
@@ -75,14 +75,14 @@ def test_search(journal, history, search, found):
 @pytest.mark.parametrize("search", ["лиса", "ЛИСА", "Étoile", "étoile", "STRASSE straße"])
 def test_search_in_any_alphabet(journal, history, search):
     """Case does not count for letters beyond A to Z, either."""
-    keep(journal, "Лиса ÉTOILE Straße")
+    record_image(journal, "Лиса ÉTOILE Straße")
     assert history.count(search) == 1
 
 
 def test_by_id_and_by_file(journal, history):
     """A picture is found by its id, and by its file's content: the oldest where there are two."""
-    first = keep(journal, "a fox", number=1)
-    keep(journal, "a copy", number=2, digest=first.digest)
+    first = record_image(journal, "a fox", number=1)
+    record_image(journal, "a copy", number=2, digest=first.digest)
     assert history.image(first.id).task.prompt == "a fox"
     assert history.of_file(first.digest).id == first.id
     assert history.image("nobody") is None
@@ -91,12 +91,12 @@ def test_by_id_and_by_file(journal, history):
 
 def test_a_family(journal, history):
     """From any version the whole tree is found, and nothing of another one."""
-    fox = keep(journal, "a fox", number=1)
-    snow = keep(journal, "snow", fox, number=2)
-    moon = keep(journal, "moon", snow, number=3)
-    rain = keep(journal, "rain", fox, number=4)
-    hen = keep(journal, "a hen", number=5)
-    egg = keep(journal, "an egg", hen, number=6)
+    fox = record_image(journal, "a fox", number=1)
+    snow = record_image(journal, "snow", fox, number=2)
+    moon = record_image(journal, "moon", snow, number=3)
+    rain = record_image(journal, "rain", fox, number=4)
+    hen = record_image(journal, "a hen", number=5)
+    egg = record_image(journal, "an egg", hen, number=6)
     for image in (fox, snow, moon, rain):
         assert _prompts(history.family([image.id])) == ["a fox", "snow", "moon", "rain"]
     assert _prompts(history.family([egg.id])) == ["a hen", "an egg"]
@@ -106,8 +106,8 @@ def test_a_family(journal, history):
 
 def test_parents_in_a_circle(journal, history):
     """A damaged journal whose parents form a circle does not hold anybody up."""
-    fox = keep(journal, "a fox", number=1)
-    snow = keep(journal, "snow", fox, number=2)
+    fox = record_image(journal, "a fox", number=1)
+    snow = record_image(journal, "snow", fox, number=2)
     with journal.transaction() as connection:
         connection.execute("UPDATE images SET parent = ? WHERE id = ?", (snow.id, fox.id))
     assert _prompts(history.family([snow.id])) == ["a fox", "snow"]
@@ -115,8 +115,8 @@ def test_parents_in_a_circle(journal, history):
 
 def test_identical(journal, history):
     """The takes of one request are found in the order in which a request finds them."""
-    takes = [keep(journal, "a fox", number=number) for number in (1, 2, 3)]
-    keep(journal, "a hen", number=4)
+    takes = [record_image(journal, "a fox", number=number) for number in (1, 2, 3)]
+    record_image(journal, "a hen", number=4)
     for take in takes:
         assert [row.id for row in history.identical(take.id)] == [one.id for one in takes]
     assert history.identical("nobody") == []
@@ -124,7 +124,7 @@ def test_identical(journal, history):
 
 def test_what_was_measured(journal, history):
     """Figures are kept with the picture, also for another kernel."""
-    fox = keep(journal, "a fox")
+    fox = record_image(journal, "a fox")
     assert (history.image(fox.id).sharpness, history.image(fox.id).noise) == (None, None)
     history.measured(fox.id, 12.5, 0.0)
     other = Journal(journal.path.parent)
@@ -180,7 +180,7 @@ def test_a_former_journal(journal, history):
 
 def test_looking_back_is_fast(journal, history):
     """Families, files and the newest page are found by an index, not by reading all pictures."""
-    keep(journal, "a fox")
+    record_image(journal, "a fox")
     plans = {}
     with journal.transaction() as connection:
         connection.set_trace_callback(lambda query: plans.setdefault(query, None))

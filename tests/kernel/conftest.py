@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 
@@ -26,7 +26,7 @@ def place(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("place")
     with serve_simulator("--speed", "45", "--balance-cents", "100000") as server:
-        environment = apart(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
             yield SimpleNamespace(kernel=kernel, server=server, folder=folder)
 

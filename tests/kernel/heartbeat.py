@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 _BEAT = """
@@ -59,7 +59,7 @@ def measure(folder: Path, count: int, resolution: str) -> Pauses:
         resolution: ``1k``, ``2k`` or ``4k``.
     """
     with serve_simulator("--speed", "10") as server:
-        environment = apart(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
             first = kernel.run_well("%gpt_image a hill that loads everything")
             kernel.wait_pictures(first)

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from runapi_magic.core.catalog import CATALOGUE
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 
@@ -120,7 +120,7 @@ def test_simulator_on_and_off(kernel, server):
 def test_login_keeps_the_key_in_a_private_file(tmp_path):
     """``%runapi login`` asks without showing, writes a file of mode 0600, and it is used."""
     with serve_simulator("--speed", "60") as server:
-        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url)
+        environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             kernel.answers.append(KEY)
             said = kernel.run_well("%runapi login").text
@@ -171,7 +171,7 @@ def test_cancel_stops_waiting(kernel, server):
 def test_resume_after_a_crash(tmp_path):
     """A kernel that is killed while a task is under way: the next one gets the picture."""
     with serve_simulator("--speed", "60") as server:
-        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         server.fault("status=stuck")
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             kernel.run_well("%%gpt_image -o lost\na hill that outlives its kernel")
@@ -188,7 +188,7 @@ def test_resume_after_a_crash(tmp_path):
 def test_resume_shows_what_was_asked_for(tmp_path):
     """While a task is gone on with, its placeholder has its own model, shape and source."""
     with serve_simulator("--speed", "60") as server:
-        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             kernel.run_well("%gpt_image -a 1:1 -o hill a hill", live=False)
             server.fault("status=stuck")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pexpect
 import pytest
 
-from tests.conftest import apart
+from tests.conftest import clean_environment
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # how a terminal is told colours and places
 VIEWER = "['cp', '/dev/stdin', 'shown.{format}']"  # in the place of the desktop's
@@ -25,7 +25,7 @@ def console(tmp_path_factory):
         sys.executable,
         ["-m", "jupyter_console", *viewer],
         cwd=str(folder),
-        env=apart(folder, TERM="dumb"),
+        env=clean_environment(folder, TERM="dumb"),
         timeout=60,
         encoding="utf-8",
         dimensions=(50, 200),

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import is_picture, start_kernel
 
 
@@ -14,7 +14,7 @@ from tests.kernel.kernels import is_picture, start_kernel
 def own(tmp_path):
     """A kernel for one test, which may end it."""
     with serve_simulator("--speed", "60") as server:
-        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             yield kernel
 

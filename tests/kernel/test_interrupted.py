@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 
-from tests.conftest import KEY, apart
+from tests.conftest import KEY, clean_environment
 from tests.kernel.kernels import start_kernel
 
 
@@ -13,7 +13,7 @@ def test_an_interrupted_command(tmp_path):
     """While RunAPI does not answer, an interrupt ends the command in a line, without the key."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        environment = apart(tmp_path, RUNAPI_BASE_URL=url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(tmp_path, RUNAPI_BASE_URL=url, RUNAPI_API_KEY=KEY)
         first = ("%load_ext runapi_magic", "%xmode Verbose")
         with start_kernel(tmp_path, environment, *first) as kernel:
             cell = kernel.start("%runapi balance")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 LOAD = "%load_ext runapi_magic"
@@ -39,7 +39,7 @@ def made(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("lineage")
     with serve_simulator("--speed", "60") as server:
-        environment = apart(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, LOAD) as kernel:
             kernel.run_well(SESSION)
             pictures = kernel.value("[str(image.path) for image in made]")

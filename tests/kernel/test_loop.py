@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pexpect
 import pytest
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.heartbeat import measure
 
 CLICK = """
@@ -137,7 +137,7 @@ def test_terminal_script(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "-c", TERMINAL],
         cwd=tmp_path,
-        env=apart(tmp_path),
+        env=clean_environment(tmp_path),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -158,7 +158,7 @@ def terminal(folder, **environment):
         sys.executable,
         ["-m", "IPython", "--no-banner", "--colors=NoColor", "--simple-prompt"],
         cwd=str(folder),
-        env=apart(folder, TERM="dumb", **environment),
+        env=clean_environment(folder, TERM="dumb", **environment),
         timeout=60,
         encoding="utf-8",
     )

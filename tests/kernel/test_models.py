@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from runapi_magic.core.catalog import CATALOGUE
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 WIDTH, HEIGHT = 96, 64  # of the sources on disk
@@ -232,7 +232,7 @@ stop = three.subscribe(note)
 def test_three_pictures_of_4o(tmp_path):
     """Three pictures become tasks of two and one; the service's progress reaches each part."""
     with serve_simulator("--speed", "6") as server:
-        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             kernel.run_well(THREE)
             kernel.run_well("await three")

@@ -8,7 +8,7 @@ import sys
 import pytest
 from PIL import Image
 
-from tests.conftest import KEY, ROOT, apart
+from tests.conftest import KEY, ROOT, clean_environment
 from tests.kernel.kernels import start_kernel
 
 NEWEST = """
@@ -352,7 +352,7 @@ def test_balance_and_history(kernel, server):
 
 def test_the_notebooks_own_spending(tmp_path, server):
     """Started for a notebook, a kernel knows what that notebook spent in earlier kernels."""
-    environment = apart(
+    environment = clean_environment(
         tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY, JPY_SESSION_NAME="work/a.ipynb"
     )
     for session in ("0.06", "0.00"):
@@ -467,7 +467,9 @@ def test_in_a_terminal(tmp_path, server):
     done = subprocess.run(
         [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "script.py"],
         cwd=tmp_path,
-        env=apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY, PYTHONPATH=str(ROOT)),
+        env=clean_environment(
+            tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY, PYTHONPATH=str(ROOT)
+        ),
         capture_output=True,
         text=True,
         timeout=60,

@@ -7,9 +7,9 @@ import secrets
 import pytest
 
 from runapi_magic.journal.task_log import Journal
-from tests.conftest import apart
+from tests.conftest import clean_environment
 from tests.kernel.kernels import start_kernel
-from tests.sessions import keep
+from tests.sessions import record_image
 
 COUNTED = """
 from runapi_magic.journal.history import History
@@ -39,7 +39,9 @@ _EACH = 4  # queries of one panel: a page and its count, for the history and for
 @pytest.fixture
 def kernel(tmp_path):
     """A kernel with the magics, without a key."""
-    with start_kernel(tmp_path, apart(tmp_path), "%load_ext runapi_magic", COUNTED) as started:
+    with start_kernel(
+        tmp_path, clean_environment(tmp_path), "%load_ext runapi_magic", COUNTED
+    ) as started:
         yield started
 
 
@@ -47,7 +49,7 @@ def kernel(tmp_path):
 def elsewhere(tmp_path):
     """Another program's journal in the same folder."""
     journal = Journal(tmp_path / "data")
-    yield lambda: keep(journal, "a picture made elsewhere", number=secrets.randbelow(10**6))
+    yield lambda: record_image(journal, "a picture made elsewhere", number=secrets.randbelow(10**6))
     journal.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 GUIDE = {
@@ -35,7 +35,7 @@ def creates(server):
 def test_the_guides_example(tmp_path, family, option, path, model):
     """The guide's example as a cell sends exactly the guide's JSON, and its picture shows."""
     with serve_simulator("--speed", "60", "--family", family) as server:
-        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             cell = kernel.run_well(f"%%gpt_image {option}-r 2k -a 3:4 -o bottle\n{GUIDE['prompt']}")
             (picture,) = kernel.wait_pictures(cell)
@@ -177,7 +177,7 @@ def test_base_url_without_scheme(kernel, server):
 
 def test_no_key_names_three_ways(tmp_path):
     """Without a key the message names the variable, the login and the simulator."""
-    environment = apart(tmp_path)
+    environment = clean_environment(tmp_path)
     with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
         said = kernel.run("%%gpt_image\na cat").stream("stderr")
     assert said.startswith("UsageError: ")

@@ -12,7 +12,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 
 from runapi_magic.simulator.art import palettes, scenes, subjects
-from tests.conftest import ROOT, apart
+from tests.conftest import ROOT, clean_environment
 from tests.kernel.conftest import make_notebook
 from tests.kernel.kernels import execute, is_picture, plain
 
@@ -47,7 +47,7 @@ def check_notebook(notebook):
 
 def execute_cells(folder, *cells, **options):
     """Run cells with nbclient and return the notebook."""
-    return execute(make_notebook(*cells), folder, apart(folder), seconds=60, **options)
+    return execute(make_notebook(*cells), folder, clean_environment(folder), seconds=60, **options)
 
 
 def run_module(folder, *words):
@@ -55,7 +55,7 @@ def run_module(folder, *words):
     done = subprocess.run(
         [sys.executable, "-m", *map(str, words)],
         cwd=folder,
-        env=apart(folder),
+        env=clean_environment(folder),
         capture_output=True,
         text=True,
         timeout=120,
@@ -279,7 +279,7 @@ def test_failed_task_fails_its_cell(tmp_path, simulator_server):
     notebook = make_notebook("%load_ext runapi_magic", "%%gpt_image\na dragon", "'never run'")
     access = {"RUNAPI_BASE_URL": simulator_server.url, "RUNAPI_API_KEY": "sk-any-key-will-do"}
     with pytest.raises(CellExecutionError, match="the dragon was asleep") as caught:
-        execute(notebook, tmp_path, apart(tmp_path, **access), seconds=60)
+        execute(notebook, tmp_path, clean_environment(tmp_path, **access), seconds=60)
     assert caught.value.ename == "TaskFailedError"
     text = "\n".join(map(plain, notebook.cells[1].outputs))
     assert "Failed tasks are not charged." in text

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.conftest import KEY, apart
+from tests.conftest import KEY, clean_environment
 from tests.kernel.test_prompts import creates
 
 CELL = """
@@ -97,7 +97,7 @@ def test_in_a_terminal(tmp_path, server):
         "    return seen\n"
         "print(view('Bergen').image.prompt)\n"
     )
-    environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+    environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
     (tmp_path / "script.ipy").write_text(code)
     done = subprocess.run(
         [sys.executable, "-m", "IPython", "--no-banner", "--ext=runapi_magic", "script.ipy"],

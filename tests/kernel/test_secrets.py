@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.conftest import make_notebook
 from tests.kernel.kernels import execute, start_kernel
 
@@ -50,7 +50,7 @@ def echoing():
 
 def test_key_shows_nowhere_in_a_live_kernel(tmp_path, echoing):
     """Success, refusals, settings, reprs, tracebacks, debug logs and files: no key in any."""
-    environment = apart(tmp_path, RUNAPI_BASE_URL=echoing.url, RUNAPI_API_KEY=KEY)
+    environment = clean_environment(tmp_path, RUNAPI_BASE_URL=echoing.url, RUNAPI_API_KEY=KEY)
     with start_kernel(tmp_path, environment, *CELLS[:2]) as kernel:
         cells = [kernel.run(code) for code in CELLS[2:]]
         kernel.wait(lambda: "Balance $" in cells[CELLS.index("%runapi balance") - 2].text)
@@ -77,7 +77,7 @@ def kernel_with_echo(tmp_path_factory):
     """A kernel for the error bodies, and its simulator."""
     folder = tmp_path_factory.mktemp("echo")
     with serve_simulator("--speed", "60") as server:
-        environment = apart(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
             yield kernel, server
 
@@ -85,7 +85,7 @@ def kernel_with_echo(tmp_path_factory):
 def test_key_is_not_in_a_saved_notebook(tmp_path, echoing, capfd):
     """The same cells under nbclient: no key in the notebook, in the log or in any file."""
     notebook = make_notebook(*CELLS)
-    environment = apart(tmp_path, RUNAPI_BASE_URL=echoing.url, RUNAPI_API_KEY=KEY)
+    environment = clean_environment(tmp_path, RUNAPI_BASE_URL=echoing.url, RUNAPI_API_KEY=KEY)
     execute(notebook, tmp_path, environment, seconds=60, allow_errors=True)
     captured = capfd.readouterr()
     assert KEY not in json.dumps(notebook) + captured.out + captured.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 LOAD = "%load_ext runapi_magic"
@@ -31,7 +31,7 @@ def notebook(tmp_path):
     with serve_simulator("--speed", "45") as server:
 
         def start(name="work/a.ipynb"):
-            environment = apart(
+            environment = clean_environment(
                 tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY, JPY_SESSION_NAME=name
             )
             return start_kernel(tmp_path, environment, LOAD)

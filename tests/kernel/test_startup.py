@@ -6,7 +6,7 @@ import pytest
 
 from runapi_magic.notebook.extension import MAGICS
 from runapi_magic.notebook.magics import RunAPIMagics
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 LOAD = "%load_ext runapi_magic"
@@ -44,7 +44,7 @@ def address():
 @pytest.fixture
 def fresh(tmp_path, address):
     """A kernel in which nothing was run, with a key and a simulator server to send it to."""
-    environment = apart(tmp_path, RUNAPI_BASE_URL=address, RUNAPI_API_KEY=KEY)
+    environment = clean_environment(tmp_path, RUNAPI_BASE_URL=address, RUNAPI_API_KEY=KEY)
     with start_kernel(tmp_path, environment) as kernel:
         yield kernel
 
@@ -148,7 +148,7 @@ def test_config_sets_what_was_never_used(loaded):
 @pytest.mark.versions
 def test_configuration_file(tmp_path):
     """``c.RunAPIMagics`` in ipython_config.py counts."""
-    environment = apart(tmp_path)
+    environment = clean_environment(tmp_path)
     _configure(tmp_path, "c.RunAPIMagics.model = 'flux-kontext-pro'")
     with start_kernel(tmp_path, environment, LOAD) as kernel:
         assert "flux-kontext-pro" in kernel.run_well("%config RunAPIMagics.model").result
@@ -156,7 +156,7 @@ def test_configuration_file(tmp_path):
 
 def test_mistake_in_the_configuration_file(tmp_path):
     """A setting of the wrong kind in ipython_config.py is told by ``%load_ext``, as ever."""
-    environment = apart(tmp_path)
+    environment = clean_environment(tmp_path)
     _configure(tmp_path, "c.RunAPIMagics.concurrency = 'many'")
     with start_kernel(tmp_path, environment) as kernel:
         cell = kernel.run(LOAD)
@@ -166,7 +166,7 @@ def test_mistake_in_the_configuration_file(tmp_path):
 def test_lines_of_the_configuration_file(tmp_path):
     """Magics in ipython_config.py, run before the kernel has its loop, do not hold up others."""
     with serve_simulator("--speed", "60") as server:
-        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         _configure(
             tmp_path,
             "c.InteractiveShellApp.extensions = ['runapi_magic']\n"

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 LOAD = "%load_ext runapi_magic"
@@ -119,7 +119,7 @@ def test_what_was_frozen_is_not_told(kernel, server):
 def own(tmp_path):
     """A simulator server, and a function that starts a kernel with its journal."""
     with serve_simulator("--speed", "60") as server:
-        environment = apart(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
+        environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         yield server, lambda *cells: start_kernel(tmp_path, environment, *cells)
 
 

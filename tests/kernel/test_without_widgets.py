@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import KEY, apart, serve_simulator
+from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.kernels import start_kernel
 
 HINT = "There are no buttons here: the package"
@@ -29,7 +29,7 @@ def start(tmp_path_factory):
         def start_(*, lacks="", breaks=""):
             folder = tmp_path_factory.mktemp("bare")
             (folder / "sitecustomize.py").write_text(SITE)
-            environment = apart(
+            environment = clean_environment(
                 folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY, LACKS=lacks, BREAKS=breaks
             )
             environment["PYTHONPATH"] = f"{folder}:{environment.get('PYTHONPATH', '')}"

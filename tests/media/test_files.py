@@ -61,9 +61,9 @@ def _opened(preview):
     ],
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_preview_sizes(picture, size, side, expected, kind):
+def test_preview_sizes(make_image, size, side, expected, kind):
     """A preview keeps the shape, is never larger than asked, and never larger than the original."""
-    preview = _preview(picture(size, kind=kind), side)
+    preview = _preview(make_image(size, kind=kind), side)
     assert (preview.width, preview.height) == expected
     assert preview.mime == "image/jpeg"
     assert _opened(preview).format == "JPEG"
@@ -72,26 +72,26 @@ def test_preview_sizes(picture, size, side, expected, kind):
 @pytest.mark.parametrize(
     ("size", "quality"), [((1024, 1024), 85), ((2000, 700), 95), ((300, 1500), 30)]
 )
-def test_previews_of_noise_are_small(picture, size, quality):
+def test_previews_of_noise_are_small(make_image, size, quality):
     """Even a picture of noise, which compresses worst, is at most 110 kB in the notebook."""
-    preview = _preview(picture(size, noise=True), quality=quality)
+    preview = _preview(make_image(size, noise=True), quality=quality)
     assert len(preview.data) <= LARGEST
     assert max(preview.width, preview.height) == 768
 
 
 @pytest.mark.parametrize("size", [(768, 768), (2048, 512)])
-def test_transparent_previews_are_small(picture, size):
+def test_transparent_previews_are_small(make_image, size):
     """Noise with transparency stays a PNG with transparency, at most 110 kB."""
-    preview = _preview(picture(size, mode="RGBA", noise=True))
+    preview = _preview(make_image(size, mode="RGBA", noise=True))
     assert preview.mime == "image/png"
     assert len(preview.data) <= LARGEST
     assert has_alpha(_opened(preview))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_narrow_previews_are_small_too(picture, mode):
+def test_narrow_previews_are_small_too(make_image, mode):
     """A strip at the largest preview size keeps to the 110 kB like any other picture."""
-    preview = _preview(picture((4096, 60), mode=mode, noise=True), side=4096, quality=95)
+    preview = _preview(make_image((4096, 60), mode=mode, noise=True), side=4096, quality=95)
     assert len(preview.data) <= LARGEST
 
 
@@ -108,9 +108,9 @@ def test_narrow_previews_are_small_too(picture, mode):
         ("P", 3, "image/jpeg"),
     ],
 )
-def test_only_transparency_makes_a_png(picture, mode, color, mime):
+def test_only_transparency_makes_a_png(make_image, mode, color, mime):
     """A preview is PNG only where something shows through."""
-    assert _preview(picture((20, 20), mode=mode, color=color)).mime == mime
+    assert _preview(make_image((20, 20), mode=mode, color=color)).mime == mime
 
 
 def test_transparency_of_a_palette():
@@ -148,9 +148,9 @@ def test_a_turned_photograph_is_shown_upright():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_settling(picture, kind):
+def test_settling(make_image, kind):
     """A good picture gets its name, is byte for byte what came, and is measured."""
-    content = picture((40, 30), kind=kind)
+    content = make_image((40, 30), kind=kind)
     part = _part(content)
     saved = settle(part, "a-fox-12345678", kind.lower(), LIMITS)
     assert saved.path == Path("pictures").absolute() / f"a-fox-12345678.{kind.lower()}"
@@ -173,9 +173,9 @@ def _bomb():
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_pictures_that_are_cut_off(picture, kind, share):
+def test_pictures_that_are_cut_off(make_image, kind, share):
     """A picture of which the end is missing is not taken for one."""
-    content = picture((300, 200), kind=kind, noise=True)
+    content = make_image((300, 200), kind=kind, noise=True)
     part = _part(content[: int(len(content) * share)])
     with pytest.raises(DownloadError, match="damaged or cut off"):
         settle(part, "x", kind.lower(), LIMITS)
@@ -193,17 +193,17 @@ NO_PICTURES = {
 
 
 @pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
-def test_what_is_no_picture(picture, content):
+def test_what_is_no_picture(make_image, content):
     """A web page, nothing, rubbish or a format that browsers do not show is refused and removed."""
-    part = _part(picture(kind="TIFF") if content is None else content)
+    part = _part(make_image(kind="TIFF") if content is None else content)
     with pytest.raises(DownloadError, match="damaged or cut off"):
         settle(part, "x", "png", LIMITS)
     assert list(Path("pictures").iterdir()) == []
 
 
-def test_a_damaged_middle(picture):
+def test_a_damaged_middle(make_image):
     """A picture whose length is right and whose middle is overwritten is not taken for one."""
-    content = bytearray(picture((300, 200), noise=True))
+    content = bytearray(make_image((300, 200), noise=True))
     third = len(content) // 3
     content[third:-third] = bytes(len(content) - 2 * third)
     with pytest.raises(DownloadError, match="damaged"):
@@ -219,9 +219,9 @@ def test_a_bomb():
     assert saved.path.read_bytes() == _bomb()
 
 
-def test_a_picture_above_the_users_limit(picture):
+def test_a_picture_above_the_users_limit(make_image):
     """A picture of more pixels than the user allows keeps its shape in the stand-in."""
-    saved = settle(_part(picture((2000, 1500))), "x", "png", Limits(2, 768, 85))
+    saved = settle(_part(make_image((2000, 1500))), "x", "png", Limits(2, 768, 85))
     assert (saved.width, saved.height) == (2000, 1500)
     assert (saved.preview.width, saved.preview.height) == (768, 576)
     middle = _opened(saved.preview).convert("RGB").getpixel((384, 400))
@@ -238,30 +238,30 @@ def test_a_large_picture_is_no_warning():
     assert (saved.width, seen) == (10_000, [])
 
 
-def test_names_do_not_collide(picture):
+def test_names_do_not_collide(make_image):
     """Another picture under the same name gets a name of its own; nothing is overwritten."""
-    contents = [picture(color=color) for color in ("red", "green", "blue")]
+    contents = [make_image(color=color) for color in ("red", "green", "blue")]
     paths = [settle(_part(content), "fox", "png", LIMITS).path for content in contents]
     assert [path.name for path in paths] == ["fox.png", "fox-2.png", "fox-3.png"]
     assert [path.read_bytes() for path in paths] == contents
 
 
-def test_the_same_picture_keeps_its_name(picture):
+def test_the_same_picture_keeps_its_name(make_image):
     """The same bytes under the same name, as after a crash, are one file."""
-    first = settle(_part(picture()), "fox", "png", LIMITS).path
-    assert settle(_part(picture()), "fox", "png", LIMITS).path == first
+    first = settle(_part(make_image()), "fox", "png", LIMITS).path
+    assert settle(_part(make_image()), "fox", "png", LIMITS).path == first
     assert [path.name for path in first.parent.iterdir()] == ["fox.png"]
 
 
-def test_a_users_file_is_not_overwritten(picture):
+def test_a_users_file_is_not_overwritten(make_image):
     """A file of the user's under that name stays what it is."""
     Path("pictures").mkdir()
     Path("pictures/fox.png").write_text("mine")
-    assert settle(_part(picture()), "fox", "png", LIMITS).path.name == "fox-2.png"
+    assert settle(_part(make_image()), "fox", "png", LIMITS).path.name == "fox-2.png"
     assert Path("pictures/fox.png").read_text() == "mine"
 
 
-def test_nothing_is_overwritten_without_hard_links(picture, monkeypatch):
+def test_nothing_is_overwritten_without_hard_links(make_image, monkeypatch):
     """On a file system without hard links a file that is there stays what it is, too."""
 
     def refuse(*_):
@@ -270,15 +270,15 @@ def test_nothing_is_overwritten_without_hard_links(picture, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     Path("pictures").mkdir()
     Path("pictures/fox.png").write_text("mine")
-    content = picture()
+    content = make_image()
     path = settle(_part(content), "fox", "png", LIMITS).path
     assert Path("pictures/fox.png").read_text() == "mine"
     assert path.read_bytes() == content
 
 
-def test_names_of_many_at_once(picture):
+def test_names_of_many_at_once(make_image):
     """Pictures that settle at the same moment under one name all get there."""
-    contents = [picture(color=(number, 0, 0)) for number in range(16)]
+    contents = [make_image(color=(number, 0, 0)) for number in range(16)]
     parts = [_part(content, f"u{number}") for number, content in enumerate(contents)]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda part: settle(part, "fox", "png", LIMITS).path, parts))
@@ -286,7 +286,7 @@ def test_names_of_many_at_once(picture):
     assert [path.read_bytes() for path in found] == contents
 
 
-def test_a_full_disk(picture, monkeypatch):
+def test_a_full_disk(make_image, monkeypatch):
     """Where the disk takes no more, the message says so and nothing half written is left."""
 
     def fail(_):
@@ -294,7 +294,7 @@ def test_a_full_disk(picture, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(DownloadError) as caught:
-        settle(_part(picture()), "x", "png", LIMITS)
+        settle(_part(make_image()), "x", "png", LIMITS)
     assert "No space left on device" in caught.value.what
     assert "resume" in caught.value.todo
     assert list(Path("pictures").iterdir()) == []
@@ -335,7 +335,7 @@ def test_a_file_that_changed_just_now_is_read_again(tmp_path):
 
 
 @pytest.mark.posix
-def test_a_picture_survives_a_power_cut(picture, monkeypatch):
+def test_a_picture_survives_a_power_cut(make_image, monkeypatch):
     """The file is on the disk before it has its name, and the name before anybody hears of it."""
     steps, flush, link = [], os.fsync, os.link
 
@@ -348,7 +348,7 @@ def test_a_picture_survives_a_power_cut(picture, monkeypatch):
         steps.append("name")
         link(*paths)
 
-    part = _part(picture())
+    part = _part(make_image())
     monkeypatch.setattr(os, "fsync", flushed)
     monkeypatch.setattr(os, "link", named)
     settle(part, "fox", "png", LIMITS)
@@ -371,7 +371,7 @@ def test_new_folders_survive_a_power_cut(tmp_path, monkeypatch):
 
 @pytest.mark.posix
 @pytest.mark.parametrize("step", ["open", "fsync"])
-def test_folders_that_cannot_be_flushed(picture, monkeypatch, step):
+def test_folders_that_cannot_be_flushed(make_image, monkeypatch, step):
     """A platform or a file system that flushes no folders keeps nobody from a picture."""
     real = getattr(os, step)
 
@@ -381,18 +381,18 @@ def test_folders_that_cannot_be_flushed(picture, monkeypatch, step):
             raise OSError(errno.EINVAL, "Invalid argument")
         return real(what, *rest)
 
-    part = _part(picture())
+    part = _part(make_image())
     monkeypatch.setattr(os, step, refuse)
     assert settle(part, "fox", "png", LIMITS).path.is_file()
 
 
-def test_a_name_that_is_not_taken_is_free_again(picture, monkeypatch):
+def test_a_name_that_is_not_taken_is_free_again(make_image, monkeypatch):
     """Without hard links, a file that cannot get its name leaves no empty one under it."""
 
     def refuse(*_):
         raise OSError(errno.EIO, "Input/output error")
 
-    part = _part(picture())
+    part = _part(make_image())
     monkeypatch.setattr(os, "link", refuse)
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(DownloadError):
@@ -463,10 +463,10 @@ class _Editor:
 
 
 @pytest.fixture
-def generated(picture):
+def generated(make_image):
     """Return a maker of a finished picture on disk."""
     path = Path("fox.png")
-    path.write_bytes(picture((30, 20), mode="RGBA", color=(1, 2, 3, 4)))
+    path.write_bytes(make_image((30, 20), mode="RGBA", color=(1, 2, 3, 4)))
 
     def make(parent=None, editor=None, prompt="a fox"):
         sources = (Source("s", "d", image=parent),) if parent else ()
@@ -500,10 +500,10 @@ def test_a_picture_as_pillow_and_numpy(generated):
     assert array[0, 0].tolist() == [1, 2, 3, 4]
 
 
-def test_an_opaque_picture_as_numpy(generated, picture):
+def test_an_opaque_picture_as_numpy(generated, make_image):
     """A picture without transparency is an array of three channels."""
     image = generated()
-    image.path.write_bytes(picture((30, 20), mode="RGBA", color=(1, 2, 3, 255)))
+    image.path.write_bytes(make_image((30, 20), mode="RGBA", color=(1, 2, 3, 255)))
     assert image.numpy().shape == (20, 30, 3)
 
 

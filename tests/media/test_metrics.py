@@ -165,10 +165,10 @@ def test_a_missing_file():
         measure(Path("gone.png"))
 
 
-def test_a_cut_off_picture(picture):
+def test_a_cut_off_picture(make_image):
     """A picture of which the end is missing is not measured as if it were whole."""
     path = Path("cut.png")
-    path.write_bytes(picture((300, 200), noise=True)[:90_000])
+    path.write_bytes(make_image((300, 200), noise=True)[:90_000])
     with pytest.raises(InvalidRequestError, match="damaged"):
         measure(path)
 

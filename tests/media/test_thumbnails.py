@@ -40,9 +40,9 @@ def _is_grey(data):
     ("size", "expected"),
     [((1024, 512), (160, 80)), ((400, 800), (80, 160)), ((40, 30), (40, 30)), ((900, 1), (160, 1))],
 )
-def test_sizes(picture, kind, size, expected):
+def test_sizes(make_image, kind, size, expected):
     """A thumbnail keeps the shape, at most 160 pixels long, and is never enlarged."""
-    data = Thumbnails(FOLDER).get(*_original(picture(size, kind=kind)))
+    data = Thumbnails(FOLDER).get(*_original(make_image(size, kind=kind)))
     assert _opened(data).size == expected
     red, _, blue = _opened(data).convert("RGB").getpixel((0, 0))
     assert red > 230
@@ -60,9 +60,9 @@ def test_transparency_is_white():
     assert small.getpixel((90, 25)) == pytest.approx((255, 127, 127), abs=4)
 
 
-def test_a_second_time_comes_from_the_cache(picture):
+def test_a_second_time_comes_from_the_cache(make_image):
     """Once made, a thumbnail is there again without its original, and for the next kernel."""
-    path, digest = _original(picture((300, 200), noise=True))
+    path, digest = _original(make_image((300, 200), noise=True))
     first = Thumbnails(FOLDER).get(path, digest)
     path.unlink()
     assert Thumbnails(FOLDER).get(path, digest) == first
@@ -70,9 +70,9 @@ def test_a_second_time_comes_from_the_cache(picture):
 
 
 @pytest.mark.posix
-def test_files_are_private(picture):
+def test_files_are_private(make_image):
     """Only the owner can read the cache; its files are named by their originals' digest."""
-    path, digest = _original(picture())
+    path, digest = _original(make_image())
     Thumbnails(FOLDER / "deep").get(path, digest)
     (file,) = (FOLDER / "deep").iterdir()
     assert file.name == f"{digest}.jpg"
@@ -80,13 +80,13 @@ def test_files_are_private(picture):
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-def test_a_damaged_cache_is_made_again(picture):
+def test_a_damaged_cache_is_made_again(make_image):
     """A cached file that is cut off, empty or rubbish is replaced."""
-    path, digest = _original(picture((300, 200), noise=True))
+    path, digest = _original(make_image((300, 200), noise=True))
     thumbnails = Thumbnails(FOLDER)
     good = thumbnails.get(path, digest)
     cached = FOLDER / f"{digest}.jpg"
-    for bad in (good[: len(good) // 2], b"", b"rubbish", picture(noise=True)):
+    for bad in (good[: len(good) // 2], b"", b"rubbish", make_image(noise=True)):
         cached.write_bytes(bad)
         assert thumbnails.get(path, digest) == good
         assert cached.read_bytes() == good
@@ -105,46 +105,46 @@ def test_an_original_that_is_no_picture(content):
     assert not FOLDER.exists()
 
 
-def test_a_cut_off_original(picture):
+def test_a_cut_off_original(make_image):
     """A grey picture stands for an original whose end is missing."""
-    assert _is_grey(Thumbnails(FOLDER).get(*_original(picture((300, 200), noise=True)[:90_000])))
+    assert _is_grey(Thumbnails(FOLDER).get(*_original(make_image((300, 200), noise=True)[:90_000])))
     assert not FOLDER.exists()
 
 
-def test_a_changed_original(picture):
+def test_a_changed_original(make_image):
     """Another picture under the original's name is not shown as if it were the original."""
-    path, _ = _original(picture(color="red"))
-    other = hashlib.sha256(picture(color="blue")).hexdigest()
+    path, _ = _original(make_image(color="red"))
+    other = hashlib.sha256(make_image(color="blue")).hexdigest()
     assert _is_grey(Thumbnails(FOLDER).get(path, other))
     assert not FOLDER.exists()
 
 
-def test_an_original_above_the_limit(picture):
+def test_an_original_above_the_limit(make_image):
     """A picture of more pixels than allowed is not decoded; a higher limit shows it later."""
-    path, digest = _original(picture((1200, 1000)))
+    path, digest = _original(make_image((1200, 1000)))
     assert _is_grey(Thumbnails(FOLDER, megapixels=1).get(path, digest))
     assert not _is_grey(Thumbnails(FOLDER, megapixels=2).get(path, digest))
 
 
 @pytest.mark.parametrize("digest", ["", "../secret", "0" * 63, "G" * 64, "0" * 64 + "\n", "/" * 64])
-def test_what_is_no_digest(picture, digest):
+def test_what_is_no_digest(make_image, digest):
     """What is no hex SHA-256 never becomes a file name."""
     FOLDER.mkdir()
     secret = Path("secret.jpg")
-    secret.write_bytes(picture(kind="JPEG"))
-    path, _ = _original(picture())
+    secret.write_bytes(make_image(kind="JPEG"))
+    path, _ = _original(make_image())
     assert _is_grey(Thumbnails(FOLDER).get(path, digest))
     assert list(FOLDER.iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_made(picture):
+def test_a_cache_that_cannot_be_made(make_image):
     """With a file where the folder should be, thumbnails are made all the same."""
     FOLDER.write_text("in the way")
-    assert not _is_grey(Thumbnails(FOLDER).get(*_original(picture((300, 200)))))
+    assert not _is_grey(Thumbnails(FOLDER).get(*_original(make_image((300, 200)))))
     assert FOLDER.read_text() == "in the way"
 
 
-def test_a_full_disk(picture, monkeypatch):
+def test_a_full_disk(make_image, monkeypatch):
     """Where the cache's file cannot get its name, the thumbnail is there and nothing is left."""
 
     def fail(*_):
@@ -152,13 +152,13 @@ def test_a_full_disk(picture, monkeypatch):
 
     monkeypatch.setattr(os, "replace", fail)
     monkeypatch.setattr(Path, "replace", fail)
-    assert not _is_grey(Thumbnails(FOLDER).get(*_original(picture((300, 200)))))
+    assert not _is_grey(Thumbnails(FOLDER).get(*_original(make_image((300, 200)))))
     assert list(FOLDER.iterdir()) == []
 
 
-def test_several_threads(picture):
+def test_several_threads(make_image):
     """Threads that ask for the same pictures at once all get them, and each is kept once."""
-    originals = [_original(picture((200 + n, 150), noise=True), f"{n}.png") for n in range(6)]
+    originals = [_original(make_image((200 + n, 150), noise=True), f"{n}.png") for n in range(6)]
     thumbnails = Thumbnails(FOLDER)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda original: thumbnails.get(*original), originals * 8))

@@ -188,9 +188,9 @@ def test_names(path, kind, name):
     lambda content: "DATA:;base64," + quote(base64.b64encode(content).decode()),
     lambda content: "data:image/png," + quote(content),
 ])  # fmt: skip
-def test_data_urls(make, picture):
+def test_data_urls(make, make_image):
     """A picture in a data URL is the picture in its bytes."""
-    content = picture()
+    content = make_image()
     source = as_source(make(content))
     assert (source.content, source.digest) == (content, as_source(content).digest)
 

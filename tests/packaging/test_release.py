@@ -20,7 +20,7 @@ import yaml
 from packaging.metadata import Metadata
 
 import runapi_magic
-from tests.conftest import ROOT, apart
+from tests.conftest import ROOT, clean_environment
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 SHOW_PATH = "import runapi_magic\nrunapi_magic.__file__"
@@ -128,7 +128,7 @@ def installed(built, tmp_path_factory):
     run(*pip, built.wheel, cwd=folder)
     packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
     Path(packages.strip(), "dependencies.pth").write_text(sysconfig.get_path("purelib"))
-    environment = apart(folder)
+    environment = clean_environment(folder)
     environment.pop("PYTHONPATH", None)
     return SimpleNamespace(python=python, folder=folder, environment=environment)
 

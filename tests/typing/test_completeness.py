@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import runapi_magic
-from tests.conftest import ROOT, apart
+from tests.conftest import ROOT, clean_environment
 
 # The modules of the types that the public functions return.
 _MODULES = (
@@ -28,7 +28,7 @@ def test_public_types_are_complete(tmp_path):
         [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson",
          "--ignoreexternal", "--verifytypes", "runapi_magic"],
         cwd=tmp_path,
-        env=apart(tmp_path, PYTHONPATH=str(ROOT), PYRIGHT_PYTHON_IGNORE_WARNINGS="1"),
+        env=clean_environment(tmp_path, PYTHONPATH=str(ROOT), PYRIGHT_PYTHON_IGNORE_WARNINGS="1"),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     symbols = json.loads(run.stdout)["typeCompleteness"]["symbols"]

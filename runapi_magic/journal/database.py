@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from runapi_magic.errors import NOT_SENT, ConfigurationError, RunAPIError
 from runapi_magic.journal.process_locks import Owners
-from runapi_magic.journal.tables import MIGRATIONS
+from runapi_magic.journal.schema import MIGRATIONS
 
 try:
     import sqlite3

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runapi_magic.journal.startup_check import IS_UNFINISHED
+from runapi_magic.journal.schema import IS_UNFINISHED
 from runapi_magic.journal.tables import StoredImage, StoredTask, select_images, select_tasks
 
 if TYPE_CHECKING:

@@ -20,18 +20,17 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.core.duration_model import KEPT, Duration
 from runapi_magic.journal.database import Database, afterwards
+from runapi_magic.journal.durations import insert_duration, select_durations
 from runapi_magic.journal.matching import Files, Match, match
-from runapi_magic.journal.startup_check import IS_UNFINISHED
 from runapi_magic.journal.tables import (
     Reservation,
     StoredImage,
     StoredTask,
     Terms,
+    select_abandoned,
     select_images,
     select_tasks,
     source_rows,
@@ -42,11 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from runapi_magic.core.duration_model import Kind
+    from runapi_magic.core.duration_model import Duration, Kind
     from runapi_magic.core.protocols import FinishedImage
     from runapi_magic.core.request import Attempt, ImageRequest
-
-_OF_KIND = "origin = ? AND model = ? AND action = ? AND resolution = ?"
 
 
 class Journal(Database):
@@ -238,13 +235,13 @@ class Journal(Database):
                 (cost, seconds, task),
             )
             if took is not None:
-                self._keep(connection, *took)
+                insert_duration(connection, *took)
 
     @afterwards
     def took(self, kind: Kind, took: Duration) -> None:
         """Write down how long the service took for a task that brought no picture."""
         with self.transaction() as connection:
-            self._keep(connection, kind, took)
+            insert_duration(connection, kind, took)
 
     @afterwards
     def failed(self, task: str, error: str, *, refused: bool) -> None:
@@ -299,7 +296,7 @@ class Journal(Database):
     def unfinished(self) -> list[StoredTask]:
         """Return the tasks that nobody works on and that have no pictures yet, oldest first."""
         with self.reading() as connection:
-            return self._abandoned(connection)
+            return select_abandoned(connection, self.is_worked_on)
 
     @afterwards
     def release(self, generation: str) -> None:
@@ -327,7 +324,9 @@ class Journal(Database):
         """Make those of the unfinished tasks a request's that are wanted, and return them."""
         self._at_work.add(generation)
         with self.transaction() as connection:
-            found = [task for task in self._abandoned(connection) if wanted(task)]
+            found = [
+                task for task in select_abandoned(connection, self.is_worked_on) if wanted(task)
+            ]
             self._own(connection, found, generation)
             return found
 
@@ -337,7 +336,9 @@ class Journal(Database):
         What a living kernel works on is not among them. A task that was never sent ends as refused.
         """
         with self.transaction() as connection:
-            found = [task for task in self._abandoned(connection) if wanted(task)]
+            found = [
+                task for task in select_abandoned(connection, self.is_worked_on) if wanted(task)
+            ]
             connection.executemany(
                 "UPDATE tasks SET owner = NULL,"
                 " state = CASE state WHEN 'planned' THEN 'refused' ELSE 'forgotten' END"
@@ -346,35 +347,10 @@ class Journal(Database):
             )
             return found
 
-    def _abandoned(self, connection: sqlite3.Connection) -> list[StoredTask]:
-        rows = select_tasks(connection, f"{IS_UNFINISHED} ORDER BY created, tasks.rowid")
-        by_owner = {(task.owner, task.generation): task for task in rows}
-        worked_on = {name: self.is_worked_on(task) for name, task in by_owner.items()}
-        return [task for task in rows if not worked_on[task.owner, task.generation]]
-
     def durations(self, kind: Kind) -> list[Duration]:
         """Return how long the last tasks of a kind took, oldest first."""
         with self.reading() as connection:
-            rows = connection.execute(
-                f"SELECT seconds, failed FROM durations WHERE {_OF_KIND}"  # noqa: S608 (ours)
-                " ORDER BY rowid DESC LIMIT ?",
-                (*astuple(kind), KEPT),
-            ).fetchall()
-        return [Duration(seconds, bool(failed)) for seconds, failed in reversed(rows)]
-
-    def _keep(self, connection: sqlite3.Connection, kind: Kind, took: Duration) -> None:
-        """Add one more duration, and take away what nobody will ask for again."""
-        values = astuple(kind)
-        connection.execute(
-            "INSERT INTO durations (origin, model, action, resolution, seconds, failed)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (*values, took.seconds, took.failed),
-        )
-        connection.execute(
-            f"DELETE FROM durations WHERE {_OF_KIND} AND rowid <= (SELECT rowid FROM durations"  # noqa: S608 (ours)
-            f" WHERE {_OF_KIND} ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
-            (*values, *values, KEPT),
-        )
+            return select_durations(connection, kind)
 
     # SQLite
 
@@ -404,23 +380,3 @@ def _posted(attempt: Attempt) -> dict[str, Any]:
         "body": attempt.body,
         "status_paths": json.dumps(attempt.status_paths),
     }
-
-
-def peek(folder: Path) -> list[StoredTask]:
-    """Return what nobody works on, without writing and without delay; nothing where in doubt."""
-    import sqlite3
-
-    path = folder / "journal.sqlite"
-    if not path.exists():
-        return []
-    journal = Journal(folder)
-    try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.1)
-    except sqlite3.Error:
-        return []
-    try:
-        return journal._abandoned(connection)  # noqa: SLF001 (own class)
-    except sqlite3.Error:
-        return []
-    finally:
-        connection.close()

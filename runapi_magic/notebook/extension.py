@@ -177,9 +177,9 @@ def _mention_the_past() -> None:
             "\nSet RUNAPI_MAGIC_HOME to a folder of yours before you start Jupyter."
         )
         return
-    from runapi_magic.journal.startup_check import look
+    from runapi_magic.journal.startup_check import check_journal
 
-    found = look(folder)
+    found = check_journal(folder)
     if "unfinished" in found:
         _mention_unfinished(folder)
     if "unseen" in found:
@@ -189,9 +189,9 @@ def _mention_the_past() -> None:
 def _mention_unfinished(folder: Path) -> None:
     import time
 
-    from runapi_magic.journal.task_log import peek
+    from runapi_magic.journal.startup_check import unfinished_tasks
 
-    waiting = peek(folder)
+    waiting = unfinished_tasks(folder)
     if waiting:
         count = sum(task.count for task in waiting)
         made = time.strftime("%H:%M", time.localtime(waiting[0].created))

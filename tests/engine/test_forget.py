@@ -12,7 +12,8 @@ import runapi_magic
 from runapi_magic.engine import session as session_module
 from runapi_magic.errors import InvalidRequestError, NotFoundError
 from runapi_magic.journal.matching import KEY_LIFETIME
-from runapi_magic.journal.task_log import Journal, peek
+from runapi_magic.journal.startup_check import unfinished_tasks
+from runapi_magic.journal.task_log import Journal
 from runapi_magic.notebook import commands
 
 pytestmark = pytest.mark.server
@@ -74,7 +75,7 @@ def test_a_task_that_the_service_has_forgotten(service, use, tmp_path):
     assert "may have been charged" in said
     assert parts == []
     assert (after.state, after.attempt.body) == ("forgotten", row.attempt.body)
-    assert peek(tmp_path / "data") == []
+    assert unfinished_tasks(tmp_path / "data") == []
 
 
 @pytest.mark.parametrize("lost", [_make_denied, _make_unanswered])

@@ -31,7 +31,8 @@ from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import BudgetError
 from runapi_magic.journal import budgets
 from runapi_magic.journal.budgets import Budgets
-from runapi_magic.journal.tables import MIGRATIONS, Terms
+from runapi_magic.journal.schema import MIGRATIONS
+from runapi_magic.journal.tables import Terms
 from runapi_magic.journal.task_log import Journal
 from tests.properties import PROPERTY
 

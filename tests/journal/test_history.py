@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runapi_magic.journal.history import History
-from runapi_magic.journal.tables import MIGRATIONS
+from runapi_magic.journal.schema import MIGRATIONS
 from runapi_magic.journal.task_log import Journal
 from tests.sessions import record_image
 

@@ -24,7 +24,7 @@ from runapi_magic.journal import database, task_log
 from runapi_magic.journal.database import JournalBusyError, JournalError
 from runapi_magic.journal.history import History
 from runapi_magic.journal.matching import KEY_LIFETIME
-from runapi_magic.journal.tables import MIGRATIONS
+from runapi_magic.journal.schema import MIGRATIONS
 from runapi_magic.journal.task_log import Journal
 
 ORIGIN = "https://runapi.ai"

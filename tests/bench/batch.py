@@ -57,16 +57,16 @@ def report(count: int = MANY, parallel: int = PARALLEL) -> Iterator[str]:
         folder = Path(path)
         environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
-            kernel.run_well("%gpt_image --wait a hill that loads everything")
+            kernel.run_ok("%gpt_image --wait a hill that loads everything")
             warm = len(server.state()["tasks"])
-            kernel.run_well(_BEAT + _MEMORY)
-            kernel.run_well(_RUN.format(count=count, parallel=parallel))
-            kernel.run_well(_WATCH)
+            kernel.run_ok(_BEAT + _MEMORY)
+            kernel.run_ok(_RUN.format(count=count, parallel=parallel))
+            kernel.run_ok(_WATCH)
             value = kernel.value("20 + 22")  # another cell at the same time
             was_running = kernel.value("not batch.is_done")
             ended = kernel.start(_END)
             kernel.wait(lambda: ended.is_done, seconds=900)
-            kernel.run_well("pauses = sorted(gap for at, gap in gaps if at >= started)")
+            kernel.run_ok("pauses = sorted(gap for at, gap in gaps if at >= started)")
             wall, peak, before, longest, p99 = kernel.value(
                 "(wall, peak, before, pauses[-1], pauses[int(len(pauses) * 0.99)])"
             )

@@ -32,11 +32,11 @@ def report() -> Iterator[str]:
         folder = Path(path)
         environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
-            kernel.run_well("import time\nnumbers = [1, 2]")
-            kernel.run_well(_SWEEP.format(size=2))  # imports all modules
+            kernel.run_ok("import time\nnumbers = [1, 2]")
+            kernel.run_ok(_SWEEP.format(size=2))  # imports all modules
             first = None
             for size in SIZES:
-                kernel.run_well(f"numbers, cpu = list(range({size})), time.process_time()")
+                kernel.run_ok(f"numbers, cpu = list(range({size})), time.process_time()")
                 swept = kernel.start(_SWEEP.format(size=size))
                 kernel.wait(lambda cell=swept: cell.is_done, seconds=_SECONDS)
                 cpu = kernel.value("time.process_time() - cpu")

@@ -114,13 +114,13 @@ def main():
     if browser is None:
         raise SystemExit("There is no Chromium on this machine.")
     expect.set_options(timeout=60_000)
-    with tempfile.TemporaryDirectory() as place:
-        notebooks = Path(place) / "notebooks"
+    with tempfile.TemporaryDirectory() as folder:
+        notebooks = Path(folder) / "notebooks"
         notebooks.mkdir()
         write_notebook(notebooks / "audit.ipynb", make_notebook(*CELLS))
         with serve_simulator("--speed", "20", "--balance-cents", "100000") as server:
             environment = clean_environment(
-                Path(place), RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY
+                Path(folder), RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY
             )
             with serve_lab(notebooks, environment) as url, open_browser(browser) as opened:
                 page = opened.new_page(viewport={"width": 1280, "height": 1200})

@@ -1,4 +1,4 @@
-"""A browser, a JupyterLab and a simulator for the tests of this folder."""
+"""Fixtures for tests that use a browser with JupyterLab and a simulator."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.browser.lab import (
 from tests.conftest import KEY, clean_environment, serve_simulator
 
 VIEWPORT = {"width": 1280, "height": 1200}  # pixels
-_TEXT, _LOG = 400, 1500  # characters, of what a failed test says
+_TEXT, _LOG = 400, 1500  # characters of a cell and of the log in the report of a failed test
 
 expect.set_options(timeout=60_000)  # milliseconds
 
 
 def pytest_collection_modifyitems(items):
-    """Mark everything here: it drives a real browser."""
+    """Mark every test of this folder as one that uses a browser."""
     for item in items:
         if "tests/browser/" in item.path.as_posix():
             item.add_marker(pytest.mark.browser)
@@ -33,14 +33,14 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
-    """Let a failed test say what stood in the notebook: it may fail on a machine out of sight."""
+    """Add the notebook's texts to the report of a failed test, for failures on other machines."""
     report = yield
     page = item.funcargs.get("page")
     if report.failed and page:
         cells = page.locator(Lab.cells).all_inner_texts()
         report.sections.append(("The notebook's cells", "\n--\n".join(map(_shorten, cells))))
         report.sections.append(("The page's errors", "\n".join(page.errors)))
-        log = (item.funcargs["place"].folder.parent / "lab.log").read_text()
+        log = (item.funcargs["workspace"].folder.parent / "lab.log").read_text()
         report.sections.append(("The end of JupyterLab's log", log[-_LOG:]))
     return report
 
@@ -51,7 +51,7 @@ def _shorten(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def browser():
-    """A browser without a window; where there is none the tests are skipped, except in CI."""
+    """Start a headless browser. If there is none, skip the tests; in CI fail."""
     found = find_browser()
     if found is None and not os.environ.get("CI"):
         pytest.skip("there is no Chromium on this machine")
@@ -61,8 +61,8 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, browser):
-    """A JupyterLab whose kernels work with a simulator server."""
+def workspace(tmp_path_factory, browser):
+    """Start JupyterLab with kernels that use a simulator server."""
     folder = tmp_path_factory.mktemp("lab") / "notebooks"
     folder.mkdir()
     with serve_simulator("--speed", "20", "--balance-cents", "100000") as server:
@@ -72,40 +72,40 @@ def place(tmp_path_factory, browser):
 
 
 @pytest.fixture
-def server(place):
-    """The module's simulator, with no fault left over from another test."""
-    place.server.clear_faults()
-    return place.server
+def server(workspace):
+    """Return the module's simulator server without the faults of other tests."""
+    workspace.server.clear_faults()
+    return workspace.server
 
 
 @pytest.fixture
-def release(place):
-    """A function that lets a running cell ``HOLD`` end."""
-    file = place.folder / "released"
+def release(workspace):
+    """Return a function that ends a running ``BLOCK_KERNEL`` cell."""
+    file = workspace.folder / "released"
     file.unlink(missing_ok=True)
     return file.touch
 
 
 @pytest.fixture(scope="module")
 def page(browser):
-    """The module's page: loading JupyterLab takes longer than most tests."""
+    """Open the module's page. Its tests share it, because JupyterLab loads slowly."""
     page = browser.new_page(viewport=VIEWPORT)
     page.errors = []
-    page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
+    page.on("console", lambda message: message.type == "error" and page.errors.append(message.text))
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     yield page
     page.close()
 
 
 @pytest.fixture
-def open_lab(place, page, request):
-    """A function that opens a notebook, or a new one of these cells, in JupyterLab."""
+def open_lab(workspace, page, request):
+    """Return a function that opens a notebook, given or made of cells, in JupyterLab."""
     opened = []
 
     def open_(*cells, notebook=None):
         name = f"{request.node.name}.ipynb"
-        write_notebook(place.folder / name, notebook or make_notebook(*cells))
-        opened.append(Lab(page, place.url, name))
+        write_notebook(workspace.folder / name, notebook or make_notebook(*cells))
+        opened.append(Lab(page, workspace.url, name))
         return opened[-1]
 
     yield open_

@@ -1,6 +1,6 @@
-"""JupyterLab in a process of its own, and a browser that works in it as a person does.
+"""Start JupyterLab and a browser, and use a notebook in it as a user does.
 
-The same server has Notebook 7 and nbclassic, where they are installed.
+The same server also serves Notebook 7 and nbclassic, if they are installed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHROMIUM_FLAGS = [
 ]
 TOKEN = "browser-test"
 _LAB_SETTINGS = {
-    # Nothing asks the network, and cells out of sight stay in the page.
+    # JupyterLab sends no requests to the network and keeps invisible cells in the page.
     "@jupyterlab/apputils-extension:notification": (
         '{"fetchNews": "false", "checkForUpdates": false}'
     ),
@@ -40,16 +40,16 @@ _LAB_SETTINGS = {
 }
 
 LOAD = "%load_ext runapi_magic"
-STUCK = "status=stuck,match="  # a fault of the simulator's
+STUCK = "status=stuck,match="  # the start of a simulator fault; a input_prompt's text follows
 XSS = '<img src=x onerror="window.hacked=1"><b>bold</b>'
-# A cell that keeps the kernel busy until there is a file of this name beside the notebook.
-HOLD = """import pathlib, time
+# A cell that blocks the kernel until the file "released" exists beside the notebook.
+BLOCK_KERNEL = """import pathlib, time
 while not pathlib.Path("released").exists():
     time.sleep(0.05)"""
-# JupyterLab opens again what was open when its page was loaded, some time after the page is there;
-# and after that its file browser opens what the page's address names.
+# When its page is loaded, JupyterLab first restores the documents that were open before. Then its
+# file browser opens the document that the page's URL names.
 _RESTORED = "() => window.jupyterapp.restored.then(() => true)"
-_ADDRESS_OPENED = """() =>
+_URL_OPENED = """() =>
     ![...window.jupyterapp.shell.widgets('left')].some(one => one.hasClass('jp-mod-restoring'))"""
 _OPEN = """async name => {
     const {shell, commands} = window.jupyterapp;
@@ -70,8 +70,9 @@ _CLASSIC_SHUT_DOWN = """() => new Promise(done =>
     Jupyter.notebook.session.delete(() => done(true), () => done(true)))"""
 _CHOOSE_THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
 _THEME_SHOWS = "name => document.body.dataset.jpThemeName === name"
-# A placeholder changes every second: a notebook that is saved is soon to be saved again.
-_EXPECT_SAVED = """() => {
+# A placeholder changes every second, so a saved notebook soon has changes again. For that reason
+# the page notes when a save is complete.
+_WATCH_SAVE = """() => {
     const {context} = window.jupyterapp.shell.currentWidget;
     window.isSaved = new Promise(done => context.saveState.connect(
         (_, state) => state.startsWith('completed') && done(true)));
@@ -81,15 +82,15 @@ _SHUT_DOWN = "() => window.jupyterapp.serviceManager.sessions.shutdownAll().then
 
 @contextmanager
 def serve_lab(folder: Path, environment: dict[str, str]):
-    """Run JupyterLab on a folder, in this environment, and yield its address."""
+    """Run JupyterLab in a folder with this environment, and yield its URL."""
     settings = folder.parent / "lab-settings"
     for name, text in _LAB_SETTINGS.items():
         package, _, plugin = name.partition(":")
         path = settings / package / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    # Files instead of ports, which others may take between their choice and their use. A socket's
-    # path must be short.
+    # Kernels use files as sockets, because another process could take a free port before its use.
+    # The path of a socket must be short.
     runtime = TemporaryDirectory()
     environment = environment | {"JUPYTER_RUNTIME_DIR": runtime.name}
     command = [
@@ -105,18 +106,17 @@ def serve_lab(folder: Path, environment: dict[str, str]):
     log = (folder.parent / "lab.log").open("w")
     process = subprocess.Popen(command, stderr=log, stdout=log, env=environment, cwd=folder)
     try:
-        yield _address(process, folder.parent / "lab.log")
+        yield _wait_for_url(process, folder.parent / "lab.log")
     finally:
-        _end(process)
+        _stop(process)
         log.close()
         runtime.cleanup()
 
 
-def _end(process, seconds: float = 15) -> None:
-    """End a JupyterLab whose kernels were shut down.
+def _stop(process, seconds: float = 15) -> None:
+    """Stop JupyterLab after its kernels were shut down.
 
-    jupyter_server 2.21 sometimes stops all it does and then waits for ever for an idle thread of
-    anyio's before it exits.
+    jupyter_server 2.21 sometimes does not exit, because it waits for an idle thread of anyio.
     """
     process.terminate()
     try:
@@ -126,7 +126,7 @@ def _end(process, seconds: float = 15) -> None:
         process.wait()
 
 
-def _address(process, log: Path, seconds: float = 180) -> str:
+def _wait_for_url(process, log: Path, seconds: float = 180) -> str:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = re.search(r"(http://(?:127\.0\.0\.1|localhost):\d+)/lab", log.read_text())
@@ -144,14 +144,14 @@ def _address(process, log: Path, seconds: float = 180) -> str:
 
 
 def find_browser() -> str | None:
-    """Return the path of this machine's Chromium, None where there is none."""
+    """Return the path of Chromium on this machine, or None."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
 
 
 @contextmanager
 def open_browser(path: str):
-    """Run a browser without a window and yield it."""
+    """Run a headless browser and yield it."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         try:
@@ -176,24 +176,24 @@ def write_notebook(path: Path, notebook) -> None:
 
 
 def choose(menu, start: str) -> None:
-    """Choose from a menu what begins in this way."""
+    """Choose the option of a menu that begins with a text."""
     option = menu.get_by_role("option", name=re.compile(f"^{re.escape(start)}"))
     menu.select_option(option.get_attribute("value"))
 
 
 class Lab:
-    """A notebook that is open in JupyterLab, alone.
+    """A notebook in JupyterLab, the only one that is open.
 
     Args:
-        page: The browser's page. Where it shows this JupyterLab already it is not loaded again.
-        url: JupyterLab's address.
-        name: The notebook.
+        page: The browser's page. It is not loaded again if it shows this JupyterLab already.
+        url: The URL of JupyterLab.
+        name: The file name of the notebook.
     """
 
     cells = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell"  # CSS selectors
     editor = ".cm-content"
     output = ".jp-OutputArea-output"
-    picture = ".jp-RenderedImage img"
+    image = ".jp-RenderedImage img"
 
     def __init__(self, page, url: str, name: str) -> None:
         self.page = page
@@ -211,51 +211,51 @@ class Lab:
         self._call(_SHUT_DOWN)
 
     def _call(self, function: str, argument: str | None = None) -> None:
-        """Call a function of the page's until it returns ``true`` or a promise of it, at most 60 s.
+        """Call a JavaScript function in the page until it returns ``true``, for at most 60 s.
 
-        It is called again only where it returns ``false``: a promise is taken, whatever it brings.
+        The function may return a promise. It is not called again then, whatever its value.
         """
         self.page.wait_for_function(function, arg=argument, timeout=60_000)
 
     def _wait_ready(self) -> None:
         self.page.locator(self.cells).first.wait_for(timeout=60_000)
         self._call(_RESTORED)
-        self._call(_ADDRESS_OPENED)
+        self._call(_URL_OPENED)
         self.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=60_000)
 
     def save(self) -> None:
-        """Save the notebook and wait until it is saved."""
-        self.page.evaluate(_EXPECT_SAVED)
+        """Save the notebook and wait until the save is complete."""
+        self.page.evaluate(_WATCH_SAVE)
         self.page.keyboard.press("Control+s")
         self._call("() => window.isSaved")
 
     def reload(self) -> None:
-        """Load the page again, as F5 does."""
+        """Reload the page, as F5 does."""
         self.page.reload()
         self._wait_ready()
 
     def cell(self, number: int):
-        """Return a cell, counted from 0."""
+        """Return a cell by its number, counted from 0."""
         return self.page.locator(self.cells).nth(number)
 
     def run(self, number: int) -> None:
-        """Run a cell and do not wait for it."""
+        """Start a cell and return at once."""
         self.cell(number).locator(self.editor).first.click()
         self.page.keyboard.press("Control+Enter")
 
     def run_all(self) -> None:
-        """Run all cells from the menu, as a person does."""
+        """Run all cells from the menu."""
         self._choose("Run", "Run All Cells")
 
     def restart(self) -> None:
-        """Restart the kernel from the menu, and wait until the new one is idle."""
+        """Restart the kernel from the menu and wait until it is idle."""
         self._choose("Kernel", "Restart Kernel…")
         self.page.locator(".jp-Dialog").get_by_text("Restart", exact=True).click()
         self.page.locator(".jp-Dialog").wait_for(state="detached")
         self.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=60_000)
 
     def shut_down_from_menu(self) -> None:
-        """Shut the kernel down from the menu, and wait until it has none."""
+        """Shut down the kernel from the menu and wait until the notebook has none."""
         self._choose("Kernel", "Shut Down Kernel")
         self.page.locator(".jp-Toolbar-kernelName", has_text="No Kernel").first.wait_for()
 
@@ -264,55 +264,55 @@ class Lab:
         self.page.locator(".lm-Menu-item", has_text=item).first.click()
 
     def hide_files(self) -> None:
-        """Let the notebook take the file browser's room."""
+        """Hide the file browser, so that the notebook has the full width."""
         self.page.keyboard.press("Control+b")
         self.page.locator("#jp-left-stack").wait_for(state="hidden")
 
     def choose_theme(self, name: str) -> None:
-        """Choose a theme, and wait until it is there."""
+        """Choose a theme and wait until the page shows it."""
         self.page.evaluate(_CHOOSE_THEME, name)
         self._call(_THEME_SHOWS, name)
 
-    def prompt(self, number: int) -> str:
-        """Return a cell's input prompt: [ ], [*] or [3]."""
+    def input_prompt(self, number: int) -> str:
+        """Return the input prompt of a cell: [ ], [*] or [3]."""
         return self.cell(number).locator(".jp-InputPrompt").first.inner_text()
 
-    def wait_done(self, number: int, seconds: float = 60) -> None:
-        """Wait until a cell has its number."""
+    def wait_until_done(self, number: int, seconds: float = 60) -> None:
+        """Wait until a cell has returned and shows its number."""
         self.cell(number).locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).wait_for(
             timeout=seconds * 1000
         )
 
-    def pictures(self, number: int):
-        """Return the pictures in a cell's output that are plain output, as saved."""
-        return self.cell(number).locator(self.picture)
+    def images(self, number: int):
+        """Return the images in a cell's output that are saved with the notebook."""
+        return self.cell(number).locator(self.image)
 
-    def wait_pictures(self, number: int, count: int = 1, seconds: float = 60) -> None:
-        """Wait until a cell shows so many pictures."""
-        self.pictures(number).nth(count - 1).wait_for(timeout=seconds * 1000)
+    def wait_for_images(self, number: int, count: int = 1, seconds: float = 60) -> None:
+        """Wait until a cell shows at least this many images."""
+        self.images(number).nth(count - 1).wait_for(timeout=seconds * 1000)
 
-    def wait_text(self, number: int, text, within: str = "") -> None:
-        """Wait until a cell's outputs show this, for a person to see.
+    def wait_for_text(self, number: int, text, within: str = "") -> None:
+        """Wait until a visible output of a cell contains a text.
 
         Args:
-            number: The cell.
-            text: A part of what is said, or a pattern.
-            within: CSS selector of the part of the outputs that says it, if it is known.
+            number: The number of the cell.
+            text: The text, or a pattern.
+            within: CSS selector of the part of the outputs to search; all outputs by default.
         """
-        said = (
+        found = (
             self.cell(number)
             .locator(within or self.output)
             .get_by_text(text)
             .locator("visible=true")
         )
-        said.first.wait_for(timeout=60_000)
+        found.first.wait_for(timeout=60_000)
 
     def source(self, number: int) -> str:
-        """Return a cell's picture as its data address: what is shown, to be compared."""
-        return self.pictures(number).first.get_attribute("src")
+        """Return the first image of a cell as a data URL, for comparisons."""
+        return self.images(number).first.get_attribute("src")
 
     def button(self, number: int, name: str):
-        """Return a button in a cell's output, by its words."""
+        """Return a button in a cell's output by its label."""
         return self.cell(number).get_by_role("button", name=name, exact=True)
 
     def click(self, number: int, button: str) -> None:
@@ -320,14 +320,14 @@ class Lab:
         self.button(number, button).first.click()
 
     def type(self, number: int, text: str) -> None:
-        """Write into the field under a cell's picture, once the focus is in it."""
+        """Fill the text field under a cell's image when the field has the focus."""
         field = self.cell(number).locator(f"{self.output} input[type=text]").first
         expect(field).to_be_focused(timeout=60_000)
         field.fill(text)
 
 
 class Notebook(Lab):
-    """A notebook that is open in Notebook 7: JupyterLab's cells in a page without its frame."""
+    """A notebook in Notebook 7, which shows JupyterLab's cells without its other panels."""
 
     def _open(self, url: str, name: str) -> None:
         self.page.goto(f"{url}/notebooks/{name}?token={TOKEN}")
@@ -337,16 +337,16 @@ class Notebook(Lab):
         self._call(_KERNEL_IDLE)
 
     def hide_files(self) -> None:
-        """Do nothing: files are on another page."""
+        """Do nothing, because the file browser is on another page."""
 
 
 class Classic(Lab):
-    """A notebook that is open in nbclassic: what Notebook 6 was, with classes of its own."""
+    """A notebook in nbclassic, the successor of Notebook 6, which has its own CSS classes."""
 
     cells = "#notebook-container .cell"
     editor = ".CodeMirror"
     output = ".output_area"
-    picture = ".output_jpeg img"
+    image = ".output_jpeg img"
 
     def _open(self, url: str, name: str) -> None:
         self.page.goto(f"{url}/nbclassic/notebooks/{name}?token={TOKEN}")

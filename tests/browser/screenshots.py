@@ -83,19 +83,21 @@ def draw(lab: Lab) -> None:
     page = lab.page
     lab.run(0)
     lab.run(FOX)
-    lab.wait_pictures(FOX)
-    lab.wait_text(FOX, "gpt-images/")
+    lab.wait_for_images(FOX)
+    lab.wait_for_text(FOX, "gpt-images/")
     take_both(lab, FOX, "cell")
     lab.click(FOX, "Edit")
     lab.type(FOX, "Add a balloon")
     page.keyboard.press("Enter")
-    lab.wait_text(FOX, "v2 of 2")
-    lab.wait_text(FOX, "gpt-images/add-a-balloon")
+    lab.wait_for_text(FOX, "v2 of 2")
+    lab.wait_for_text(FOX, "gpt-images/add-a-balloon")
     take_both(lab, FOX, "edit")
     if type(lab) is Lab:
         draw_versions(lab)
     lab.run(SWEEP)
-    lab.wait_text(SWEEP, "6 of 6 pictures · ")  # the caption, not what is told to screen readers
+    lab.wait_for_text(
+        SWEEP, "6 of 6 pictures · "
+    )  # the caption, not what is told to screen readers
     take_both(lab, SWEEP, "sweep")
     lab.run(PANEL)
     page.locator(".runapi-gallery button").nth(2).wait_for()
@@ -105,7 +107,7 @@ def draw(lab: Lab) -> None:
     take_both(lab, PANEL, "panel")
     if type(lab) is Lab:
         lab.run(ROWS)
-        lab.wait_text(ROWS, "2 of 2 pictures · ")
+        lab.wait_for_text(ROWS, "2 of 2 pictures · ")
         take(lab, ROWS, "batch")
 
 
@@ -117,12 +119,12 @@ def draw_versions(lab: Lab) -> None:
     take(lab, FOX, "compare", ".runapi-toolbar")
     lab.click(FOX, "Close")
     page.get_by_role("button", name="v1: ").click()
-    lab.wait_text(FOX, "v1 of 2")
+    lab.wait_for_text(FOX, "v1 of 2")
     lab.click(FOX, "Edit")
     lab.type(FOX, "Make it night")
     page.keyboard.press("Enter")
-    lab.wait_text(FOX, "v3 of 3")
-    lab.wait_text(FOX, "gpt-images/make-it-night")
+    lab.wait_for_text(FOX, "v3 of 3")
+    lab.wait_for_text(FOX, "gpt-images/make-it-night")
     take(lab, FOX, "versions")
 
 
@@ -132,12 +134,12 @@ def main() -> None:
     if browser is None:
         raise SystemExit("There is no Chromium on this machine.")
     for front_end in PREFIXES:
-        with tempfile.TemporaryDirectory() as place:
-            notebooks = Path(place) / "notebooks"
+        with tempfile.TemporaryDirectory() as folder:
+            notebooks = Path(folder) / "notebooks"
             notebooks.mkdir()
             write_notebook(notebooks / "fox.ipynb", make_notebook(*CELLS))
             with (
-                serve_lab(notebooks, clean_environment(Path(place))) as url,
+                serve_lab(notebooks, clean_environment(Path(folder))) as url,
                 open_browser(browser) as opened,
             ):
                 page = opened.new_page(viewport={"width": WIDTH, "height": 3000})

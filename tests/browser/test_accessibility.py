@@ -79,7 +79,7 @@ def test_an_edit_by_keys_alone(open_lab, server):
     lab.run(0)
     _enter(lab, 1)
     press("Control+Enter")
-    lab.wait_text(1, "The service is drawing")
+    lab.wait_for_text(1, "The service is drawing")
     bar = lab.cell(1).get_by_role("progressbar", name="The service is drawing")
     expect(bar).to_have_attribute("aria-valuenow", re.compile("[1-9]"))
     live = "[role=status]:not(.runapi-toolbar > *), [role=alert], [aria-live]"
@@ -89,7 +89,7 @@ def test_an_edit_by_keys_alone(open_lab, server):
     lab.button(1, "Cancel").focus()
     server.clear_faults()
     expect(_said(lab)).to_have_text("Shown: a hill for the ear.")
-    expect(lab.pictures(1).first).to_have_attribute("alt", "Generated picture: a hill for the ear")
+    expect(lab.images(1).first).to_have_attribute("alt", "Generated picture: a hill for the ear")
     expect(lab.button(1, "Edit")).to_be_focused()  # in the place of Cancel, which went away
 
     press("Enter")
@@ -97,7 +97,7 @@ def test_an_edit_by_keys_alone(open_lab, server):
     server.fault(STUCK + "louder")
     lab.page.keyboard.type("make it louder")
     press("Enter")
-    lab.wait_text(1, re.compile("^Editing … [2-9]"))
+    lab.wait_for_text(1, re.compile("^Editing … [2-9]"))
     expect(_said(lab)).to_have_text("Editing …")
     server.clear_faults()
     expect(_said(lab)).to_have_text("Shown: make it louder.")
@@ -124,7 +124,7 @@ def test_an_edit_by_keys_alone(open_lab, server):
     for theme in THEMES:
         change_theme(lab.page, theme)
         assert contrast(*lab.page.evaluate(_COLOURS)) >= 3
-    assert lab.prompt(2) == "[ ]:"
+    assert lab.input_prompt(2) == "[ ]:"
 
 
 def test_a_picture_by_keys_alone(open_lab, server):
@@ -150,7 +150,7 @@ def test_a_picture_by_keys_alone(open_lab, server):
     expect(lab.button(1, "3:2")).to_be_focused()
     _tab_to(lab, "Generate")
     press("Enter")
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     expect(_said(lab)).to_have_text("Shown: a horn for the panel.")
     expect(tiles.first).to_have_accessible_name("a horn for the panel")
     (body,) = server.bodies("a horn for the panel")
@@ -173,14 +173,14 @@ def test_a_sheet_by_keys_alone(open_lab, server):
     lab.run(0)
     lab.run(1)
     sheet = "Contact sheet, 2 of 2 pictures: a {animal} <b>heard</b>; animal: owl, bat"
-    expect(lab.pictures(1).first).to_have_attribute("alt", sheet)
+    expect(lab.images(1).first).to_have_attribute("alt", sheet)
     expect(lab.cell(1).locator(".runapi-sheet > [role=status]")).to_have_text(sheet)
     _enter(lab, 1)
     _tab_to(lab, "Open")
     lab.page.keyboard.type("bat")
-    lab.wait_pictures(1, 2)
+    lab.wait_for_images(1, 2)
     alt = "Generated picture: a bat <b>heard</b>"
-    expect(lab.pictures(1).nth(1)).to_have_attribute("alt", alt)
-    expect(lab.pictures(1).first).to_have_attribute("alt", sheet)
+    expect(lab.images(1).nth(1)).to_have_attribute("alt", alt)
+    expect(lab.images(1).first).to_have_attribute("alt", sheet)
     expect(lab.button(1, "Edit")).to_be_visible()
     assert _walk(lab, 1)[:3] == ["Open", "Edit", "Presets"]

@@ -21,12 +21,12 @@ CELLS = (
 
 
 @pytest.fixture(scope="module", params=[Notebook, Classic])
-def notebook(place, page, request):
+def notebook(workspace, page, request):
     """A notebook that is open in a front end; each test runs a cell of its own."""
     name = request.param.__name__
     cells = [cell.replace("NAME", name) for cell in CELLS]
-    write_notebook(place.folder / f"{name}.ipynb", make_notebook(*cells))
-    opened = request.param(page, place.url, f"{name}.ipynb")
+    write_notebook(workspace.folder / f"{name}.ipynb", make_notebook(*cells))
+    opened = request.param(page, workspace.url, f"{name}.ipynb")
     opened.run(0)
     yield opened
     opened.shut_down()
@@ -36,19 +36,19 @@ def test_cell_and_edit(notebook, server):
     """A placeholder becomes the picture; an edit by Enter is version 2 in the same place."""
     server.fault(STUCK + "a cat in")
     notebook.run(CAT)
-    notebook.wait_text(CAT, "The service is drawing")
-    assert notebook.pictures(CAT).count() == 0
+    notebook.wait_for_text(CAT, "The service is drawing")
+    assert notebook.images(CAT).count() == 0
     server.clear_faults()
-    notebook.wait_pictures(CAT)
-    notebook.wait_text(CAT, "gpt-images/a-cat-in")
+    notebook.wait_for_images(CAT)
+    notebook.wait_for_text(CAT, "gpt-images/a-cat-in")
     first = notebook.source(CAT)
     notebook.click(CAT, "Edit")
     notebook.type(CAT, "make it blue")
     notebook.page.keyboard.press("Enter")
-    notebook.wait_text(CAT, "v2 of 2")
-    notebook.wait_text(CAT, "gpt-images/make-it-blue")
+    notebook.wait_for_text(CAT, "v2 of 2")
+    notebook.wait_for_text(CAT, "gpt-images/make-it-blue")
     assert notebook.source(CAT) != first
-    assert notebook.pictures(CAT).count() == 1
+    assert notebook.images(CAT).count() == 1
     missing = notebook.cell(CAT).get_by_text("lacks the package anywidget")
     expect(missing).to_have_count(1)
     expect(missing).to_be_hidden()
@@ -57,12 +57,12 @@ def test_cell_and_edit(notebook, server):
 def test_sheet_opens_where_it_is_clicked(notebook, server):
     """A click on a contact sheet, right half, opens the second of its two pictures below."""
     notebook.run(SWEEP)
-    notebook.wait_text(SWEEP, "2 of 2 pictures")
-    sheet = notebook.pictures(SWEEP).first
+    notebook.wait_for_text(SWEEP, "2 of 2 pictures")
+    sheet = notebook.images(SWEEP).first
     box = sheet.bounding_box()
     sheet.click(position={"x": box["width"] * 0.75, "y": box["height"] * 0.6})
-    notebook.wait_pictures(SWEEP, 2)
-    notebook.wait_text(SWEEP, "gpt-images/a-owl-in")
+    notebook.wait_for_images(SWEEP, 2)
+    notebook.wait_for_text(SWEEP, "gpt-images/a-owl-in")
     expect(notebook.button(SWEEP, "Edit")).to_be_visible()
 
 
@@ -72,8 +72,8 @@ def test_panel(notebook, server):
     prompt = f"a boat in {type(notebook).__name__}"
     notebook.page.get_by_role("textbox", name="Prompt").fill(prompt)
     notebook.button(PANEL, "Generate").click()
-    notebook.wait_pictures(PANEL)
-    notebook.wait_text(PANEL, "gpt-images/a-boat-in")
+    notebook.wait_for_images(PANEL)
+    notebook.wait_for_text(PANEL, "gpt-images/a-boat-in")
     expect(notebook.button(PANEL, "Edit")).to_be_visible()
     assert len(server.bodies(prompt)) == 1
 
@@ -81,9 +81,9 @@ def test_panel(notebook, server):
 def test_dollars_are_no_formula(notebook, server):
     """Prompts and prices are shown as written, though a front end sets mathematics in HTML."""
     notebook.run(DOLLARS)
-    notebook.wait_pictures(DOLLARS)
-    notebook.wait_text(DOLLARS, "apples $5, pears $3")
-    notebook.wait_text(DOLLARS, re.compile(r"\$0\.06.*\$0\.01"))
+    notebook.wait_for_images(DOLLARS)
+    notebook.wait_for_text(DOLLARS, "apples $5, pears $3")
+    notebook.wait_for_text(DOLLARS, re.compile(r"\$0\.06.*\$0\.01"))
     notebook.run(FORMULA)
     formulas = notebook.page.locator("mjx-container, .MathJax")
     formulas.first.wait_for()

@@ -16,59 +16,59 @@ def test_cell_returns_and_the_picture_follows(open_lab, server):
     lab = open_lab(LOAD, "%%gpt_image -o cat\na cat that takes its time", "20 + 22")
     lab.run(0)
     lab.run(1)
-    lab.wait_done(1)
-    lab.wait_text(1, "The service is drawing")
+    lab.wait_until_done(1)
+    lab.wait_for_text(1, "The service is drawing")
     lab.run(2)
-    lab.wait_text(2, "42")
-    assert lab.pictures(1).count() == 0
+    lab.wait_for_text(2, "42")
+    assert lab.images(1).count() == 0
     server.clear_faults()
-    lab.wait_pictures(1)
-    lab.wait_text(1, "gpt-images/a-cat-that-takes-its-time")
-    assert lab.pictures(1).count() == 1
+    lab.wait_for_images(1)
+    lab.wait_for_text(1, "gpt-images/a-cat-that-takes-its-time")
+    assert lab.images(1).count() == 1
 
 
 @pytest.mark.versions
-def test_buttons(open_lab, server, place):
+def test_buttons(open_lab, server, workspace):
     """Edit by Enter and by Go, the way back and forth, Again and Save as, all in one output."""
     lab = open_lab(LOAD, "%%gpt_image -o cat\na cat with buttons", "len(cat.images)")
     lab.run(0)
     lab.run(1)
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     first = lab.source(1)
 
     lab.click(1, "Edit")
     lab.type(1, "make it blue")
     lab.page.keyboard.press("Enter")
-    lab.wait_text(1, "2 of 2")
-    lab.wait_text(1, "gpt-images/make-it-blue")
+    lab.wait_for_text(1, "2 of 2")
+    lab.wait_for_text(1, "gpt-images/make-it-blue")
     blue = lab.source(1)
     assert blue != first
-    assert lab.pictures(1).count() == 1
+    assert lab.images(1).count() == 1
 
     lab.click(1, "Previous version")
-    lab.wait_text(1, "1 of 2")
-    lab.wait_text(1, "gpt-images/a-cat-with-buttons")
+    lab.wait_for_text(1, "1 of 2")
+    lab.wait_for_text(1, "gpt-images/a-cat-with-buttons")
     assert lab.source(1) == first
     lab.click(1, "Next version")
-    lab.wait_text(1, "2 of 2")
-    lab.wait_text(1, "gpt-images/make-it-blue")
+    lab.wait_for_text(1, "2 of 2")
+    lab.wait_for_text(1, "gpt-images/make-it-blue")
     assert lab.source(1) == blue
 
     lab.click(1, "Edit")
     lab.type(1, "put it in a frame")
     lab.click(1, "Go ($0.06)")
-    lab.wait_text(1, "3 of 3")
+    lab.wait_for_text(1, "3 of 3")
     lab.click(1, "Again ($0.06)")
-    lab.wait_text(1, "4 of 4")
+    lab.wait_for_text(1, "4 of 4")
     assert len(server.bodies("put it in a frame")) == 2
 
     lab.click(1, "Save as")
     lab.type(1, "saved/cat.jpg")
     lab.page.keyboard.press("Enter")
-    lab.wait_text(1, "Saved: saved/cat.jpg")
-    assert (place.folder / "saved" / "cat.jpg").read_bytes().startswith(b"\xff\xd8")
+    lab.wait_for_text(1, "Saved: saved/cat.jpg")
+    assert (workspace.folder / "saved" / "cat.jpg").read_bytes().startswith(b"\xff\xd8")
     lab.run(2)
-    lab.wait_text(2, "4")
+    lab.wait_for_text(2, "4")
 
 
 def test_empty_instruction_is_told(open_lab, server):
@@ -76,11 +76,11 @@ def test_empty_instruction_is_told(open_lab, server):
     lab = open_lab(LOAD, "%gpt_image a cat without instruction")
     lab.run(0)
     lab.run(1)
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     before = len(server.state()["tasks"])
     lab.click(1, "Edit")
     lab.click(1, "Go ($0.06)")
-    lab.wait_text(1, "Nothing was sent.")
+    lab.wait_for_text(1, "Nothing was sent.")
     assert len(server.state()["tasks"]) == before
     told = lab.cell(1).locator(".widget-html").get_by_text("Nothing was sent.")
     expect(told).to_have_count(1)
@@ -94,11 +94,11 @@ def test_cancel_button(open_lab, server):
     lab = open_lab(LOAD, "%gpt_image a cat cancelled by hand")
     lab.run(0)
     lab.run(1)
-    lab.wait_text(1, "The service is drawing")
+    lab.wait_for_text(1, "The service is drawing")
     lab.click(1, "Cancel")
-    lab.wait_text(1, "Stopped waiting")
-    lab.wait_text(1, "may be charged")
-    assert lab.pictures(1).count() == 0
+    lab.wait_for_text(1, "Stopped waiting")
+    lab.wait_for_text(1, "may be charged")
+    assert lab.images(1).count() == 0
 
 
 def test_markup_in_texts_stays_text(open_lab, server):
@@ -109,17 +109,17 @@ def test_markup_in_texts_stays_text(open_lab, server):
     lab.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     lab.run(0)
     lab.run(1)
-    lab.wait_pictures(1)
-    lab.wait_text(1, "<b>bold</b>")
+    lab.wait_for_images(1)
+    lab.wait_for_text(1, "<b>bold</b>")
     lab.run(2)
-    lab.wait_text(2, "<b>bold</b>")
-    lab.wait_text(2, "not charged")
+    lab.wait_for_text(2, "<b>bold</b>")
+    lab.wait_for_text(2, "not charged")
     lab.click(1, "Edit")
     lab.type(1, f"refuse {XSS}")
     lab.page.keyboard.press("Enter")
-    lab.wait_text(1, "<b>bold</b>", ".runapi-toolbar")
+    lab.wait_for_text(1, "<b>bold</b>", ".runapi-toolbar")
     lab.run(3)
-    lab.wait_text(3, "2")
+    lab.wait_for_text(3, "2")
     assert dialogs == []
     assert lab.page.evaluate("window.hacked") is None
     outputs = lab.page.locator(".jp-OutputArea-output")
@@ -133,14 +133,14 @@ def test_picture_survives_saving_and_reloading(open_lab, server):
     lab = open_lab(LOAD, "%gpt_image -a 1:1 a cat that survives")
     lab.run(0)
     lab.run(1)
-    lab.wait_pictures(1)
-    lab.wait_text(1, "gpt-images/a-cat-that-survives")
+    lab.wait_for_images(1)
+    lab.wait_for_text(1, "gpt-images/a-cat-that-survives")
     shown = lab.source(1)
     lab.save()
     lab.reload()
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     assert lab.source(1) == shown
-    lab.wait_text(1, "gpt-images/a-cat-that-survives")
+    lab.wait_for_text(1, "gpt-images/a-cat-that-survives")
 
 
 def test_run_all_of_the_quickstart(open_lab):
@@ -149,7 +149,7 @@ def test_run_all_of_the_quickstart(open_lab):
     lab = open_lab(notebook=quickstart)
     lab.run_all()
     last = len(quickstart.cells) - 2  # words follow it
-    lab.wait_done(last)
+    lab.wait_until_done(last)
     pictures = lab.page.locator(".jp-RenderedImage img")
     pictures.nth(6).wait_for(timeout=60_000)
     assert pictures.count() == 7

@@ -14,22 +14,22 @@ from playwright.sync_api import expect
 from runapi_magic.core.request import ImageRequest
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.journal.task_log import Journal
-from tests.browser.lab import HOLD, LOAD, STUCK
+from tests.browser.lab import BLOCK_KERNEL, LOAD, STUCK
 
 PAGE = 24  # pictures
 _TASKS, _EACH = 50, 20
 
 
 @pytest.fixture(scope="module", autouse=True)
-def history(place):
+def history(workspace):
     """A thousand pictures that were made before, each with its file."""
-    journal = Journal(place.folder.parent / "data")
-    folder = place.folder / "old"
+    journal = Journal(workspace.folder.parent / "data")
+    folder = workspace.folder / "old"
     folder.mkdir()
     for number in range(_TASKS):
         request = ImageRequest(f"old picture {number:02}", "gpt-image-2", count=_EACH)
         (task,) = journal.reserve(
-            secrets.token_hex(8), request, place.server.url,
+            secrets.token_hex(8), request, workspace.server.url,
             split=lambda count: (count,), new_id=lambda: secrets.token_hex(8),
             usable=lambda *_: False,
         ).planned  # fmt: skip
@@ -80,7 +80,7 @@ def _menu(lab, name):
 
 
 def _says(lab, text):
-    lab.wait_text(1, text, ".runapi-panel")
+    lab.wait_for_text(1, text, ".runapi-panel")
 
 
 def _generate(lab, prompt):
@@ -99,22 +99,22 @@ def test_request_and_its_price(open_panel, server):
     lab.page.keyboard.press("Tab")
     _says(lab, "$0.20 (quoted)")
     _generate(lab, "two ships by panel")
-    lab.wait_pictures(1)
-    lab.wait_text(1, "gpt-image-2 · 16:9 · 2k · 2048 x 1152 px")
+    lab.wait_for_images(1)
+    lab.wait_for_text(1, "gpt-image-2 · 16:9 · 2k · 2048 x 1152 px")
     expected = {"aspect_ratio": "16:9", "output_resolution": "2k"}
     expected |= {"model": "gpt-image-2", "prompt": "two ships by panel"}
     assert server.bodies("two ships by panel") == [expected] * 2
     expect(_tiles(lab).nth(0)).to_have_accessible_name("two ships by panel")
     expect(_tiles(lab).nth(1)).to_have_accessible_name("two ships by panel")
     lab.run(2)
-    lab.wait_done(2)
+    lab.wait_until_done(2)
     lab.click(1, "1k")
     _says(lab, "$0.12 (simulated)")
 
 
 def test_a_click_does_not_overtake_what_was_typed(open_panel, server, release):
     """Generate sends what stands in the form, also while the kernel is busy; typing on is kept."""
-    lab = open_panel(HOLD)
+    lab = open_panel(BLOCK_KERNEL)
     lab.run(2)
     number = _panel(lab).get_by_role("spinbutton", name="Pictures")
     for text, model, count in (
@@ -127,9 +127,9 @@ def test_a_click_does_not_overtake_what_was_typed(open_panel, server, release):
         lab.page.keyboard.press("Tab")
     lab.click(1, "Generate")
     _prompt(lab).fill("a prompt to come")
-    assert lab.prompt(2) == "[*]:"
+    assert lab.input_prompt(2) == "[*]:"
     release()
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     expect(_tiles(lab).nth(1)).to_have_accessible_name("a newer prompt")
     assert server.bodies("an older prompt") == []
     assert [body["model"] for body in server.bodies("a newer prompt")] == ["flux-kontext-pro"] * 2
@@ -144,13 +144,13 @@ noise = np.linspace(0, 1, 40 * 60 * 3).reshape(40, 60, 3)
 curve, axes = plt.subplots(figsize=(2, 2))"""
 
 
-def test_sources_of_every_kind(open_panel, server, place):
+def test_sources_of_every_kind(open_panel, server, workspace):
     """A numpy array, a figure, an upload and an address are the sources of one request."""
     lab = open_panel(_PICTURES)
     lab.run(2)
-    lab.wait_done(2)
+    lab.wait_until_done(2)
     _generate(lab, "a picture with an address")
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     first = server.state()["tasks"][-1]["id"]
     menu = _menu(lab, "or pick")
     expect(menu.get_by_role("option", name="variable noise")).to_be_attached()
@@ -159,7 +159,7 @@ def test_sources_of_every_kind(open_panel, server, place):
     expect(menu).to_have_value("recent pictures and variables")
     menu.select_option("variable curve")
     expect(lab.button(1, "Leave out curve")).to_be_visible()
-    old = next(iter((place.folder / "old").iterdir()))
+    old = next(iter((workspace.folder / "old").iterdir()))
     with lab.page.expect_file_chooser() as chooser:
         _panel(lab).get_by_role("button", name=re.compile("Upload")).click()
     chooser.value.set_files(old)
@@ -172,7 +172,7 @@ def test_sources_of_every_kind(open_panel, server, place):
     lab.click(1, "Add")
     expect(_panel(lab).get_by_role("button", name=re.compile("^Leave out"))).to_have_count(4)
     _generate(lab, "put all into one picture")
-    lab.wait_text(1, "gpt-images/put-all-into-one-picture")
+    lab.wait_for_text(1, "gpt-images/put-all-into-one-picture")
     (body,) = server.bodies("put all into one picture")
     *uploaded, given = body["source_image_urls"]
     assert given == f"{server.url}/files/{first}/0.png"
@@ -183,7 +183,7 @@ def test_sources_of_every_kind(open_panel, server, place):
     expect(_panel(lab).get_by_role("button", name=re.compile("^Leave out"))).to_have_count(3)
 
 
-def test_options_of_the_models(open_panel, server, place):
+def test_options_of_the_models(open_panel, server, workspace):
     """A model's own fields are shown; what it needs is told before anything is sent."""
     lab = open_panel()
     before = len(server.state()["tasks"])
@@ -196,22 +196,22 @@ def test_options_of_the_models(open_panel, server, place):
     lab.click(1, "3:2")
     _says(lab, "$0.06 (quoted)")
     lab.click(1, "Generate")
-    lab.wait_text(1, "gpt-4o-image · 3:2")
+    lab.wait_for_text(1, "gpt-4o-image · 3:2")
     expect(_panel(lab).get_by_role("alert")).not_to_be_visible()
 
     lab.click(1, "Use as source")
-    (boat,) = (place.folder / "gpt-images").glob("a-boat-without-a-ratio*")
+    (boat,) = (workspace.folder / "gpt-images").glob("a-boat-without-a-ratio*")
     with Image.open(boat) as picture:
         mask = Image.new("RGBA", picture.size)
     mask.paste("black", (0, 0, mask.width // 2, mask.height))
-    mask.save(place.folder / "mask.png")
+    mask.save(workspace.folder / "mask.png")
     with lab.page.expect_file_chooser() as chooser:
         _panel(lab).get_by_role("button", name=re.compile("Upload")).click()
-    chooser.value.set_files(place.folder / "mask.png")
+    chooser.value.set_files(workspace.folder / "mask.png")
     lab.button(1, "Use as mask").nth(1).click()
     expect(lab.button(1, "is the mask")).to_be_visible()
     _generate(lab, "a boat with another sail")
-    lab.wait_text(1, "gpt-images/a-boat-with-another-sail")
+    lab.wait_for_text(1, "gpt-images/a-boat-with-another-sail")
     (body,) = server.bodies("a boat with another sail")
     assert body["mask_url"] not in body["source_image_urls"]
     assert len(body["source_image_urls"]) == 1
@@ -230,7 +230,7 @@ def test_options_of_the_models(open_panel, server, place):
     factor.select_option("4")
     _says(lab, "$0.20 (quoted)")
     lab.click(1, "Generate")
-    lab.wait_text(1, "topaz-upscale-image · ")
+    lab.wait_for_text(1, "topaz-upscale-image · ")
     last = server.state()["tasks"][-1]["body"]
     assert (last["upscale_factor"], "prompt" in last) == (4, False)
 
@@ -250,8 +250,8 @@ def test_queue(open_panel, server):
     expect(bars).to_have_count(1)
     server.clear_faults()
     server.fault("status=failed,match=refused,message=<b>No</b> such thing")
-    lab.wait_pictures(1)
-    lab.wait_text(1, "gpt-images/second-in-the-queue")
+    lab.wait_for_images(1)
+    lab.wait_for_text(1, "gpt-images/second-in-the-queue")
     expect(bars).to_have_count(0)
     _generate(lab, "a refused picture")
     _says(lab, "a refused picture: ")
@@ -260,15 +260,15 @@ def test_queue(open_panel, server):
     expect(lab.button(1, "Dismiss")).to_have_count(1)
     lab.click(1, "Dismiss")
     expect(lab.button(1, "Dismiss")).to_have_count(0)
-    assert lab.pictures(1).count() == 1
+    assert lab.images(1).count() == 1
 
 
-def test_gallery_of_a_thousand(open_panel, server, place):
+def test_gallery_of_a_thousand(open_panel, server, workspace):
     """One page is loaded of a thousand; search, pages, reuse, source, edit; the picture stays."""
     lab = open_panel()
     _says(lab, re.compile(r"^1 to 24 of 1\d\d\d$"))
     assert _panel(lab).locator("img").count() == PAGE
-    small = place.folder.parent / "data" / "thumbnails"
+    small = workspace.folder.parent / "data" / "thumbnails"
     assert sum(path.is_file() for path in small.rglob("*")) < 300
     lab.click(1, "Older pictures")
     _says(lab, re.compile(r"^25 to 48 of 1\d\d\d$"))
@@ -289,32 +289,32 @@ def test_gallery_of_a_thousand(open_panel, server, place):
     third = _tiles(lab).nth(2)
     third.focus()
     lab.page.keyboard.press("Enter")
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     expect(third).to_have_attribute("aria-current", "true")
     expect(third).to_be_focused()
-    lab.wait_text(1, "gpt-image-2 · 32 x 24 px")
+    lab.wait_for_text(1, "gpt-image-2 · 32 x 24 px")
 
     lab.click(1, "Reuse prompt")
     expect(_prompt(lab)).to_have_value("old picture 07")
     lab.click(1, "Use as source")
     expect(lab.button(1, "Leave out old picture 07")).to_be_visible()
     _generate(lab, "make the old one new")
-    lab.wait_text(1, "gpt-images/make-the-old-one-new")
+    lab.wait_for_text(1, "gpt-images/make-the-old-one-new")
     assert len(server.bodies("make the old one new")[0]["source_image_urls"]) == 1
-    lab.wait_text(1, "v1 > v2")
+    lab.wait_for_text(1, "v1 > v2")
     lab.click(1, "Reuse prompt")
     expect(_panel(lab).get_by_role("button", name=re.compile("^Leave out"))).to_have_count(1)
     lab.click(1, "Edit")
     lab.cell(1).get_by_role("textbox", name="Edit").fill("make the new one blue")
     lab.page.keyboard.press("Enter")
-    lab.wait_text(1, "v1 > v2 > v3")
-    lab.wait_text(1, "gpt-images/make-the-new-one-blue")
+    lab.wait_for_text(1, "v1 > v2 > v3")
+    lab.wait_for_text(1, "gpt-images/make-the-new-one-blue")
     shown = lab.source(1)
     lab.save()
     lab.reload()
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     assert lab.source(1) == shown
-    lab.wait_text(1, "gpt-images/make-the-new-one-blue")
+    lab.wait_for_text(1, "gpt-images/make-the-new-one-blue")
 
 
 def test_what_others_make_appears(open_panel, server):
@@ -322,12 +322,12 @@ def test_what_others_make_appears(open_panel, server):
     server.fault(STUCK + "made elsewhere")
     lab = open_panel("%gpt_image a ship made elsewhere")
     lab.run(2)
-    lab.wait_text(2, "The service is drawing")
+    lab.wait_for_text(2, "The service is drawing")
     expect(_tiles(lab)).to_have_count(PAGE)
     made = _panel(lab).get_by_role("button", name="a ship made elsewhere")
     expect(made).to_have_count(0)
     server.clear_faults()
-    lab.wait_pictures(2)
+    lab.wait_for_images(2)
     expect(made).to_be_visible()
 
 
@@ -339,11 +339,11 @@ def test_a_panel_that_was_run_again_is_one(open_panel):
     )
     for _ in range(2):
         lab.run(1)
-        lab.wait_done(1)
+        lab.wait_until_done(1)
         expect(_panel(lab)).to_have_count(1)
         expect(_panel(lab)).to_have_attribute("data-bridged", "")
     lab.run(2)
-    lab.wait_text(2, "open panels: [1]")
+    lab.wait_for_text(2, "open panels: [1]")
 
 
 def test_unfinished_is_offered(open_lab, server):
@@ -352,14 +352,14 @@ def test_unfinished_is_offered(open_lab, server):
     lab = open_lab(LOAD, "%gpt_panel", "%gpt_image a ship left unfinished", "%runapi cancel")
     lab.run(0)
     lab.run(2)
-    lab.wait_text(2, "The service is drawing")
+    lab.wait_for_text(2, "The service is drawing")
     lab.run(3)
-    lab.wait_text(2, "Stopped waiting")
+    lab.wait_for_text(2, "Stopped waiting")
     lab.run(1)
     _says(lab, re.compile("pictures? (is|are) unfinished"))
     server.clear_faults()
     lab.click(1, "Resume")
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     expect(_panel(lab).get_by_role("button", name="a ship left unfinished")).to_be_visible()
     assert len(server.bodies("left unfinished")) == 1
     expect(lab.button(1, "Resume")).to_have_count(0)

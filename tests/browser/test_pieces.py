@@ -107,7 +107,7 @@ def show(open_lab):
         lab = open_lab(cell, *more)
         lab.run(0)
         lab.cell(0).locator("[data-bridged] .told").wait_for(timeout=60_000)
-        lab.wait_done(0)
+        lab.wait_until_done(0)
         return lab
 
     return show_
@@ -144,15 +144,15 @@ def test_keys_on_a_button_press_it_and_nothing_else(show):
     _told(lab, "version 1")
     lab.cell(0).locator("[data-value='2']").focus()
     lab.page.keyboard.press("Space")
-    lab.wait_text(0, "2 times")
+    lab.wait_for_text(0, "2 times")
     for key in ("a", "b", "d", "d", "x", "m", "0", "ArrowDown", "Shift+Enter"):
         lab.page.keyboard.press(key)
     lab.page.keyboard.press("Escape")
     _told(lab, "escape")
     assert lab.page.locator(".jp-NotebookPanel .jp-Cell").count() == 2
     assert lab.page.locator(".jp-NotebookPanel .jp-CodeCell").count() == 2
-    assert lab.prompt(0) == "[1]:"
-    assert lab.prompt(1) == "[ ]:"
+    assert lab.input_prompt(0) == "[1]:"
+    assert lab.input_prompt(1) == "[ ]:"
 
 
 def test_shortcuts_with_control_still_work(show):
@@ -175,7 +175,7 @@ def test_focus_stays_when_html_is_replaced(show):
         button = lab.cell(0).locator(f"[data-value='{number}']")
         button.focus()
         lab.page.keyboard.press("Enter")
-        lab.wait_text(0, f"{number} times")
+        lab.wait_for_text(0, f"{number} times")
         expect(button).to_be_focused()
 
 
@@ -201,7 +201,7 @@ def test_python_moves_the_focus(show):
     """The focus goes where Python says, of somebody who is at work there."""
     lab = show(_THUMBNAILS, "bridge.on_msg(lambda *_: bridge.focus('input'))")
     lab.run(1)
-    lab.wait_done(1)
+    lab.wait_until_done(1)
     lab.cell(0).locator("[data-key]").first.click()
     expect(lab.cell(0).get_by_placeholder("type here")).to_be_focused()
 
@@ -237,7 +237,7 @@ def test_slider_moves_by_keyboard_and_mouse(show):
 def test_names_of_a_slider_are_text(show):
     """Markup in a picture's name is shown as text."""
     lab = show(_SLIDER)
-    lab.wait_text(0, "a <b>red</b> one")
+    lab.wait_for_text(0, "a <b>red</b> one")
     assert lab.cell(0).locator("[data-slider] b").count() == 0
 
 

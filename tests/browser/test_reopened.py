@@ -23,7 +23,7 @@ PICTURES = {1: 1, 2: 1, 3: 0}  # by cell
 def freeze(lab):
     """Take the buttons out, and let nobody shut the kernel down in order."""
     lab.run(4)
-    lab.wait_text(4, "The buttons were taken out")
+    lab.wait_for_text(4, "The buttons were taken out")
 
 
 def restart(lab):
@@ -38,23 +38,23 @@ def shut_down(lab):
 
 @pytest.mark.versions
 @pytest.mark.parametrize("end", [freeze, restart, shut_down])
-def test_reopened(open_lab, place, page, end):
+def test_reopened(open_lab, workspace, page, end):
     """Frozen, restarted or shut down, and saved: it reopens with pictures and captions alone."""
     lab = open_lab(*CELLS)
     lab.run(0)
     for number in (1, 2):
         lab.run(number)
-        lab.wait_pictures(number)
+        lab.wait_for_images(number)
     lab.run(3)
     lab.button(1, "Edit").wait_for()
     lab.button(3, "Generate").wait_for()
-    lab.wait_text(1, "gpt-images/")
-    lab.wait_text(2, "2 of 2 pictures")
+    lab.wait_for_text(1, "gpt-images/")
+    lab.wait_for_text(2, "2 of 2 pictures")
     end(lab)
     for number in PICTURES:
         lab.cell(number).locator(".jupyter-widgets").first.wait_for(state="detached")
     lab.save()
-    path = next(place.folder.glob("test_reopened*.ipynb"))
+    path = next(workspace.folder.glob("test_reopened*.ipynb"))
     notebook = nbformat.read(path, 4)
     nbformat.validate(notebook)
     assert "widget" not in json.dumps([cell.outputs for cell in notebook.cells])
@@ -62,10 +62,10 @@ def test_reopened(open_lab, place, page, end):
 
     lab.shut_down()
     page.goto("about:blank")
-    again = Lab(page, place.url, path.name)
+    again = Lab(page, workspace.url, path.name)
     for number, count in PICTURES.items():
-        expect(again.pictures(number)).to_have_count(count)
-    again.wait_text(1, "a lighthouse to keep")
+        expect(again.images(number)).to_have_count(count)
+    again.wait_for_text(1, "a lighthouse to keep")
     assert page.get_by_text("Error displaying widget").count() == 0
     again.shut_down()
     path.unlink()

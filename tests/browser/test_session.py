@@ -39,8 +39,8 @@ def test_session_by_clicks(open_lab, server):
     lab.page.keyboard.type("a fox in a session")
     lab.click(0, "3:2")
     lab.click(0, "Generate")
-    lab.wait_pictures(0)
-    lab.wait_text(0, "gpt-images/a-fox-in-a-session")
+    lab.wait_for_images(0)
+    lab.wait_for_text(0, "gpt-images/a-fox-in-a-session")
     first = lab.source(0)
     _edit(lab, "make it blue")
     _is_at(lab, "v2", 2, "v1 > v2")
@@ -73,7 +73,7 @@ def test_session_by_clicks(open_lab, server):
     expect(tiles).to_have_count(5)
     tiles.first.click()
     _is_at(lab, "v5", 5, "v1 > v4 > v5")
-    lab.wait_pictures(0)
+    lab.wait_for_images(0)
     assert _names(lab) == names
     assert len(server.state()["tasks"]) == tasks
 
@@ -88,21 +88,21 @@ def test_restart_and_run_all_keep_the_version(open_lab, server):
     )
     lab.run(0)
     lab.run(1)
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     lab.click(1, "Edit")
     lab.type(1, "make it blue")
     lab.page.keyboard.press("Enter")
-    lab.wait_text(1, "gpt-images/make-it-blue")
+    lab.wait_for_text(1, "gpt-images/make-it-blue")
     blue = lab.source(1)
     lab.run(2)
-    lab.wait_pictures(2)
+    lab.wait_for_images(2)
     hat = lab.source(2)
     charged = server.state()["charged_cents"]
 
     lab.restart()
     lab.run_all()
-    lab.wait_text(3, "make it blue 1 2 0")
-    lab.wait_text(1, re.compile(r"^v1 > v2 · "))
-    lab.wait_text(1, "2 of 3")
+    lab.wait_for_text(3, "make it blue 1 2 0")
+    lab.wait_for_text(1, re.compile(r"^v1 > v2 · "))
+    lab.wait_for_text(1, "2 of 3")
     assert (lab.source(1), lab.source(2)) == (blue, hat)
     assert server.state()["charged_cents"] == charged

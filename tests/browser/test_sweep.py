@@ -49,7 +49,7 @@ def _open(open_lab, *cells):
 
 
 def _sheet(lab):
-    return lab.pictures(1).first
+    return lab.images(1).first
 
 
 def _click(lab, across, down):
@@ -61,7 +61,7 @@ def _click(lab, across, down):
 
 
 def _says(lab, text):
-    lab.wait_text(1, text, ".runapi-sheet")
+    lab.wait_for_text(1, text, ".runapi-sheet")
 
 
 def _pixels(lab):
@@ -74,23 +74,23 @@ def test_a_sheet_with_a_failure(open_lab, server):
     server.fault(FAULT)
     server.fault(STUCK)
     lab = _open(open_lab, THREE_BY_FOUR.format("barn"))
-    lab.wait_text(1, re.compile("10 of 12 pictures, 1 failed, 1 under way"))
+    lab.wait_for_text(1, re.compile("10 of 12 pictures, 1 failed, 1 under way"))
     _click(lab, 3, 2)
     _says(lab, "in pixel, at night: not there yet (running).")
     _click(lab, 2, 1)
     _says(lab, re.compile(f"in ink, at dusk: .*{REASON}"))
     server.clear_faults()
-    lab.wait_text(1, re.compile(r"11 of 12 pictures, 1 failed · \$0.66 · \d+ s · batch \w+"))
-    expect(lab.pictures(1)).to_have_count(1)
+    lab.wait_for_text(1, re.compile(r"11 of 12 pictures, 1 failed · \$0.66 · \d+ s · batch \w+"))
+    expect(lab.images(1)).to_have_count(1)
     _click(lab, 1, 2)
-    expect(lab.pictures(1)).to_have_count(2)
-    lab.wait_text(1, "a barn in pixel at noon")
+    expect(lab.images(1)).to_have_count(2)
+    lab.wait_for_text(1, "a barn in pixel at noon")
     expect(lab.button(1, "Edit")).to_be_visible()
     retry = lab.button(1, "Retry failed (1): $0.06")
     expect(retry).to_be_visible()
     before = len(server.state()["tasks"])
     retry.click()
-    lab.wait_text(1, re.compile(r"12 of 12 pictures · \$0.72 "))
+    lab.wait_for_text(1, re.compile(r"12 of 12 pictures · \$0.72 "))
     expect(lab.cell(1).get_by_role("button", name=re.compile("^Retry"))).to_have_count(0)
     tasks = server.state()["tasks"][before:]
     assert [task["body"]["prompt"] for task in tasks] == ["a barn in ink at dusk"]
@@ -99,12 +99,12 @@ def test_a_sheet_with_a_failure(open_lab, server):
 def test_the_menu_and_the_pointer(open_lab, server):
     """The keyboard opens a picture by its values; only the sheet has a hand for a pointer."""
     lab = _open(open_lab, THREE_BY_FOUR.format("well"))
-    lab.wait_text(1, re.compile("12 of 12 pictures"))
+    lab.wait_for_text(1, re.compile("12 of 12 pictures"))
     menu = _controls(lab).get_by_role("combobox", name="Open")
     expect(menu.get_by_role("option")).to_have_count(13)
     menu.select_option("in ink, at dusk")
-    lab.wait_text(1, "a well in ink at dusk")
-    opened = lab.pictures(1).nth(1)
+    lab.wait_for_text(1, "a well in ink at dusk")
+    opened = lab.images(1).nth(1)
     opened.hover()
     expect(opened).not_to_have_css("cursor", "pointer")
     _sheet(lab).hover()
@@ -113,18 +113,18 @@ def test_the_menu_and_the_pointer(open_lab, server):
     opened.click()
     expect(menu).to_have_value(re.compile("."))
     _click(lab, 0, 0)
-    lab.wait_text(1, "a well in oil at dawn")
+    lab.wait_for_text(1, "a well in oil at dawn")
     expect(menu.locator("option:checked")).to_have_text("in oil, at dawn")
-    assert lab.pictures(1).nth(1).get_attribute("src") != shown
+    assert lab.images(1).nth(1).get_attribute("src") != shown
 
 
 def test_cancel(open_lab, server):
     """Cancel stops what is under way; what is there stays, and the rest can be asked again."""
     server.fault(STUCK)
     lab = _open(open_lab, THREE_BY_FOUR.format("gate"))
-    lab.wait_text(1, re.compile("11 of 12 pictures, 1 under way"))
+    lab.wait_for_text(1, re.compile("11 of 12 pictures, 1 under way"))
     lab.click(1, "Cancel")
-    lab.wait_text(1, re.compile("11 of 12 pictures, 1 cancelled"))
+    lab.wait_for_text(1, re.compile("11 of 12 pictures, 1 cancelled"))
     expect(lab.button(1, "Cancel")).to_have_count(0)
     expect(
         lab.cell(1).get_by_role("button", name=re.compile(r"^Retry failed \(1\)"))
@@ -136,13 +136,13 @@ def test_many_pictures_before_the_click(open_lab, server):
     lab = open_lab(LOAD, "%gpt_image -n 12 a fox to be asked about")
     lab.run(0)
     lab.run(1)
-    lab.wait_text(1, "Waiting for your click above")
+    lab.wait_for_text(1, "Waiting for your click above")
     expect(lab.button(1, "Generate")).to_be_visible()
     buttons = lab.cell(1).locator(lab.output).get_by_role("button").locator("visible=true")
     expect(buttons).to_have_text(["Generate", "Cancel"])
     assert lab.cell(1).bounding_box()["height"] < 150
     lab.click(1, "Generate")
-    lab.wait_pictures(1, 12)
+    lab.wait_for_images(1, 12)
     expect(lab.cell(1).get_by_text("Waiting for your click above")).to_have_count(0)
 
 
@@ -151,8 +151,8 @@ def test_a_refused_sweep(open_lab, server):
     lab = open_lab(LOAD, "%gpt_image --max-cost 0.1 --sweep animal=fox,owl a dear {animal}")
     lab.run(0)
     lab.run(1)
-    lab.wait_text(1, "2 pictures: $0.12 (quoted), and the maximum cost is $0.10.")
-    expect(lab.pictures(1)).to_have_count(0)
+    lab.wait_for_text(1, "2 pictures: $0.12 (quoted), and the maximum cost is $0.10.")
+    expect(lab.images(1)).to_have_count(0)
     expect(lab.cell(1).get_by_role("button", name=re.compile("^Retry"))).to_have_count(0)
     assert server.bodies("a dear") == []
 
@@ -162,10 +162,10 @@ def test_it_fills_in_and_survives(open_lab, server):
     server.fault(STUCK)
     lab = _open(open_lab, THREE_BY_FOUR.format("ruin"))
     empty = _pixels(lab)
-    lab.wait_text(1, re.compile("11 of 12 pictures, 1 under way"))
+    lab.wait_for_text(1, re.compile("11 of 12 pictures, 1 under way"))
     assert len(set(_pixels(lab).get_flattened_data())) > 4 * len(set(empty.get_flattened_data()))
     server.clear_faults()
-    lab.wait_text(1, re.compile("12 of 12 pictures"))
+    lab.wait_for_text(1, re.compile("12 of 12 pictures"))
     full = lab.source(1)
     lab.save()
     lab.reload()

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import HOLD, LOAD, STUCK, XSS, choose
+from tests.browser.lab import BLOCK_KERNEL, LOAD, STUCK, XSS, choose
 
 BUTTONS = ("Edit", "Again ($0.06)", "Upscale", "Refine", "Compare", "Save as", "Copy as cell")
 
@@ -17,7 +17,7 @@ def _show(open_lab, *cells):
     lab = open_lab(LOAD, *cells)
     lab.run(0)
     lab.run(1)
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     expect(lab.button(1, "Edit")).to_be_visible()
     return lab
 
@@ -32,7 +32,7 @@ def _submit(lab, button, text):
 
 
 def _says(lab, text):
-    lab.wait_text(1, text, ".runapi-toolbar")
+    lab.wait_for_text(1, text, ".runapi-toolbar")
 
 
 def _is_at(lab, version, count, path):
@@ -78,7 +78,7 @@ def test_presets_branch_and_guard(open_lab, server):  # noqa: PLR0915 (one story
     before = _places(lab)
     server.clear_faults()
     _is_at(lab, "v2", 2, "v1 > v2")
-    lab.wait_text(1, "gpt-images/change-the-text-to-hello-again")
+    lab.wait_for_text(1, "gpt-images/change-the-text-to-hello-again")
     assert _places(lab) == before
     second = lab.source(1)
     assert second != first
@@ -132,7 +132,7 @@ def test_presets_branch_and_guard(open_lab, server):  # noqa: PLR0915 (one story
     assert refined["source_image_url"] != from_v2["source_image_urls"][0]
 
     lab.run(2)
-    lab.wait_text(2, "├─ v2")
+    lab.wait_for_text(2, "├─ v2")
     tree = lab.cell(2).locator(".jp-OutputArea-output").inner_text()
     starts = re.findall(r"^([ │├└─]*v\d)", tree, re.MULTILINE)
     assert starts == ["v1", "├─ v2", "│  └─ v3", "│     └─ v6", "├─ v4", "└─ v5"]
@@ -156,7 +156,7 @@ def open_lab_of_old(open_lab):
 
 def test_a_click_does_not_overtake_what_was_typed(open_lab_of_old, server, release):
     """Go sends what stands in the field, also while the kernel, as ipykernel 6, is busy."""
-    lab = _show(open_lab_of_old, "%%gpt_image -a 1:1\na hill to type on", HOLD)
+    lab = _show(open_lab_of_old, "%%gpt_image -a 1:1\na hill to type on", BLOCK_KERNEL)
     lab.click(1, "Edit")
     field = lab.cell(1).get_by_role("textbox", name="Edit")
     expect(field).to_be_focused()
@@ -166,7 +166,7 @@ def test_a_click_does_not_overtake_what_was_typed(open_lab_of_old, server, relea
         field.fill(text)
         lab.page.keyboard.press("Tab")
     lab.click(1, "Go ($0.06)")
-    assert lab.prompt(2) == "[*]:"
+    assert lab.input_prompt(2) == "[*]:"
     release()
     _is_at(lab, "v2", 2, "v1 > v2")
     assert server.bodies("an older instruction") == []
@@ -175,19 +175,19 @@ def test_a_click_does_not_overtake_what_was_typed(open_lab_of_old, server, relea
 
 def test_who_goes_on_elsewhere_stays_there(open_lab_of_old, server, release):
     """What opens when the kernel is free again takes nobody out of another cell."""
-    lab = _show(open_lab_of_old, "%%gpt_image -a 1:1\na hill to leave", HOLD, "40 + 2")
+    lab = _show(open_lab_of_old, "%%gpt_image -a 1:1\na hill to leave", BLOCK_KERNEL, "40 + 2")
     lab.run(2)
     lab.click(1, "Edit")
     lab.cell(3).locator(lab.editor).click()
     release()
     expect(lab.cell(1).get_by_role("textbox", name="Edit")).to_be_visible()
     lab.page.keyboard.press("Control+Enter")
-    lab.wait_text(3, "42")
+    lab.wait_for_text(3, "42")
 
 
 def test_what_closes_takes_nobody_back(open_lab_of_old, server, release):
     """Who sends an instruction and goes on in another cell is not brought back to its button."""
-    lab = _show(open_lab_of_old, "%%gpt_image -a 1:1\na hill to send", HOLD, "40 + 2")
+    lab = _show(open_lab_of_old, "%%gpt_image -a 1:1\na hill to send", BLOCK_KERNEL, "40 + 2")
     lab.click(1, "Edit")
     lab.type(1, "make it rain on who left")
     lab.run(2)
@@ -196,7 +196,7 @@ def test_what_closes_takes_nobody_back(open_lab_of_old, server, release):
     release()
     _is_at(lab, "v2", 2, "v1 > v2")
     lab.page.keyboard.press("Control+Enter")
-    lab.wait_text(3, "42")
+    lab.wait_for_text(3, "42")
 
 
 def test_upscale_compare_and_copy(open_lab, server):  # noqa: PLR0915 (one story)
@@ -209,7 +209,7 @@ def test_upscale_compare_and_copy(open_lab, server):  # noqa: PLR0915 (one story
     expect(lab.button(1, "4 times: 4096 x 2304 px ($0.20)")).to_be_visible()
     lab.click(1, "2 times: 2048 x 1152 px ($0.10)")
     _is_at(lab, "v2", 2, "v1 > v2")
-    lab.wait_text(1, "2048 x 1152 px")
+    lab.wait_for_text(1, "2048 x 1152 px")
     _thumbnail(lab, "v1").click()
     _is_at(lab, "v1", 2, "v1")
     _submit(lab, "Refine", "make it pink")
@@ -258,8 +258,8 @@ def test_upscale_compare_and_copy(open_lab, server):  # noqa: PLR0915 (one story
         lab.cell(number).locator(".cm-content").click()
         lab.page.keyboard.press("Control+v")
         lab.run(number)
-        lab.wait_pictures(number)
-        lab.wait_text(number, "from disk")
+        lab.wait_for_images(number)
+        lab.wait_for_text(number, "from disk")
     assert lab.source(3) == shown
     assert _tasks(server) == asked
 
@@ -296,7 +296,7 @@ def test_escape_closes_and_focus_returns(open_lab, server):
 
 
 @pytest.mark.versions
-def test_waiting_failing_and_two_at_once(open_lab, server, place):
+def test_waiting_failing_and_two_at_once(open_lab, server, workspace):
     """Waiting can be stopped, two edits go on at once, and a failed one keeps the picture."""
     lab = _show(open_lab, "%%gpt_image -a 1:1\na hill to wait for", "")
     first = lab.source(1)

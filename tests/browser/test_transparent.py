@@ -23,34 +23,34 @@ def _is_checkered(picture):
 
 
 @pytest.mark.versions
-def test_remove_the_background(open_lab, place, server):
+def test_remove_the_background(open_lab, workspace, server):
     """The preset uses Recraft at its price; the result stands on a checkerboard, the source not."""
     lab = open_lab(LOAD, "%gpt_image an owl to cut out")
     lab.run(0)
     lab.run(1)
-    lab.wait_pictures(1)
+    lab.wait_for_images(1)
     first = lab.source(1)
-    assert not _is_checkered(lab.pictures(1).first)
+    assert not _is_checkered(lab.images(1).first)
     choose(lab.cell(1).get_by_role("combobox", name="Presets"), "Remove the background")
     lab.click(1, "Remove the background ($0.01)")
-    lab.wait_text(1, "recraft-remove-background")
-    expect(lab.pictures(1).first).not_to_have_attribute("src", first)
+    lab.wait_for_text(1, "recraft-remove-background")
+    expect(lab.images(1).first).not_to_have_attribute("src", first)
     assert lab.source(1).startswith("data:image/png")
     for theme in THEMES:
         lab.choose_theme(theme)
-        assert _is_checkered(lab.pictures(1).first)
+        assert _is_checkered(lab.images(1).first)
     lab.save()
     (picture,) = [
         output.data
-        for output in nbformat.read(place.folder / "test_remove_the_background.ipynb", 4)
+        for output in nbformat.read(workspace.folder / "test_remove_the_background.ipynb", 4)
         .cells[1]
         .outputs
         if "image/png" in output.get("data", {})
     ]
     assert sorted(picture) == ["image/png", "text/plain"]
     lab.click(1, "Previous version")
-    expect(lab.pictures(1).first).to_have_attribute("src", first)
-    assert not _is_checkered(lab.pictures(1).first)
+    expect(lab.images(1).first).to_have_attribute("src", first)
+    assert not _is_checkered(lab.images(1).first)
 
 
 def test_a_saved_notebook_as_html(browser, tmp_path):

@@ -176,7 +176,7 @@ class Reader:
         if self._kernel is None:
             started = start_kernel(self.run.folder, self._environment)
             self._kernel = self._stack.enter_context(started)
-        return self._kernel.run_well(code, live=False).text  # so that it waits for its pictures
+        return self._kernel.run_ok(code, live=False).text  # so that it waits for its pictures
 
 
 def _free_port() -> str:

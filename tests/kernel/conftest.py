@@ -1,4 +1,4 @@
-"""Kernels and notebooks for the tests of this folder."""
+"""Fixtures for tests that run cells in a real kernel."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tests.kernel.kernels import start_kernel
 
 
 def pytest_collection_modifyitems(items):
-    """Mark everything here: it starts real kernels."""
+    """Mark every test of this folder as one that starts a kernel."""
     for item in items:
         if "tests/kernel/" in item.path.as_posix():
             item.add_marker(pytest.mark.kernel)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A kernel with the magics and a simulator server that it works with; a key is set.
+def workspace(tmp_path_factory):
+    """Start a kernel with the magics, a key and a simulator server.
 
-    A module's tests share it. They keep apart by their prompts.
+    All tests of a module share it. Each test uses prompts of its own.
     """
-    folder = tmp_path_factory.mktemp("place")
+    folder = tmp_path_factory.mktemp("workspace")
     with serve_simulator("--speed", "45", "--balance-cents", "100000") as server:
         environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
@@ -32,16 +32,16 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def kernel(place):
-    """The module's kernel."""
-    return place.kernel
+def kernel(workspace):
+    """Return the module's kernel."""
+    return workspace.kernel
 
 
 @pytest.fixture
-def server(place):
-    """The module's simulator, with no fault left over from another test."""
-    place.server.clear_faults()
-    return place.server
+def server(workspace):
+    """Return the module's simulator server without the faults of other tests."""
+    workspace.server.clear_faults()
+    return workspace.server
 
 
 def make_notebook(*cells):

@@ -1,7 +1,7 @@
-"""How long pictures that arrive keep the kernel from doing anything else.
+"""Measure how long the kernel's event loop is blocked while images arrive.
 
-``python -m tests.kernel.heartbeat`` asks for 20 pictures in 4k from a simulator in another process
-and prints the longest pauses of a coroutine that wants to run every 5 ms in the kernel.
+``python -m tests.kernel.heartbeat`` requests 20 images in 4k from a simulator in another process. A
+coroutine in the kernel runs every 5 ms; the command prints its longest delays.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ heart = asyncio.get_running_loop().create_task(beat())
 
 @dataclass(frozen=True)
 class Pauses:
-    """Pauses in seconds, in two parts of the run.
+    """Delays of the coroutine, in seconds, in the two phases of a run.
 
     Attributes:
-        pictures: How many pictures came.
-        asking: While the cells run and the requests go out.
-        arriving: After that, while pictures arrive.
+        images: Number of images that arrived.
+        sending: Delays while the cells run and the requests are sent.
+        arriving: Delays after that, while the images arrive.
     """
 
-    pictures: int
-    asking: list[float]
+    images: int
+    sending: list[float]
     arriving: list[float]
 
     def __str__(self) -> str:
-        parts = [("asking", self.asking), ("arriving", self.arriving)]
-        return f"{self.pictures} pictures; " + "; ".join(
+        phases = [("sending", self.sending), ("arriving", self.arriving)]
+        return f"{self.images} images; " + "; ".join(
             f"while {name}: longest {max(pauses) * 1000:.0f} ms, 99th percentile"
             f" {sorted(pauses)[int(len(pauses) * 0.99)] * 1000:.0f} ms"
-            for name, pauses in parts
+            for name, pauses in phases
         )
 
 
 def measure(folder: Path, count: int, resolution: str) -> Pauses:
-    """Ask for pictures in so many cells of one kernel and watch its loop.
+    """Generate one image in each of several cells and measure the delays of the kernel's loop.
 
     Args:
-        folder: Where home, journal and pictures go.
-        count: Number of cells, each with one picture.
+        folder: Where the home folder, the journal and the images go.
+        count: Number of cells.
         resolution: ``1k``, ``2k`` or ``4k``.
     """
     with serve_simulator("--speed", "10") as server:
@@ -69,12 +69,12 @@ def measure(folder: Path, count: int, resolution: str) -> Pauses:
                 for n in range(count)
             ]
             kernel.run_well("returned = time.perf_counter()")
-            kernel.wait(lambda: all(cell.pictures for cell in cells), seconds=180)
-            asking = kernel.value("[round(p, 5) for at, p in gaps if at < returned]")
+            kernel.wait(lambda: all(cell.images for cell in cells), seconds=180)
+            sending = kernel.value("[round(p, 5) for at, p in gaps if at < returned]")
             arriving = kernel.value("[round(p, 5) for at, p in gaps if at >= returned]")
-            return Pauses(sum(len(cell.pictures) for cell in cells), asking, arriving)
+            return Pauses(sum(len(cell.images) for cell in cells), sending, arriving)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
-        print(measure(Path(place), 20, "4k"))  # noqa: T201 (the answer)
+    with tempfile.TemporaryDirectory() as folder:
+        print(measure(Path(folder), 20, "4k"))  # noqa: T201 (the result)

@@ -1,4 +1,4 @@
-"""A real kernel with a front end that keeps its cells, as a notebook does."""
+"""Real kernels, with a front end that keeps the outputs of its cells as a notebook does."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-PICTURES = ("image/jpeg", "image/png")
-SECONDS = 120  # the longest wait for a condition
+IMAGE_TYPES = ("image/jpeg", "image/png")
+TIMEOUT = 120  # seconds, for a condition to become true
 
 
 class Cell:
-    """One run of a cell and what became of it."""
+    """One execution of a cell, with its outputs and its reply."""
 
     def __init__(self, message_id: str) -> None:
         self.message_id = message_id
@@ -28,49 +28,49 @@ class Cell:
 
     @property
     def is_done(self) -> bool:
-        """Whether the cell returned."""
+        """Whether the cell has returned."""
         return self.reply is not None and self.is_idle
 
     @property
-    def pictures(self) -> list[dict]:
-        """The outputs that are a picture now."""
-        return [output for output in self.outputs if is_picture(output)]
+    def images(self) -> list[dict]:
+        """The outputs that show an image at present."""
+        return [output for output in self.outputs if is_image(output)]
 
     @property
     def result(self) -> str:
-        """What the cell's last expression gave."""
+        """The value of the cell's last expression, as text."""
         (found,) = [o for o in self.outputs if o["output_type"] == "execute_result"]
         return found["data"]["text/plain"]
 
     def stream(self, name: str) -> str:
-        """What the cell printed on ``stdout`` or ``stderr``."""
+        """Return what the cell printed on ``stdout`` or ``stderr``."""
         return "".join(o["text"] for o in self.outputs if o.get("name") == name)
 
     @property
     def last_stream(self) -> str | None:
-        """The stream that was written to last, if nothing else came after."""
+        """The name of the stream, if the last output is one."""
         return self.outputs[-1].get("name") if self.outputs else None
 
     @property
     def text(self) -> str:
-        """All that a reader of the cell's outputs sees, as plain text."""
-        return "\n".join(plain(output) for output in self.outputs)
+        """The cell's outputs as plain text."""
+        return "\n".join(plain_text(output) for output in self.outputs)
 
 
-def is_picture(output: dict) -> bool:
-    """Whether an output shows a picture."""
-    return any(kind in output.get("data", {}) for kind in PICTURES)
+def is_image(output: dict) -> bool:
+    """Return whether an output shows an image."""
+    return any(kind in output.get("data", {}) for kind in IMAGE_TYPES)
 
 
-def plain(output: dict) -> str:
-    """An output's text."""
+def plain_text(output: dict) -> str:
+    """Return the text of an output."""
     if "traceback" in output:
         return "\n".join(output["traceback"])
     return str(output.get("text") or output.get("data", {}).get("text/plain", ""))
 
 
 class Kernel:
-    """A front end: it sends cells, answers questions, and applies updates to earlier outputs."""
+    """A front end that runs cells, answers questions and updates earlier outputs."""
 
     def __init__(self, manager, client, log) -> None:
         self.manager = manager
@@ -84,17 +84,17 @@ class Kernel:
 
     @property
     def log(self) -> str:
-        """What the kernel process wrote on its own stdout and stderr."""
+        """What the kernel's process wrote to its own stdout and stderr."""
         return self._log.read_text()
 
     def start(self, code: str, *, live: bool = True, cell_id: str | None = None) -> Cell:
-        """Send a cell and do not wait.
+        """Send a cell and return at once.
 
         Args:
             code: The cell.
-            live: Whether somebody can answer questions.
-            cell_id: What JupyterLab and VS Code tell of the cell; None for a front end that
-                tells nothing.
+            live: Whether a user can answer questions.
+            cell_id: The cell's id, as JupyterLab and VS Code send it; None for a front end that
+                sends none.
         """
         content = {
             "code": code, "silent": False, "store_history": True, "user_expressions": {},
@@ -113,24 +113,24 @@ class Kernel:
         self.wait(lambda: cell.is_done)
         return cell
 
-    def run_well(self, code: str, *, live: bool = True, cell_id: str | None = None) -> Cell:
-        """Run a cell that must not fail."""
+    def run_ok(self, code: str, *, live: bool = True, cell_id: str | None = None) -> Cell:
+        """Run a cell and check that it does not fail."""
         cell = self.run(code, live=live, cell_id=cell_id)
         assert cell.reply["status"] == "ok", cell.text
         return cell
 
     def value(self, expression: str) -> object:
-        """Return what an expression is in the kernel: numbers, texts, lists and the like."""
-        # IPython abbreviates a long list, but not a long text.
-        return literal_eval(literal_eval(self.run_well(f"repr({expression})").result))
+        """Return the value of an expression in the kernel: a number, a text, a list or the like."""
+        # The value travels as text: IPython shortens a long list, but not a long text.
+        return literal_eval(literal_eval(self.run_ok(f"repr({expression})").result))
 
-    def wait_pictures(self, cell: Cell, count: int = 1) -> list[dict]:
-        """Wait until a cell shows so many pictures."""
-        self.wait(lambda: len(cell.pictures) >= count)
-        return cell.pictures
+    def wait_for_images(self, cell: Cell, count: int = 1) -> list[dict]:
+        """Wait until a cell shows at least this many images, and return them."""
+        self.wait(lambda: len(cell.images) >= count)
+        return cell.images
 
-    def wait(self, condition, seconds: float = SECONDS) -> None:
-        """Read messages until a condition holds."""
+    def wait(self, condition, seconds: float = TIMEOUT) -> None:
+        """Read messages until a condition is true."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, self._state()
@@ -138,18 +138,18 @@ class Kernel:
 
     def _state(self) -> str:
         shown = "\n---\n".join(cell.text for cell in self._cells.values())
-        return f"the condition never held; the cells show:\n{shown}\nthe log says:\n{self.log}"
+        return f"timeout; the cells show:\n{shown}\nthe kernel's log:\n{self.log}"
 
     def _read(self) -> None:
         for channel in (self.client.shell_channel, self.client.stdin_channel):
             while channel.msg_ready():
-                self._take(channel.get_msg(timeout=1))
+                self._handle(channel.get_msg(timeout=1))
         try:
-            self._take(self.client.get_iopub_msg(timeout=0.05))
+            self._handle(self.client.get_iopub_msg(timeout=0.05))
         except Empty:
             return
 
-    def _take(self, message: dict) -> None:
+    def _handle(self, message: dict) -> None:
         kind, content = message["msg_type"], message["content"]
         self.received.append(content)
         cell = self._cells.get(message["parent_header"].get("msg_id", ""))
@@ -174,21 +174,24 @@ class Kernel:
             self._displays.setdefault(name, []).append(output)
 
     def interrupt(self) -> None:
-        """Interrupt the cell that runs, as the stop button does."""
+        """Interrupt the running cell, as the stop button does."""
         self.manager.interrupt_kernel()
 
 
-def _on_files(sockets: str) -> dict[str, str]:
-    """Return a kernel manager's settings for sockets that are files in a folder of a short path.
+def _socket_settings(folder: str) -> dict[str, str]:
+    """Return the settings of a kernel manager that uses files in a folder as its sockets.
 
-    A port that is free when it is chosen can be taken by the time the kernel binds it.
+    Another process could take a free port before the kernel binds it.
     """
-    return {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
+    return {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
 
 
 def manage_kernel(sockets: str) -> KernelManager:
-    """Return a manager of a kernel whose sockets are files in a folder; its path must be short."""
-    return KernelManager(kernel_name="python3", **_on_files(sockets))
+    """Return a kernel manager that uses files in a folder as its sockets.
+
+    The folder's path must be short, because the path of a socket is limited.
+    """
+    return KernelManager(kernel_name="python3", **_socket_settings(sockets))
 
 
 def execute(
@@ -199,14 +202,14 @@ def execute(
     seconds: int = 120,
     **options,
 ):
-    """Run a notebook's cells with nbclient, as nbconvert does, and return it.
+    """Run the cells of a notebook with nbclient, as nbconvert does, and return the notebook.
 
     Args:
-        notebook: Gets its outputs.
-        folder: Where it is.
-        environment: The kernel's; None for this process's.
-        seconds: The longest that a cell may take.
-        options: More of ``NotebookClient``'s.
+        notebook: The notebook, which gets its outputs.
+        folder: The kernel's working directory.
+        environment: The kernel's environment; None for the one of this process.
+        seconds: The timeout of a cell.
+        options: Other options of ``NotebookClient``.
     """
     with TemporaryDirectory() as sockets:
         client = NotebookClient(
@@ -214,7 +217,7 @@ def execute(
             timeout=seconds,
             kernel_name="python3",
             resources={"metadata": {"path": str(folder)}},
-            config=Config(KernelManager=_on_files(sockets)),
+            config=Config(KernelManager=_socket_settings(sockets)),
             **options,
         )
         client.execute(env=os.environ if environment is None else environment)
@@ -223,7 +226,7 @@ def execute(
 
 @contextmanager
 def start_kernel(folder, environment: dict[str, str], *first: str):
-    """Start a kernel in a folder, run the first cells, and yield it."""
+    """Start a kernel in a folder, run its first cells, and yield it."""
     log = folder / "kernel.log"
     with log.open("w") as file, TemporaryDirectory() as sockets:
         manager = manage_kernel(sockets)
@@ -232,13 +235,13 @@ def start_kernel(folder, environment: dict[str, str], *first: str):
         client.start_channels()
         try:
             try:
-                client.wait_for_ready(timeout=SECONDS)
+                client.wait_for_ready(timeout=TIMEOUT)
             except RuntimeError as error:
                 error.add_note(log.read_text())
                 raise
             kernel = Kernel(manager, client, log)
             for code in first:
-                kernel.run_well(code)
+                kernel.run_ok(code)
             yield kernel
         finally:
             client.stop_channels()

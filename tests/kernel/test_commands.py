@@ -14,7 +14,7 @@ from tests.kernel.kernels import start_kernel
 
 def test_status_names_the_service_and_where_the_key_is_from(kernel, server):
     """``%runapi status`` names the address, the key's source, and the end of the key alone."""
-    said = kernel.run_well("%runapi status").text
+    said = kernel.run_ok("%runapi status").text
     assert server.url in said
     assert f"…{KEY[-4:]} from RUNAPI_API_KEY" in said
     assert KEY not in said
@@ -24,7 +24,7 @@ def test_status_names_the_service_and_where_the_key_is_from(kernel, server):
 
 def test_models_lists_the_catalogue(kernel):
     """``%runapi models`` lists models with their fields and allowed values."""
-    said = kernel.run_well("%runapi models").text
+    said = kernel.run_ok("%runapi models").text
     for word in ("gpt-image-2", "gpt-4o-image", "flux-kontext-pro", "1:1|3:2|2:3", "2k"):
         assert word in said
     of_flux = said.split("flux-kontext-pro  (")[1].split("USD")[0]
@@ -38,7 +38,7 @@ def test_models_of_a_name(kernel):
     names = [model.name for model in CATALOGUE]
 
     def listed(words):
-        said = kernel.run_well(f"%runapi models {words}").text
+        said = kernel.run_ok(f"%runapi models {words}").text
         assert said.strip().endswith("-p sets any other field.")
         return [name for name in names if f"{name}  (" in said], said
 
@@ -74,7 +74,7 @@ def test_a_key_in_the_cell_is_not_taken(kernel):
 @pytest.mark.parametrize("live", [True, False])
 def test_balance(kernel, server, live):
     """``%runapi balance`` shows what is left, in a live front end and with nobody there."""
-    cell = kernel.run_well("%runapi balance", live=live)
+    cell = kernel.run_ok("%runapi balance", live=live)
     kernel.wait(lambda: "Balance $" in cell.text)
     assert "Spent by the account today" in cell.text
 
@@ -101,19 +101,19 @@ def test_simulator_at_no_speed(kernel, speed):
     """A speed that is none is refused with what would be one, and nothing is switched on."""
     said = kernel.run(f"%runapi simulator on {speed}").stream("stderr")
     assert f"takes --speed and a number, and this is '{speed}'." in said
-    assert "simulator in this kernel" not in kernel.run_well("%runapi status").text
+    assert "simulator in this kernel" not in kernel.run_ok("%runapi status").text
 
 
 def test_simulator_on_and_off(kernel, server):
     """With the simulator on nothing reaches the service; off again, everything does."""
-    kernel.run_well("%runapi simulator on --speed 40")
-    cell = kernel.run_well("%gpt_image a hill for the simulator")
-    kernel.wait_pictures(cell)
+    kernel.run_ok("%runapi simulator on --speed 40")
+    cell = kernel.run_ok("%gpt_image a hill for the simulator")
+    kernel.wait_for_images(cell)
     kernel.wait(lambda: "simulated, not charged" in cell.text)
     assert server.bodies("for the simulator") == []
-    assert "simulator in this kernel" in kernel.run_well("%runapi status").text
-    kernel.run_well("%runapi simulator off")
-    kernel.wait_pictures(kernel.run_well("%gpt_image a hill for the service"))
+    assert "simulator in this kernel" in kernel.run_ok("%runapi status").text
+    kernel.run_ok("%runapi simulator off")
+    kernel.wait_for_images(kernel.run_ok("%gpt_image a hill for the service"))
     assert len(server.bodies("for the service")) == 1
 
 
@@ -123,12 +123,12 @@ def test_login_keeps_the_key_in_a_private_file(tmp_path):
         environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             kernel.answers.append(KEY)
-            said = kernel.run_well("%runapi login").text
+            said = kernel.run_ok("%runapi login").text
             (question,) = kernel.questions
             path = tmp_path / "home" / ".config" / "runapi" / "config.json"
-            status = kernel.run_well("%runapi status").text
-            picture = kernel.run_well("%gpt_image a hill after login")
-            kernel.wait_pictures(picture)
+            status = kernel.run_ok("%runapi status").text
+            picture = kernel.run_ok("%gpt_image a hill after login")
+            kernel.wait_for_images(picture)
     assert question["password"] is True
     assert KEY not in said + status
     assert str(path) in said
@@ -139,15 +139,15 @@ def test_login_keeps_the_key_in_a_private_file(tmp_path):
 
 def test_run_all_again_is_free(kernel, server):
     """The same cell again shows the picture from disk and sends nothing; ``--new`` asks afresh."""
-    first = kernel.run_well("%%gpt_image -o one\na hill asked for twice")
-    kernel.wait_pictures(first)
-    kernel.run_well("await one")
-    second = kernel.run_well("%%gpt_image -o two\na hill asked for twice")
-    kernel.wait_pictures(second)
+    first = kernel.run_ok("%%gpt_image -o one\na hill asked for twice")
+    kernel.wait_for_images(first)
+    kernel.run_ok("await one")
+    second = kernel.run_ok("%%gpt_image -o two\na hill asked for twice")
+    kernel.wait_for_images(second)
     assert len(server.bodies("asked for twice")) == 1
     assert kernel.value("one.image.path == two.image.path")
-    third = kernel.run_well("%%gpt_image --new -o three\na hill asked for twice")
-    kernel.wait_pictures(third)
+    third = kernel.run_ok("%%gpt_image --new -o three\na hill asked for twice")
+    kernel.wait_for_images(third)
     assert len(server.bodies("asked for twice")) == 2
     assert kernel.value("one.image.path != three.image.path")
 
@@ -155,16 +155,16 @@ def test_run_all_again_is_free(kernel, server):
 def test_cancel_stops_waiting(kernel, server):
     """``%runapi cancel`` ends the waiting and says it may be charged; a resume gets it."""
     server.fault("status=stuck,match=given up")
-    cell = kernel.run_well("%%gpt_image -o given\na hill given up")
+    cell = kernel.run_ok("%%gpt_image -o given\na hill given up")
     kernel.wait(lambda: len(server.bodies("given up")) == 1)
     kernel.wait(lambda: kernel.value("len(given.task_ids)") == 1)
-    said = kernel.run_well("%runapi cancel").text
+    said = kernel.run_ok("%runapi cancel").text
     (task_id,) = kernel.value("given.task_ids")
     assert task_id in said
     assert "may be charged" in said
     kernel.wait(lambda: "Stopped" in cell.text)
     server.clear_faults()
-    kernel.wait_pictures(kernel.run_well(f"%runapi resume {task_id}"))
+    kernel.wait_for_images(kernel.run_ok(f"%runapi resume {task_id}"))
     assert len(server.bodies("given up")) == 1
 
 
@@ -174,14 +174,14 @@ def test_resume_after_a_crash(tmp_path):
         environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         server.fault("status=stuck")
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
-            kernel.run_well("%%gpt_image -o lost\na hill that outlives its kernel")
+            kernel.run_ok("%%gpt_image -o lost\na hill that outlives its kernel")
             kernel.wait(lambda: kernel.value("len(lost.task_ids)") == 1)
         server.clear_faults()
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
-            cell = kernel.run_well("%runapi resume")
-            kernel.wait_pictures(cell)
+            cell = kernel.run_ok("%runapi resume")
+            kernel.wait_for_images(cell)
             assert "hill that outlives" in cell.text
-            assert "Nothing is unfinished." in kernel.run_well("%runapi resume").text
+            assert "Nothing is unfinished." in kernel.run_ok("%runapi resume").text
         assert len(server.state()["tasks"]) == 1
 
 
@@ -190,10 +190,10 @@ def test_resume_shows_what_was_asked_for(tmp_path):
     with serve_simulator("--speed", "60") as server:
         environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
-            kernel.run_well("%gpt_image -a 1:1 -o hill a hill", live=False)
+            kernel.run_ok("%gpt_image -a 1:1 -o hill a hill", live=False)
             server.fault("status=stuck")
-            kernel.run_well("%gpt_image -m flux-kontext-pro -a 16:9 -o lake a resumable lake")
-            kernel.run_well("%gpt_edit hill -m topaz-upscale-image -p upscale_factor=2 -o large")
+            kernel.run_ok("%gpt_image -m flux-kontext-pro -a 16:9 -o lake a resumable lake")
+            kernel.run_ok("%gpt_edit hill -m topaz-upscale-image -p upscale_factor=2 -o large")
             kernel.wait(lambda: kernel.value("len(lake.task_ids + large.task_ids)") == 2)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             cell = kernel.start("both = %runapi resume")

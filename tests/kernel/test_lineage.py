@@ -41,7 +41,7 @@ def made(tmp_path_factory):
     with serve_simulator("--speed", "60") as server:
         environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, LOAD) as kernel:
-            kernel.run_well(SESSION)
+            kernel.run_ok(SESSION)
             pictures = kernel.value("[str(image.path) for image in made]")
             lines = {
                 name: kernel.value(
@@ -69,10 +69,10 @@ def test_the_cells_of_a_line(made, fresh, end):
     server, _, _, _, lines, *_ = made
     before = server.state()["tasks_created"]
     for cell, path in lines[end]:
-        shown = fresh.run_well(cell, live=False)
+        shown = fresh.run_ok(cell, live=False)
         name = shown_name(cell)
         found = fresh.value(f"[str(image.path) for image in {name}.images]")
-        assert len(shown.pictures) == len(found)
+        assert len(shown.images) == len(found)
         assert found[-1] == path
         assert fresh.value(f"{name}.cost") == 0
     assert server.state()["tasks_created"] == before == 8
@@ -83,10 +83,10 @@ def test_each_cell_alone(made, fresh):
     server, _, _, pictures, _, _, alone = made
     before = server.state()["tasks_created"]
     for cell, path in reversed([*zip(alone, pictures, strict=True)]):
-        fresh.run_well(cell, live=False)
+        fresh.run_ok(cell, live=False)
         name = shown_name(cell)
         assert fresh.value(f"(str({name}.images[-1].path), {name}.cost)") == (path, 0)
-        fresh.run_well(f"del {name}")
+        fresh.run_ok(f"del {name}")
     assert server.state()["tasks_created"] == before
 
 
@@ -102,7 +102,7 @@ def test_all_cells_as_a_notebook(made, fresh):
     before = server.state()["tasks_created"]
     found = set()
     for cell in dict.fromkeys(cell for line in lines.values() for cell, _ in line):
-        fresh.run_well(cell, live=False)
+        fresh.run_ok(cell, live=False)
         found |= set(fresh.value(f"[str(image.path) for image in {shown_name(cell)}.images]"))
     assert found == set(pictures)
     assert server.state()["tasks_created"] == before
@@ -111,13 +111,13 @@ def test_all_cells_as_a_notebook(made, fresh):
 def test_the_tree_in_another_kernel(made, fresh):
     """%runapi history in a fresh kernel shows the tree, as text and as a picture."""
     *_, tree, _ = made
-    shown = fresh.run_well("%runapi history")
+    shown = fresh.run_ok("%runapi history")
     text = shown.stream("stdout")
-    assert len(shown.pictures) == 1
+    assert len(shown.images) == 1
     for name, prompt, _ in tree:
         assert f"{name}  {' '.join(prompt.split())}" in text
     assert "└─ " in text
-    assert fresh.run_well("%runapi history nothing-like-this").text.strip() == (
+    assert fresh.run_ok("%runapi history nothing-like-this").text.strip() == (
         "No picture has 'nothing-like-this' in its prompt or model."
     )
 
@@ -127,10 +127,10 @@ def test_edits_in_other_cells(made, fresh):
     *_, pictures, lines, tree, _ = made
     path = Path(pictures[0]).name
     for cell, _ in lines["moon"]:
-        fresh.run_well(cell, live=False)
+        fresh.run_ok(cell, live=False)
     variable = shown_name(lines["moon"][-1][0])
-    fresh.run_well(f"%%gpt_edit {variable} --wait -o dusk\nmake it dusk", live=False)
-    fresh.run_well(f"%%gpt_edit gpt-images/{path} --wait -o dawn\nmake it dawn", live=False)
+    fresh.run_ok(f"%%gpt_edit {variable} --wait -o dusk\nmake it dusk", live=False)
+    fresh.run_ok(f"%%gpt_edit gpt-images/{path} --wait -o dawn\nmake it dawn", live=False)
     assert fresh.value("(dusk.image.version, dawn.image.version)") == (4, 2)
     now = fresh.value("[(n.name, n.image.prompt, n.parent) for n in dawn.tree()]")
     assert now[: len(tree)] == tree
@@ -144,13 +144,13 @@ def test_show_prints_cells_that_run(made, fresh, number):
     server, _, _, pictures, *_ = made
     before = server.state()["tasks_created"]
     relative = f"gpt-images/{Path(pictures[number]).name}"
-    text = fresh.run_well(f"%runapi show {relative}").stream("stdout")
+    text = fresh.run_ok(f"%runapi show {relative}").stream("stdout")
     head, _, cells = text.partition("at no cost:\n")
     assert f"File     {relative}" in head
     printed = [cell.strip() for cell in split_cells(cells)]
     assert len(printed) >= 3
     for cell in printed:
-        fresh.run_well(cell, live=False)
+        fresh.run_ok(cell, live=False)
     found = fresh.value(f"[str(image.path) for image in {shown_name(printed[-1])}.images]")
     assert pictures[number] in found
     assert server.state()["tasks_created"] == before
@@ -164,13 +164,13 @@ def test_show_takes_what_an_edit_takes(made, fresh):
     """%runapi show takes a variable in all the ways in which %%gpt_edit does."""
     server, _, _, pictures, *_, alone = made
     before = server.state()["tasks_created"]
-    fresh.run_well(alone[1], live=False)
-    fresh.run_well(f"snow = {shown_name(alone[1])}\nf = snow.image.path")
-    fresh.run_well("shelf = {'snowy': snow}")
+    fresh.run_ok(alone[1], live=False)
+    fresh.run_ok(f"snow = {shown_name(alone[1])}\nf = snow.image.path")
+    fresh.run_ok("shelf = {'snowy': snow}")
     for way in WAYS:
-        text = fresh.run_well(f"%runapi show {way}").stream("stdout")
+        text = fresh.run_ok(f"%runapi show {way}").stream("stdout")
         assert text.startswith(f"File     gpt-images/{Path(pictures[1]).name}, "), way
-        fresh.run_well(f"%gpt_edit {way} --dry-run make it rain", live=False)
+        fresh.run_ok(f"%gpt_edit {way} --dry-run make it rain", live=False)
     assert server.state()["tasks_created"] == before
 
 
@@ -178,11 +178,11 @@ def test_show_waits_for_nothing(made, fresh):
     """A picture that is still coming has no file to tell of: that is said, and it goes on."""
     server = made[0]
     server.fault("status=stuck,match=a stuck fox")
-    fresh.run_well("%gpt_image -o stuck a stuck fox")
+    fresh.run_ok("%gpt_image -o stuck a stuck fox")
     cell = fresh.run("%runapi show stuck")
     assert "There is no picture yet" in cell.text
     assert "The task goes on." in cell.text
-    fresh.run_well("stuck.cancel()")
+    fresh.run_ok("stuck.cancel()")
     server.clear_faults()
 
 
@@ -220,13 +220,13 @@ def test_mistakes(fresh, line, words):
 def test_gallery(made, fresh):
     """``%runapi gallery`` shows what was made before on one sheet, and lists it, newest first."""
     pictures = made[3]
-    cell = fresh.run_well("%runapi gallery rain --limit 1")
-    (sheet,) = cell.pictures
+    cell = fresh.run_ok("%runapi gallery rain --limit 1")
+    (sheet,) = cell.images
     assert sheet["metadata"]["image/jpeg"]["width"] > 100
     name = pictures[4].rpartition("/")[2]  # the repeated one
     assert f"make it rain · gpt-images/{name}" in cell.stream("stdout")
     assert "and 1 older" in cell.stream("stdout")
-    none = fresh.run_well("%runapi gallery zebra fish").stream("stdout")
+    none = fresh.run_ok("%runapi gallery zebra fish").stream("stdout")
     assert none == "No picture has 'zebra fish' in its prompt or model.\n"
 
 

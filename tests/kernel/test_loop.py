@@ -48,24 +48,24 @@ def elsewhere(act):
 @pytest.mark.versions
 def test_button_on_another_threads_loop(kernel, server, where):
     """An edit by the buttons arrives as next version in the same output, on whichever thread."""
-    kernel.run_well(CLICK)
+    kernel.run_ok(CLICK)
     mark = "thread" if where == "elsewhere" else "main"
-    cell = kernel.run_well(f"%%gpt_image -o start\na hill for the {mark}")
-    kernel.wait_pictures(cell)
-    kernel.run_well("_ = await start")
-    first = cell.pictures[0]["data"]["image/jpeg"]
-    kernel.run_well("at_home = []\nwatch(Text)")
-    kernel.run_well(f"{where}(newest(Button, 'Edit').click)")
+    cell = kernel.run_ok(f"%%gpt_image -o start\na hill for the {mark}")
+    kernel.wait_for_images(cell)
+    kernel.run_ok("_ = await start")
+    first = cell.images[0]["data"]["image/jpeg"]
+    kernel.run_ok("at_home = []\nwatch(Text)")
+    kernel.run_ok(f"{where}(newest(Button, 'Edit').click)")
     kernel.wait(lambda: kernel.value("at_home") == [True])
-    kernel.run_well("newest(Text).value = 'make it blue'")
-    kernel.run_well(f"{where}(newest(Button, 'Go').click)")
+    kernel.run_ok("newest(Text).value = 'make it blue'")
+    kernel.run_ok(f"{where}(newest(Button, 'Go').click)")
     kernel.wait(lambda: "v1 > v2" in cell.text)
-    (picture,) = cell.pictures
+    (picture,) = cell.images
     assert picture["data"]["image/jpeg"] != first
-    kernel.run_well(f"{where}(newest(Button, '◀').click)")
+    kernel.run_ok(f"{where}(newest(Button, '◀').click)")
     kernel.wait(lambda: "\nv1 · " in cell.text)
-    assert cell.pictures[0]["data"]["image/jpeg"] == first
-    kernel.run_well(f"{where}(newest(Button, 'Again').click)")
+    assert cell.images[0]["data"]["image/jpeg"] == first
+    kernel.run_ok(f"{where}(newest(Button, 'Again').click)")
     kernel.wait(lambda: "\nv3 · " in cell.text)
     assert kernel.value("len(start.images)") == 3
 
@@ -73,8 +73,8 @@ def test_button_on_another_threads_loop(kernel, server, where):
 @pytest.mark.versions
 def test_generate_from_another_thread(kernel, server):
     """``generate`` on a thread without a loop works on the kernel's loop."""
-    kernel.run_well(CLICK)
-    kernel.run_well(
+    kernel.run_ok(CLICK)
+    kernel.run_ok(
         "from runapi_magic import generate\nfound = []\n"
         "thread = threading.Thread(target=lambda: found.append(generate('a hill by thread')))\n"
         "thread.start(); thread.join()"
@@ -86,7 +86,7 @@ def test_generate_from_another_thread(kernel, server):
 def test_a_pool_of_threads_in_a_cell(kernel, server):
     """Threads of a cell start requests at once, and await them on loops of their own."""
     before = server.state()["charged_cents"]
-    kernel.run_well(
+    kernel.run_ok(
         "from concurrent.futures import ThreadPoolExecutor\nimport asyncio\n"
         "from runapi_magic import generate, generate_many\n"
         "with ThreadPoolExecutor(4) as pool:\n"
@@ -94,7 +94,7 @@ def test_a_pool_of_threads_in_a_cell(kernel, server):
         "    rows = [f'a row of pool {n}' for n in range(3)]\n"
         "    batch = pool.submit(generate_many, rows, progress=False).result()"
     )
-    kernel.run_well(
+    kernel.run_ok(
         "def wait(work):\n    return asyncio.run(work.wait())\n"
         "ended = [await asyncio.to_thread(wait, work) for work in [*made, batch]]"
     )
@@ -107,11 +107,11 @@ def test_a_pool_of_threads_in_a_cell(kernel, server):
 
 def test_long_cell_does_not_end_a_task(kernel, server):
     """A cell that blocks the kernel while a task is done does it no harm."""
-    kernel.run_well("%config RunAPIMagics.timeout = 8.0")
-    cell = kernel.run_well("%%gpt_image -o blocked\na hill behind a long cell")
-    kernel.run_well("import time\ntime.sleep(9)")
-    kernel.wait_pictures(cell)
-    kernel.run_well("%config RunAPIMagics.timeout = 900.0")
+    kernel.run_ok("%config RunAPIMagics.timeout = 8.0")
+    cell = kernel.run_ok("%%gpt_image -o blocked\na hill behind a long cell")
+    kernel.run_ok("import time\ntime.sleep(9)")
+    kernel.wait_for_images(cell)
+    kernel.run_ok("%config RunAPIMagics.timeout = 900.0")
 
 
 def test_kernel_stays_awake_while_pictures_arrive(tmp_path, record_property, capsys):
@@ -120,7 +120,7 @@ def test_kernel_stays_awake_while_pictures_arrive(tmp_path, record_property, cap
     record_property("pauses", str(pauses))
     with capsys.disabled():
         print(f"\n{pauses}")  # noqa: T201 (the figure)
-    assert pauses.pictures == 8
+    assert pauses.images == 8
 
 
 TERMINAL = """

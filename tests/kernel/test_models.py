@@ -153,14 +153,14 @@ CELLS = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _pictures(place):
+def _pictures(workspace):
     """Pictures beside the kernel's notebook, to start from."""
     for name, colour in (("cat", "orange"), ("hat", "navy"), ("mask", "black")):
         picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
         picture.paste(colour, (WIDTH // 4, HEIGHT // 4, WIDTH * 3 // 4, HEIGHT * 3 // 4))
         if name == "mask":  # transparent where the picture is to change
             picture.putalpha(picture.convert("L").point(lambda level: 255 - level))
-        picture.save(place.folder / f"{name}.png")
+        picture.save(workspace.folder / f"{name}.png")
 
 
 def creates(server):
@@ -188,12 +188,12 @@ def test_each_model_through_the_magics(kernel, server, name):
     prompt = f"a hill, painted by {name}"
     words = {"prompt": prompt} if "WHAT" in code else {}
     before = len(creates(server))
-    cell = kernel.run_well(code.replace("WHAT", prompt))
-    kernel.run_well("await made")
+    cell = kernel.run_ok(code.replace("WHAT", prompt))
+    kernel.run_ok("await made")
     assert creates(server)[before:] == [(path, body | words | {"model": name.split()[0]})]
     found = kernel.value("[(image.size, image.pil().mode) for image in made.images]")
     assert found == pictures
-    assert kernel.wait_pictures(cell)
+    assert kernel.wait_for_images(cell)
     assert "Traceback" not in cell.text
     assert cell.stream("stderr") == ""
 
@@ -211,12 +211,12 @@ def test_every_model_and_action_has_a_cell():
 
 def test_a_background_becomes_transparent(kernel, server):
     """Recraft's picture is a PNG with nothing at its corner, shown as a PNG too."""
-    cell = kernel.run_well("%gpt_edit -m recraft-remove-background -o alone ./hat.png")
-    kernel.run_well("await alone")
+    cell = kernel.run_ok("%gpt_edit -m recraft-remove-background -o alone ./hat.png")
+    kernel.run_ok("await alone")
     corner = kernel.value("alone.image.pil().getchannel('A').getpixel((2, 2))")
     middle = kernel.value("alone.image.pil().getchannel('A').getpixel((48, 32))")
     assert (corner, middle) == (0, 255)
-    (picture,) = kernel.wait_pictures(cell)
+    (picture,) = kernel.wait_for_images(cell)
     assert "image/png" in picture["data"]
 
 
@@ -234,8 +234,8 @@ def test_three_pictures_of_4o(tmp_path):
     with serve_simulator("--speed", "6") as server:
         environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
-            kernel.run_well(THREE)
-            kernel.run_well("await three")
+            kernel.run_ok(THREE)
+            kernel.run_ok("await three")
             assert kernel.value("[part.count for part in three.parts]") == [2, 1]
             assert kernel.value("[image.size for image in three.images]") == [(1024, 1024)] * 3
             seen = kernel.value("sorted(set(seen))")

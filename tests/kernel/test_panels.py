@@ -61,25 +61,25 @@ def _wait_for(kernel, count):
 def test_the_history_is_read_when_it_has_changed(kernel, elsewhere):
     """Three panels: 20 cells read nothing, a change elsewhere is read once by each open panel."""
     for _ in range(3):
-        kernel.run_well("%gpt_panel")
+        kernel.run_ok("%gpt_panel")
     _wait_for(kernel, 3 * _EACH)
     assert kernel.value("listens()") == (1, 1)
     for number in range(20):
-        kernel.run_well(f"{number}")
+        kernel.run_ok(f"{number}")
     elsewhere()
-    kernel.run_well("'a cell after the change'")
+    kernel.run_ok("'a cell after the change'")
     _wait_for(kernel, 6 * _EACH)
 
-    kernel.run_well("panels()[0].remove()")
-    kernel.run_well("hidden = panels()[0]")
+    kernel.run_ok("panels()[0].remove()")
+    kernel.run_ok("hidden = panels()[0]")
     for word in ("here", "gone"):
-        kernel.run_well(f"hidden._on_message(None, {{'says': '{word}'}}, [])")
+        kernel.run_ok(f"hidden._on_message(None, {{'says': '{word}'}}, [])")
     elsewhere()
-    kernel.run_well("'a cell after the second change'")
+    kernel.run_ok("'a cell after the second change'")
     _wait_for(kernel, 7 * _EACH)
 
-    kernel.run_well("hidden._on_message(None, {'says': 'here'}, [])")
+    kernel.run_ok("hidden._on_message(None, {'says': 'here'}, [])")
     _wait_for(kernel, 8 * _EACH)
     assert kernel.value("listens()") == (1, 1)
-    kernel.run_well("placed.remove_all()")
+    kernel.run_ok("placed.remove_all()")
     assert kernel.value("listens()") == (0, 0)

@@ -37,8 +37,8 @@ def test_the_guides_example(tmp_path, family, option, path, model):
     with serve_simulator("--speed", "60", "--family", family) as server:
         environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
-            cell = kernel.run_well(f"%%gpt_image {option}-r 2k -a 3:4 -o bottle\n{GUIDE['prompt']}")
-            (picture,) = kernel.wait_pictures(cell)
+            cell = kernel.run_ok(f"%%gpt_image {option}-r 2k -a 3:4 -o bottle\n{GUIDE['prompt']}")
+            (picture,) = kernel.wait_for_images(cell)
             width, height = kernel.value("bottle.image.size")
         (create,) = creates(server)
     assert create["path"] == path
@@ -76,17 +76,17 @@ loud = Loud()
 )
 def test_variables_in_a_prompt(kernel, server, typed, sent):
     """A name in braces becomes its value; calls, private names and other braces stay as typed."""
-    kernel.run_well(VARIABLES)
-    kernel.run_well(f"%%gpt_image -q -o sent_one\n{typed}")
-    kernel.run_well("await sent_one")
+    kernel.run_ok(VARIABLES)
+    kernel.run_ok(f"%%gpt_image -q -o sent_one\n{typed}")
+    kernel.run_ok("await sent_one")
     assert creates(server)[-1]["body"]["prompt"] == (sent or typed)
 
 
 def test_variables_in_a_line_and_an_option(kernel, server):
     """A line magic's prompt and its options know variables too, and keep their quotes apart."""
-    kernel.run_well("shape, place = '16:9', 'at sea'")
-    kernel.run_well("ship = %gpt_image -q -a {shape} a dog's ship {place} for $5")
-    kernel.run_well("await ship")
+    kernel.run_ok("shape, place = '16:9', 'at sea'")
+    kernel.run_ok("ship = %gpt_image -q -a {shape} a dog's ship {place} for $5")
+    kernel.run_ok("await ship")
     body = creates(server)[-1]["body"]
     assert (body["prompt"], body["aspect_ratio"]) == ("a dog's ship at sea for $5", "16:9")
 
@@ -104,18 +104,18 @@ def test_variables_in_a_line_and_an_option(kernel, server):
 )
 def test_quotes_on_a_line(kernel, server, line, sent):
     """Quotes on a line are part of the prompt, unless they stand around all of it."""
-    kernel.run_well("sign = %gpt_image -q a sign\nawait sign")
-    kernel.run_well(f"made = {line}\nawait made")
+    kernel.run_ok("sign = %gpt_image -q a sign\nawait sign")
+    kernel.run_ok(f"made = {line}\nawait made")
     assert creates(server)[-1]["body"]["prompt"] == sent
 
 
 def test_an_unknown_name_is_mentioned(kernel, server):
     """A name in braces that stands for nothing is sent as typed, and a line says so."""
-    kernel.run_well("animal = 'otter'")
+    kernel.run_ok("animal = 'otter'")
     prompt = "an {animal} of a {bread} with {'a': 1} and {{braces}}"
-    cell = kernel.run_well(f"%%gpt_image\n{prompt}")
+    cell = kernel.run_ok(f"%%gpt_image\n{prompt}")
     assert cell.stream("stdout") == "Note: {bread} is no variable of yours; it is sent as typed.\n"
-    sweep = kernel.run_well("%gpt_image --dry-run --sweep colour=red,blue a {colour} {animall}")
+    sweep = kernel.run_ok("%gpt_image --dry-run --sweep colour=red,blue a {colour} {animall}")
     assert sweep.stream("stdout").count("Note:") == 1
     assert "{animall}" in sweep.stream("stdout")
 
@@ -149,7 +149,7 @@ BAD = {
 @pytest.mark.parametrize("bad", BAD)
 def test_bad_input_sends_nothing(kernel, server, bad):
     """Bad input ends in a message that names the matter; no traceback, and nothing was sent."""
-    kernel.run_well(SETUP)
+    kernel.run_ok(SETUP)
     before = len(creates(server))
     code, words = BAD[bad]
     cell = kernel.run(code)
@@ -164,9 +164,9 @@ def test_bad_input_sends_nothing(kernel, server, bad):
 
 def test_base_url_without_scheme(kernel, server):
     """A base URL without a scheme is refused before anything is sent, with an example."""
-    kernel.run_well("%config RunAPIMagics.base_url = 'runapi.ai'")
+    kernel.run_ok("%config RunAPIMagics.base_url = 'runapi.ai'")
     cell = kernel.run("%%gpt_image\na hill without scheme")
-    kernel.run_well("%config RunAPIMagics.base_url = ''")
+    kernel.run_ok("%config RunAPIMagics.base_url = ''")
     said = cell.stream("stderr")
     assert said.startswith("UsageError: ")
     assert "%config RunAPIMagics.base_url" in said

@@ -14,7 +14,7 @@ from nbclient.exceptions import CellExecutionError
 from runapi_magic.simulator.art import palettes, scenes, subjects
 from tests.conftest import ROOT, clean_environment
 from tests.kernel.conftest import make_notebook
-from tests.kernel.kernels import execute, is_picture, plain
+from tests.kernel.kernels import execute, is_image, plain_text
 
 CELLS = (
     "%load_ext runapi_magic\n%runapi simulator on --speed 60",
@@ -29,7 +29,7 @@ EXPECTED = [0, 1, 1, 2, 1, 2]
 
 def pictures(cell):
     """How many pictures a saved cell shows."""
-    return sum(is_picture(output) for output in cell.outputs)
+    return sum(is_image(output) for output in cell.outputs)
 
 
 def check_notebook(notebook):
@@ -37,7 +37,7 @@ def check_notebook(notebook):
     nbformat.validate(notebook)
     assert [pictures(cell) for cell in notebook.cells] == EXPECTED
     outputs = [output for cell in notebook.cells for output in cell.outputs]
-    shown = "\n".join(plain(output) for output in outputs)
+    shown = "\n".join(plain_text(output) for output in outputs)
     assert "The service is drawing" not in shown
     assert "Sending the request" not in shown
     assert not any("widget" in kind for output in outputs for kind in output.get("data", {}))
@@ -113,7 +113,7 @@ INSIDE = (
 def test_where_no_await_can_stand(tmp_path):
     """%%time, %%capture, functions and the cell that loads: all end, and are waited for."""
     notebook = execute_cells(tmp_path, *INSIDE)
-    texts = ["\n".join(plain(output) for output in cell.outputs) for cell in notebook.cells]
+    texts = ["\n".join(plain_text(output) for output in cell.outputs) for cell in notebook.cells]
     assert [text for text in texts if "'completed'" in text] == [texts[i] for i in (1, 3, 5, 8)]
     assert [number for number, text in enumerate(texts) if "did not wait" in text] == [0, 7]
     assert "Wall time" in texts[2]
@@ -257,7 +257,7 @@ def test_detached_picture_shows_where_it_is_awaited(tmp_path):
     )
     shown = [pictures(cell) for cell in notebook.cells]
     assert shown[2:] == [1, 0]
-    assert "a cat for later" in "\n".join(map(plain, notebook.cells[2].outputs))
+    assert "a cat for later" in "\n".join(map(plain_text, notebook.cells[2].outputs))
     assert notebook.cells[3].outputs[-1].data["text/plain"] == "'completed'"
 
 
@@ -281,7 +281,7 @@ def test_failed_task_fails_its_cell(tmp_path, simulator_server):
     with pytest.raises(CellExecutionError, match="the dragon was asleep") as caught:
         execute(notebook, tmp_path, clean_environment(tmp_path, **access), seconds=60)
     assert caught.value.ename == "TaskFailedError"
-    text = "\n".join(map(plain, notebook.cells[1].outputs))
+    text = "\n".join(map(plain_text, notebook.cells[1].outputs))
     assert "Failed tasks are not charged." in text
     assert "run the cell again" in text
     assert "Traceback" not in text
@@ -291,7 +291,7 @@ def test_failed_task_fails_its_cell(tmp_path, simulator_server):
 def test_login_with_nobody_there(tmp_path):
     """``%runapi login`` with nobody there says so in words, without a traceback."""
     notebook = execute_cells(tmp_path, "%load_ext runapi_magic", "%runapi login", allow_errors=True)
-    text = "\n".join(map(plain, notebook.cells[1].outputs))
+    text = "\n".join(map(plain_text, notebook.cells[1].outputs))
     assert "UsageError: Nobody can type a key here." in text
     assert "RUNAPI_API_KEY" in text
     assert "StdinNotImplementedError" not in text

@@ -32,8 +32,8 @@ SENT = ["A poster of Rome", "A view of Lima?", "A poster of Kiel", "A poster of 
 def test_names_in_functions(kernel, server, live):
     """A magic in a function draws the function's variables, not the notebook's of that name."""
     before = len(creates(server))
-    kernel.run_well(CELL.replace("A ", f"{live} "), live=live)
-    kernel.run_well("[await work for work in works]")
+    kernel.run_ok(CELL.replace("A ", f"{live} "), live=live)
+    kernel.run_ok("[await work for work in works]")
     sent = [create["body"] for create in creates(server)[before:]]
     assert sorted(body["prompt"] for body in sent) == sorted(
         text.replace("A ", f"{live} ") for text in SENT
@@ -43,9 +43,9 @@ def test_names_in_functions(kernel, server, live):
 
 def test_pictures_in_functions(kernel, server):
     """An edit in a function takes the function's picture, also by -i, and names in --sweep."""
-    kernel.run_well("lead = %gpt_image -q a lead cat\npic = %gpt_image -q a wrong dog")
-    kernel.run_well("await lead\nawait pic")
-    kernel.run_well(
+    kernel.run_ok("lead = %gpt_image -q a lead cat\npic = %gpt_image -q a wrong dog")
+    kernel.run_ok("await lead\nawait pic")
+    kernel.run_ok(
         "tones = ['wrong']\n"
         "def night(pic, tones):\n"
         "    edited = %gpt_edit -q pic make it dusk\n"
@@ -54,30 +54,28 @@ def test_pictures_in_functions(kernel, server):
         "    return edited, again, swept\n"
         "made = night(lead, ['grey', 'pink'])"
     )
-    kernel.run_well("[await one for one in made]")
+    kernel.run_ok("[await one for one in made]")
     assert kernel.value("[one.image.parent.prompt for one in made[:2]]") == ["a lead cat"] * 2
-    shown = kernel.run_well("def tell(pic):\n    %runapi show pic\ntell(lead)")
+    shown = kernel.run_ok("def tell(pic):\n    %runapi show pic\ntell(lead)")
     assert "Prompt   a lead cat" in shown.text
     assert len(server.bodies("grey barn")) == len(server.bodies("pink barn")) == 1
 
 
 def test_a_prompt_that_asks(kernel, server):
     """A prompt that ends in a question mark is sent, and bound; the magic's name alone is help."""
-    kernel.run_well("asked = None\nasked = %gpt_image -q why is this barn so blue?")
-    kernel.run_well("await asked")
+    kernel.run_ok("asked = None\nasked = %gpt_image -q why is this barn so blue?")
+    kernel.run_ok("await asked")
     assert [body["prompt"] for body in server.bodies("so blue")] == ["why is this barn so blue?"]
     for question in ("%gpt_image?", "?%gpt_image", "%%gpt_image?"):
         before = len(creates(server))
-        kernel.run_well(question)
+        kernel.run_ok(question)
         assert len(creates(server)) == before
 
 
 def test_a_cell_after_one_that_did_not_wait(kernel, server):
     """The next cell waits first, also where it begins with __future__; its lines stay right."""
-    kernel.run_well(
-        "def late():\n    made = %gpt_image -q a late barn\n    return made", live=False
-    )
-    kernel.run_well("barn = late()", live=False)
+    kernel.run_ok("def late():\n    made = %gpt_image -q a late barn\n    return made", live=False)
+    kernel.run_ok("barn = late()", live=False)
     cell = kernel.run(
         "from __future__ import annotations\n\nready = barn.is_done\n1 / 0  # the fourth line",
         live=False,

@@ -55,7 +55,7 @@ def test_key_shows_nowhere_in_a_live_kernel(tmp_path, echoing):
         cells = [kernel.run(code) for code in CELLS[2:]]
         kernel.wait(lambda: "Balance $" in cells[CELLS.index("%runapi balance") - 2].text)
         shown = json.dumps(kernel.received)
-    assert cells[1].pictures
+    assert cells[1].images
     assert "is not known" in cells[3].text
     assert KEY not in shown
     assert KEY.encode() not in read_all(tmp_path)

@@ -41,10 +41,10 @@ def notebook(tmp_path):
 
 def _run_all(kernel, ids, make):
     """Run both cells of the notebook; return the first cell and what the two show."""
-    owl = kernel.run_well(make, cell_id=ids[0])
-    kernel.wait_pictures(owl)
+    owl = kernel.run_ok(make, cell_id=ids[0])
+    kernel.wait_for_images(owl)
     yield owl
-    kernel.run_well("%%gpt_edit owl --wait -o hat\nadd a hat", cell_id=ids[1])
+    kernel.run_ok("%%gpt_edit owl --wait -o hat\nadd a hat", cell_id=ids[1])
     yield kernel.value("[owl.image.prompt, str(owl.image.path), str(hat.image.path), hat.cost]")
 
 
@@ -65,20 +65,20 @@ def test_restart_and_run_all(notebook, before, after, make):
     server, start = notebook
     imports = f"{WIDGETS}\nfrom runapi_magic import generate"
     with start() as kernel:
-        kernel.run_well(imports)
+        kernel.run_ok(imports)
         cells = _run_all(kernel, before, make)
         owl = next(cells)
-        kernel.run_well("_ = await owl")
-        kernel.run_well("newest(Button, 'Edit').click()")
+        kernel.run_ok("_ = await owl")
+        kernel.run_ok("newest(Button, 'Edit').click()")
         kernel.wait(
             lambda: kernel.value("len([w for w in _instances.values() if type(w) is Text])")
         )
-        kernel.run_well("newest(Text).value = 'make it blue'\nnewest(Button, 'Go').click()")
+        kernel.run_ok("newest(Text).value = 'make it blue'\nnewest(Button, 'Go').click()")
         kernel.wait(lambda: "v1 > v2" in owl.text)
         shown = next(cells)
     charged = server.state()["charged_cents"]
     with start() as kernel:
-        kernel.run_well(imports)
+        kernel.run_ok(imports)
         cells = _run_all(kernel, after, make)
         owl = next(cells)
         again = next(cells)
@@ -88,7 +88,7 @@ def test_restart_and_run_all(notebook, before, after, make):
     assert again == [*shown[:3], 0]
     assert server.state()["charged_cents"] == charged
     with start("work/b.ipynb") as kernel:
-        kernel.run_well(imports)
+        kernel.run_ok(imports)
         other, _ = _run_all(
             kernel, tuple(id_ and id_.replace("a.ip", "b.ip") for id_ in after), make
         )
@@ -101,13 +101,13 @@ def test_a_chain_goes_on_with_its_own_step(notebook):
     server, start = notebook
     chain = '%%gpt_image --wait --then "make it blue" -o blue\nan owl'
     with start() as kernel:
-        kernel.run_well(chain)
-        kernel.run_well("%%gpt_image --wait -o owl\nan owl")
-        kernel.run_well(KEEP)
+        kernel.run_ok(chain)
+        kernel.run_ok("%%gpt_image --wait -o owl\nan owl")
+        kernel.run_ok(KEEP)
         path = kernel.value("str(blue.image.path)")
     with start() as kernel:
-        kernel.run_well(chain)
+        kernel.run_ok(chain)
         assert kernel.value("[str(blue.image.path), blue.cost]") == [path, 0]
-        kernel.run_well("%%gpt_image --wait -o owl\nan owl")
+        kernel.run_ok("%%gpt_image --wait -o owl\nan owl")
         assert kernel.value("str(owl.image.path)") == path
     assert server.state()["tasks_created"] == 2

@@ -52,15 +52,15 @@ def fresh(tmp_path, address):
 @pytest.fixture
 def loaded(fresh):
     """The same, with the extension just loaded."""
-    fresh.run_well(LOAD)
+    fresh.run_ok(LOAD)
     return fresh
 
 
 @pytest.mark.versions
 def test_load_ext_imports_few_modules(fresh):
     """``%load_ext`` imports five small modules of ours and, but for IPython's own, no others."""
-    fresh.run_well(BEFORE)
-    fresh.run_well(LOAD)
+    fresh.run_ok(BEFORE)
+    fresh.run_ok(LOAD)
     new = set(fresh.value("sorted(set(sys.modules) - before)"))
     ours = {
         f"runapi_magic.{name}"
@@ -82,18 +82,18 @@ def test_load_ext_imports_few_modules(fresh):
 @pytest.mark.versions
 def test_first_placeholder_comes_before_what_takes_long(loaded):
     """The first placeholder is published before any HTTP, picture or widget package is imported."""
-    loaded.run_well(WATCH)
-    cell = loaded.run_well("%%gpt_image\na hill that waits for nothing")
+    loaded.run_ok(WATCH)
+    cell = loaded.run_ok("%%gpt_image\na hill that waits for nothing")
     first = set(loaded.value("imported[0]"))
     assert {name.partition(".")[0] for name in first} & HEAVY == set()
     assert {f"runapi_magic.{name}" for name in REST} & first == set()
     assert "a hill that waits for nothing" in cell.text
-    loaded.wait_pictures(cell)
+    loaded.wait_for_images(cell)
 
 
 def test_documentation_of_a_magic_that_was_never_used(loaded):
     """``%gpt_image?`` shows the options right after ``%load_ext``."""
-    loaded.run_well("%gpt_image?")
+    loaded.run_ok("%gpt_image?")
     (page,) = [one["payload"] for one in loaded.received if one.get("payload")]
     assert "--aspect-ratio RATIO" in page[0]["data"]["text/plain"]
 
@@ -110,13 +110,13 @@ def test_magics_are_listed_and_completed_without_being_imported(loaded):
     """Completion knows all names, and is no use of them."""
     reply = loaded.client.complete("%gpt_", cursor_pos=5, reply=True, timeout=30)
     assert set(reply["content"]["matches"]) >= {"%gpt_image", "%gpt_edit", "%gpt_panel"}
-    loaded.run_well("import sys")
+    loaded.run_ok("import sys")
     assert loaded.value("'runapi_magic.notebook.magics' in sys.modules") is False
 
 
 def test_lsmagic(loaded):
     """``%lsmagic`` lists the magics right after ``%load_ext``."""
-    said = loaded.run_well("%lsmagic").text
+    said = loaded.run_ok("%lsmagic").text
     assert all(f"%{name}" in said for name in MAGICS["line"])
     assert all(f"%%{name}" in said for name in MAGICS["cell"])
 
@@ -124,8 +124,8 @@ def test_lsmagic(loaded):
 @pytest.mark.versions
 def test_config_lists_settings_that_were_never_used(loaded):
     """``%config`` lists the settings once, shows them and completes their names."""
-    assert loaded.run_well("%config").text.split().count("RunAPIMagics") == 1
-    assert "RunAPIMagics.preview_size=<Int>" in loaded.run_well("%config RunAPIMagics").text
+    assert loaded.run_ok("%config").text.split().count("RunAPIMagics") == 1
+    assert "RunAPIMagics.preview_size=<Int>" in loaded.run_ok("%config RunAPIMagics").text
 
 
 @pytest.mark.versions
@@ -138,10 +138,10 @@ def test_config_completes_settings_that_were_never_used(loaded):
 
 def test_config_sets_what_was_never_used(loaded):
     """``%config RunAPIMagics.x = ...`` as the first use counts for the cells after it."""
-    loaded.run_well("%config RunAPIMagics.aspect_ratio = '3:4'")
-    assert "'3:4'" in loaded.run_well("%config RunAPIMagics.aspect_ratio").result
-    cell = loaded.run_well("%%gpt_image -o hill\na hill that stands upright")
-    loaded.wait_pictures(cell)
+    loaded.run_ok("%config RunAPIMagics.aspect_ratio = '3:4'")
+    assert "'3:4'" in loaded.run_ok("%config RunAPIMagics.aspect_ratio").result
+    cell = loaded.run_ok("%%gpt_image -o hill\na hill that stands upright")
+    loaded.wait_for_images(cell)
     assert loaded.value("hill.image.size") == (768, 1024)
 
 
@@ -151,7 +151,7 @@ def test_configuration_file(tmp_path):
     environment = clean_environment(tmp_path)
     _configure(tmp_path, "c.RunAPIMagics.model = 'flux-kontext-pro'")
     with start_kernel(tmp_path, environment, LOAD) as kernel:
-        assert "flux-kontext-pro" in kernel.run_well("%config RunAPIMagics.model").result
+        assert "flux-kontext-pro" in kernel.run_ok("%config RunAPIMagics.model").result
 
 
 def test_mistake_in_the_configuration_file(tmp_path):
@@ -173,10 +173,10 @@ def test_lines_of_the_configuration_file(tmp_path):
             "c.InteractiveShellApp.exec_lines = ['%runapi budget 2 --day', '%runapi balance']",
         )
         with start_kernel(tmp_path, environment) as kernel:
-            cell = kernel.run_well("%gpt_image -o hill a hill in the morning")
-            kernel.wait_pictures(cell)
-            assert "Budget of the day  $2.00" in kernel.run_well("%runapi budget").text
-            assert "Balance" in kernel.run_well("%runapi balance").text
+            cell = kernel.run_ok("%gpt_image -o hill a hill in the morning")
+            kernel.wait_for_images(cell)
+            assert "Budget of the day  $2.00" in kernel.run_ok("%runapi budget").text
+            assert "Balance" in kernel.run_ok("%runapi balance").text
 
 
 def _configure(folder, line):
@@ -188,13 +188,13 @@ def _configure(folder, line):
 @pytest.mark.parametrize("use", ["pass", "%config RunAPIMagics.model"])
 def test_reload_and_unload(loaded, use):
     """Loaded again there is one of everything; unloaded there is none, used or not."""
-    loaded.run_well(use)
-    loaded.run_well("%reload_ext runapi_magic")
+    loaded.run_ok(use)
+    loaded.run_ok("%reload_ext runapi_magic")
     counts = "%config RunAPIMagics.concurrency = 3\n%config"
-    assert loaded.run_well(counts).text.split().count("RunAPIMagics") == 1
-    assert loaded.run_well("%config RunAPIMagics.concurrency").result == "3"
-    loaded.run_well("%unload_ext runapi_magic")
-    assert "RunAPIMagics" not in loaded.run_well("%config").text
+    assert loaded.run_ok(counts).text.split().count("RunAPIMagics") == 1
+    assert loaded.run_ok("%config RunAPIMagics.concurrency").result == "3"
+    loaded.run_ok("%unload_ext runapi_magic")
+    assert "RunAPIMagics" not in loaded.run_ok("%config").text
     assert "not found" in loaded.run("%gpt_image a hill").text
     left = "[t for t in get_ipython().input_transformers_post if 'runapi' in repr(t)]"
     assert loaded.value(left) == []
@@ -210,5 +210,5 @@ def test_names_are_those_of_the_magics():
 def test_cancelled_in_the_cell_that_asked(loaded):
     """What is cancelled while the rest is still being imported says so in its place."""
     code = "%gpt_image --detach -o hill a hill that is not to be\nhill.cancel()"
-    cell = loaded.run_well(code, live=False)
+    cell = loaded.run_ok(code, live=False)
     loaded.wait(lambda: "Stopped before it began." in cell.text)

@@ -41,7 +41,7 @@ def make(kernel, server, prompt):
     """Run a cell whose picture comes later, in a page that answers."""
     server.fault(f"status=stuck,match={prompt}")
     known = len(pages(kernel))
-    cell = kernel.run_well(f"%%gpt_image -o made\n{prompt}")
+    cell = kernel.run_ok(f"%%gpt_image -o made\n{prompt}")
     kernel.wait(lambda: len(pages(kernel)) > known)
     says(kernel, pages(kernel)[-1], "here")
     assert kernel.value("made.is_done") is False
@@ -52,7 +52,7 @@ def finish(kernel, server, cell):
     """Let the picture come, and wait until its page was asked."""
     asked = len(looks(kernel))
     server.clear_faults()
-    kernel.wait_pictures(cell)
+    kernel.wait_for_images(cell)
     kernel.wait(lambda: len(looks(kernel)) > asked)
 
 
@@ -62,17 +62,17 @@ def test_another_page_is_told_once(kernel, server):
     cell = make(kernel, server, "a hill behind a closed page")
     finish(kernel, server, cell)
     reload_page(kernel)
-    assert SAID + "a-hill-behind-a-closed-page" in kernel.run_well("1 + 1").text
-    assert SAID not in kernel.run_well("1 + 1").text
+    assert SAID + "a-hill-behind-a-closed-page" in kernel.run_ok("1 + 1").text
+    assert SAID not in kernel.run_ok("1 + 1").text
 
 
 def test_the_same_page_is_not_told(kernel, server):
     """A page that runs another cell was there all the time, whether it answered or not."""
     cell = make(kernel, server, "a hill in an open page")
     finish(kernel, server, cell)
-    assert SAID not in kernel.run_well("1 + 1").text
+    assert SAID not in kernel.run_ok("1 + 1").text
     reload_page(kernel)
-    assert SAID not in kernel.run_well("1 + 1").text
+    assert SAID not in kernel.run_ok("1 + 1").text
 
 
 def test_what_was_seen_is_not_told(kernel, server):
@@ -81,38 +81,38 @@ def test_what_was_seen_is_not_told(kernel, server):
     finish(kernel, server, cell)
     says(kernel, pages(kernel)[-1], "seen")
     reload_page(kernel)
-    assert SAID not in kernel.run_well("1 + 1").text
+    assert SAID not in kernel.run_ok("1 + 1").text
 
 
 def test_a_page_that_never_answers_is_not_told(kernel, server):
     """Where the front end cannot say what it shows, nothing is guessed."""
-    cell = kernel.run_well("%%gpt_image\na hill in a silent front end")
-    kernel.wait_pictures(cell)
+    cell = kernel.run_ok("%%gpt_image\na hill in a silent front end")
+    kernel.wait_for_images(cell)
     reload_page(kernel)
-    assert SAID not in kernel.run_well("1 + 1").text
+    assert SAID not in kernel.run_ok("1 + 1").text
 
 
 def test_pictures_from_disk_are_not_told(kernel, server):
     """What was paid for before is no news."""
-    first = kernel.run_well("%%gpt_image\na hill from the disk")
-    kernel.wait_pictures(first)
+    first = kernel.run_ok("%%gpt_image\na hill from the disk")
+    kernel.wait_for_images(first)
     known = len(pages(kernel))
-    cell = kernel.run_well("%%gpt_image\na hill from the disk")
+    cell = kernel.run_ok("%%gpt_image\na hill from the disk")
     kernel.wait(lambda: len(pages(kernel)) > known)
     says(kernel, pages(kernel)[-1], "here")
-    kernel.wait_pictures(cell)
+    kernel.wait_for_images(cell)
     reload_page(kernel)
-    assert SAID not in kernel.run_well("1 + 1").text
+    assert SAID not in kernel.run_ok("1 + 1").text
 
 
 def test_what_was_frozen_is_not_told(kernel, server):
     """Somebody who takes the buttons out before the picture comes is there to see it."""
     cell = make(kernel, server, "a hill that is frozen")
-    kernel.run_well("%runapi freeze")
+    kernel.run_ok("%runapi freeze")
     server.clear_faults()
-    kernel.wait_pictures(cell)
+    kernel.wait_for_images(cell)
     reload_page(kernel)
-    assert SAID not in kernel.run_well("1 + 1").text
+    assert SAID not in kernel.run_ok("1 + 1").text
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_the_next_kernel_says_so(own):
         kernel.client.shutdown()
         kernel.wait(lambda: not kernel.manager.is_alive())
     with start() as kernel:
-        assert SAID + "a-hill-of-yesterday" in kernel.run_well(LOAD).text
+        assert SAID + "a-hill-of-yesterday" in kernel.run_ok(LOAD).text
     with start() as kernel:
-        assert kernel.run_well(LOAD).text == ""
+        assert kernel.run_ok(LOAD).text == ""
     assert len(server.bodies("yesterday")) == 1

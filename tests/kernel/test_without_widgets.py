@@ -47,7 +47,7 @@ def bare(start):
 
 def check_cell(kernel, cell):
     """Assert that a cell shows its picture with a caption, and nothing went wrong beside."""
-    kernel.wait_pictures(cell)
+    kernel.wait_for_images(cell)
     kernel.wait(lambda: "$0.06" in cell.text)
     assert cell.stream("stderr") == ""
 
@@ -55,7 +55,7 @@ def check_cell(kernel, cell):
 def test_cells(start):
     """Pictures and captions are there as ever, and one line, in the first cell, says what to do."""
     with start(lacks="ipywidgets") as kernel:
-        cells = [kernel.run_well(f"%gpt_image a cat, number {number}") for number in (1, 2)]
+        cells = [kernel.run_ok(f"%gpt_image a cat, number {number}") for number in (1, 2)]
         for cell in cells:
             check_cell(kernel, cell)
         assert [cell.text.count(HINT) for cell in cells] == [1, 0]
@@ -76,16 +76,16 @@ def test_cells(start):
 def test_other_states(start, state, words):
     """The same where only anywidget is missing, or ipywidgets breaks; the line names which."""
     with start(**state) as kernel:
-        cell = kernel.run_well("%gpt_image a dog")
+        cell = kernel.run_ok("%gpt_image a dog")
         check_cell(kernel, cell)
         assert f"{HINT} {words}" in cell.text
 
 
 def test_sweep(bare):
     """A sweep's sheet fills in."""
-    cell = bare.run_well("%gpt_image -o grid --sweep animal=fox,owl a {animal} without widgets")
+    cell = bare.run_ok("%gpt_image -o grid --sweep animal=fox,owl a {animal} without widgets")
     bare.wait(lambda: "2 of 2 pictures" in cell.text)
-    assert len(cell.pictures) == 1
+    assert len(cell.images) == 1
     assert cell.stream("stderr") == ""
 
 
@@ -93,7 +93,7 @@ def test_batch(bare):
     """A batch has a bar of text, without a warning."""
     code = "from runapi_magic import generate_many\n"
     code += "boats = await generate_many(['a red boat', 'a blue boat'])\nlen(boats.pictures)"
-    cell = bare.run_well(code)
+    cell = bare.run_ok(code)
     assert cell.result == "2"
     assert "2/2" in cell.text
     assert "Warning" not in cell.text
@@ -101,16 +101,16 @@ def test_batch(bare):
 
 def test_panel(bare):
     """The panel says in words what it needs."""
-    said = bare.run_well("%gpt_panel").stream("stdout")
+    said = bare.run_ok("%gpt_panel").stream("stdout")
     assert said.startswith("No panel: the package ipywidgets is missing")
     assert "%%gpt_image does the same from a cell" in said
 
 
 def test_many_pictures_need_yes(bare):
     """Many pictures need --yes where there is nothing to click, and nothing is sent without."""
-    bare.run_well("%config RunAPIMagics.ask_above_count = 1")
+    bare.run_ok("%config RunAPIMagics.ask_above_count = 1")
     cell = bare.run("%gpt_image -o many -n 2 a flock without widgets")
     bare.wait(lambda: "Add --yes" in cell.text)
     assert bare.value("(many.status, many.task_ids)") == ("failed", [])
-    allowed = bare.run_well("%gpt_image --yes -n 2 a flock without widgets")
-    bare.wait_pictures(allowed, 2)
+    allowed = bare.run_ok("%gpt_image --yes -n 2 a flock without widgets")
+    bare.wait_for_images(allowed, 2)

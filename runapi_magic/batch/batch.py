@@ -12,38 +12,37 @@ import json
 import logging
 import secrets
 import time
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from runapi_magic.batch.item import share
+from runapi_magic.batch.scheduler import Scheduler
 from runapi_magic.batch.table import records
 from runapi_magic.core.cancellation import to_the_end
 from runapi_magic.core.events import Feed
 from runapi_magic.core.request import whole_number
-from runapi_magic.core.status import HELD, Phase, Step
+from runapi_magic.core.status import Phase
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 
     from runapi_magic.batch.item import Item
-    from runapi_magic.core.status import ItemStatus
+    from runapi_magic.core.status import ItemStatus, Step
     from runapi_magic.engine.generation import Generation
     from runapi_magic.engine.image import GeneratedImage
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_PROMPT = 40  # characters in a title
-_AHEAD = 2  # requests that are made ready while others have the turns at the service
-_NOT_BEGUN = {Step.PREPARING, *HELD, Step.SOURCE, Step.QUEUED}
 
 
 class Batch:
     """Many requests under way or done, returned at once.
 
     ``await`` it for the end: it returns itself, or raises where there is no picture at all.
-    ``async for item in batch.as_completed()`` gives the items as they end.
+    ``async for item in batch.as_completed()`` gives the items as they end, and
+    ``for item in batch`` all items in order.
 
     Attributes:
         id: Names it for ``resume_batch``.
@@ -56,7 +55,6 @@ class Batch:
         index: The rows' names, where they came in a data frame that has some.
         shown_in: The cell that shows it, by its message's id.
         on_wait: Awaited at the end by whoever waits for it, in that cell.
-        launch: Begins it on the loop of wherever the user is; None: on the loop that it has.
     """
 
     def __init__(
@@ -86,20 +84,21 @@ class Batch:
         self.held: Step | None = None
         self.shown_in: str | None = None
         self.on_wait: Callable[[], Coroutine[Any, Any, None]] | None = None
-        self.launch: Callable[[Callable[[asyncio.AbstractEventLoop], Batch]], object] | None = None
         self._begun: float | None = None
         self._took = 0.0
-        self._start: Callable[..., Generation] | None = None
         self._running: asyncio.Task[None] | None = None
         self._asking: asyncio.Future[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._under_way: dict[Generation, list[Item]] = {}  # and what each is asked for
+        self._scheduler: Scheduler | None = None
         self._changed: list[Callable[[], None]] = []
         self._ended: Feed[Item] = Feed(item for item in self.items if item.is_done)
-        self._cancelled = self._is_over = False
+        self._is_over = False
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number)
@@ -128,8 +127,13 @@ class Batch:
         return all(item.is_done for item in self.items)
 
     @property
+    def images(self) -> list[GeneratedImage]:
+        """All images, in the order of the requests."""
+        return self.pictures
+
+    @property
     def pictures(self) -> list[GeneratedImage]:
-        """All pictures, in the order of the requests."""
+        """The former name of ``images``. A Sweep has all its images in order under this name."""
         return [image for item in self.items for image in item.images]
 
     @property
@@ -194,14 +198,20 @@ class Batch:
     @property
     def task_ids(self) -> list[str]:
         """The service's ids of the tasks that are under way, as far as known."""
-        return [task_id for generation in self._under_way for task_id in generation.task_ids]
+        generations = self._scheduler.generations if self._scheduler else ()
+        return [task_id for generation in generations for task_id in generation.task_ids]
 
     # Running
 
     def begin(
-        self, start: Callable[..., Generation], loop: asyncio.AbstractEventLoop,
-        before: Callable[[Batch], Any], after: Callable[[Batch], Any],
-    ) -> None:  # fmt: skip
+        self,
+        start: Callable[..., Generation],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        before: Callable[[Batch], Any],
+        after: Callable[[Batch], Any],
+        launch: Callable[[Callable[[asyncio.AbstractEventLoop], Self]], object] | None = None,
+    ) -> None:
         """Start working, on a loop, and return at once.
 
         Args:
@@ -209,43 +219,50 @@ class Batch:
             loop: The loop that works on it.
             before: Awaited before the first is sent; what it raises ends the batch.
             after: Awaited at the end, whatever it is.
+            launch: Begins a retry on the loop of wherever the user is; by default on ``loop``.
         """
-        self._start, self._loop, self._before, self._after = start, loop, before, after
+        self._start, self._before, self._after = start, before, after
+        self._launch = launch or (lambda begin: begin(loop))
+        self._begin_on(loop)
+
+    def _begin_on(self, loop: asyncio.AbstractEventLoop) -> Self:
+        self._loop = loop
         # A new one each time: what was paid under the one before counts as spent by now.
         self.hold = secrets.token_hex(8)
-        # The limit is one of tasks: a request for several pictures takes several turns.
-        self._turns = asyncio.Semaphore(self.concurrency)
+        scheduler = self._scheduler = Scheduler(
+            self.items,
+            self.concurrency,
+            partial(self._start, loop=loop, since=self.since, hold=self.hold),
+            on_end=self._tell,
+            on_begin=self._notify,
+        )
         if self._is_over:
             self._ended = Feed(item for item in self.items if item.is_done)
-        self._cancelled, self._is_over, self.error = False, False, None
-        self._under_way = {}
+        self._is_over, self.error = False, None
         self._begun = time.monotonic()
 
         def go() -> None:
-            self._running = loop.create_task(self._run())
+            self._running = loop.create_task(self._run(scheduler))
 
         if loop is asyncio._get_running_loop():  # noqa: SLF001 (None instead of an exception)
             go()
         else:
             loop.call_soon_threadsafe(go)
+        return self
 
-    async def _run(self) -> None:
-        units, ended = self._units(), self._ended
+    async def _run(self, scheduler: Scheduler) -> None:
+        ended = self._ended
         self._asking = asyncio.ensure_future(self._before(self))
-        if self._cancelled:  # before it came to this
+        if scheduler.is_cancelled:  # before it came to this
             self._asking.cancel()
         try:
             await self._asking
             self._begun = time.monotonic()  # nobody's word is waited for any more
-            async with asyncio.TaskGroup() as workers:
-                line, fetching = asyncio.Lock(), asyncio.Semaphore(self.concurrency)
-                for _ in range(min(self.concurrency + _AHEAD, len(units))):
-                    workers.create_task(self._work(units, workers, line, fetching))
+            await scheduler.run()
         except asyncio.CancelledError:  # also where the loop comes to its end: asyncio.run does so
-            self._cancelled = True
-            await to_the_end(self._stop_under_way())
+            await to_the_end(scheduler.stop())
         except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this batch)
-            sent = TaskState(Phase.SENT if self._under_way else Phase.PLANNED)
+            sent = TaskState(Phase.SENT if scheduler.generations else Phase.PLANNED)
             self.error = sent.in_words(error)
             for item in self.items:
                 if not item.is_done:
@@ -265,91 +282,6 @@ class Batch:
                 ended.close()
                 self._notify()
 
-    def _units(self) -> list[list[Item]]:
-        """Return the items to be made, those with identical requests together, the first last.
-
-        Identical requests are so many pictures of one, each its own; those that are there
-        already are among them, so that no other item gets their pictures.
-        """
-        units: dict[str, list[Item]] = {}
-        for item in self.items:
-            units.setdefault(item.request.fingerprint, []).append(item)
-        left = [unit for unit in units.values() if not all(item.is_done for item in unit)]
-        return left[::-1]
-
-    async def _work(
-        self,
-        units: list[list[Item]],
-        workers: asyncio.TaskGroup,
-        line: asyncio.Lock,
-        fetching: asyncio.Semaphore,
-    ) -> None:
-        while True:
-            async with line:  # they stand in line for a turn in their order
-                if not units or self._cancelled:
-                    return
-                items = units.pop()
-                generation = self._ask(items)
-                if generation is not None:
-                    await generation.ready()
-            if generation is not None:
-                # The next request need not wait until this one's pictures are on the disk.
-                await generation.served()
-                await fetching.acquire()
-                workers.create_task(self._finish(generation, items, fetching))
-
-    async def _finish(
-        self, generation: Generation, items: list[Item], fetching: asyncio.Semaphore
-    ) -> None:
-        try:
-            await generation.ended()
-        finally:
-            fetching.release()
-        self._share(generation, items)
-
-    def _share(self, generation: Generation, items: list[Item]) -> None:
-        self._under_way.pop(generation, None)
-        for item in share(generation, items):
-            self._tell(item)
-
-    async def _stop_under_way(self) -> None:
-        """Let the requests under way say what they cost: the service may have them."""
-        under_way = tuple(self._under_way.items())
-        for generation, _ in under_way:
-            generation.cancel()
-        for generation, items in under_way:
-            await generation.ended()
-            self._share(generation, items)
-
-    def _ask(self, items: list[Item]) -> Generation | None:
-        assert self._start is not None, "a batch is begun before it runs"
-        count = sum(item.request.count for item in items)
-        waiting = [item for item in items if not item.is_done]
-        try:
-            request = replace(items[0].request, count=count)
-            generation = self._start(
-                request, self._loop, since=self.since, hold=self.hold, turns=self._turns
-            )
-        except RunAPIError as error:
-            for item in waiting:
-                item.status, item.error = "failed", error
-                self._tell(item)
-            return None
-        self._under_way[generation] = items
-        if self._cancelled:  # by another thread, meanwhile
-            generation.cancel()
-
-        def begin() -> None:
-            if any(part.step not in _NOT_BEGUN for part in generation.parts):
-                stop()
-                for item in waiting:
-                    if not item.is_done:
-                        item.status = "running"
-                self._notify()
-
-        stop = generation.subscribe(begin)
-        return generation
-
     def hold_for(self, step: Step | None) -> None:
         """Say what is waited for before anything is sent; None for nothing any more."""
         self.held = step
@@ -357,14 +289,12 @@ class Batch:
 
     def cancel(self) -> None:
         """Stop, once: nothing more is sent. What the service has begun may still be charged."""
-        if self._cancelled:
+        if self._scheduler is None or self._scheduler.is_cancelled:
             return
-        self._cancelled = True
+        self._scheduler.cancel()
         if self._asking is not None and self._loop is not None:
             # There may be a question that nobody is to answer any more.
             self._loop.call_soon_threadsafe(self._asking.cancel)
-        for generation in tuple(self._under_way):
-            generation.cancel()
 
     def retry_failed(self) -> Self:
         """Ask again for the images that are missing, and return itself at once.
@@ -384,15 +314,7 @@ class Batch:
             )
         for item in self.failures:
             item.status, item.error = "waiting", None
-        start, loop = self._start, self._loop
-        assert start is not None, "a batch that is over was begun"
-        assert loop is not None, "a batch that is over was begun"
-
-        def again(loop: asyncio.AbstractEventLoop) -> Batch:
-            self.begin(start, loop, self._before, self._after)
-            return self
-
-        (self.launch or (lambda again: again(loop)))(again)
+        self._launch(self._begin_on)
         return self
 
     # Waiting and listening

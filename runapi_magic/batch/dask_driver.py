@@ -15,8 +15,8 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.dask_worker import Errand, Outcome, carry_out
-from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.core.status import Step, TaskStatus
 from runapi_magic.core.task import Task
 from runapi_magic.core.task_state import TaskState
@@ -66,6 +66,7 @@ def run_on_cluster(
     loop: asyncio.AbstractEventLoop | None = None,
     *,
     gate: Gate | None = None,
+    launch: Callable[..., object] | None = None,
 ) -> Batch:
     """Start a batch of which workers make the pictures, and return it at once.
 
@@ -78,6 +79,7 @@ def run_on_cluster(
         client: The cluster; not an asynchronous client.
         loop: The loop that works on it, by default the running one; another thread's is fine.
         gate: Awaited before anything is sent; what it raises is the batch's end.
+        launch: Begins a retry on the loop of wherever the user is; by default on the same loop.
 
     Raises:
         InvalidRequestError: A request, or the client, cannot be right; nothing was sent.
@@ -88,7 +90,7 @@ def run_on_cluster(
     cluster = _Cluster(client, batch)
     on_cluster = copy.copy(session)  # its journal, its money, its pictures; another way to them
     on_cluster.pipeline = _ClusterPipeline(session.pipeline, cluster)
-    begin_batch(on_cluster, batch, loop, gate=gate)
+    begin_batch(on_cluster, batch, loop, gate=gate, launch=launch)
     return batch
 
 

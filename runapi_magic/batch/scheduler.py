@@ -1,77 +1,146 @@
-"""Begin a batch in a session."""
+"""Run the requests of a batch in order, a limited number at a time."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from runapi_magic.batch.saved import saved_batches
-from runapi_magic.core.request import validate
-from runapi_magic.core.status import Step
+from runapi_magic.batch.item import share
+from runapi_magic.core.status import HELD, Step
+from runapi_magic.errors import RunAPIError
 
 if TYPE_CHECKING:
-    from runapi_magic.batch.batch import Batch
-    from runapi_magic.core.request import ImageRequest
+    from collections.abc import Callable, Sequence
+
+    from runapi_magic.batch.item import Item
     from runapi_magic.engine.generation import Generation
-    from runapi_magic.engine.pipeline import Gate
-    from runapi_magic.engine.session import Session
+
+_AHEAD = 2  # requests that are prepared while all turns at the service are taken
+_NOT_BEGUN = {Step.PREPARING, *HELD, Step.SOURCE, Step.QUEUED}
 
 
-def begin_batch(
-    session: Session,
-    batch: Batch,
-    loop: asyncio.AbstractEventLoop | None = None,
-    *,
-    gate: Gate | None = None,
-) -> Batch:
-    """Start a batch and return it at once.
+class Scheduler:
+    """One run through the items of a batch.
+
+    The limit counts tasks: a request for several images needs several turns. While the images of
+    one request are downloaded, the next request is sent.
 
     Args:
-        session: The session that makes its images.
-        batch: What is asked for.
-        loop: The loop that works on it, by default the running one; another thread's is fine.
-        gate: Awaited before anything is sent; what it raises is the batch's end.
-
-    Raises:
-        InvalidRequestError: A request cannot be right; nothing was sent.
-        MissingKeyError: There is no key.
-        ConfigurationError: The base URL is unusable.
+        items: The items of the batch; those that are done already are not requested again.
+        concurrency: Number of tasks at the service at a time.
+        start: Starts a request and returns its Generation. It also gets ``turns``, the semaphore
+            that limits the tasks.
+        on_end: Called with each item when it has ended.
+        on_begin: Called when the service begins to work on items.
     """
-    for item in batch.items:
-        validate(item.request)
-    simulator = session.simulator
-    service = simulator
 
-    place = session.settings.picture_place()  # wherever the working directory is meanwhile
+    def __init__(
+        self,
+        items: Sequence[Item],
+        concurrency: int,
+        start: Callable[..., Generation],
+        *,
+        on_end: Callable[[Item], object],
+        on_begin: Callable[[], object],
+    ) -> None:
+        self._units = _units(items)
+        self._concurrency = concurrency
+        self._start = start
+        self._on_end, self._on_begin = on_end, on_begin
+        self._turns = asyncio.Semaphore(concurrency)
+        self._downloads = asyncio.Semaphore(concurrency)
+        self._next = asyncio.Lock()
+        self._running: dict[Generation, list[Item]] = {}
+        self.is_cancelled = False
 
-    def start(request: ImageRequest, loop: asyncio.AbstractEventLoop, **options: Any) -> Generation:
-        return session.start(request, loop, service=service, image_dir=place, **options)
+    @property
+    def generations(self) -> tuple[Generation, ...]:
+        """The requests under way."""
+        return tuple(self._running)
 
-    if not session.asks_colab:
-        session.service().access.require_key()
-    batch.simulated = simulator is not None
+    async def run(self) -> None:
+        """Run all requests and wait for their ends."""
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(self._concurrency + _AHEAD, len(self._units))):
+                workers.create_task(self._work(workers))
 
-    async def before(batch: Batch) -> None:
-        nonlocal service
-        session.active_batches.add(batch)
-        # Once for all requests. The key may be another one when failed ones are asked for
-        # again, but what was simulated never comes to be paid for.
-        service = simulator or await session.answering()
-        service.access.require_key()
-        if gate is not None:
-            try:
-                batch.hold_for(Step.PRICING)
-                await gate(lambda: batch.hold_for(Step.ASKING))
-            finally:
-                batch.hold_for(None)
-        await session.record(saved_batches(session).save, batch, service.access.base_url)
-        requests = [item.request for item in batch.items]
-        await session.pricing.set_aside(batch.hold, requests, service, since=batch.since)
+    async def _work(self, workers: asyncio.TaskGroup) -> None:
+        while True:
+            async with self._next:  # requests get their turns in the order of the items
+                if not self._units or self.is_cancelled:
+                    return
+                items = self._units.pop()
+                generation = self._request(items)
+                if generation is not None:
+                    await generation.ready()
+            if generation is not None:
+                # The next request does not wait for the download of these images.
+                await generation.served()
+                await self._downloads.acquire()
+                workers.create_task(self._finish(generation, items))
 
-    async def after(batch: Batch) -> None:
-        session.active_batches.discard(batch)
-        await session.pricing.release(batch.hold)
+    async def _finish(self, generation: Generation, items: list[Item]) -> None:
+        try:
+            await generation.ended()
+        finally:
+            self._downloads.release()
+        self._share(generation, items)
 
-    batch.held = None if gate is None else Step.PRICING
-    batch.begin(start, loop or asyncio.get_running_loop(), before, after)
-    return batch
+    def _share(self, generation: Generation, items: list[Item]) -> None:
+        self._running.pop(generation, None)
+        for item in share(generation, items):
+            self._on_end(item)
+
+    def _request(self, items: list[Item]) -> Generation | None:
+        """Start one request for identical items; None if it cannot be started."""
+        missing = [item for item in items if not item.is_done]
+        count = sum(item.request.count for item in items)
+        try:
+            generation = self._start(replace(items[0].request, count=count), turns=self._turns)
+        except RunAPIError as error:
+            for item in missing:
+                item.status, item.error = "failed", error
+                self._on_end(item)
+            return None
+        self._running[generation] = items
+        if self.is_cancelled:  # by another thread in the meantime
+            generation.cancel()
+
+        def begin() -> None:
+            if any(part.step not in _NOT_BEGUN for part in generation.parts):
+                stop()
+                for item in missing:
+                    if not item.is_done:
+                        item.status = "running"
+                self._on_begin()
+
+        stop = generation.subscribe(begin)
+        return generation
+
+    def cancel(self) -> None:
+        """Send nothing more, and stop waiting for what is under way; any thread may call this."""
+        self.is_cancelled = True
+        for generation in self.generations:
+            generation.cancel()
+
+    async def stop(self) -> None:
+        """Cancel, and wait until the items under way have their costs and errors."""
+        running = tuple(self._running.items())
+        self.cancel()
+        for generation, items in running:
+            await generation.ended()
+            self._share(generation, items)
+
+
+def _units(items: Sequence[Item]) -> list[list[Item]]:
+    """Return the items to be made, those with identical requests together, the first ones last.
+
+    Identical items share one request for as many images. Items that are done stay with them, so
+    that no other item gets their images.
+    """
+    units: dict[str, list[Item]] = {}
+    for item in items:
+        units.setdefault(item.request.fingerprint, []).append(item)
+    left = [unit for unit in units.values() if not all(item.is_done for item in unit)]
+    return left[::-1]

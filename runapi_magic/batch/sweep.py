@@ -299,9 +299,6 @@ class Sweep(Batch):
                     values.append(value)
         self._by_values = {_texts(item.variables.values()): item for item in self.items}
 
-    def __iter__(self) -> Iterator[Item]:
-        return iter(self.items)
-
     def __getitem__(self, values: Any) -> Item:
         texts = _texts(values if isinstance(values, tuple) else (values,))
         if texts not in self._by_values:
@@ -314,7 +311,7 @@ class Sweep(Batch):
         return self._by_values[texts]
 
     @property
-    def images(self) -> SweepImages:
+    def images(self) -> SweepImages:  # type: ignore[override]  # public since 0.1.0
         """The first picture of each combination, by its values."""
         return SweepImages(self)
 

@@ -292,17 +292,17 @@ def run_batch(
     if client is not None:
         from runapi_magic.batch.dask_driver import run_on_cluster
 
-        batch.launch = launch
-        return launch(lambda loop: run_on_cluster(batch, session, client, loop, gate=gate))
+        return launch(
+            lambda loop: run_on_cluster(batch, session, client, loop, gate=gate, launch=launch)
+        )
     return start_batch(batch, session, gate)
 
 
 def start_batch(batch: Batch, session: Session, gate: Gate | None) -> Batch:
     """Begin a batch on the loop of wherever the user is."""
-    batch.launch = launch
-    from runapi_magic.batch.scheduler import begin_batch
+    from runapi_magic.batch.begin import begin_batch
 
-    return launch(lambda loop: begin_batch(session, batch, loop, gate=gate))
+    return launch(lambda loop: begin_batch(session, batch, loop, gate=gate, launch=launch))
 
 
 def show_batch(batch: Batch, session: Session) -> None:

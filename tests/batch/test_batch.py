@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
-from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.display.batch_view import SheetView
 from runapi_magic.display.environment import Audience
 from runapi_magic.engine import session as session_module
@@ -99,10 +99,11 @@ def test_results_are_in_order(many, service):
     """Whatever order the service finishes in, each item has the picture of its own prompt."""
     batch = many(PROMPTS, concurrency=3)
     assert [item.request.prompt for item in batch.items] == PROMPTS
-    assert [image.prompt for image in batch.pictures] == PROMPTS
-    assert [item.index for item in batch.items] == list(range(6))
-    assert len({image.path for image in batch.pictures}) == 6
-    assert all(image.path.exists() for image in batch.pictures)
+    assert [image.prompt for image in batch.images] == PROMPTS
+    assert list(batch) == batch.items
+    assert [item.index for item in batch] == list(range(6))
+    assert len({image.path for image in batch.images}) == 6
+    assert all(image.path.exists() for image in batch.images)
     assert _prompts(service) == PROMPTS
     assert (batch.counts["completed"], len(batch), batch.is_done) == (6, 6, True)
     assert (batch.cost, batch.saved) == (pytest.approx(0.36), 0)
@@ -217,6 +218,13 @@ def test_identical_prompts_wait_their_turn(run):
         assert server.state()["max_concurrent"] == 2
 
 
+def test_the_former_name_of_images(many):
+    """``pictures``, as version 0.1.0 calls the images, is the same list."""
+    batch = many(PROMPTS[:2])
+    assert batch.pictures == batch.images
+    assert len(batch.images) == 2
+
+
 # Failures
 
 
@@ -265,7 +273,7 @@ def test_retry_failed_sends_exactly_those(run, failing):
     batch, again = run(failing, body)
     assert again == ["boat 2", "boat 4"]
     assert [item.error for item in batch.items] == [None] * 6
-    assert [image.prompt for image in batch.pictures] == PROMPTS
+    assert [image.prompt for image in batch.images] == PROMPTS
     assert batch.cost == pytest.approx(0.36)
 
 
@@ -296,7 +304,7 @@ def test_retry_while_under_way(run, service):
         assert len(caught.value.parts) == 3
         return await batch
 
-    assert len(run(service, body).pictures) == 6
+    assert len(run(service, body).images) == 6
 
 
 def test_a_refused_request_is_one_items_failure(many, service):
@@ -315,7 +323,7 @@ def test_a_listeners_mistake_stops_nothing(run, service):
         batch.subscribe(lambda: 1 / 0)
         return await batch
 
-    assert len(run(service, body).pictures) == 6
+    assert len(run(service, body).images) == 6
 
 
 # Identical prompts
@@ -400,7 +408,7 @@ def test_cancel(run, service):
     sent, counts, batch = run(service, body)
     assert sent == 3
     assert (counts["completed"], counts["cancelled"]) == (1, 5)
-    assert [image.prompt for image in batch.pictures] == PROMPTS
+    assert [image.prompt for image in batch.images] == PROMPTS
     assert len(service.tasks) == 6
 
 
@@ -475,7 +483,7 @@ def test_an_interrupted_wait_leaves_it_under_way(run, service):
         assert first == f"Stopped waiting for the batch {batch.id}."
         return await batch
 
-    assert len(run(service, body).pictures) == 6
+    assert len(run(service, body).images) == 6
 
 
 def test_a_loop_that_ends_before_the_batch(run, service):
@@ -553,7 +561,7 @@ def test_resume_edits_of_a_file(run, service, png, home):
 
     before = run(service, first)
     after = run(service, second)
-    assert [image.path for image in after.pictures] == [image.path for image in before.pictures]
+    assert [image.path for image in after.images] == [image.path for image in before.pictures]
     assert len(service.tasks) == 2
 
 
@@ -564,7 +572,7 @@ def test_resume_makes_as_many_as_were_asked_for(run, service):
         one = await generate_many(["a boat"], progress=False)
         three = await generate_many(["a boat"], count=3, progress=False)
         again = await resume_batch(three.id, progress=False)
-        return one.id, three.id, len(again.pictures)
+        return one.id, three.id, len(again.images)
 
     one, three, pictures = run(service, body)
     assert one != three
@@ -580,7 +588,7 @@ def test_resume_where_reuse_is_off(run, service):
         session.settings.reuse = False
         return await resume_batch(batch.id, progress=False)
 
-    assert [image.reused for image in run(service, body).pictures] == [True] * 2
+    assert [image.reused for image in run(service, body).images] == [True] * 2
     assert len(service.tasks) == 2
 
 
@@ -601,7 +609,7 @@ def test_a_simulated_batch_is_never_paid_for(run, service):
         return await batch.retry_failed()
 
     batch = run(service, body)
-    assert [image.simulated for image in batch.pictures] == [True] * 6
+    assert [image.simulated for image in batch.images] == [True] * 6
     assert repr(batch).endswith("6 completed, $0.36 simulated>")
     assert service.requests == []
 
@@ -616,7 +624,7 @@ def test_a_batch_is_resumed_where_it_was_asked_for_last(run, service):
         batch = await generate_many(["a boat"], progress=False)
         return await resume_batch(batch.id, progress=False)
 
-    assert not run(service, body).pictures[0].simulated
+    assert not run(service, body).images[0].simulated
     assert len(service.tasks) == 1
 
 
@@ -646,12 +654,10 @@ def test_afresh(run, service):
     first = run(service, fresh)
     resumed = run(service, again)
     assert len(service.tasks) == 2
-    assert [image.path for image in resumed.pictures] == [image.path for image in first.pictures]
+    assert [image.path for image in resumed.images] == [image.path for image in first.pictures]
     second = run(service, fresh)
     assert len(service.tasks) == 4
-    assert {image.path for image in second.pictures}.isdisjoint(
-        image.path for image in first.pictures
-    )
+    assert {image.path for image in second.images}.isdisjoint(image.path for image in first.images)
     assert ids[0] != ids[1]
 
 
@@ -680,7 +686,7 @@ def test_without_a_journal(run, service, tmp_path):
         return batch, session.take_notices()
 
     batch, notices = run(service, body)
-    assert len(batch.pictures) == 6
+    assert len(batch.images) == 6
     assert "The journal cannot be used" in notices[0]
 
 
@@ -697,7 +703,7 @@ def test_nothing_of_a_picture_stays_in_memory(run, service):
     async def body(_session):
         others = previews()  # of tests that ran before
         batch = await generate_many(PROMPTS, progress=False)
-        assert [image._preview for image in batch.pictures] == [None] * 6
+        assert [image._preview for image in batch.images] == [None] * 6
         assert len(previews()) == len(others)
         kept = weakref.ref(batch.items[0].images[0])
         assert batch.items[0].images[0].preview.data
@@ -746,7 +752,7 @@ def test_a_source_by_column(many, service, png, home):
         (work / name).write_bytes(png + name.encode())
     batch = many(pd.DataFrame({"file": ["fox.png", "owl.png"]}), prompt="blue", sources=["{file}"])
     assert [item.request.sources[0].path.name for item in batch.items] == ["fox.png", "owl.png"]
-    assert len(batch.pictures) == 2
+    assert len(batch.images) == 2
 
 
 @pytest.mark.parametrize(
@@ -763,7 +769,7 @@ def test_a_source_by_column(many, service, png, home):
 )
 def test_what_can_be_given(many, prompts):
     """Texts, dicts and frames, also from a generator that can be read only once."""
-    assert [image.prompt for image in many(prompts).pictures] == ["a boat", "a tree"]
+    assert [image.prompt for image in many(prompts).images] == ["a boat", "a tree"]
 
 
 @pytest.mark.parametrize(

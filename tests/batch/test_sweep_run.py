@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
-from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.batch.sweep import Sweep, parse_sweep, sweep_items
 from runapi_magic.display.batch_view import SheetView
 from runapi_magic.display.environment import Audience

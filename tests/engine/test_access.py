@@ -10,8 +10,8 @@ import types
 import pytest
 
 from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
-from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.engine.credentials import save_key
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings

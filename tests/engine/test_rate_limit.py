@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
-from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.core.access import Access, Secret
 from runapi_magic.core.status import Step
 from runapi_magic.errors import NOT_SENT, RateLimitError

@@ -11,8 +11,8 @@ from typing import ClassVar
 import pytest
 
 from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
-from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.errors import ConfigurationError
 
 fsspec = pytest.importorskip("fsspec")

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
-from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.engine import backend
 from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import NOT_CHARGED, InvalidRequestError

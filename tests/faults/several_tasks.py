@@ -13,8 +13,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from runapi_magic.batch.batch import Batch
+from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
-from runapi_magic.batch.scheduler import begin_batch
 from runapi_magic.core.status import Step
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from runapi_magic.batch.scheduler import begin_batch
+from runapi_magic.batch.begin import begin_batch
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import NOT_SENT, BudgetError

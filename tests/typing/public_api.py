@@ -140,6 +140,8 @@ def batches(batch: Batch, sweep: Sweep) -> None:
     assert_type(batch.id, str)
     assert_type(batch.title, str)
     assert_type(batch.items, list[Item])
+    assert_type(iter(batch), Iterator[Item])
+    assert_type(batch.images, list[GeneratedImage])
     assert_type(batch.pictures, list[GeneratedImage])
     assert_type(batch.counts, dict[ItemStatus, int])
     assert_type(batch.failures, list[Item])

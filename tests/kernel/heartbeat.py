@@ -61,14 +61,14 @@ def measure(folder: Path, count: int, resolution: str) -> Pauses:
     with serve_simulator("--speed", "10") as server:
         environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, "%load_ext runapi_magic") as kernel:
-            first = kernel.run_well("%gpt_image a hill that loads everything")
-            kernel.wait_pictures(first)
-            kernel.run_well(_BEAT)
+            first = kernel.run_ok("%gpt_image a hill that loads everything")
+            kernel.wait_for_images(first)
+            kernel.run_ok(_BEAT)
             cells = [
-                kernel.run_well(f"%gpt_image -a 16:9 -r {resolution} hill number {n} by the sea")
+                kernel.run_ok(f"%gpt_image -a 16:9 -r {resolution} hill number {n} by the sea")
                 for n in range(count)
             ]
-            kernel.run_well("returned = time.perf_counter()")
+            kernel.run_ok("returned = time.perf_counter()")
             kernel.wait(lambda: all(cell.images for cell in cells), seconds=180)
             sending = kernel.value("[round(p, 5) for at, p in gaps if at < returned]")
             arriving = kernel.value("[round(p, 5) for at, p in gaps if at >= returned]")

@@ -1,4 +1,4 @@
-"""Chains and picture-like variables, in a real kernel."""
+"""Chains of edits, and variables that hold an array or a figure, in a real kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.kernel
 
 
 def run_cells(home, *sources):
-    """Run cells as nbconvert does; return what the last one shows."""
+    """Run cells as nbconvert does and return them with their outputs."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     notebook = nbformat.v4.new_notebook(cells=cells)
     return execute(notebook, home.parent / "work").cells
@@ -20,7 +20,7 @@ def run_cells(home, *sources):
 
 @pytest.fixture
 def service(home, simulator_server, monkeypatch):
-    """A simulator that a kernel started from here uses."""
+    """Set the environment so that kernels use a simulator server, and return the server."""
     monkeypatch.setenv("RUNAPI_BASE_URL", simulator_server.url)
     monkeypatch.setenv("RUNAPI_API_KEY", KEY)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -28,23 +28,23 @@ def service(home, simulator_server, monkeypatch):
 
 
 def test_a_chain_shows_every_step(home, service):
-    """--then makes each step from the picture before it, shows each, and binds the last."""
+    """--then edits the previous image at each step, shows all images and binds the last one."""
     cells = run_cells(
         home,
         "%load_ext runapi_magic",
         '%%gpt_image --then "refine: softer light" --then "upscale 2" -a 1:1 -o big\nA crane',
         "big.image.size, big.image.version, big.image.parent.model",
     )
-    pictures = [output for output in cells[1].outputs if "image/jpeg" in output.get("data", {})]
-    assert len(pictures) == 3
+    images = [output for output in cells[1].outputs if "image/jpeg" in output.get("data", {})]
+    assert len(images) == 3
     shown = cells[2].outputs[0]["data"]["text/plain"]
     assert shown == "((2048, 2048), 3, 'flux-kontext-pro')"
     models = [task["model"] for task in service.state()["tasks"]]
     assert models == ["gpt-image-2", "flux-kontext-pro", "topaz-upscale-image"]
 
 
-def test_an_array_and_a_figure_are_edited(home, service, monkeypatch):
-    """A float numpy array and a matplotlib figure are sources by the names of their variables."""
+def test_edit_an_array_and_a_figure(home, service, monkeypatch):
+    """Variables that hold a float array or a matplotlib figure can be the source of an edit."""
     monkeypatch.setenv("MPLCONFIGDIR", str(home.parent))
     cells = run_cells(
         home,

@@ -1,4 +1,4 @@
-"""``jupyter console``: a front end of a kernel that shows text, and no updates."""
+"""``jupyter console``, a front end that shows text and ignores updates of outputs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 
 from tests.conftest import clean_environment
 
-CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # how a terminal is told colours and places
-VIEWER = "['cp', '/dev/stdin', 'shown.{format}']"  # in the place of the desktop's
+CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # escape sequences for colours and cursor positions
+VIEWER = "['cp', '/dev/stdin', 'shown.{format}']"  # instead of the desktop's image viewer
 
 
 @pytest.fixture(scope="module")
 def console(tmp_path_factory):
-    """A console; ``run`` types a line and returns what is said before the next prompt."""
+    """Start a console; ``run`` enters a line and returns the output before the next prompt."""
     folder = tmp_path_factory.mktemp("console")
     shell = "--ZMQTerminalInteractiveShell"
     viewer = [f"{shell}.image_handler=stream", f"{shell}.stream_image_handler={VIEWER}"]
@@ -50,10 +50,10 @@ def console(tmp_path_factory):
         child.close(force=True)
 
 
-def test_cell(console):
-    """A cell waits and ends with the picture, prompt, facts and path: text, and each once."""
-    said = console.run("%gpt_image -a 3:4 -o cat a cat in a console")
-    _, rest = said.split("Under way: a cat in a console (usually 0.")
+def test_cell_shows_its_result_once(console):
+    """A cell waits. Then it shows the image, the prompt, the facts and the path, each once."""
+    output = console.run("%gpt_image -a 3:4 -o cat a cat in a console")
+    _, rest = output.split("Under way: a cat in a console (usually 0.")
     _, *caption = [line.strip() for line in rest.strip().splitlines()]
     assert caption[0] == "a cat in a console"
     assert caption[1].startswith("gpt-image-2 · 3:4 · 768 x 1024 px · ")
@@ -63,27 +63,27 @@ def test_cell(console):
     assert "(768, 1024)" in console.run("cat.image.size")
 
 
-def test_sweep(console):
-    """A sweep waits and ends with its table."""
-    said = console.run("%gpt_image --sweep animal=fox,owl a {animal} in a console")
-    assert "Under way: a {animal} in a console (2 requests)" in said
-    assert len(re.findall(r"(fox|owl) .*completed .*gpt-images/", said)) == 2
+def test_sweep_shows_its_table(console):
+    """A sweep waits and then shows its table."""
+    output = console.run("%gpt_image --sweep animal=fox,owl a {animal} in a console")
+    assert "Under way: a {animal} in a console (2 requests)" in output
+    assert len(re.findall(r"(fox|owl) .*completed .*gpt-images/", output)) == 2
 
 
-def test_commands(console):
-    """``%runapi status`` answers; the panel says that it is for a notebook."""
+def test_status_and_panel(console):
+    """``%runapi status`` shows the status. The panel says that it needs a notebook."""
     assert "simulator in this kernel" in console.run("%runapi status")
     assert "The panel needs a notebook" in console.run("%gpt_panel")
 
 
-def test_mistake(console):
-    """A mistake is told in words, without a traceback."""
-    said = console.run("%gpt_image -a 5:9 a cat")
-    assert "UsageError: '5:9'" in said
-    assert "Traceback" not in said
+def test_error_has_no_traceback(console):
+    """A wrong option gives a message without a traceback."""
+    output = console.run("%gpt_image -a 5:9 a cat")
+    assert "UsageError: '5:9'" in output
+    assert "Traceback" not in output
 
 
-def test_many_pictures_need_yes(console):
-    """Many pictures need --yes: nobody can click in a console."""
-    said = console.run("%gpt_image -n 11 a flock")
-    assert "Add --yes, or look first with --dry-run." in said
+def test_many_images_need_yes(console):
+    """Many images need --yes, because a console has no buttons."""
+    output = console.run("%gpt_image -n 11 a flock")
+    assert "Add --yes, or look first with --dry-run." in output

@@ -1,4 +1,4 @@
-"""Terminal IPython where the environment lacks something: everything goes on, in words."""
+"""Terminal IPython in an incomplete environment: the extension works or says what is missing."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _CELL = """
 
 @pytest.fixture
 def ipython(tmp_path):
-    """Run lines in a new terminal IPython with the simulator, in an environment of a few names."""
+    """Return a function that runs code in terminal IPython with the simulator."""
 
     def run(more, *, load=_CELL, **environ):
-        places = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
+        folders = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
         code = load.format(more=more)
-        named = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | places | environ
+        variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | folders | environ
         done = subprocess.run(
             [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "-c", code],
-            env={name: value for name, value in named.items() if value is not None},
+            env={name: value for name, value in variables.items() if value is not None},
             cwd=tmp_path, capture_output=True, check=False, timeout=120,
         )  # fmt: skip
         return done.stdout.decode("latin-1"), done.stderr.decode("latin-1")
@@ -36,8 +36,8 @@ def ipython(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_a_caption_that_cannot_be_encoded(ipython, encoding):
-    """The picture is shown with its file and cost, and its variable is bound."""
+def test_caption_with_characters_that_cannot_be_encoded(ipython, encoding):
+    """The image is shown with its file and its cost, and its variable is bound."""
     out, err = ipython(
         'cat = %gpt_image A "café" of a 狐\nprint("BOUND", cat.status)', PYTHONIOENCODING=encoding
     )
@@ -47,8 +47,8 @@ def test_a_caption_that_cannot_be_encoded(ipython, encoding):
     assert "Traceback" not in out + err
 
 
-def test_a_variable_is_bound_before_its_picture_is_shown(ipython):
-    """With an output that fails altogether, -o has its picture all the same."""
+def test_variable_is_bound_before_the_image_is_shown(ipython):
+    """-o binds its variable even if no output can be shown."""
     out, _ = ipython(
         "import runapi_magic.notebook.api as api, sys\n"
         "def fail(*_): raise RuntimeError('no output')\n"
@@ -63,7 +63,7 @@ def test_a_variable_is_bound_before_its_picture_is_shown(ipython):
 
 
 @pytest.mark.parametrize(
-    "lacking",
+    "missing",
     [
         {"HOME": "/dev/null/nowhere", "RUNAPI_MAGIC_HOME": None},
         {"RUNAPI_MAGIC_HOME": "/dev/null/nowhere"},
@@ -71,33 +71,33 @@ def test_a_variable_is_bound_before_its_picture_is_shown(ipython):
     ],
     ids=["no home", "no data folder", "no locale, no temporary folder"],
 )
-def test_the_simulator_works_without_folders(ipython, lacking):
-    """The extension says once what is missing and how to set it, and makes its picture."""
-    out, err = ipython('cat = %gpt_image A fox\nprint("BOUND", cat.status)', **lacking)
+def test_the_simulator_works_without_folders(ipython, missing):
+    """The extension says once which folder is missing and how to set it, and makes the image."""
+    out, err = ipython('cat = %gpt_image A fox\nprint("BOUND", cat.status)', **missing)
     assert out.count("cannot be written to, so there is no journal") == 1
     assert "Set RUNAPI_MAGIC_HOME" in out
     assert "BOUND completed" in out
     assert "Traceback" not in out + err
 
 
-def test_a_user_without_a_home(ipython):
-    """Where no home folder is known at all, nothing is written below a folder named "~"."""
+def test_user_without_a_home_folder(ipython):
+    """If the home folder is unknown, no folder named "~" is created."""
     out, _ = ipython(
         "cat = %gpt_image A fox\n"
         "from pathlib import Path; print('BOUND', cat.status, Path('~').exists())",
         load="import os.path; os.path.expanduser = lambda path: path\n"
         "from pathlib import Path\n"
-        "def nobody(path):\n"
+        "def fail(path):\n"
         "    if str(path)[:1] == '~': raise RuntimeError('Could not determine home directory.')\n"
         "    return path\n"
-        "Path.expanduser = nobody\n" + _CELL,
+        "Path.expanduser = fail\n" + _CELL,
         RUNAPI_MAGIC_HOME=None,
     )
     assert "BOUND completed False" in out
 
 
-def test_a_python_without_sqlite(ipython, tmp_path):
-    """The extension loads, and says in words what is missing when it is needed."""
+def test_python_without_sqlite(ipython, tmp_path):
+    """The extension loads. The first request says that sqlite3 is missing."""
     (tmp_path / "without").mkdir()
     (tmp_path / "without" / "sqlite3.py").write_text("raise ImportError('no sqlite3')")
     out, err = ipython(
@@ -107,8 +107,8 @@ def test_a_python_without_sqlite(ipython, tmp_path):
     assert "Traceback" not in out + err
 
 
-def test_a_working_directory_that_takes_no_image(ipython):
-    """Where images cannot be saved nothing is sent, and the setting is named."""
+def test_image_folder_that_cannot_be_written(ipython):
+    """If images cannot be saved, nothing is sent. The message names the setting."""
     out, _ = ipython(
         "%config RunAPIMagics.image_dir = '/dev/null/nowhere'\n"
         'cat = %gpt_image A fox\nprint("BOUND", cat.status)'

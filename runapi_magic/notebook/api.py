@@ -12,21 +12,17 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.getipython import get_ipython
-
 from runapi_magic.display.environment import Audience, audience, current_cell, current_place, launch
 from runapi_magic.engine.session import Session, current_session
 from runapi_magic.engine.spending_guard import gate_for
 from runapi_magic.errors import InvalidRequestError, check_type
+from runapi_magic.notebook.display_hooks import teach_display
 
 if TYPE_CHECKING:
     from runapi_magic.batch.batch import Batch
     from runapi_magic.core.request import ImageRequest
-    from runapi_magic.display.batch_view import SheetView
-    from runapi_magic.display.unseen import Page
     from runapi_magic.engine.generation import Generation
     from runapi_magic.engine.image import GeneratedImage
-    from runapi_magic.engine.lineage import Tree
     from runapi_magic.engine.pipeline import Gate
     from runapi_magic.engine.settings import Settings
     from runapi_magic.media.comparison import Comparison
@@ -43,7 +39,7 @@ def open_session(settings: Settings | None = None) -> Session:
             return _watched(launch(lambda loop: session.start(request, loop, **options)))
 
         session.launch = launch_here
-        _teach_display(session)
+        teach_display(session)
     return session
 
 
@@ -54,62 +50,6 @@ def _watched(generation: Generation) -> Generation:
 
         generation.subscribe(lambda: show_unwatched_errors(generation))
     return generation
-
-
-def _teach_display(session: Session) -> None:
-    """Let a Generation that is a cell's last line show itself, live, in a kernel."""
-    shell: Any = get_ipython()
-    if getattr(shell, "kernel", None) is None:
-        return
-
-    def show_itself(generation: Generation) -> None:
-        show(generation, session)
-
-    def show_tree(tree: Tree[GeneratedImage]) -> None:
-        from runapi_magic.display.generation_view import show_drawn
-
-        show_drawn(tree)
-
-    def show_sheet(batch: Batch) -> None:
-        show_batch(batch, session)
-
-    formatter = shell.display_formatter.ipython_display_formatter
-    # By name: what is not imported yet cannot be a cell's last line.
-    formatter.for_type_by_name("runapi_magic.engine.generation", "Generation", show_itself)
-    formatter.for_type_by_name("runapi_magic.engine.lineage", "Tree", show_tree)
-    formatter.for_type_by_name("runapi_magic.batch.batch", "Batch", show_sheet)
-
-
-def show(generation: Generation, session: Session) -> None:
-    """Show a generation in the output of the cell that runs now, unless it is there already."""
-    who = audience()
-    if who not in {Audience.LIVE, Audience.UNATTENDED}:
-        from runapi_magic.display.terminal import show_in_console, show_in_terminal
-
-        (show_in_console if who is Audience.CONSOLE else show_in_terminal)(generation)
-    elif generation.shown_in is None or generation.shown_in != current_cell():
-        from runapi_magic.display.generation_view import View
-        from runapi_magic.display.unseen import attend
-
-        view = View(generation, session, who, _toolbar(session))
-        attend(generation, lambda: generation.images, view.pages, session)
-
-
-def _toolbar(session: Session) -> Any:
-    if not session.settings.toolbar:
-        return None
-
-    def show_toolbar(*place: Any) -> Page | None:
-        # ipywidgets is imported when the first placeholder is on the screen, not before.
-        from runapi_magic.widgets import availability
-
-        if not availability.are_possible(session):
-            return None
-        from runapi_magic.widgets.toolbar import show_toolbar
-
-        return show_toolbar(*place)
-
-    return show_toolbar
 
 
 def generate(
@@ -303,40 +243,6 @@ def start_batch(batch: Batch, session: Session, gate: Gate | None) -> Batch:
     from runapi_magic.batch.begin import begin_batch
 
     return launch(lambda loop: begin_batch(session, batch, loop, gate=gate, launch=launch))
-
-
-def show_batch(batch: Batch, session: Session) -> None:
-    """Show a batch in the output of the cell that runs now, unless it is there already."""
-    who = audience()
-    if who not in {Audience.LIVE, Audience.UNATTENDED}:
-        from runapi_magic.display.terminal import show_batch_in_console, show_batch_in_terminal
-
-        in_console = who is Audience.CONSOLE
-        (show_batch_in_console if in_console else show_batch_in_terminal)(batch)
-    elif batch.shown_in is None or batch.shown_in != current_cell():
-        from runapi_magic.display.batch_view import SheetView
-
-        batch.shown_in = current_cell()
-        from runapi_magic.display.unseen import attend
-
-        view = SheetView(batch, session, who, _controls(session))
-        attend(batch, lambda: batch.pictures, view.pages, session)
-
-
-def _controls(session: Session) -> Any:
-    if not session.settings.toolbar:
-        return None
-
-    def show_controls(view: SheetView) -> Page | None:
-        from runapi_magic.widgets import availability
-
-        if not availability.are_possible(session):
-            return None
-        from runapi_magic.widgets.sheet import show_sheet_controls
-
-        return show_sheet_controls(view)
-
-    return show_controls
 
 
 def edit(source: Any, instruction: str, **fields: Any) -> Generation:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import StdinNotImplementedError, UsageError
@@ -32,21 +32,17 @@ from runapi_magic.notebook.scope import names_in_reach, pass_on_names
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from runapi_magic.batch.sweep import Sweep
-    from runapi_magic.core.chain import StepRequest
-    from runapi_magic.core.request import ImageRequest, Source
     from runapi_magic.engine.generation import Generation
     from runapi_magic.engine.session import Session
-    from runapi_magic.engine.spending_guard import Question
     from runapi_magic.notebook.command_output import Report
 
 
 _WAITING = {Audience.UNATTENDED, Audience.CONSOLE}  # a cell stays until its pictures are there
-_CHOSEN = ("model", "service", "action", "aspect_ratio", "output_resolution")
 
 
 @magics_class
@@ -146,62 +142,11 @@ class RunAPIMagics(Magics, Settings):
             )
         return options
 
-    async def _price(self, requests: list[ImageRequest], since: float | None) -> str:
-        cost = await self.session.cost(requests, since=since)
-        simulated = " Simulated: nothing is charged." if self.session.simulator else ""
-        return f"{cost}. Nothing was sent.{simulated}"
-
-    def _sweep(
-        self, options: argparse.Namespace, text: str, sources: list[str]
-    ) -> Sweep | Report | None:
-        """Make every combination of the values of a sweep."""
-        from runapi_magic.batch.sweep import Sweep, parse_sweep, sweep_items
-        from runapi_magic.engine.spending_guard import gate_for
-        from runapi_magic.notebook.api import show_batch, start_batch
-        from runapi_magic.notebook.command_output import report
-
-        if options.then:
-            raise InvalidRequestError(
-                "--sweep and --then exclude each other.", todo="Go on with the pictures you like."
-            )
-        names, session = options.names, self.session
-        found = [self._source(source, names) for source in sources]
-        mask = self._source(options.mask, names) if options.mask else None
-
-        def make(prompt: str, fields: dict[str, Any]) -> ImageRequest:
-            return session.request(prompt, sources=found, mask=mask, count=options.count, **fields)
-
-        chosen = {name: getattr(options, name) for name in _CHOSEN}
-        sweeps = [parse_sweep(one, names) for one in options.sweep]
-        items = sweep_items(
-            text, sweeps, make, namespace=names, options=chosen, params=options.param
-        )
-        requests = [item.request for item in items]
-        since = time.time() if options.new or not session.settings.reuse else 0.0
-        if options.dry_run:
-            return report(self._price(requests, since))
-        gate = gate_for(
-            session,
-            requests,
-            max_cost=options.max_cost,
-            asks=not options.yes,
-            question=self._question(options),
-            since=since,
-        )
-        sweep = Sweep(
-            items, title=text.strip(), concurrency=session.settings.concurrency, since=since
-        )
-        start_batch(sweep, session, gate)
-        self._bind(options, sweep)
-        if options.quiet:
-            sweep.shown_in = environment.current_cell()
-        else:
-            show_batch(sweep, session)
-        return sweep
-
     def _run(
         self, options: argparse.Namespace, text: str, sources: list[str]
     ) -> Generation | Sweep | Report | None:
+        from runapi_magic.notebook.image_cell import ImageCell
+
         if not options.quiet:
             for note in options.notes:
                 print_text(note)
@@ -209,7 +154,8 @@ class RunAPIMagics(Magics, Settings):
             if options.detach and environment.running_loop() is None:
                 print_text("Note: --detach is for notebooks; a terminal waits for its pictures.")
         try:
-            made = (self._sweep if options.sweep else self._make)(options, text, sources)
+            bind = partial(self._bind, options)
+            made = ImageCell(self.session, options, text, sources, bind).run()
         except RunAPIError as error:
             raise UsageError(str(error)) from None
         except environment.LetGo as interrupt:
@@ -235,121 +181,9 @@ class RunAPIMagics(Magics, Settings):
     def _note(self, made: Generation | Sweep | Report | None) -> None:
         """Note what the cell is to wait for: it may stand where no ``await`` could be put."""
         if made is not None and environment.audience() in _WAITING:
-            from runapi_magic.notebook import pending as unawaited
+            from runapi_magic.notebook import pending
 
-            unawaited.note(made)
-
-    def _make(
-        self, options: argparse.Namespace, text: str, sources: list[str]
-    ) -> Generation | Report | None:
-        """Make one request and the steps after it."""
-        from runapi_magic.core.templates import interpolate
-        from runapi_magic.notebook.api import show
-
-        request = self.session.request(
-            interpolate(text, options.names),
-            sources=[self._source(source, options.names) for source in sources],
-            mask=self._source(options.mask, options.names) if options.mask else None,
-            count=options.count,
-            **self._fields(options),
-        )
-        requests, steps = self._chain(request, options)
-        if options.dry_run:
-            from runapi_magic.notebook.command_output import report
-
-            return report(self._price(requests, None if options.new else 0.0))
-        chain = self._start_chain(requests, steps, options)
-        self._bind(options, chain[-1])
-        for generation in chain:
-            if options.quiet:
-                generation.shown_in = environment.current_cell()
-            else:
-                show(generation, self.session)
-        return chain[-1]
-
-    @staticmethod
-    def _source(text: str, names: Mapping[str, Any]) -> Source:
-        from runapi_magic.engine.sources import find_source
-
-        return find_source(text, names)
-
-    def _chain(
-        self, request: ImageRequest, options: argparse.Namespace
-    ) -> tuple[list[ImageRequest], list[StepRequest]]:
-        """Return all requests of a chain, checked, and its steps after the first."""
-        from runapi_magic.core.request import Source, validate
-
-        validate(request)  # before anything is asked, whether a price or the user
-        if not options.then:
-            return [request], []
-        from runapi_magic.core.chain import parse_step
-        from runapi_magic.core.templates import interpolate
-
-        steps = [parse_step(interpolate(step, options.names)) for step in options.then]
-        if steps and request.count > 1:
-            raise InvalidRequestError(
-                "--then goes on with one picture, and -n asks for more.",
-                todo="Leave out -n, or edit the pictures one by one.",
-            )
-        # All steps are checked before the first is sent.
-        source = Source("the picture before", "")
-        after = (
-            self.session.request(step.instruction, sources=[source], **step.fields)
-            for step in steps
-        )
-        requests = [request, *after]
-        for one in requests[1:]:
-            validate(one)
-        return requests, steps
-
-    def _question(self, options: argparse.Namespace) -> Callable[[], Question | None] | None:
-        """Return what makes the question to confirm; None where a click would wait for the cell."""
-        if options.wait:
-            return None
-        from runapi_magic.widgets.availability import question_for
-
-        return lambda: question_for(self.session)
-
-    def _start_chain(
-        self, requests: list[ImageRequest], steps: list[StepRequest], options: argparse.Namespace
-    ) -> list[Generation]:
-        """Start a request and the steps after it; each step waits for the picture before it."""
-        from runapi_magic.engine.spending_guard import gate_for
-
-        gate = gate_for(
-            self.session,
-            requests,
-            max_cost=options.max_cost,
-            asks=not options.yes,
-            question=self._question(options),
-            since=None if options.new else 0.0,
-        )
-        # A step goes on with what the step before made, not with a version that was chosen there.
-        own: dict[str, Any] = {"place": None} if steps else {}
-        chain = [self.session.launch(requests[0], new=options.new, gate=gate, **own)]
-        for number, step in enumerate(steps, 1):
-            from runapi_magic.engine.sources import as_source
-
-            before = as_source(chain[-1])
-            after = self.session.request(step.instruction, sources=[before], **step.fields)
-            own = own if number < len(steps) else {}
-            chain.append(self.session.launch(after, new=options.new, **own))
-        return chain
-
-    @staticmethod
-    def _fields(options: argparse.Namespace) -> dict[str, Any]:
-        from runapi_magic.core.request import parse_param
-        from runapi_magic.core.templates import interpolate
-
-        def known(text: str | None) -> str | None:
-            return text if text is None else interpolate(text, options.names)
-
-        fields = dict(parse_param(known(param) or "") for param in options.param)
-        for name in _CHOSEN:
-            value = known(getattr(options, name))
-            if value is not None:
-                fields[name] = value
-        return fields
+            pending.note(made)
 
     @line_magic
     def gpt_panel(self, line: str) -> None:
@@ -384,8 +218,8 @@ class RunAPIMagics(Magics, Settings):
         """Look after RunAPI: %runapi status, models, balance, history, show and more."""
         from runapi_magic.engine.generation import Generation
         from runapi_magic.notebook import commands
-        from runapi_magic.notebook.api import show
         from runapi_magic.notebook.command_output import report
+        from runapi_magic.notebook.display_hooks import show
 
         try:
             command, arguments = commands.find(line)
@@ -455,5 +289,5 @@ class RunAPIMagics(Magics, Settings):
     @property
     def is_behind(self) -> bool:
         """Whether something is under way that an earlier cell was to wait for."""
-        unawaited = sys.modules.get("runapi_magic.notebook.pending")
-        return unawaited is not None and unawaited.is_any()
+        pending = sys.modules.get("runapi_magic.notebook.pending")
+        return pending is not None and pending.is_any()

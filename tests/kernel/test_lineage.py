@@ -1,9 +1,10 @@
-"""What was made in one kernel is there in the next: trees, and cells that find it for nothing."""
+"""The lineage of images in a later kernel: trees, and cells that show the images at no cost."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.kernel.kernels import start_kernel
 
 LOAD = "%load_ext runapi_magic"
 
-# Asked from Python, as the buttons do it.
+# Edits from Python, as the buttons make them.
 SESSION = """
 from runapi_magic.engine.session import current_session
 from runapi_magic import generate
@@ -25,96 +26,95 @@ rain = await session.revise(fox.image, "make it rain", "flux-kontext-pro")
 again = await session.repeat(rain.image)
 day = await session.revise(again.image, ">>> make it day")
 large = await day.image.upscale(2)
-alone = await snow.image.remove_background()
-made = [one.image for one in (fox, snow, moon, rain, again, day, large, alone)]
+cutout = await snow.image.remove_background()
+made = [one.image for one in (fox, snow, moon, rain, again, day, large, cutout)]
 """
-ENDS = ("moon", "rain", "large", "alone")
+ENDS = ("moon", "rain", "large", "cutout")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A session in a kernel that is gone.
+    """Generate and edit images in a kernel that ends.
 
-    Its server, folder, environment, pictures, lines of cells, tree, and each picture's own cell.
+    Yield the kernel's server, folder and environment; the images' paths, tree and own cells; and
+    the cells of four lineages.
     """
     folder = tmp_path_factory.mktemp("lineage")
     with serve_simulator("--speed", "60") as server:
         environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(folder, environment, LOAD) as kernel:
             kernel.run_ok(SESSION)
-            pictures = kernel.value("[str(image.path) for image in made]")
-            lines = {
+            paths = kernel.value("[str(image.path) for image in made]")
+            lineages = {
                 name: kernel.value(
                     f"[(cell, str(one.path)) for cell, one in"
                     f" zip(session.cells({name}.image), {name}.image.line)]"
                 )
                 for name in ENDS
             }
-            alone = kernel.value("[image.cell() for image in made]")
+            cells = kernel.value("[image.cell() for image in made]")
             tree = kernel.value("[(n.name, n.image.prompt, n.parent) for n in fox.tree()]")
-        yield server, folder, environment, pictures, lines, tree, alone
+        yield SimpleNamespace(
+            server=server, folder=folder, environment=environment,
+            paths=paths, lineages=lineages, tree=tree, cells=cells,
+        )  # fmt: skip
 
 
 @pytest.fixture
 def fresh(made):
-    """Another kernel, on the same journal and folder."""
-    folder, environment = made[1:3]
-    with start_kernel(folder, environment, LOAD) as kernel:
+    """Start another kernel with the same journal and folder."""
+    with start_kernel(made.folder, made.environment, LOAD) as kernel:
         yield kernel
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_the_cells_of_a_line(made, fresh, end):
-    """A line's cells, run in a fresh kernel, give the same pictures from disk, and cost nothing."""
-    server, _, _, _, lines, *_ = made
-    before = server.state()["tasks_created"]
-    for cell, path in lines[end]:
+def test_cells_of_a_lineage(made, fresh, end):
+    """The cells of a lineage show the same saved images in a new kernel and cost nothing."""
+    before = made.server.state()["tasks_created"]
+    for cell, path in made.lineages[end]:
         shown = fresh.run_ok(cell, live=False)
-        name = shown_name(cell)
+        name = bound_name(cell)
         found = fresh.value(f"[str(image.path) for image in {name}.images]")
         assert len(shown.images) == len(found)
         assert found[-1] == path
         assert fresh.value(f"{name}.cost") == 0
-    assert server.state()["tasks_created"] == before == 8
+    assert made.server.state()["tasks_created"] == before == 8
 
 
-def test_each_cell_alone(made, fresh):
-    """What ``image.cell()`` gives runs on its own, last pictures first, and costs nothing."""
-    server, _, _, pictures, _, _, alone = made
-    before = server.state()["tasks_created"]
-    for cell, path in reversed([*zip(alone, pictures, strict=True)]):
+def test_each_cell_on_its_own(made, fresh):
+    """The cell that ``image.cell()`` returns runs on its own, in any order, and costs nothing."""
+    before = made.server.state()["tasks_created"]
+    for cell, path in reversed([*zip(made.cells, made.paths, strict=True)]):
         fresh.run_ok(cell, live=False)
-        name = shown_name(cell)
+        name = bound_name(cell)
         assert fresh.value(f"(str({name}.images[-1].path), {name}.cost)") == (path, 0)
         fresh.run_ok(f"del {name}")
-    assert server.state()["tasks_created"] == before
+    assert made.server.state()["tasks_created"] == before
 
 
-def shown_name(cell):
-    """The variable that a cell binds."""
+def bound_name(cell):
+    """Return the variable that a cell binds."""
     rows = cell.splitlines()
     return rows[0].split(" -o ")[1] if cell.startswith("%") else rows[-1]
 
 
 def test_all_cells_as_a_notebook(made, fresh):
-    """All lines' cells in one notebook: each picture of the session is there, each once paid."""
-    server, _, _, pictures, lines, *_ = made
-    before = server.state()["tasks_created"]
+    """The cells of all lineages in one notebook show every image, and no image is charged again."""
+    before = made.server.state()["tasks_created"]
     found = set()
-    for cell in dict.fromkeys(cell for line in lines.values() for cell, _ in line):
+    for cell in dict.fromkeys(cell for lineage in made.lineages.values() for cell, _ in lineage):
         fresh.run_ok(cell, live=False)
-        found |= set(fresh.value(f"[str(image.path) for image in {shown_name(cell)}.images]"))
-    assert found == set(pictures)
-    assert server.state()["tasks_created"] == before
+        found |= set(fresh.value(f"[str(image.path) for image in {bound_name(cell)}.images]"))
+    assert found == set(made.paths)
+    assert made.server.state()["tasks_created"] == before
 
 
 def test_the_tree_in_another_kernel(made, fresh):
-    """%runapi history in a fresh kernel shows the tree, as text and as a picture."""
-    *_, tree, _ = made
+    """%runapi history in a new kernel shows the tree as text and as an image."""
     shown = fresh.run_ok("%runapi history")
     text = shown.stream("stdout")
     assert len(shown.images) == 1
-    for name, prompt, _ in tree:
+    for name, prompt, _ in made.tree:
         assert f"{name}  {' '.join(prompt.split())}" in text
     assert "└─ " in text
     assert fresh.run_ok("%runapi history nothing-like-this").text.strip() == (
@@ -122,28 +122,27 @@ def test_the_tree_in_another_kernel(made, fresh):
     )
 
 
-def test_edits_in_other_cells(made, fresh):
-    """Edits by a variable, and by the path of a picture's file, stand in the same tree."""
-    *_, pictures, lines, tree, _ = made
-    path = Path(pictures[0]).name
-    for cell, _ in lines["moon"]:
+def test_edits_by_variable_and_by_path(made, fresh):
+    """An edit of a variable and an edit of an image's path both join the tree of their source."""
+    name = Path(made.paths[0]).name
+    for cell, _ in made.lineages["moon"]:
         fresh.run_ok(cell, live=False)
-    variable = shown_name(lines["moon"][-1][0])
+    variable = bound_name(made.lineages["moon"][-1][0])
     fresh.run_ok(f"%%gpt_edit {variable} --wait -o dusk\nmake it dusk", live=False)
-    fresh.run_ok(f"%%gpt_edit gpt-images/{path} --wait -o dawn\nmake it dawn", live=False)
+    fresh.run_ok(f"%%gpt_edit gpt-images/{name} --wait -o dawn\nmake it dawn", live=False)
     assert fresh.value("(dusk.image.version, dawn.image.version)") == (4, 2)
-    now = fresh.value("[(n.name, n.image.prompt, n.parent) for n in dawn.tree()]")
-    assert now[: len(tree)] == tree
-    assert [prompt for _, prompt, _ in now[len(tree) :]] == ["make it dusk", "make it dawn"]
-    assert [parent for *_, parent in now[len(tree) :]] == [2, 0]
+    nodes = fresh.value("[(n.name, n.image.prompt, n.parent) for n in dawn.tree()]")
+    known = len(made.tree)
+    assert nodes[:known] == made.tree
+    assert [prompt for _, prompt, _ in nodes[known:]] == ["make it dusk", "make it dawn"]
+    assert [parent for *_, parent in nodes[known:]] == [2, 0]
 
 
 @pytest.mark.parametrize("number", [2, 6])
 def test_show_prints_cells_that_run(made, fresh, number):
-    """The cells that %runapi show prints give the picture from disk, at no cost."""
-    server, _, _, pictures, *_ = made
-    before = server.state()["tasks_created"]
-    relative = f"gpt-images/{Path(pictures[number]).name}"
+    """The cells that %runapi show prints run and show the saved image at no cost."""
+    before = made.server.state()["tasks_created"]
+    relative = f"gpt-images/{Path(made.paths[number]).name}"
     text = fresh.run_ok(f"%runapi show {relative}").stream("stdout")
     head, _, cells = text.partition("at no cost:\n")
     assert f"File     {relative}" in head
@@ -151,43 +150,43 @@ def test_show_prints_cells_that_run(made, fresh, number):
     assert len(printed) >= 3
     for cell in printed:
         fresh.run_ok(cell, live=False)
-    found = fresh.value(f"[str(image.path) for image in {shown_name(printed[-1])}.images]")
-    assert pictures[number] in found
-    assert server.state()["tasks_created"] == before
+    found = fresh.value(f"[str(image.path) for image in {bound_name(printed[-1])}.images]")
+    assert made.paths[number] in found
+    assert made.server.state()["tasks_created"] == before
 
 
-WAYS = ("snow", "snow.image", "snow.images[0]", "{snow}", "$snow", "{snow.image.path}", "$f", "f",
-        "shelf['snowy']")  # fmt: skip
+REFERENCES = (
+    "snow", "snow.image", "snow.images[0]", "{snow}", "$snow", "{snow.image.path}", "$f", "f",
+    "shelf['snowy']",
+)  # fmt: skip
 
 
-def test_show_takes_what_an_edit_takes(made, fresh):
-    """%runapi show takes a variable in all the ways in which %%gpt_edit does."""
-    server, _, _, pictures, *_, alone = made
-    before = server.state()["tasks_created"]
-    fresh.run_ok(alone[1], live=False)
-    fresh.run_ok(f"snow = {shown_name(alone[1])}\nf = snow.image.path")
+def test_show_accepts_every_reference_of_an_edit(made, fresh):
+    """%runapi show accepts every kind of reference to an image that %%gpt_edit accepts."""
+    before = made.server.state()["tasks_created"]
+    fresh.run_ok(made.cells[1], live=False)
+    fresh.run_ok(f"snow = {bound_name(made.cells[1])}\nf = snow.image.path")
     fresh.run_ok("shelf = {'snowy': snow}")
-    for way in WAYS:
-        text = fresh.run_ok(f"%runapi show {way}").stream("stdout")
-        assert text.startswith(f"File     gpt-images/{Path(pictures[1]).name}, "), way
-        fresh.run_ok(f"%gpt_edit {way} --dry-run make it rain", live=False)
-    assert server.state()["tasks_created"] == before
+    for reference in REFERENCES:
+        text = fresh.run_ok(f"%runapi show {reference}").stream("stdout")
+        assert text.startswith(f"File     gpt-images/{Path(made.paths[1]).name}, "), reference
+        fresh.run_ok(f"%gpt_edit {reference} --dry-run make it rain", live=False)
+    assert made.server.state()["tasks_created"] == before
 
 
-def test_show_waits_for_nothing(made, fresh):
-    """A picture that is still coming has no file to tell of: that is said, and it goes on."""
-    server = made[0]
-    server.fault("status=stuck,match=a stuck fox")
+def test_show_does_not_wait(made, fresh):
+    """%runapi show of a running task says that there is no image yet; the task continues."""
+    made.server.fault("status=stuck,match=a stuck fox")
     fresh.run_ok("%gpt_image -o stuck a stuck fox")
     cell = fresh.run("%runapi show stuck")
     assert "There is no picture yet" in cell.text
     assert "The task goes on." in cell.text
     fresh.run_ok("stuck.cancel()")
-    server.clear_faults()
+    made.server.clear_faults()
 
 
 def split_cells(text):
-    """The cells of a text in which a blank line stands before each."""
+    """Return the cells of a text. A blank line separates them."""
     cells = []
     for row in text.splitlines():
         if row.startswith(("%%gpt_", "%gpt_", "from runapi_magic")):
@@ -208,8 +207,8 @@ def split_cells(text):
         ("gallery --limit 101", "no number of pictures from 1 to 100"),
     ],
 )
-def test_mistakes(fresh, line, words):
-    """A mistake is told in words, without a traceback."""
+def test_wrong_arguments(fresh, line, words):
+    """Wrong arguments give a message without a traceback, and nothing is sent."""
     cell = fresh.run(f"%runapi {line}")
     assert cell.reply["status"] == "error"
     assert words in cell.text
@@ -218,21 +217,20 @@ def test_mistakes(fresh, line, words):
 
 
 def test_gallery(made, fresh):
-    """``%runapi gallery`` shows what was made before on one sheet, and lists it, newest first."""
-    pictures = made[3]
+    """``%runapi gallery`` shows earlier images on a contact sheet and lists them, newest first."""
     cell = fresh.run_ok("%runapi gallery rain --limit 1")
     (sheet,) = cell.images
     assert sheet["metadata"]["image/jpeg"]["width"] > 100
-    name = pictures[4].rpartition("/")[2]  # the repeated one
+    name = made.paths[4].rpartition("/")[2]  # the image of session.repeat
     assert f"make it rain · gpt-images/{name}" in cell.stream("stdout")
     assert "and 1 older" in cell.stream("stdout")
-    none = fresh.run_ok("%runapi gallery zebra fish").stream("stdout")
-    assert none == "No picture has 'zebra fish' in its prompt or model.\n"
+    empty = fresh.run_ok("%runapi gallery zebra fish").stream("stdout")
+    assert empty == "No picture has 'zebra fish' in its prompt or model.\n"
 
 
 @pytest.mark.parametrize("line", ["history --limits 3", "gallery --cost", "history rain --all"])
-def test_an_option_that_there_is_not(fresh, line):
-    """A misspelt option is named, and is not looked for in prompts."""
-    said = fresh.run(f"%runapi {line}").stream("stderr")
-    assert re.match(r"UsageError: There is no option --(limits|cost|all)\.\n", said)
-    assert "--limit 20" in said
+def test_unknown_option_is_rejected(fresh, line):
+    """A misspelt option is rejected by name. It is not used as a search word."""
+    message = fresh.run(f"%runapi {line}").stream("stderr")
+    assert re.match(r"UsageError: There is no option --(limits|cost|all)\.\n", message)
+    assert "--limit 20" in message

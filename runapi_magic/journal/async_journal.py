@@ -133,8 +133,8 @@ class AsyncJournal:
             raise
         except JournalError as error:
             self._notice(
-                f"{error.what} Pictures are made all the same, but what is under way now cannot be"
-                " found again after a restart."
+                f"{error.what} Images are still generated, but new requests are not recorded and"
+                f" cannot be found again after a restart. {error.todo}"
             )
             return None
         finally:

@@ -13,7 +13,7 @@ import secrets
 import stat
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from runapi_magic.errors import NOT_SENT, ConfigurationError, RunAPIError
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _BUSY_TIMEOUT = 10.0  # seconds that a call waits for another program's write
 _MOMENT = 1.0  # the same, where something else waits for the call
 _BLINK = 0.05  # seconds, at most, before the file is tried again
+_FILE_START = b"SQLite format 3\0"
 _HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
 
@@ -46,8 +47,8 @@ class JournalError(RunAPIError):
     default_charged: ClassVar[str] = NOT_SENT
     default_todo: ClassVar[str] = "Check the folder that %runapi status names."
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The journal cannot be used ({reason}).")
+    def __init__(self, reason: str = "", *, what: str | None = None) -> None:
+        super().__init__(what or f"The journal cannot be used ({reason}).")
 
 
 class JournalDamagedError(JournalError):
@@ -63,9 +64,22 @@ class JournalBusyError(JournalError):
     )
 
     def __init__(self, path: Path) -> None:
-        super().__init__("")
-        self.what = f"The journal is busy: another program holds {path}."
-        self.args = (self.what,)
+        super().__init__(what=f"The journal is busy: another program holds {path}.")
+
+
+class JournalVersionError(JournalError):
+    """A newer version of runapi_magic wrote the file; this version does not change it."""
+
+    default_todo: ClassVar[str] = (
+        "Update runapi_magic (%pip install --upgrade runapi-magic) and restart the kernel. To go on"
+        " with this version, set RUNAPI_MAGIC_HOME to another folder before you start Jupyter."
+    )
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            what=f"A newer version of runapi_magic wrote the journal {path}. Nothing was changed in"
+            " it."
+        )
 
 
 def afterwards(call: Call) -> Call:
@@ -172,8 +186,15 @@ class Database:
     def _try(self, begin: str) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = self._open()
-        self._connection.execute(begin)
-        return self._connection
+        connection = self._connection
+        try:
+            connection.execute(begin)
+            self._check_version(_version(connection))  # another kernel may have changed it
+        except (sqlite3.Error, JournalVersionError):
+            if connection.in_transaction:
+                connection.rollback()
+            raise
+        return connection
 
     def _trouble(self, error: Exception) -> JournalError:
         """Return what an error means, and put a damaged file aside."""
@@ -210,6 +231,8 @@ class Database:
         self.set_aside = self.path.with_name(name)
 
     def _connect(self) -> sqlite3.Connection:
+        if self.path.exists():
+            self._check_version(_version_of_file(self.path))
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.touch(mode=0o600, exist_ok=True)
         connection = sqlite3.connect(
@@ -232,6 +255,10 @@ class Database:
             raise
         return connection
 
+    def _check_version(self, version: int) -> None:
+        if version > len(MIGRATIONS):
+            raise JournalVersionError(self.path)
+
     def may_have(self, table: str, where: str, *values: Any) -> bool:
         """Whether a table has such a row, also of a file that nothing can be written to.
 
@@ -244,11 +271,11 @@ class Database:
             return False
         except OSError:
             return True
-        uri, log = self.path.absolute().as_uri(), self.path.with_name(f"{self.path.name}-wal")
+        uri = self.path.absolute().as_uri()
         with suppress(sqlite3.Error):
             return _finds(f"{uri}?mode=ro", table, where, values)
         with suppress(sqlite3.Error, OSError):  # in a folder that cannot be written to
-            if not (log.exists() and log.stat().st_size):
+            if not _has_log(self.path):
                 return _finds(f"{uri}?immutable=1", table, where, values)
         return True
 
@@ -265,12 +292,30 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+def _version_of_file(path: Path) -> int:
+    """Return the version of a file's tables, before anything can be written to the file."""
+    if _has_log(path):  # it may have the version
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_BLINK)) as connection:
+            return _version(connection)
+    with path.open("rb") as file:  # https://www.sqlite.org/fileformat.html#the_database_header
+        header = file.read(64)
+    return int.from_bytes(header[60:], signed=True) if header.startswith(_FILE_START) else 0
+
+
+def _has_log(path: Path) -> bool:
+    """Whether there are writes that are not in the file itself yet."""
+    log = path.with_name(f"{path.name}-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
 def _finds(uri: str, table: str, where: str, values: tuple[Any, ...]) -> bool:
     connection = sqlite3.connect(uri, uri=True, timeout=_MOMENT)
     try:
         known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,))
         if known.fetchone() is None:
-            return False  # an older version's
+            # An older version has no such table. A newer one may have renamed it.
+            return _version(connection) > len(MIGRATIONS)
         query = f"SELECT 1 FROM {table} WHERE {where}"  # noqa: S608 (ours)
         return connection.execute(query, values).fetchone() is not None
     finally:

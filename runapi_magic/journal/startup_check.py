@@ -17,6 +17,7 @@ _TIMEOUT = 0.1  # seconds; loading the extension must not wait for another progr
 def check_journal(folder: Path) -> set[str]:
     """Return what the user is to be notified of; nothing where the journal cannot be read.
 
+    - ``newer``: a newer version of the package wrote it, and this one does not use it.
     - ``unfinished``: a task has not ended.
     - ``unseen``: an image came while its page was closed.
     """
@@ -26,13 +27,16 @@ def check_journal(folder: Path) -> set[str]:
         return found
     import sqlite3
 
-    from runapi_magic.journal.schema import IS_UNFINISHED
+    from runapi_magic.journal.schema import IS_UNFINISHED, MIGRATIONS
 
     queries = {
         "unfinished": f"SELECT 1 FROM tasks WHERE {IS_UNFINISHED} LIMIT 1",  # noqa: S608 (ours)
         "unseen": "SELECT 1 FROM unseen LIMIT 1",  # last: an older version has no such table
     }
     with closing(connection), suppress(sqlite3.Error):
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            return {"newer"}
         for name, query in queries.items():
             if connection.execute(query).fetchone() is not None:
                 found.add(name)

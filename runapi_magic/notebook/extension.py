@@ -180,10 +180,22 @@ def _mention_the_past() -> None:
     from runapi_magic.journal.startup_check import check_journal
 
     found = check_journal(folder)
+    if "newer" in found:
+        _mention_newer(folder)
     if "unfinished" in found:
         _mention_unfinished(folder)
     if "unseen" in found:
         _mention_unseen(folder)
+
+
+def _mention_newer(folder: Path) -> None:
+    from runapi_magic.journal.database import JournalVersionError
+
+    error = JournalVersionError(folder / "journal.sqlite")
+    print_text(
+        f"{error.what} Images are still generated, unless a budget may be set, but they are not"
+        f" recorded and cannot be found again after a restart.\n{error.todo}"
+    )
 
 
 def _mention_unfinished(folder: Path) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
-from runapi_magic.errors import CHARGED, DownloadError
+from runapi_magic.errors import CHARGED, NOT_SENT, BudgetError, DownloadError
 from runapi_magic.http.client import Client
+from runapi_magic.journal.database import JournalVersionError
 from runapi_magic.journal.task_log import Journal
+from runapi_magic.notebook import commands
 from tests.conftest import KEY
 from tests.faults.fast_simulators import fast_simulators
 
@@ -203,19 +206,67 @@ def test_damaged_twice(server, make, data):
     assert sorted(path.read_bytes()[:6] for path in asides) == [b"first ", b"second"]
 
 
-def test_journal_of_a_later_version(server, make, data):
-    """A journal of a later version is not changed."""
+@pytest.fixture
+def newer(make, data):
+    """Return the path of a journal that a newer version has changed."""
     make(data, "before the upgrade")
     path = data / "journal.sqlite"
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    generation, _ = make(data, "after the downgrade")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE tasks ADD COLUMN star TEXT")
+        connection.execute("CREATE TABLE stars (image TEXT)")
+        connection.execute("PRAGMA user_version = 99")
+    return path
+
+
+def test_journal_of_a_newer_version(server, make, data, newer):
+    """The image is saved, with a notice that says what to do. The journal is not changed."""
+    before = newer.read_bytes()
+    generation, notices = make(data, "after the downgrade")
     assert generation.image.path.is_file()
+    assert _tasks(server, "after the downgrade") == 1
+    (notice,) = notices
+    assert "A newer version of runapi_magic wrote the journal" in notice
+    assert OFF in notice
+    assert "Update runapi_magic" in notice
+    assert newer.read_bytes() == before
     assert list(data.glob("journal.sqlite.damaged-*")) == []
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (99,)
-    connection.close()
+
+
+@pytest.mark.parametrize("scope", ["session", "day"])
+def test_budget_and_a_journal_of_a_newer_version(server, make, data, newer, scope):
+    """Nothing is sent if the session has a budget, or if the newer journal has one."""
+    if scope == "day":
+        with closing(sqlite3.connect(newer)) as connection, connection:
+            connection.execute("INSERT INTO budgets VALUES (?, 5.0)", (server.url,))
+    before = newer.read_bytes()
+    prompt = f"a budget of the {scope} before the upgrade"
+
+    def set_budget(session):
+        if scope == "session":
+            session.budgets.set_budget(server.url, "session", 5.0)
+
+    with pytest.raises(BudgetError) as caught:
+        make(data, prompt, before=set_budget)
+    assert caught.value.charged == NOT_SENT
+    assert "RUNAPI_MAGIC_HOME" in caught.value.todo
+    assert server.bodies(prompt) == []
+    assert newer.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "line", ["history", "resume", "batches", "gallery", "budget", "budget 5 --day", "forget --lost"]
+)
+def test_commands_and_a_journal_of_a_newer_version(make, data, newer, line):
+    """Commands that need the journal say why it is not used. They do not change it."""
+    before = newer.read_bytes()
+    command, arguments = commands.find(line)
+
+    def run(session):
+        with pytest.raises(JournalVersionError, match="Nothing was changed in it"):
+            command(session, arguments)
+
+    make(data, f"an image after {line}", before=run)
+    assert newer.read_bytes() == before
 
 
 def test_a_lock_that_another_kernel_removes(server, make, data, monkeypatch):

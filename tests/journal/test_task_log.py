@@ -386,17 +386,6 @@ def test_an_older_file_is_migrated(journal, monkeypatch):
     assert _raw(journal, "PRAGMA user_version") == [(len(MIGRATIONS) + 1,)]
 
 
-def test_a_newer_file_is_used_as_it_is(journal):
-    """A file that a newer version made is not turned back."""
-    task = _plan(journal)
-    journal.close()
-    with sqlite3.connect(journal.path) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    assert journal.task(task).prompt == "a fox"
-    assert _raw(journal, "PRAGMA user_version") == [(99,)]
-
-
 def test_a_half_done_migration_leaves_nothing(journal, monkeypatch):
     """A migration that fails changes nothing, so that the next start can try again."""
 

@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic._version import __version__ as __version__
@@ -64,11 +67,16 @@ _HOMES = {
 }
 
 
+# Notebooks of version 0.1.0 import from runapi_magic.models, which is core/catalog.py now. This
+# module has no file; it imports the catalogue when a name is read from it.
+models = ModuleType(f"{__name__}.models")
+vars(models)["__getattr__"] = lambda name: getattr(import_module(f"{__name__}.core.catalog"), name)
+sys.modules[models.__name__] = models
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

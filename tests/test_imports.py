@@ -127,8 +127,9 @@ def test_importing_the_package_loads_nothing(home):
     """``import runapi_magic`` loads none of its rooms, nobody's package, and few modules at all."""
     loaded = _run(_NEW.format(first="", then="import runapi_magic"), home)
     assert {name.split(".")[0] for name in loaded} - sys.stdlib_module_names == {"runapi_magic"}
-    assert {name for name in loaded if name.startswith("runapi_magic.")} <= {
-        "runapi_magic._version"
+    assert {name for name in loaded if name.startswith("runapi_magic.")} == {
+        "runapi_magic._version",
+        "runapi_magic.models",  # a name for the catalogue, without a file
     }
     assert len(loaded) <= 40  # 27 with Python 3.11, none of them ours: typing and what it needs
 
@@ -162,3 +163,24 @@ def test_other_names_are_missing():
     """A name that the package has not is an AttributeError, as with any module."""
     with pytest.raises(AttributeError, match="nothing"):
         _ = runapi_magic.nothing
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from runapi_magic.models import find_model",
+        "import runapi_magic.models\nfind_model = runapi_magic.models.find_model",
+        "from runapi_magic import models\nfind_model = models.find_model",
+    ],
+    ids=["name", "module", "attribute"],
+)
+def test_the_former_module_of_models(home, first):
+    """A notebook of version 0.1.0 finds the catalogue where that version had it."""
+    price = "print(find_model('gpt-image-2').estimate({'output_resolution': '4k'}))"
+    assert _run(f"{first}\n{price}", home) == ["0.16"]
+
+
+def test_the_former_module_lacks_other_names(home):
+    """A name that the catalogue does not have is an ImportError, as with any module."""
+    with pytest.raises(ImportError, match="nothing"):
+        from runapi_magic.models import nothing  # noqa: F401

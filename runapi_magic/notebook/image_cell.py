@@ -1,4 +1,7 @@
-"""Make requests from the options and the text of a ``%%gpt_image`` or ``%%gpt_edit`` cell."""
+"""Make requests from the options and the text of a ``%%gpt_image`` or ``%%gpt_edit`` cell.
+
+What only some cells need is imported where they need it: the first placeholder comes sooner.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,8 @@ from runapi_magic.core.chain import parse_step
 from runapi_magic.core.request import Source, parse_param, validate
 from runapi_magic.core.templates import interpolate
 from runapi_magic.display import environment
-from runapi_magic.engine.sources import as_source, find_source
 from runapi_magic.engine.spending_guard import gate_for
 from runapi_magic.errors import InvalidRequestError
-from runapi_magic.notebook.command_output import report
 from runapi_magic.notebook.display_hooks import show, show_batch
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class ImageCell:
         requests = [item.request for item in items]
         since = time.time() if options.new or not session.settings.reuse else 0.0
         if options.dry_run:
-            return report(self._price(requests, since))
+            return self._report_price(requests, since)
         gate = self._gate(requests, since)
         sweep = Sweep(
             items, title=self._text.strip(), concurrency=session.settings.concurrency, since=since
@@ -123,7 +124,7 @@ class ImageCell:
         steps = self._steps(request)
         requests = [request, *self._checked(steps)]
         if options.dry_run:
-            return report(self._price(requests, None if options.new else 0.0))
+            return self._report_price(requests, None if options.new else 0.0)
         chain = self._start_chain(requests, steps)
         self._bind(chain[-1])
         for generation in chain:
@@ -164,6 +165,8 @@ class ImageCell:
         own: dict[str, Any] = {"place": None} if steps else {}
         chain = [session.launch(requests[0], new=is_new, gate=gate, **own)]
         for number, step in enumerate(steps, 1):
+            from runapi_magic.engine.sources import as_source
+
             before = as_source(chain[-1])
             after = session.request(step.instruction, sources=[before], **step.fields)
             own = own if number < len(steps) else {}
@@ -182,11 +185,20 @@ class ImageCell:
         return fields
 
     def _found_sources(self) -> list[Source]:
-        return [find_source(source, self._options.names) for source in self._sources]
+        return [self._find_source(source) for source in self._sources]
 
     def _found_mask(self) -> Source | None:
-        mask = self._options.mask
-        return find_source(mask, self._options.names) if mask else None
+        return self._find_source(self._options.mask) if self._options.mask else None
+
+    def _find_source(self, text: str) -> Source:
+        from runapi_magic.engine.sources import find_source
+
+        return find_source(text, self._options.names)
+
+    def _report_price(self, requests: list[ImageRequest], since: float | None) -> Report | None:
+        from runapi_magic.notebook.command_output import report
+
+        return report(self._price(requests, since))
 
     async def _price(self, requests: list[ImageRequest], since: float | None) -> str:
         cost = await self._session.cost(requests, since=since)

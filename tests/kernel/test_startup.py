@@ -71,6 +71,7 @@ def test_load_ext_imports_few_modules(fresh):
             "core.printing",
             "notebook.question_mark",
             "_version",
+            "models",  # a name for the catalogue, without a file
             "core",
             "journal",
             "notebook",

@@ -15,6 +15,16 @@ from traitlets.config import Config
 
 IMAGE_TYPES = ("image/jpeg", "image/png")
 TIMEOUT = 120  # seconds, for a condition to become true
+NOT_SENT = "Nothing was sent, nothing was charged."  # in the message of a rejected request
+# A cell. It defines newest(), which finds the newest widget of a type whose label begins so.
+FIND_WIDGETS = """
+from ipywidgets import Button, Text
+from ipywidgets.widgets.widget import _instances
+
+def newest(kind, label=""):
+    made = [w for w in _instances.values() if type(w) is kind]
+    return [w for w in made if (w.description or "").startswith(label)][-1]
+"""
 
 
 class Cell:
@@ -60,6 +70,12 @@ class Cell:
 def is_image(output: dict) -> bool:
     """Return whether an output shows an image."""
     return any(kind in output.get("data", {}) for kind in IMAGE_TYPES)
+
+
+def error_message(cell: Cell) -> str:
+    """Return a cell's text after checking that it has no traceback."""
+    assert "Traceback" not in cell.text
+    return cell.text
 
 
 def plain_text(output: dict) -> str:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.kernel.heartbeat import measure
+from tests.kernel.kernels import FIND_WIDGETS
 
 CLICK = """
 import asyncio, threading
-from ipywidgets import Button, Text, Widget
-from ipywidgets.widgets.widget import _instances
+from ipywidgets import Widget
 
 # As in ipykernel 7.0, whose get_parent fails in a thread that the kernel did not start.
 kernel = get_ipython().kernel
 strict = getattr(kernel, "_shell_parent", None)
 kernel.get_parent = (lambda channel=None: strict.get()) if strict else kernel.get_parent
-
-def newest(kind, text=None):
-    made = [w for w in _instances.values() if type(w) is kind]
-    return [w for w in made if (w.description or "").startswith(text or "")][-1]
 
 def watch(kind):
     # Records for each new widget of a kind whether it is created on the kernel's thread.
@@ -41,7 +37,7 @@ def in_thread(act):
 @pytest.mark.versions
 def test_click_on_any_thread(kernel, server, run):
     """Buttons make new versions in the same output, on whichever thread their clicks arrive."""
-    kernel.run_ok(CLICK)
+    kernel.run_ok(FIND_WIDGETS + CLICK)
     name = "thread" if run == "in_thread" else "main"
     cell = kernel.run_ok(f"%%gpt_image -o start\na hill for the {name}")
     kernel.wait_for_images(cell)

@@ -5,17 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import KEY, clean_environment, serve_simulator
-from tests.kernel.kernels import start_kernel
+from tests.kernel.kernels import FIND_WIDGETS, start_kernel
 
 LOAD = "%load_ext runapi_magic"
-WIDGETS = """
-from ipywidgets import Button, Text
-from ipywidgets.widgets.widget import _instances
-
-def newest(kind, text=None):
-    made = [w for w in _instances.values() if type(w) is kind]
-    return [w for w in made if (w.description or "").startswith(text or "")][-1]
-"""
 VS_CODE = "vscode-notebook-cell:/home/me/a.ipynb#"
 KEEP = """
 from runapi_magic.engine.session import current_session
@@ -63,7 +55,7 @@ WITHOUT = ((None, None), (None, None))
 def test_restart_and_run_all(notebook, before, after, make):
     """An edit by click, an edit of that in a cell: after a restart both are there for nothing."""
     server, start = notebook
-    imports = f"{WIDGETS}\nfrom runapi_magic import generate"
+    imports = f"{FIND_WIDGETS}\nfrom runapi_magic import generate"
     with start() as kernel:
         kernel.run_ok(imports)
         cells = _run_all(kernel, before, make)

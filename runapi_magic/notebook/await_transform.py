@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from IPython.core.displayhook import DisplayHook
 
+from runapi_magic.notebook.cell_code import MAGICS, magic_call, may_call_magics, parse, surround
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_CALLS = {"run_cell_magic", "run_line_magic"}
-_OURS = ("gpt_image", "gpt_edit", "runapi")
 _AWAIT = ("(await ", ")")
 _SETTLE = ("(await __import__('runapi_magic.notebook.pending').notebook.pending.settle(", "))")
 _WAIT = "None".join(_SETTLE)
@@ -35,26 +35,19 @@ def await_magics(code: str, waits: Callable[[str, str], bool], *, settles: bool 
         waits: Says for a magic's name and its line whether the call is to wait.
         settles: Whether to wait, after a magic of others, for what ours have started in it.
     """
-    if not any(call in code for call in _CALLS):
+    tree = parse(code) if may_call_magics(code) else None
+    if tree is None:
         return code
-    try:
-        calls = list(_magic_calls(ast.parse(code)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return code  # IPython reports it better
-    lines = code.encode().splitlines(keepends=True)
-    for call in sorted(calls, key=_start, reverse=True):
-        name, line, *cell = texts_of_magic(call)
+    found = []
+    for call in _magic_calls(tree):
+        name, line, *cell = magic_call(call)
         if waits(name, line):
-            before, after = _AWAIT
-        elif settles and name not in _OURS and any(our in "".join([line, *cell]) for our in _OURS):
-            before, after = _SETTLE
-        else:
-            continue
-        end_row, end_column = (call.end_lineno or 1) - 1, call.end_col_offset or 0
-        lines[end_row] = lines[end_row][:end_column] + after.encode() + lines[end_row][end_column:]
-        row, column = _start(call)
-        lines[row] = lines[row][:column] + before.encode() + lines[row][column:]
-    return b"".join(lines).decode()
+            found.append((call, *_AWAIT))
+        elif (
+            settles and name not in MAGICS and any(our in "".join([line, *cell]) for our in MAGICS)
+        ):
+            found.append((call, *_SETTLE))
+    return surround(code, found)
 
 
 def settle_first(code: str) -> str:
@@ -63,10 +56,8 @@ def settle_first(code: str) -> str:
     The wait stands at the end, so that each line keeps its number and ``from __future__`` stays
     the first statement; ``SettlesFirst`` moves it to the beginning of what runs.
     """
-    try:
-        ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return code  # IPython reports it better
+    if parse(code) is None:
+        return code
     ending = "" if code.endswith("\n") else "\n"
     silence = ";" if DisplayHook.semicolon_at_end_of_expression(code) else ""
     return f"{code}{ending}{_WAIT}{silence}\n"
@@ -88,32 +79,12 @@ class SettlesFirst:
         return tree
 
 
-def _start(call: ast.Call) -> tuple[int, int]:
-    return call.lineno - 1, call.col_offset  # columns count bytes of UTF-8
-
-
 def _magic_calls(tree: ast.AST) -> Iterator[ast.Call]:
     """Yield calls of magics that stand in the cell itself, not in a function or already awaited."""
     left = [tree]
     while left:  # a long sum is nested deeper than Python calls
         node = left.pop()
-        if isinstance(node, ast.Call) and texts_of_magic(node):
+        if isinstance(node, ast.Call) and magic_call(node):
             yield node
         elif not isinstance(node, (*_OWN_SCOPE, ast.Await)):
             left.extend(ast.iter_child_nodes(node))
-
-
-def texts_of_magic(call: ast.Call) -> list[str]:
-    """Return a magic's name, its line and, of a cell magic, the cell; nothing for other calls."""
-    function = call.func
-    if (
-        isinstance(function, ast.Attribute)
-        and function.attr in _CALLS
-        and isinstance(function.value, ast.Call)
-        and isinstance(function.value.func, ast.Name)
-        and function.value.func.id == "get_ipython"
-    ):
-        texts = [str(value.value) for value in call.args if isinstance(value, ast.Constant)]
-        if len(texts) == len(call.args) > 1:
-            return texts
-    return []

@@ -14,13 +14,12 @@ import sys
 from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.notebook.await_transform import texts_of_magic
+from runapi_magic.notebook.cell_code import MAGICS, magic_call, parse, surround
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import FrameType
 
-_OURS = {"gpt_image", "gpt_edit", "runapi"}
 _NAME = re.compile(r"[^\W\d]\w*")
 _SCOPES = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda,
@@ -80,24 +79,13 @@ def pass_on_names(code: str) -> str:
     Args:
         code: Python, as IPython's own transformations leave it.
     """
-    if "lambda" not in code and "def " not in code:
+    tree = parse(code) if "lambda" in code or "def " in code else None
+    if tree is None:
         return code
-    try:
-        found = list(_nested_magics(ast.parse(code)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return code  # IPython reports it better
-    lines = code.encode().splitlines(keepends=True)
-    for name, used in sorted(found, key=lambda one: _end(one[0]), reverse=True):
-        row, column = _end(name)
-        before, after = lines[row][: name.col_offset], lines[row][column:]
-        shown = lines[row][name.col_offset : column]
-        passed = f", lambda: ({', '.join(used)},))[0]".encode()
-        lines[row] = before + b"(" + shown + passed + after
-    return b"".join(lines).decode()
-
-
-def _end(node: ast.expr) -> tuple[int, int]:
-    return (node.end_lineno or 1) - 1, node.end_col_offset or 0  # columns count bytes of UTF-8
+    return surround(
+        code,
+        [(name, "(", f", lambda: ({', '.join(used)},))[0]") for name, used in _nested_magics(tree)],
+    )
 
 
 def _nested_magics(tree: ast.AST) -> Iterator[tuple[ast.expr, list[str]]]:
@@ -105,9 +93,9 @@ def _nested_magics(tree: ast.AST) -> Iterator[tuple[ast.expr, list[str]]]:
     left: list[tuple[ast.AST, set[str], set[str]]] = [(tree, set(), set())]
     while left:
         node, outer, own = left.pop()
-        if isinstance(node, ast.Call) and (texts := texts_of_magic(node)):
+        if isinstance(node, ast.Call) and (texts := magic_call(node)):
             words = set(_NAME.findall(" ".join(texts[1:])))
-            if texts[0] in _OURS and outer & words:
+            if texts[0] in MAGICS and outer & words:
                 yield node.args[0], sorted(outer & words)
             continue
         if isinstance(node, _SCOPES):

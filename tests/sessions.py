@@ -28,7 +28,7 @@ def simulate(body, *, folder=None, **settings):
     async def main():
         journal = None if folder is None else Journal(folder)
         session = Session(Settings(**settings), journal)
-        session.simulator_on(speed=2000)
+        session.connection.simulator_on(speed=2000)
         service = session.service()
         try:
             return await asyncio.wait_for(body(session), 60)

@@ -51,7 +51,7 @@ def begin_batch(
     def start(request: ImageRequest, loop: asyncio.AbstractEventLoop, **options: Any) -> Generation:
         return session.start(request, loop, service=service, image_dir=place, **options)
 
-    if not session.asks_colab:
+    if not session.connection.asks_colab:
         session.service().access.require_key()
     batch.simulated = simulator is not None
 
@@ -60,7 +60,7 @@ def begin_batch(
         session.active_batches.add(batch)
         # Once for all requests. The key may be another one when failed ones are asked for
         # again, but what was simulated never comes to be paid for.
-        service = simulator or await session.answering()
+        service = simulator or await session.connection.get_service()
         service.access.require_key()
         if gate is not None:
             try:
@@ -68,13 +68,13 @@ def begin_batch(
                 await gate(lambda: batch.hold_for(Step.ASKING))
             finally:
                 batch.hold_for(None)
-        await session.record(saved_batches(session).save, batch, service.access.base_url)
+        await session.services.record(saved_batches(session).save, batch, service.access.base_url)
         requests = [item.request for item in batch.items]
-        await session.pricing.set_aside(batch.hold, requests, service, since=batch.since)
+        await session.pipeline.pricing.set_aside(batch.hold, requests, service, since=batch.since)
 
     async def after(batch: Batch) -> None:
         session.active_batches.discard(batch)
-        await session.pricing.release(batch.hold)
+        await session.pipeline.pricing.release(batch.hold)
 
     batch.held = None if gate is None else Step.PRICING
     loop = loop or asyncio.get_running_loop()

@@ -88,8 +88,9 @@ def run_on_cluster(
     """
     _check(client, session)
     cluster = _Cluster(client, batch)
-    on_cluster = copy.copy(session)  # its journal, its money, its pictures; another way to them
-    on_cluster.pipeline = _ClusterPipeline(session.pipeline, cluster)
+    on_cluster = copy.copy(session)  # the same journal, budgets and images; another pipeline
+    on_cluster.services = copy.copy(session.services)
+    on_cluster.services.pipeline = _ClusterPipeline(session.pipeline, cluster)
     begin_batch(on_cluster, batch, loop, gate=gate, launch=launch)
     return batch
 

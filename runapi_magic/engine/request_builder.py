@@ -86,24 +86,33 @@ def _as_text(request: ImageRequest, name: str, value: Any) -> Any:
     return str(value) if parameter and parameter.kind is str and is_number else value
 
 
-def model_for(image: GeneratedImage, default: str) -> str:
-    """Return the model that goes on with a picture: its own, or the one that began its line.
+def edit_fields(
+    settings: Settings, image: GeneratedImage, model: str | None = None
+) -> dict[str, Any]:
+    """Return the model, route and fields of an edit that continues an image.
 
     Args:
-        image: The picture.
-        default: The model where none of its line edits.
+        settings: The user's settings.
+        image: The image to edit.
+        model: RunAPI's name of the model; by default the image's own if it can edit.
     """
+    model = model or _model_for(image, default_model(settings, editing=True))
+    return {"model": model, **_route_for(image, model), **_fields_for(image, model)}
+
+
+def _model_for(image: GeneratedImage, default: str) -> str:
+    """Return the last model of an image's lineage that can edit, or the default."""
     for one in reversed(image.line):
         model = one.request.catalogue
         if model.edit is not None and model.edit.prompt == "unused":
-            continue  # enlarging and the like take no instruction
+            continue  # an upscale or a background removal takes no instruction
         if model.edits_with:
             return model.edits_with
     return default
 
 
-def route_for(image: GeneratedImage, model: str) -> dict[str, str]:
-    """Return service and action of a model as they were named where a picture's line used it."""
+def _route_for(image: GeneratedImage, model: str) -> dict[str, str]:
+    """Return the service and action that the user named for a model in an image's lineage."""
     for one in reversed(image.line):
         request = one.request
         if request.model == model and request.service and request.action_name:
@@ -111,8 +120,8 @@ def route_for(image: GeneratedImage, model: str) -> dict[str, str]:
     return {}
 
 
-def fields_for(image: GeneratedImage, model: str) -> dict[str, Any]:
-    """Return those of a picture's fields that an edit by a model takes as well."""
+def _fields_for(image: GeneratedImage, model: str) -> dict[str, Any]:
+    """Return an image's fields that are also valid for an edit by a model."""
     action = find_model(model).edit
     return {
         name: value

@@ -1,11 +1,10 @@
-"""What a user asks for: one session a process, from which everything is started."""
+"""The session: what this process generates, edits and waits for; one for each process."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import threading
-import time
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,15 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest, Source, validate
 from runapi_magic.core.status import Step
+from runapi_magic.engine.connection import Connection
 from runapi_magic.engine.generation import Generation, Part, new_part_id
-from runapi_magic.engine.request_builder import (
-    all_at_once,
-    default_model,
-    draft,
-    fields_for,
-    model_for,
-    route_for,
-)
+from runapi_magic.engine.request_builder import all_at_once, draft, edit_fields
 from runapi_magic.engine.services import Services
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 
@@ -29,19 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
+    from runapi_magic.core.access import Access
     from runapi_magic.engine.backend import Price, Service
     from runapi_magic.engine.generation import Place
     from runapi_magic.engine.image import GeneratedImage
+    from runapi_magic.engine.library import Library
     from runapi_magic.engine.lineage import Tree
-    from runapi_magic.engine.pipeline import Gate
+    from runapi_magic.engine.pipeline import Gate, Pipeline
     from runapi_magic.engine.pricing import Cost
     from runapi_magic.engine.settings import Settings
-    from runapi_magic.journal.tables import StoredTask
+    from runapi_magic.journal.budgets import Budgets
     from runapi_magic.journal.task_log import Journal
 
-_REST = (
-    "runapi_magic.engine.pipeline"  # what brings requests to their end, and most modules with it
-)
+_PIPELINE = "runapi_magic.engine.pipeline"  # importing it imports most other modules
 
 
 class Cancellable(Protocol):
@@ -59,27 +52,83 @@ class Cancellable(Protocol):
         """Stop waiting for it."""
 
 
-class Session(Services):
-    """What a user asks for, on the parts of an assembly; one a process.
+class Session:
+    """Start requests and know those that are running.
+
+    Args:
+        settings: The user's settings; by default new ones.
+        journal: The journal; by default the one in the data folder.
 
     Attributes:
-        launch: How a request is started from wherever the user is; the kernel's side replaces it.
-        active_batches: The batches under way, so that ``cancel`` finds them.
-        on_ended: Listeners, called on a request's loop when it has ended, whatever the end.
+        services: The objects that the session works with: journal, pipeline, library and others.
+        connection: What answers requests: RunAPI or a simulator.
+        launch: Starts a request; ``start`` by default. The notebook replaces it.
+        active_batches: The running batches, so that ``cancel`` finds them.
+        on_ended: Callbacks, called on a request's loop when the request has ended in any way.
+        notices: Messages for the user, to be shown with the next image.
     """
 
     def __init__(self, settings: Settings | None = None, journal: Journal | None = None) -> None:
-        super().__init__(self, settings, journal)
+        self.notices: list[str] = []
+        self.services = Services(self, settings, journal, self.notice)
+        self.connection = Connection(
+            lambda: self.settings,
+            lambda access: self.services.rates.of(access),  # noqa: PLW0108 (imports rate_limit late)
+        )
         self.launch: Callable[..., Generation] = self.start
         self.on_ended: list[Callable[[], object]] = []
         self._active: dict[str, Generation] = {}
         self.active_batches: set[Cancellable] = set()
 
-    # What is asked
+    @property
+    def settings(self) -> Settings:
+        """The user's settings."""
+        return self.services.settings
 
-    def request(self, prompt: str, /, **parts: Any) -> ImageRequest:
-        """Return a request with the settings' defaults; see ``drafts.draft`` for its parts."""
-        return draft(self.settings, prompt, **parts)
+    @property
+    def journal(self) -> Journal:
+        """The record of all requests."""
+        return self.services.journal
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Runs requests."""
+        return self.services.pipeline
+
+    @property
+    def library(self) -> Library:
+        """Finds finished images."""
+        return self.services.library
+
+    @property
+    def budgets(self) -> Budgets:
+        """What was spent, and what may be spent."""
+        return self.pipeline.budgets
+
+    def service(self) -> Service:
+        """Return what answers now; see ``Connection.service``."""
+        return self.connection.service()
+
+    @property
+    def simulator(self) -> Service | None:
+        """The simulator in this process, None when it is off."""
+        return self.connection.simulator
+
+    def notice(self, text: str) -> None:
+        """Keep a message for the user, to be shown with the next image."""
+        if text not in self.notices:
+            self.notices.append(text)
+
+    def take_notices(self) -> list[str]:
+        """Return the messages that were not shown yet, and forget them."""
+        notices, self.notices = self.notices, []
+        return notices
+
+    # Requests
+
+    def request(self, prompt: str, /, **fields: Any) -> ImageRequest:
+        """Return a request with the settings' defaults; see ``request_builder.draft``."""
+        return draft(self.settings, prompt, **fields)
 
     def start(
         self,
@@ -115,60 +164,65 @@ class Session(Services):
             ConfigurationError: The base URL is unusable.
         """
         warnings = validate(request)
-        service = service or self._simulator
-        # Colab is asked on the way: until it answers, the placeholder is on the screen.
-        access = service.access if service else None if self.asks_colab else self.access()
+        service = service or self.simulator
+        # If Colab has to be asked for the key, `work` does it: the placeholder is shown before.
+        access = service.access if service else self._access_at_once()
         if access is not None:
             access.require_key()
-        expectation = expect(request.output_resolution)
-        if service and service.is_simulated:
-            expectation = expectation.at_pace(service.speed)
-        generation = Generation(
-            request,
-            [
-                Part(new_part_id(), request, count, expectation)  # until it is planned
-                for count in request.task_counts
-            ],
-            simulated=bool(service and service.is_simulated),
-            warnings=tuple(warnings),
-        )
-        for part in generation.parts if gate is not None else ():
-            part.step = Step.PRICING
+        generation = _provisional(request, service, warnings)
+        if gate is not None:
+            for part in generation.parts:
+                part.step = Step.PRICING
         generation.hold, generation.place = hold or generation.hold, place
         generation.image_dir = image_dir or self.settings.picture_place()
         generation.turns, generation.is_shown = turns, turns is None
-        # A batch says from when on pictures count, whatever the settings say by now.
-        is_counted = self.settings.reuse or since or turns is not None
-        counts = since if is_counted and not new else None
+        # A batch decides by `since` which images it reuses, whatever the settings are now.
+        is_reused = self.settings.reuse or since or turns is not None
+        reused_since = since if is_reused and not new else None
 
-        async def run() -> None:
+        async def work() -> None:
             try:
-                if _REST not in sys.modules:  # the placeholder is there, and the loop goes on
-                    await asyncio.to_thread(import_module, _REST)
-                answering = service or (self.remote(access) if access else await self.answering())
+                if _PIPELINE not in sys.modules:  # the loop stays free, the placeholder is shown
+                    await asyncio.to_thread(import_module, _PIPELINE)
+                answering = service or await self._paid_service(access)
                 answering.access.require_key()
             except RunAPIError as error:
                 for part in generation.parts:
                     part.status, part.error = "failed", error
                 generation.changed()
                 return
-            await self.pipeline.run(generation, answering, since=counts, gate=gate)
+            await self.pipeline.run(generation, answering, since=reused_since, gate=gate)
 
-        self._begin(generation, run(), loop)
+        self.begin(generation, work(), loop)
         return generation
 
-    def _begin(
+    def _access_at_once(self) -> Access | None:
+        return None if self.connection.asks_colab else self.connection.access()
+
+    async def _paid_service(self, access: Access | None) -> Service:
+        if access is None:
+            return await self.connection.get_service()
+        return self.connection.service_for(access)
+
+    def begin(
         self,
         generation: Generation,
         work: Coroutine[Any, Any, None],
         loop: asyncio.AbstractEventLoop | None,
     ) -> None:
+        """Start the work on a request.
+
+        Args:
+            generation: The request's handle.
+            work: Does the work; it never raises.
+            loop: The loop that runs it, by default the running one; may be another thread's.
+        """
         home = loop or asyncio.get_running_loop()
 
         def end(_task: asyncio.Task[None]) -> None:
             self._active.pop(generation.id, None)
-            if "journal" in vars(self):  # else there are no tasks that others could wait for
-                self.journal.end(generation.id)  # however it ended
+            if self.services.has_journal:  # else no other kernel can wait for its tasks
+                self.journal.end(generation.id)
             for listener in tuple(self.on_ended):
                 listener()
 
@@ -203,9 +257,7 @@ class Session(Services):
             instruction: What to change.
             model: RunAPI's name of the model; by default the picture's own where it edits.
         """
-        model = model or model_for(image, default_model(self.settings, editing=True))
-        named = route_for(image, model)
-        return self.edit(image, instruction, model=model, **named, **fields_for(image, model))
+        return self.edit(image, instruction, **edit_fields(self.settings, image, model))
 
     def edit_request(
         self, image: GeneratedImage, model: str | None = None, **fields: Any
@@ -217,10 +269,9 @@ class Session(Services):
             model: RunAPI's name of the model; by default the picture's own where it edits.
             fields: More of the model's fields.
         """
-        model = model or model_for(image, default_model(self.settings, editing=True))
         source = Source(image.request.title, image.digest)
-        fields = fields_for(image, model) | route_for(image, model) | fields
-        return self.request("an edit", sources=[source], model=model, **fields)
+        fields = edit_fields(self.settings, image, model) | fields
+        return self.request("an edit", sources=[source], **fields)
 
     async def edit_price(
         self, image: GeneratedImage, model: str | None = None, **fields: Any
@@ -230,7 +281,7 @@ class Session(Services):
 
     async def price(self, request: ImageRequest) -> Price | None:
         """Return what a request would cost, if known, whatever was made before."""
-        return await (await self.answering()).price(request)
+        return await (await self.connection.get_service()).price(request)
 
     def from_original(self, image: GeneratedImage) -> Generation:
         """Start one edit of a line's first picture by all its instructions.
@@ -247,10 +298,6 @@ class Session(Services):
     def cell(self, image: GeneratedImage) -> str:
         """Return the cell that makes a picture again; see ``Library.cell``."""
         return self.library.cell(image)
-
-    def cells(self, image: GeneratedImage) -> list[str]:
-        """Return the cells of a picture's line; see ``Library.cells``."""
-        return self.library.cells(image)
 
     def save_copy(self, image: GeneratedImage, target: str) -> Path:
         """Copy a picture's original; see ``GeneratedImage.save``."""
@@ -272,8 +319,8 @@ class Session(Services):
     ) -> Cost:
         """Return what requests would cost, by default where they would go now; see ``Pricing``."""
         counts = since if self.settings.reuse or since else None
-        service = service or await self.answering()
-        return await self.pricing.cost(requests, service, since=counts, fetching=fetching)
+        service = service or await self.connection.get_service()
+        return await self.pipeline.pricing.cost(requests, service, since=counts, fetching=fetching)
 
     # What is under way, and what was left
 
@@ -316,92 +363,17 @@ class Session(Services):
             work.cancel()
         return found
 
-    def resume(
-        self, task_id: str | None = None, loop: asyncio.AbstractEventLoop | None = None
-    ) -> Generation:
-        """Go on with what was left unfinished; return one handle for all of it.
 
-        A request whose answer was lost is asked again under its own key. One that is older than a
-        day is left out unless it is named: RunAPI does not publish how long it remembers a key.
-
-        Args:
-            task_id: The service's id of one task, or its id in the journal; None for all.
-            loop: The loop that works on it, by default the running one.
-
-        Raises:
-            InvalidRequestError: No unfinished task has this id.
-            MissingKeyError: There is no key.
-            JournalError: The journal cannot be read.
-        """
-        service = self.service()
-        service.access.require_key()
-        now = time.time()
-
-        def wanted(task: StoredTask) -> bool:
-            if task.origin != service.access.base_url:
-                return False
-            if task_id is not None:
-                return task_id in {task.task_id, task.id}
-            return not is_stale(task, now)
-
-        nothing = ImageRequest("", self.settings.model)
-        generation = Generation(nothing, [], simulated=service.is_simulated)
-        found = self.journal.take(wanted, generation.id)
-        if task_id is not None and not found:
-            raise InvalidRequestError(
-                f"No unfinished task of {service.access.base_url} has the id {task_id}.",
-                todo="%runapi resume without an id goes on with all there are.",
-            )
-        # At once, since it is shown at once: model, fields and sources are in the journal.
-        requests = [self.pipeline.image_store.request_of(task) for task in found]
-        works = [
-            self.pipeline.work(task, request, service)
-            for task, request in zip(found, requests, strict=True)
-        ]
-        generation.request = next(iter(requests), nothing)
-        generation.plan([work.part for work in works])
-        self._begin(generation, self.pipeline.run(generation, service, works=works), loop)
-        return generation
-
-    def forget(self, task_id: str | None = None) -> list[StoredTask]:
-        """Give up unfinished tasks, and return them as they were.
-
-        Their rows stay in the journal, but are not resumed or counted as unfinished any more. What
-        was sent may have been charged, and counts against budgets by its expected price. The same
-        request asks, and pays, again.
-
-        Args:
-            task_id: The service's id of one task, or its id in the journal; None for all that are
-                lost: the service says that it does not know them, or they were never answered and
-                their idempotency key is too old.
-
-        Raises:
-            InvalidRequestError: No unfinished task has this id, or somebody works on it.
-            JournalError: The journal cannot be changed.
-        """
-        now = time.time()
-
-        def wanted(task: StoredTask) -> bool:
-            if task_id is not None:
-                return task_id in {task.task_id, task.id}
-            return task.is_denied or is_stale(task, now)
-
-        found = self.journal.forget(wanted)
-        if task_id is not None and not found:
-            raise InvalidRequestError(
-                f"No unfinished task has the ID {task_id}, or a kernel is working on it.",
-                charged="Nothing was changed.",
-                todo=f"To stop waiting for a running task: %runapi cancel {task_id}",
-            )
-        return found
-
-
-def is_stale(task: StoredTask, now: float) -> bool:
-    """Whether a task's answer was lost too long ago to ask again unasked."""
-    from runapi_magic.journal.matching import KEY_LIFETIME
-
-    sent = task.attempt is not None and task.task_id is None
-    return sent and now - task.created > KEY_LIFETIME
+def _provisional(
+    request: ImageRequest, service: Service | None, warnings: Sequence[str]
+) -> Generation:
+    """Return a request's handle with the tasks that it shows until the pipeline has planned it."""
+    is_simulated = service is not None and service.is_simulated
+    expectation = expect(request.output_resolution)
+    if service is not None and is_simulated:
+        expectation = expectation.at_pace(service.speed)
+    parts = [Part(new_part_id(), request, count, expectation) for count in request.task_counts]
+    return Generation(request, parts, simulated=is_simulated, warnings=tuple(warnings))
 
 
 _current: dict[str, Session] = {}
@@ -419,5 +391,5 @@ def current_session(settings: Settings | None = None) -> Session:
         if session is None:
             session = _current["session"] = Session(settings)
     if settings is not None:
-        session.settings = settings
+        session.services.settings = settings
     return session

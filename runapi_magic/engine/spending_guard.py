@@ -61,8 +61,8 @@ def gate_for(
         max_cost = _usd(max_cost)
     if max_cost is None and (not asks or _is_sure(session, requests)):
         return None
-    if session.simulator is None and not session.asks_colab:
-        session.access().require_key()
+    if session.simulator is None and not session.connection.asks_colab:
+        session.connection.access().require_key()
     asked = question() if asks and question is not None else None
     return _Gate(session, requests, max_cost, since, asked, asks=asks)
 
@@ -108,7 +108,7 @@ class _Gate:
 
     async def _check(self, on_ask: Callable[[], None]) -> None:
         session, most = self._session, self._max_cost
-        service = self._simulator or await session.paid()
+        service = self._simulator or await session.connection.get_paid_service()
         cost = await session.cost(self._requests, since=self._since, fetching=True, service=service)
         words = f"{cost}, simulated" if service.is_simulated else str(cost)
         if most is not None and (cost.usd is None or not cost.usd <= most):

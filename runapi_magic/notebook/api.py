@@ -32,7 +32,7 @@ def open_session(settings: Settings | None = None) -> Session:
     """Return this process's session, fit for where it runs."""
     session = current_session(settings)
     if session.launch == session.start:
-        session.cell_id = current_cell
+        session.connection.cell_id = current_cell
 
         def launch_here(request: ImageRequest, **options: Any) -> Generation:
             options = {"place": current_place(), **options}
@@ -362,8 +362,10 @@ def resume(task_id: str | None = None) -> Generation:
     Raises:
         RunAPIError: No unfinished task has this id, or there is no key.
     """
+    from runapi_magic.engine.resume import resume_tasks
+
     session = open_session()
-    return _watched(launch(lambda loop: session.resume(task_id, loop)))
+    return _watched(launch(lambda loop: resume_tasks(session, task_id, loop)))
 
 
 def forget(task_id: str | None = None, *, lost: bool = False) -> list[str]:
@@ -391,4 +393,7 @@ def forget(task_id: str | None = None, *, lost: bool = False) -> list[str]:
             charged="Nothing was changed.",
             todo='forget("tsk_1") or forget(lost=True)',
         )
-    return [task.task_id or task.id for task in open_session().forget(task_id)]
+    from runapi_magic.engine.resume import forget_tasks
+
+    found = forget_tasks(open_session().journal, task_id)
+    return [task.task_id or task.id for task in found]

@@ -151,14 +151,14 @@ def simulator(session: Session, arguments: list[str]) -> str:
     """
     match arguments:
         case ["on", *rest]:
-            session.simulator_on(_speed(rest))
+            session.connection.simulator_on(_speed(rest))
             assert session.simulator is not None
             return (
                 f"Simulator on, {session.simulator.speed:g} times as fast as life. Pictures and"
                 " costs are simulated: nothing is sent, nothing is charged."
             )
         case ["off"]:
-            session.simulator_off()
+            session.connection.simulator_off()
             return "Simulator off. From now on pictures are made by RunAPI, and are paid for."
         case _:
             raise InvalidRequestError(
@@ -213,7 +213,7 @@ def login(session: Session, arguments: list[str]) -> str:
             todo="Take it out of the cell, and run %runapi login: it asks, and shows nothing.",
         )
     path = save_key(getpass.getpass("RunAPI key (it is not shown): "))
-    session.forget_access()
+    session.connection.forget_access()
     return f"The key is in {path}, readable by you alone. %runapi status shows what is used."
 
 
@@ -295,7 +295,7 @@ def show(session: Session, arguments: list[str], names: Mapping[str, Any] | None
             f"Line     {chr(10).join(line).replace(chr(10), chr(10) + ' ' * 9)}",
             "",
             "To make it again, or to find it on disk at no cost:",
-            *(f"\n{cell}" for cell in session.cells(image)),
+            *(f"\n{cell}" for cell in session.library.cells(image)),
         ]
     )
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from runapi_magic.engine.backend import SIMULATOR_URL
-from runapi_magic.engine.session import is_stale
+from runapi_magic.engine.resume import forget_tasks, is_stale
 from runapi_magic.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def forget(session: Session, arguments: list[str]) -> str:
     """
     match arguments:
         case ["--lost"]:
-            found = session.forget()
+            found = forget_tasks(session.journal)
         case [task_id] if not task_id.startswith("-"):
-            found = session.forget(task_id)
+            found = forget_tasks(session.journal, task_id)
         case _:
             raise InvalidRequestError(
                 "%runapi forget takes the ID of one task, or --lost.",

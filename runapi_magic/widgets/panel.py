@@ -255,7 +255,7 @@ class Panel:
                 stand_in if self.picker.has_mask else None,
             )
             validate(request)
-            service = await self._session.answering()
+            service = await self._session.connection.get_service()
             price = await service.price(request)
             words = "price not known"
             if price is not None:
@@ -279,8 +279,10 @@ class Panel:
         return question_for(self._session, self._questions)
 
     async def _resume(self, line: widgets.Box) -> None:
+        from runapi_magic.engine.resume import resume_tasks
+
         loop = self._desk.loop
-        generation = await asyncio.to_thread(self._session.resume, loop=loop)
+        generation = await asyncio.to_thread(resume_tasks, self._session, loop=loop)
         self.queue.remove(line)
         if generation.parts:
             await self._bring(generation, "What was unfinished")

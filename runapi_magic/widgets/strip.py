@@ -220,7 +220,7 @@ class Versions:
                 await asyncio.to_thread(self._session.library.prepare, node.image)
                 if mine == self._showing:
                     self._generation.show_version(self._slot, node.image)
-                    await self._session.shown_versions.keep(self._generation, self._slot)
+                    await self._session.pipeline.shown_versions.keep(self._generation, self._slot)
         finally:
             if mine == self._showing:
                 self._wanted = ""

@@ -238,7 +238,7 @@ class Toolbar:
         self._warned = now
         here = self.versions.here
         self.guard.show(shown, tree.worth(here) if tree and here else "")
-        if shown is not None and self._session.asks_colab:
+        if shown is not None and self._session.connection.asks_colab:
             self._desk.work(self._find_prices(shown))
         elif shown is not None:
             with contextlib.suppress(RunAPIError):  # a click says what is wrong
@@ -249,7 +249,7 @@ class Toolbar:
     async def _find_prices(self, shown: GeneratedImage) -> None:
         """Do the same where it takes a while to find out who is to be asked for prices."""
         with contextlib.suppress(RunAPIError):
-            service = await self._session.answering()
+            service = await self._session.connection.get_service()
             if shown is self._slot.shown:
                 self._show_prices(shown, service)
 
@@ -433,7 +433,7 @@ class Toolbar:
 
     async def _write_cell(self, image: GeneratedImage) -> None:
         step = await asyncio.to_thread(self._session.cell, image)
-        line = await asyncio.to_thread(self._session.cells, image)
+        line = await asyncio.to_thread(self._session.library.cells, image)
         self.cell.open(step, "\n\n".join(line))
 
     # What asks the service
@@ -516,7 +516,7 @@ class Toolbar:
         self.status.value = ""
         await asyncio.to_thread(self._session.library.prepare, child.image)
         self._generation.show_version(self._slot, child.image)
-        await self._session.shown_versions.keep(self._generation, self._slot)
+        await self._session.pipeline.shown_versions.keep(self._generation, self._slot)
 
     def _count(self) -> None:
         self.versions.coming = len(self._jobs)

@@ -596,11 +596,11 @@ def test_a_simulated_batch_is_never_paid_for(run, service):
     """A batch that began on the simulator ends on it, and is resumed and retried nowhere else."""
 
     async def body(session):
-        session.simulator_on(100)
+        session.connection.simulator_on(100)
         batch = generate_many(PROMPTS, progress=False, concurrency=1)
         async for _ in batch.as_completed():
             break
-        session.simulator_off()
+        session.connection.simulator_off()
         batch.cancel()
         await batch.ended()
         assert batch.failures
@@ -618,9 +618,9 @@ def test_a_batch_is_resumed_where_it_was_asked_for_last(run, service):
     """A batch that was tried on the simulator and then asked for in earnest can be resumed."""
 
     async def body(session):
-        session.simulator_on(100)
+        session.connection.simulator_on(100)
         await generate_many(["a boat"], progress=False)
-        session.simulator_off()
+        session.connection.simulator_off()
         batch = await generate_many(["a boat"], progress=False)
         return await resume_batch(batch.id, progress=False)
 

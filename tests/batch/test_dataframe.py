@@ -38,7 +38,7 @@ def test_pandas_is_not_imported_for_a_list():
     code = (
         "import sys; sys.modules['pandas'] = None\n"
         "from runapi_magic.notebook.api import generate_many, open_session, teach_frames\n"
-        "open_session().simulator_on(1000)\n"
+        "open_session().connection.simulator_on(1000)\n"
         "teach_frames()\n"
         "print(len(generate_many(['a boat'], progress=False).pictures))"
     )

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from runapi_magic.display.batch_view import reasons
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import CHARGED, FAILED_IS_FREE
 from runapi_magic.notebook.api import generate_many
 from tests.batch.test_batch import run as run  # noqa: PLC0414 (a fixture)
@@ -137,7 +138,7 @@ def test_what_was_resumed_between_the_tries_stays_paid(run, service, fields):
         await batch.ended()
         first = batch.cost
         service.clear_faults()
-        await session.resume()
+        await resume_tasks(session)
         await batch.retry_failed()
         return batch, first
 

@@ -17,6 +17,7 @@ from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.dask_driver import found, run_on_cluster
 from runapi_magic.batch.item import Item
 from runapi_magic.engine.download import Keeping
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import DownloadError, InvalidRequestError, TaskFailedError
 from runapi_magic.http.responses import error_from_response
 from runapi_magic.journal.tables import select_tasks
@@ -225,7 +226,7 @@ def test_a_lost_cluster(on_cluster, workers, environment):
         await asyncio.to_thread(workers.cluster.close)
         await ended(batch)
         environment.clear_faults()
-        images = (await session.resume()).images
+        images = (await resume_tasks(session)).images
         return batch.failures[0].error, images
 
     error, images = on_cluster(body)
@@ -239,10 +240,10 @@ def test_an_invalid_cluster_is_refused(on_cluster, workers):
     async def body(session, begin):
         with pytest.raises(InvalidRequestError, match=r"distributed\.Client"):
             run_on_cluster(Batch([Item(0, session.request("a fox"))]), session, "10.0.0.1:8786")
-        session.simulator_on()
+        session.connection.simulator_on()
         with pytest.raises(InvalidRequestError, match="simulator") as caught:
             begin(["a fox"])
-        session.simulator_off()
+        session.connection.simulator_off()
         return caught.value.todo
 
     assert "python -m runapi_magic.simulator" in on_cluster(body)

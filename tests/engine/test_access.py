@@ -59,7 +59,7 @@ def run(service):
             try:
                 return await asyncio.wait_for(body(session), 60)
             finally:
-                for made in filter(None, [session._service]):
+                for made in filter(None, [session.connection._remote]):
                     await made.client.transport.close()
                 session.journal.close()
 
@@ -92,7 +92,7 @@ def test_a_request_asks_colab_once_and_off_the_loop(run, colab):
     """One request, with its price asked for before, asks Colab once in a cell."""
 
     async def body(session):
-        session.cell_id = lambda: "cell 1"
+        session.connection.cell_id = lambda: "cell 1"
 
         async def gate(_):
             await session.cost([session.request("a fox")])
@@ -149,8 +149,8 @@ def test_another_cell_asks_again(run, colab):
     async def body(session):
         keys = []
         for cell in ("cell 1", "cell 1", "cell 2"):
-            session.cell_id = lambda cell=cell: cell
-            keys.append(session.access().key.reveal())
+            session.connection.cell_id = lambda cell=cell: cell
+            keys.append(session.connection.access().key.reveal())
         return keys
 
     assert run(body) == [KEY, KEY, "sk-another-0123456789"]
@@ -161,15 +161,15 @@ def test_another_key_in_the_same_cell_counts(run, home, monkeypatch):
     save_key("sk-file-0123456789")
 
     async def body(session):
-        session.cell_id = lambda: "cell 1"
-        keys = [session.access().key.reveal()]
+        session.connection.cell_id = lambda: "cell 1"
+        keys = [session.connection.access().key.reveal()]
         save_key("sk-login-0123456789")
-        session.forget_access()
-        keys.append(session.access().key.reveal())
+        session.connection.forget_access()
+        keys.append(session.connection.access().key.reveal())
         monkeypatch.setenv("RUNAPI_API_KEY", "sk-variable-0123456789")
-        keys.append(session.access().key.reveal())
+        keys.append(session.connection.access().key.reveal())
         session.settings.api_key = "sk-setting-0123456789"
-        return [*keys, session.access().key.reveal()]
+        return [*keys, session.connection.access().key.reveal()]
 
     assert run(body) == [
         f"sk-{name}-0123456789" for name in ("file", "login", "variable", "setting")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import InvalidRequestError, RunAPIError, ServerError
 from runapi_magic.media.preview import has_alpha
@@ -317,7 +318,7 @@ def test_resuming(service, use):
         await known.wait()
         generation.cancel()
         await generation.ended()
-        resumed = await session.resume()
+        resumed = await resume_tasks(session)
         return generation, resumed
 
     generation, resumed = use(service, body)
@@ -341,7 +342,7 @@ def test_resuming_after_a_lost_answer(scripted, use, png):
         images = [{"url": f"{server.url}/a.png"}]
         done = {"id": "tsk_1", "status": "completed", "images": images}
         server.answers[f"POST {SDK}"] = [(200, {}, done)]
-        return await session.resume()
+        return await resume_tasks(session)
 
     assert use(server, body).task_ids == ["tsk_1"]
     creates = server.asked("POST")
@@ -354,7 +355,7 @@ def test_resuming_what_is_not_there(service, use):
 
     async def body(session):
         with pytest.raises(InvalidRequestError, match="tsk_nobody"):
-            session.resume("tsk_nobody")
+            resume_tasks(session, "tsk_nobody")
 
     use(service, body)
 
@@ -421,10 +422,10 @@ def test_the_simulator_in_the_process(use, service):
     """With the simulator on, nothing leaves the process and no key is needed."""
 
     async def body(session):
-        session.simulator_on(speed=200)
+        session.connection.simulator_on(speed=200)
         generation = await session.generate("a fox")
         used = session.service()
-        session.simulator_off()
+        session.connection.simulator_off()
         await used.client.transport.close()
         return generation
 

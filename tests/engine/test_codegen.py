@@ -324,7 +324,7 @@ def test_takes_of_a_session():
         return (
             images,
             cells,
-            session.cells(edit.image),
+            session.library.cells(edit.image),
             [(await session.generate("a fox", count=n)).images[-1].id for n in (1, 2, 3)],
         )
 

@@ -10,6 +10,7 @@ import pytest
 
 import runapi_magic
 from runapi_magic.engine import session as session_module
+from runapi_magic.engine.resume import forget_tasks, resume_tasks
 from runapi_magic.errors import InvalidRequestError, NotFoundError
 from runapi_magic.journal.matching import KEY_LIFETIME
 from runapi_magic.journal.startup_check import unfinished_tasks
@@ -41,7 +42,7 @@ async def _make_denied(session):
     row = await _stop(session)
     paths = [path.replace(row.task_id, "tsk_gone") for path in row.attempt.status_paths]
     _set(session, task_id="tsk_gone", status_paths=json.dumps(paths))
-    resumed = session.resume()
+    resumed = resume_tasks(session)
     await resumed.ended()
     return row, resumed.errors
 
@@ -64,7 +65,7 @@ def test_a_task_that_the_service_has_forgotten(service, use, tmp_path):
     async def body(session):
         row, (error,) = await _make_denied(session)
         said = _run(session, "forget tsk_gone")
-        again = session.resume()
+        again = resume_tasks(session)
         await again.ended()
         return row, error, said, again.parts, session.journal.task(row.id)
 
@@ -97,7 +98,7 @@ def test_what_is_not_lost(service, use):
     async def body(session):
         row = await _stop(session)
         said = _run(session, "forget --lost")
-        resumed = await session.resume()
+        resumed = await resume_tasks(session)
         return row, said, resumed
 
     row, said, resumed = use(service, body)
@@ -112,7 +113,7 @@ def test_one_that_was_denied_and_then_found(service, use):
         row = await _stop(session)
         _set(session, error=f"{NotFoundError.title} (404).")
         denied = session.journal.task(row.id).is_denied
-        await session.resume()
+        await resume_tasks(session)
         return denied, _run(session, "forget --lost"), session.journal.task(row.id).state
 
     denied, said, state = use(service, body)
@@ -187,7 +188,7 @@ def test_it_counts_as_charged(service, use):
         origin = session.service().access.base_url
         row, _ = await _make_denied(session)
         before = session.budgets.spending(origin, "").today
-        session.forget("tsk_gone")
+        forget_tasks(session.journal, "tsk_gone")
         after = session.budgets.spending(origin, "").today
         again = await session.generate("a lost fox")
         return row, before, after, again
@@ -218,7 +219,7 @@ def test_an_id_that_is_not_there(service, use):
 
     async def body(session):
         with pytest.raises(InvalidRequestError, match="No unfinished task has the ID nobody"):
-            session.forget("nobody")
+            forget_tasks(session.journal, "nobody")
 
     use(service, body)
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageChops, ImageStat
 
 import runapi_magic
 from runapi_magic.engine.image import GeneratedImage
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import InvalidRequestError
@@ -183,7 +184,7 @@ def test_the_same_file_after_a_crash(service, use, monkeypatch):
         session.library._image_store._images.clear()
         later = time.time() + 600
         monkeypatch.setattr("time.time", lambda: later)
-        resumed = await session.resume()
+        resumed = await resume_tasks(session)
         return fox.image, before, resumed.image
 
     image, (content, files), resumed = use(service, body)
@@ -329,7 +330,7 @@ def test_show(line, opened, service, use):
 
     async def body(session):
         image = session.library.open(line[3].path)
-        return _run(session, f'"{line[3].path}"'), session.cells(image)
+        return _run(session, f'"{line[3].path}"'), session.library.cells(image)
 
     text, cells = use(service, body)
     shown = [row.split(maxsplit=1) for row in text.splitlines()[:9]]

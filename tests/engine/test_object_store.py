@@ -9,6 +9,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from runapi_magic.display.generation_view import caption_bundle
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import CHARGED, DownloadError
 
 pytestmark = pytest.mark.server
@@ -112,7 +113,7 @@ def test_a_store_that_cannot_be_written(fail, use, service, tmp_path, monkeypatc
     store.unlink()
 
     async def resume(session):
-        return (await session.resume()).image
+        return (await resume_tasks(session)).image
 
     image = use(service, resume, image_dir=f"file://{store}")
     assert image.location == f"file://{store}/{image.path.name}"

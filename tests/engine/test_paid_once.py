@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from runapi_magic.core.status import Step
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import NOT_SENT, BudgetError
 from runapi_magic.journal.database import JournalError
 
@@ -151,7 +152,7 @@ def test_an_id_is_worth_a_lost_line(service, use, monkeypatch):
         return generation
 
     async def resume(session):
-        return await session.resume()
+        return await resume_tasks(session)
 
     lost, resumed = use(service, lose), use(service, resume)
     assert resumed.task_ids == lost.task_ids
@@ -177,7 +178,7 @@ def test_nobody_waits_for_what_nobody_works_on(service, use, monkeypatch, troubl
             left.cancel()
             await left.ended()
         if trouble == "stopped at once":
-            stopped = session.resume()
+            stopped = resume_tasks(session)
             stopped.cancel()
             await stopped.ended()
             assert "Not charged" not in str(stopped.errors[0])

@@ -17,6 +17,7 @@ from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
 from runapi_magic.core.access import Access, Secret
 from runapi_magic.core.status import Step
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import NOT_SENT, RateLimitError
 from tests.conftest import ROOT, clean_environment, serve_simulator
 from tests.servers import KEY
@@ -210,7 +211,7 @@ def test_a_resumed_request_stopped_in_line(service, use, tmp_path):
         await lost.ended()
         limiter = session.service().client.transport.limiter
         await limiter.refused(time.time(), 600.0)
-        resumed = session.resume()
+        resumed = resume_tasks(session)
         while Step.THROTTLED not in {part.step for part in resumed.parts}:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         resumed.cancel()

@@ -216,7 +216,7 @@ def test_no_key_no_request(service, use):
     """Without a key nothing is asked, and the error comes at once."""
 
     async def body(session):
-        session.settings = Settings(base_url=service.url)
+        session.services.settings = Settings(base_url=service.url)
         with pytest.raises(RunAPIError, match="no RunAPI key"):
             session.generate("a fox")
 

@@ -28,7 +28,7 @@ async def _choose(session, generation, image, number=0):
     """Show a version in a slot, as the buttons do."""
     slot = generation.slots[number]
     generation.show_version(slot, image)
-    await session.shown_versions.keep(generation, slot)
+    await session.pipeline.shown_versions.keep(generation, slot)
 
 
 async def _edited(session, instruction="make it blue"):
@@ -110,7 +110,7 @@ def test_the_last_of_quick_clicks_counts(kernel):
         for _ in range(20):
             for image in (slot.versions[0], edit):
                 owl.show_version(slot, image)
-                writes.append(session.shown_versions.keep(owl, slot))
+                writes.append(session.pipeline.shown_versions.keep(owl, slot))
         await asyncio.gather(*writes)
         return edit.id
 

@@ -12,6 +12,7 @@ import pytest
 from runapi_magic.engine import session as session_module
 from runapi_magic.engine.generation import new_part_id
 from runapi_magic.engine.pricing import Cost
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.spending_guard import gate_for
 from runapi_magic.errors import BudgetError, MissingKeyError, RunAPIError
 from runapi_magic.journal.task_log import Journal
@@ -398,11 +399,11 @@ def test_simulated_money_is_not_real(run, service):
 
     async def body(session):
         _budget(session, 0.05, "day")
-        session.simulator_on(speed=1000)
+        session.connection.simulator_on(speed=1000)
         simulator = session.service()
         await session.generate("a boat")
         simulated = _spending(session).total
-        session.simulator_off()
+        session.connection.simulator_off()
         await simulator.client.transport.close()
         await _refused(session.generate("a boat"))
         return simulated, _spending(session).total
@@ -415,7 +416,7 @@ def test_simulated_money_says_so(run, service):
     """Neither a question nor what was spent calls the simulator's money real."""
 
     async def body(session):
-        session.simulator_on(speed=1000)
+        session.connection.simulator_on(speed=1000)
         gate = gate_for(session, [session.request("a boat", count=20)])
         with pytest.raises(BudgetError) as caught:
             await gate(lambda: None)
@@ -741,7 +742,7 @@ def test_resume_keeps_to_the_budget(run, service):
             )  # fmt: skip
         dead.close()
         _budget(session, PRICE * 1.5)
-        resumed = session.resume()
+        resumed = resume_tasks(session)
         assert len(resumed.parts) == 2
         refused = await _refused(resumed.wait())
         _budget(session, PRICE * 2)
@@ -760,13 +761,13 @@ def test_the_price_is_that_of_the_service_that_answers(run, service, quote, is_s
         quote(0.50)
         request = session.request("a boat", count=4)
         if is_simulated:
-            session.simulator_on(speed=1000)
+            session.connection.simulator_on(speed=1000)
         gate = gate_for(session, [request])
         generation = session.start(request, gate=gate)
         if is_simulated:
-            session.simulator_off()
+            session.connection.simulator_off()
         else:
-            session.simulator_on(speed=1000)
+            session.connection.simulator_on(speed=1000)
         await generation.ended()
         return [error.what for error in generation.errors]
 

@@ -13,6 +13,7 @@ import pytest
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import ConfigurationError
 
 fsspec = pytest.importorskip("fsspec")
@@ -162,10 +163,10 @@ def test_an_unanswered_request_stays_resumable(service, use):
     async def body(session):
         await session.generate("a fox").ended()
         session.settings.image_dir = "file"
-        blocked = session.resume()
+        blocked = resume_tasks(session)
         await blocked.ended()
         session.settings.image_dir = "pictures"
-        return blocked.errors, len(service.paths()), await session.resume()
+        return blocked.errors, len(service.paths()), await resume_tasks(session)
 
     (error,), posts, resumed = use(service, body)
     assert error.doubtful

@@ -10,6 +10,7 @@ from runapi_magic.core.duration_model import Duration, Kind
 from runapi_magic.core.polling import expect
 from runapi_magic.core.status import Step
 from runapi_magic.engine.backend import SIMULATOR_URL
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import TaskFailedError
 from tests.conftest import serve_simulator
 from tests.servers import Service
@@ -91,7 +92,7 @@ def test_resumed_tasks_teach_nothing(use, service):
         await generation.ended()
 
     async def second(session):
-        resumed = await session.resume()
+        resumed = await resume_tasks(session)
         return resumed.images, _known(session, service.url)
 
     use(service, first)
@@ -130,10 +131,10 @@ def test_a_hurried_simulators_time_is_the_services(use, service):
     """The simulator in the kernel teaches in its own seconds: another speed spoils nothing."""
 
     async def body(session):
-        session.simulator_on(SPEED)
+        session.connection.simulator_on(SPEED)
         await _make(session, 6)
         fast = session.pipeline.timing.expected(session.request("x"), session.service())
-        session.simulator_on(SPEED / 10)
+        session.connection.simulator_on(SPEED / 10)
         slow = session.pipeline.timing.expected(session.request("x"), session.service())
         return _known(session, SIMULATOR_URL), _known(session, service.url), fast, slow
 

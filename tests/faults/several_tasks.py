@@ -16,6 +16,7 @@ from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
 from runapi_magic.core.status import Step
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import CHARGED
@@ -98,7 +99,7 @@ async def run(case, server, folder):
             await asyncio.to_thread(server.clear_faults)
             outcome.charged = await _charged(server, before)
         async with _session(server, folder) as session:
-            resumed = session.resume()
+            resumed = resume_tasks(session)
             await resumed.ended()
             handle, parts = _start(session, case)
             await handle.ended()

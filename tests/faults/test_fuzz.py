@@ -210,7 +210,7 @@ def run_request(clock, folder, responses, *, edit=False):
         session = Session(
             Settings(timeout=TIMEOUT, image_dir=str(folder / "images")), Journal(folder / "data")
         )
-        session._simulator = fake.service()  # replaces the simulator
+        session.connection.simulator = fake.service()  # replaces the simulator
         try:
             options = {"new": True}
             if edit:

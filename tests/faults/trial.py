@@ -20,6 +20,7 @@ from PIL import Image
 
 from runapi_magic.engine.backend import Service, remote_service
 from runapi_magic.engine.credentials import resolve_access
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import CHARGED, NOT_CHARGED, NOT_SENT, RunAPIError, TaskFailedError
@@ -260,7 +261,7 @@ class Trial:
         async with _Kernel(self) as session:
             if not session.journal.unfinished():
                 return None
-            generation = session.resume()
+            generation = resume_tasks(session)
             await generation.ended()
             return len(generation.images)
 
@@ -325,7 +326,7 @@ class _Kernel:
         self.session = Session(settings, Journal(trial.folder / "data"))
         self._response_timeout = trial.response_timeout
         service: Service = remote_service(resolve_access(settings, {}))
-        self.session._service = service
+        self.session.connection._remote = service
         self._transport = service.client.transport
 
     async def __aenter__(self):

@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from runapi_magic.core.access import Access, Secret
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.engine.sources import as_source
@@ -225,7 +226,7 @@ def test_a_lost_answer_stays_findable_where_certificates_are_missing(
 
     async def resume():
         session = Session(Settings(base_url=service.url, api_key=KEY))
-        generation = session.resume()
+        generation = resume_tasks(session)
         await generation.ended()
         await session.service().client.transport.close()
         rest = session.journal.unfinished()

@@ -48,7 +48,7 @@ def made(tmp_path_factory):
             lineages = {
                 name: kernel.value(
                     f"[(cell, str(one.path)) for cell, one in"
-                    f" zip(session.cells({name}.image), {name}.image.line)]"
+                    f" zip(session.library.cells({name}.image), {name}.image.line)]"
                 )
                 for name in ENDS
             }

@@ -13,7 +13,7 @@ KEEP = """
 from runapi_magic.engine.session import current_session
 _ = await blue
 owl.show_version(owl.slots[0], blue.image)
-await current_session().shown_versions.keep(owl, owl.slots[0])
+await current_session().pipeline.shown_versions.keep(owl, owl.slots[0])
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import NOT_CHARGED
@@ -87,7 +88,7 @@ def test_resume_in_the_same_kernel(home, simulator_server):
         await known.wait()
         session.cancel(cancelled.task_ids[0])
         await cancelled.ended()
-        resumed = await session.resume(cancelled.task_ids[0])
+        resumed = await resume_tasks(session, cancelled.task_ids[0])
         return cancelled, resumed
 
     cancelled, resumed = asyncio.run(closing(session, main()))

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from PIL import Image
 
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import MAYBE_CHARGED, ConflictError, RunAPIError
@@ -45,7 +46,7 @@ def test_a_rejected_repeat_without_a_task(session_and_server):
         server.fault("create=drop_before")
         await lose_the_response(session, server)
         server.fault("create=422,times=1")
-        return await session.resume()
+        return await resume_tasks(session)
 
     resumed = asyncio.run(closing(session, main()))
     assert resumed.image.prompt == "invert"
@@ -62,7 +63,7 @@ def test_a_rejected_repeat_with_a_task(session_and_server):
         server.fault("create=422,times=1")
         session.service()._known.clear()  # the upload has expired, so the request's body differs
         with pytest.raises(RunAPIError) as error:
-            await session.resume()
+            await resume_tasks(session)
         return error.value
 
     error = asyncio.run(closing(session, main()))

@@ -116,7 +116,7 @@ def make(tmp_path, make_image, home, monkeypatch):
 
         async def main():
             session = Session(Settings(timeout=5), Journal(tmp_path / "journal"))
-            session._simulator = fake.service()
+            session.connection.simulator = fake.service()
             try:
                 if edit:
                     source = tmp_path / "work" / name

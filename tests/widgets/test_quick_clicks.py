@@ -347,16 +347,16 @@ def test_prices_on_buttons_do_not_hold_up_the_loop(monkeypatch):
     async def body(session):
         generation = await session.generate("a cat")
         monkeypatch.setitem(sys.modules, "google.colab", colab)
-        session.simulator_off()
+        session.connection.simulator_off()
         cells = itertools.count()
-        session.cell_id = lambda: str(next(cells))
+        session.connection.cell_id = lambda: str(next(cells))
         toolbar = Toolbar(generation, generation.slots[0], session)
         await _until(lambda: "$" in toolbar.again.description)
         await session.edit_price(generation.image)
         await session.cost([generation.request])
         await _idle(toolbar._desk)
-        await session._service.client.transport.close()
-        session.simulator_on()
+        await session.connection._remote.client.transport.close()
+        session.connection.simulator_on()
         return threading.main_thread() in threads, len(threads) > 2
 
     assert simulate(body, base_url="http://127.0.0.1:9") == (False, True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.core.task import Task
     from runapi_magic.http.client import Client
-    from runapi_magic.media.metadata import Note
+    from runapi_magic.media.metadata_note import Note
     from runapi_magic.media.preview import Limits
 
 

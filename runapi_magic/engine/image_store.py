@@ -20,7 +20,7 @@ from runapi_magic.engine.provenance import SOFTWARE, public_title, record_of
 from runapi_magic.errors import DownloadError, RunAPIError
 from runapi_magic.journal.database import JournalError
 from runapi_magic.media.files import is_intact
-from runapi_magic.media.metadata import Note
+from runapi_magic.media.metadata_note import Note
 from runapi_magic.media.object_store import fetch, place_of
 from runapi_magic.media.preview import Limits, make_preview
 

@@ -18,7 +18,8 @@ from runapi_magic.engine.sources import unreadable
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import give_name, is_intact, short_path
 from runapi_magic.media.from_python import as_shown, upright
-from runapi_magic.media.metadata import Note, embed, extract
+from runapi_magic.media.metadata import embed, extract
+from runapi_magic.media.metadata_note import Note
 from runapi_magic.media.metrics import Quality, measure
 from runapi_magic.media.preview import open_picture
 from runapi_magic.media.thumbnails import LONGEST_SIDE, flatten, read_small

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from runapi_magic.errors import DownloadError
 
 if TYPE_CHECKING:
-    from runapi_magic.media.metadata import Note
+    from runapi_magic.media.metadata_note import Note
     from runapi_magic.media.preview import Limits, Preview
 
 _log = logging.getLogger(__name__)

@@ -22,7 +22,8 @@ from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.journal.task_log import Journal
-from runapi_magic.media.metadata import Note, embed, extract
+from runapi_magic.media.metadata import embed, extract
+from runapi_magic.media.metadata_note import Note
 from runapi_magic.notebook import commands
 from tests.media import profiles
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 RECIPES = "docs/recipes.md"  # the sections of this page are run one by one, other pages as a whole
 OUTPUT = "text"  # the language of blocks that show what comes out
+DRAWING = "mermaid"
 CODE = {"python", "bash"}
 FILES = {
     "ini",
@@ -69,7 +70,7 @@ class Block:
     def is_for_reader(self) -> bool:
         """Whether a ``Reader`` runs it; ``tests/packaging`` installs the package."""
         is_install = self.language == "bash" and self.code.strip() == _INSTALL
-        return self.language != OUTPUT and not self.is_make and not is_install
+        return self.language not in {OUTPUT, DRAWING} and not self.is_make and not is_install
 
 
 def blocks(page: Path) -> Iterator[Block]:

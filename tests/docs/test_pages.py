@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from tests.conftest import KEY, ROOT, serve_simulator
-from tests.docs.pages import BLOCKS, CODE, FILES, GUIDES, OUTPUT, PAGES, RECIPES, Reader
+from tests.docs.pages import BLOCKS, CODE, DRAWING, FILES, GUIDES, OUTPUT, PAGES, RECIPES, Reader
 
 MAKE = sorted(
     {line for block in BLOCKS if block.is_make for line in block.code.splitlines()}
@@ -115,8 +115,8 @@ def test_store(section, tmp_path, server):
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page}-{block.section}")
 def test_every_block_is_run(block):
-    """A block shows output, or has a test of its own, or is run: with its section or its page."""
-    assert block.language in {OUTPUT, *CODE, *FILES}
+    """A block is shown only, has a test of its own, or is run with its section or its page."""
+    assert block.language in {OUTPUT, DRAWING, *CODE, *FILES}
     assert block.file or block.language not in FILES
     is_run = (block.page, block.section) in READ or block.page in GUIDES
     assert is_run or not block.is_for_reader

@@ -10,7 +10,6 @@ from runapi_magic.display.batch_view import reasons
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import CHARGED, FAILED_IS_FREE
 from runapi_magic.notebook.api import generate_many
-from tests.batch.test_batch import run as run  # noqa: PLC0414 (a fixture)
 
 pytestmark = pytest.mark.server
 

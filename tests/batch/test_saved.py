@@ -1,0 +1,161 @@
+"""Batches in the journal: resuming them by id, and what is not paid again."""
+
+from __future__ import annotations
+
+import pytest
+
+from runapi_magic.errors import (
+    InvalidRequestError,
+)
+from runapi_magic.notebook.api import generate_many, resume_batch
+from tests.batch.conftest import PROMPTS
+
+pytestmark = pytest.mark.server
+
+
+def test_resume_by_its_id(run, failing):
+    """Another kernel goes on with a batch by its id: variables, order and pictures are the same."""
+    rows = [{"animal": "fox", "n": 1}, {"animal": "owl", "n": 2}, {"animal": "cat", "n": 3}]
+    failing.fault("status=failed,match=owl,times=1")
+
+    async def first(_session):
+        return await generate_many(rows, prompt="An {animal} at night", progress=False)
+
+    async def second(_session):
+        return await resume_batch(before.id, progress=False)
+
+    before = run(failing, first)
+    after = run(failing, second)
+    assert [item.variables for item in after.items] == rows
+    assert [item.status for item in after.items] == ["completed"] * 3
+    assert after.items[0].images[0].path == before.items[0].images[0].path
+    assert (after.id, after.title) == (before.id, before.title)
+    assert len(failing.tasks) == 4
+
+
+def test_resume_edits_of_a_file(run, service, png, home):
+    """A batch of edits of a local file can be resumed: the file is found again."""
+    (home.parent / "work" / "fox.png").write_bytes(png)
+
+    async def first(_session):
+        return await generate_many(["blue", "red"], sources=["fox.png"], progress=False)
+
+    async def second(_session):
+        return await resume_batch(before.id, progress=False)
+
+    before = run(service, first)
+    after = run(service, second)
+    assert [image.path for image in after.images] == [image.path for image in before.pictures]
+    assert len(service.tasks) == 2
+
+
+def test_resume_makes_as_many_as_were_asked_for(run, service):
+    """The same prompts with another count are another batch, and go on with their own count."""
+
+    async def body(_session):
+        one = await generate_many(["a boat"], progress=False)
+        three = await generate_many(["a boat"], count=3, progress=False)
+        again = await resume_batch(three.id, progress=False)
+        return one.id, three.id, len(again.images)
+
+    one, three, pictures = run(service, body)
+    assert one != three
+    assert pictures == 3
+    assert len(service.tasks) == 3
+
+
+def test_resume_where_reuse_is_off(run, service):
+    """What a batch has made is not paid for again by its resume, also where nothing is reused."""
+
+    async def body(session):
+        batch = await generate_many(["a boat", "a tree"], progress=False)
+        session.settings.reuse = False
+        return await resume_batch(batch.id, progress=False)
+
+    assert [image.reused for image in run(service, body).images] == [True] * 2
+    assert len(service.tasks) == 2
+
+
+def test_a_simulated_batch_is_never_paid_for(run, service):
+    """A batch that began on the simulator ends on it, and is resumed and retried nowhere else."""
+
+    async def body(session):
+        session.connection.simulator_on(100)
+        batch = generate_many(PROMPTS, progress=False, concurrency=1)
+        async for _ in batch.as_completed():
+            break
+        session.connection.simulator_off()
+        batch.cancel()
+        await batch.ended()
+        assert batch.failures
+        with pytest.raises(InvalidRequestError, match=r"was asked of http://simulator\.localhost"):
+            resume_batch(batch.id, progress=False)
+        return await batch.retry_failed()
+
+    batch = run(service, body)
+    assert [image.simulated for image in batch.images] == [True] * 6
+    assert repr(batch).endswith("6 completed, $0.36 simulated>")
+    assert service.requests == []
+
+
+def test_a_batch_is_resumed_where_it_was_asked_for_last(run, service):
+    """A batch that was tried on the simulator and then asked for in earnest can be resumed."""
+
+    async def body(session):
+        session.connection.simulator_on(100)
+        await generate_many(["a boat"], progress=False)
+        session.connection.simulator_off()
+        batch = await generate_many(["a boat"], progress=False)
+        return await resume_batch(batch.id, progress=False)
+
+    assert not run(service, body).images[0].simulated
+    assert len(service.tasks) == 1
+
+
+def test_resume_of_nothing(run, service):
+    """An id that nobody knows is refused in three parts."""
+
+    async def body(_session):
+        with pytest.raises(InvalidRequestError, match="no batch nobody") as caught:
+            resume_batch("nobody", progress=False)
+        return caught.value.parts
+
+    assert len(run(service, body)) == 3
+
+
+def test_afresh(run, service):
+    """``new=True`` pays again, once: resumed by its id it does not; asked afresh again it does."""
+    ids = []
+
+    async def fresh(_session):
+        batch = await generate_many(PROMPTS[:2], new=True, progress=False)
+        ids.append(batch.id)
+        return batch
+
+    async def again(_session):
+        return await resume_batch(ids[-1], progress=False)
+
+    first = run(service, fresh)
+    resumed = run(service, again)
+    assert len(service.tasks) == 2
+    assert [image.path for image in resumed.images] == [image.path for image in first.pictures]
+    second = run(service, fresh)
+    assert len(service.tasks) == 4
+    assert {image.path for image in second.images}.isdisjoint(image.path for image in first.images)
+    assert ids[0] != ids[1]
+
+
+def test_reuse_is_off(run, service):
+    """Where nothing is reused a batch pays once and goes on by its id without paying again."""
+
+    async def fresh(_session):
+        return await generate_many(PROMPTS[:2], progress=False)
+
+    async def again(_session):
+        return await resume_batch(first.id, progress=False)
+
+    run(service, fresh, reuse=False)
+    first = run(service, fresh, reuse=False)
+    assert len(service.tasks) == 4
+    run(service, again, reuse=False)
+    assert len(service.tasks) == 4

@@ -44,6 +44,13 @@ def server(workspace):
     return workspace.server
 
 
+def task_requests(server):
+    """Return the requests that create a task."""
+    requests = server.state()["requests"]
+    actions = ("text_to_image", "edit_image")
+    return [r for r in requests if r["method"] == "POST" and r["path"].endswith(actions)]
+
+
 def make_notebook(*cells):
     """Return a notebook of code cells."""
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

@@ -1,4 +1,4 @@
-"""Open panels read the history when it has changed, and closed ones read it no more."""
+"""Queries of the history by panels: only open panels, only after a change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.conftest import clean_environment
 from tests.kernel.kernels import start_kernel
 from tests.sessions import record_image
 
-COUNTED = """
+COUNT_QUERIES = """
 from runapi_magic.journal.history import History
 from runapi_magic.engine.session import current_session
 from runapi_magic.widgets import placed
@@ -29,27 +29,27 @@ count("count", History.count)
 def panels():
     return [p for p in placed._placed if "runapi-panel" in p._root.children[0]._dom_classes]
 
-def listens():
+def listeners():
     called = get_ipython().events.callbacks["post_run_cell"]
     return sum("updates" in one.__module__ for one in called), len(current_session().on_ended)
 """
-_EACH = 4  # queries of one panel: a page and its count, for the history and for the sources
+_QUERIES = 4  # of one panel: a page and its count, for the history and for the sources
 
 
 @pytest.fixture
 def kernel(tmp_path):
-    """A kernel with the magics, without a key."""
+    """Start a kernel with the magics, without a key, that counts its queries."""
     with start_kernel(
-        tmp_path, clean_environment(tmp_path), "%load_ext runapi_magic", COUNTED
+        tmp_path, clean_environment(tmp_path), "%load_ext runapi_magic", COUNT_QUERIES
     ) as started:
         yield started
 
 
 @pytest.fixture
-def elsewhere(tmp_path):
-    """Another program's journal in the same folder."""
+def add_image(tmp_path):
+    """Return a function that adds an image to the journal from another process."""
     journal = Journal(tmp_path / "data")
-    yield lambda: record_image(journal, "a picture made elsewhere", number=secrets.randbelow(10**6))
+    yield lambda: record_image(journal, "an image from elsewhere", number=secrets.randbelow(10**6))
     journal.close()
 
 
@@ -58,28 +58,28 @@ def _wait_for(kernel, count):
     assert kernel.value("len(queries)") == count
 
 
-def test_the_history_is_read_when_it_has_changed(kernel, elsewhere):
-    """Three panels: 20 cells read nothing, a change elsewhere is read once by each open panel."""
+def test_open_panels_read_a_changed_history_once(kernel, add_image):
+    """Each open panel reads the history once after a change, and not after cells without one."""
     for _ in range(3):
         kernel.run_ok("%gpt_panel")
-    _wait_for(kernel, 3 * _EACH)
-    assert kernel.value("listens()") == (1, 1)
+    _wait_for(kernel, 3 * _QUERIES)
+    assert kernel.value("listeners()") == (1, 1)
     for number in range(20):
         kernel.run_ok(f"{number}")
-    elsewhere()
+    add_image()
     kernel.run_ok("'a cell after the change'")
-    _wait_for(kernel, 6 * _EACH)
+    _wait_for(kernel, 6 * _QUERIES)
 
     kernel.run_ok("panels()[0].remove()")
     kernel.run_ok("hidden = panels()[0]")
     for word in ("here", "gone"):
         kernel.run_ok(f"hidden._on_message(None, {{'says': '{word}'}}, [])")
-    elsewhere()
+    add_image()
     kernel.run_ok("'a cell after the second change'")
-    _wait_for(kernel, 7 * _EACH)
+    _wait_for(kernel, 7 * _QUERIES)
 
     kernel.run_ok("hidden._on_message(None, {'says': 'here'}, [])")
-    _wait_for(kernel, 8 * _EACH)
-    assert kernel.value("listens()") == (1, 1)
+    _wait_for(kernel, 8 * _QUERIES)
+    assert kernel.value("listeners()") == (1, 1)
     kernel.run_ok("placed.remove_all()")
-    assert kernel.value("listens()") == (0, 0)
+    assert kernel.value("listeners()") == (0, 0)

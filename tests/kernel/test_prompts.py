@@ -1,10 +1,11 @@
-"""What is sent: the guide's example, the user's variables, and nothing where the input is bad."""
+"""What cells send: the guide's example, prompts with variables, and nothing for invalid input."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.conftest import KEY, clean_environment, serve_simulator
+from tests.kernel.conftest import task_requests
 from tests.kernel.kernels import start_kernel
 
 GUIDE = {
@@ -18,13 +19,6 @@ GUIDE = {
 }
 
 
-def creates(server):
-    """The requests that ask for a picture."""
-    requests = server.state()["requests"]
-    actions = ("text_to_image", "edit_image")
-    return [r for r in requests if r["method"] == "POST" and r["path"].endswith(actions)]
-
-
 @pytest.mark.parametrize(
     ("family", "option", "path", "model"),
     [
@@ -32,19 +26,19 @@ def creates(server):
         ("namespaced", "", "/api/v1/gpt_image_2/text_to_image", "gpt-image-2"),
     ],
 )
-def test_the_guides_example(tmp_path, family, option, path, model):
-    """The guide's example as a cell sends exactly the guide's JSON, and its picture shows."""
+def test_example_of_the_guide(tmp_path, family, option, path, model):
+    """A cell with the guide's example sends the guide's JSON and shows the image."""
     with serve_simulator("--speed", "60", "--family", family) as server:
         environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             cell = kernel.run_ok(f"%%gpt_image {option}-r 2k -a 3:4 -o bottle\n{GUIDE['prompt']}")
-            (picture,) = kernel.wait_for_images(cell)
+            (image,) = kernel.wait_for_images(cell)
             width, height = kernel.value("bottle.image.size")
-        (create,) = creates(server)
-    assert create["path"] == path
-    assert create["body"] == GUIDE | {"model": model}
+        (request,) = task_requests(server)
+    assert request["path"] == path
+    assert request["body"] == GUIDE | {"model": model}
     assert (max(width, height), width / height) == (2048, 0.75)
-    (shown,) = picture["metadata"].values()
+    (shown,) = image["metadata"].values()
     assert (shown["width"], shown["height"]) == (576, 768)
 
 
@@ -75,19 +69,19 @@ loud = Loud()
     ],
 )
 def test_variables_in_a_prompt(kernel, server, typed, sent):
-    """A name in braces becomes its value; calls, private names and other braces stay as typed."""
+    """A name in braces is replaced by its value. Calls, private names and other braces stay."""
     kernel.run_ok(VARIABLES)
     kernel.run_ok(f"%%gpt_image -q -o sent_one\n{typed}")
     kernel.run_ok("await sent_one")
-    assert creates(server)[-1]["body"]["prompt"] == (sent or typed)
+    assert task_requests(server)[-1]["body"]["prompt"] == (sent or typed)
 
 
-def test_variables_in_a_line_and_an_option(kernel, server):
-    """A line magic's prompt and its options know variables too, and keep their quotes apart."""
+def test_variables_on_a_line_and_in_options(kernel, server):
+    """Variables work in a line magic's prompt and options, also beside quotes and dollars."""
     kernel.run_ok("shape, place = '16:9', 'at sea'")
     kernel.run_ok("ship = %gpt_image -q -a {shape} a dog's ship {place} for $5")
     kernel.run_ok("await ship")
-    body = creates(server)[-1]["body"]
+    body = task_requests(server)[-1]["body"]
     assert (body["prompt"], body["aspect_ratio"]) == ("a dog's ship at sea for $5", "16:9")
 
 
@@ -103,14 +97,14 @@ def test_variables_in_a_line_and_an_option(kernel, server):
     ],
 )
 def test_quotes_on_a_line(kernel, server, line, sent):
-    """Quotes on a line are part of the prompt, unless they stand around all of it."""
+    """Quotes on a line are part of the prompt, unless they enclose all of it."""
     kernel.run_ok("sign = %gpt_image -q a sign\nawait sign")
     kernel.run_ok(f"made = {line}\nawait made")
-    assert creates(server)[-1]["body"]["prompt"] == sent
+    assert task_requests(server)[-1]["body"]["prompt"] == sent
 
 
-def test_an_unknown_name_is_mentioned(kernel, server):
-    """A name in braces that stands for nothing is sent as typed, and a line says so."""
+def test_unknown_name_gives_a_note(kernel, server):
+    """An unknown name in braces is sent as typed, and a note says so."""
     kernel.run_ok("animal = 'otter'")
     prompt = "an {animal} of a {bread} with {'a': 1} and {{braces}}"
     cell = kernel.run_ok(f"%%gpt_image\n{prompt}")
@@ -122,7 +116,7 @@ def test_an_unknown_name_is_mentioned(kernel, server):
 
 SETUP = "number = 5\nopen('notes.txt', 'w').write('no picture')"
 
-BAD = {
+INVALID = {
     "empty prompt": ("%%gpt_image\n ", ["prompt"]),
     "unknown ratio": ("%%gpt_image -a 5:9\nx", ["5:9", "1:1", "16:9", "9:21"]),
     "unknown resolution": ("%%gpt_image -r 8k\nx", ["8k", "1k", "2k", "4k"]),
@@ -130,15 +124,15 @@ BAD = {
     "4o without ratio": ("%%gpt_image -m gpt-4o-image\nx", ["aspect_ratio", "3:2"]),
     "edit without source": ("%%gpt_edit\nx", ["no picture to edit"]),
     "missing file": ("%%gpt_edit nowhere/cat.png\nx", ["nowhere/cat.png"]),
-    "unreadable picture": ("%%gpt_edit ./notes.txt\nx", ["notes.txt", "is not an image"]),
+    "file that is not an image": ("%%gpt_edit ./notes.txt\nx", ["notes.txt", "is not an image"]),
     "missing variable": ("%%gpt_edit nobody\nx", ["nobody"]),
     "wrong type": ("%%gpt_edit number\nx", ["number", "int"]),
-    "no pictures": ("%%gpt_image -n 0\nx", ["0"]),
+    "count of 0": ("%%gpt_image -n 0\nx", ["0"]),
     "count of words": ("%%gpt_image -n two\nx", ["two"]),
     "unknown option": ("%%gpt_image --shape 1:1\nx", ["--shape"]),
     "malformed param": ("%%gpt_image -p quality\nx", ["quality", "KEY=VALUE"]),
     "wait and detach": ("%%gpt_image --wait --detach\nx", ["--wait", "--detach"]),
-    "bad variable name": ("%%gpt_image -o 2nd\nx", ["2nd"]),
+    "invalid variable name": ("%%gpt_image -o 2nd\nx", ["2nd"]),
     "keyword as a variable": ("%%gpt_image -o class\nx", ["-o class", "no name"]),
     "keyword for a sweep": ("%gpt_image -o if --sweep a=1,2 x {a}", ["-o if", "no name"]),
     "step without instruction": ('%%gpt_image --then "refine:"\nx', ["refine", "instruction"]),
@@ -146,41 +140,41 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("bad", BAD)
-def test_bad_input_sends_nothing(kernel, server, bad):
-    """Bad input ends in a message that names the matter; no traceback, and nothing was sent."""
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_input_sends_nothing(kernel, server, name):
+    """Invalid input gives a message that names the problem, and nothing is sent."""
     kernel.run_ok(SETUP)
-    before = len(creates(server))
-    code, words = BAD[bad]
+    before = len(task_requests(server))
+    code, words = INVALID[name]
     cell = kernel.run(code)
-    said = cell.stream("stderr")
-    assert said.startswith("UsageError: ")
-    assert "Nothing was sent" in said
-    assert [word for word in words if word not in said] == []
+    message = cell.stream("stderr")
+    assert message.startswith("UsageError: ")
+    assert "Nothing was sent" in message
+    assert [word for word in words if word not in message] == []
     assert "Traceback" not in cell.text
     assert {output.get("name") for output in cell.outputs} == {"stderr"}
-    assert len(creates(server)) == before
+    assert len(task_requests(server)) == before
 
 
 def test_base_url_without_scheme(kernel, server):
-    """A base URL without a scheme is refused before anything is sent, with an example."""
+    """A base URL without a scheme is rejected with an example, and nothing is sent."""
     kernel.run_ok("%config RunAPIMagics.base_url = 'runapi.ai'")
     cell = kernel.run("%%gpt_image\na hill without scheme")
     kernel.run_ok("%config RunAPIMagics.base_url = ''")
-    said = cell.stream("stderr")
-    assert said.startswith("UsageError: ")
-    assert "%config RunAPIMagics.base_url" in said
-    assert "https://runapi.ai" in said
-    assert "Nothing was sent" in said
+    message = cell.stream("stderr")
+    assert message.startswith("UsageError: ")
+    assert "%config RunAPIMagics.base_url" in message
+    assert "https://runapi.ai" in message
+    assert "Nothing was sent" in message
     assert server.bodies("without scheme") == []
 
 
-def test_no_key_names_three_ways(tmp_path):
-    """Without a key the message names the variable, the login and the simulator."""
+def test_missing_key(tmp_path):
+    """Without a key the message names the environment variable, the login and the simulator."""
     environment = clean_environment(tmp_path)
     with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
-        said = kernel.run("%%gpt_image\na cat").stream("stderr")
-    assert said.startswith("UsageError: ")
-    assert "Nothing was sent" in said
+        message = kernel.run("%%gpt_image\na cat").stream("stderr")
+    assert message.startswith("UsageError: ")
+    assert "Nothing was sent" in message
     for way in ("RUNAPI_API_KEY", "%runapi login", "%runapi simulator on"):
-        assert way in said
+        assert way in message

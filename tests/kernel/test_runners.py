@@ -1,20 +1,17 @@
-"""Notebooks run with nobody there: every picture is in place at the end."""
+"""Unattended runs of notebooks by nbclient, nbconvert, papermill and nbval."""
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from runapi_magic.simulator.art import palettes, scenes, subjects
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import clean_environment
 from tests.kernel.conftest import make_notebook
-from tests.kernel.kernels import execute, is_image, plain_text
+from tests.kernel.kernels import execute, plain_text
+from tests.kernel.runners import count_images, run_module, run_nbval
 
 CELLS = (
     "%load_ext runapi_magic\n%runapi simulator on --speed 60",
@@ -27,15 +24,10 @@ CELLS = (
 EXPECTED = [0, 1, 1, 2, 1, 2]
 
 
-def pictures(cell):
-    """How many pictures a saved cell shows."""
-    return sum(is_image(output) for output in cell.outputs)
-
-
 def check_notebook(notebook):
-    """Assert that every cell shows its pictures and no cell a placeholder, button or error."""
+    """Check that the cells show their images and no placeholder, widget or error."""
     nbformat.validate(notebook)
-    assert [pictures(cell) for cell in notebook.cells] == EXPECTED
+    assert [count_images(cell) for cell in notebook.cells] == EXPECTED
     outputs = [output for cell in notebook.cells for output in cell.outputs]
     shown = "\n".join(plain_text(output) for output in outputs)
     assert "The service is drawing" not in shown
@@ -46,57 +38,35 @@ def check_notebook(notebook):
 
 
 def execute_cells(folder, *cells, **options):
-    """Run cells with nbclient and return the notebook."""
+    """Run cells with nbclient and return their notebook."""
     return execute(make_notebook(*cells), folder, clean_environment(folder), seconds=60, **options)
-
-
-def run_module(folder, *words):
-    """Run ``python -m`` with these words."""
-    done = subprocess.run(
-        [sys.executable, "-m", *map(str, words)],
-        cwd=folder,
-        env=clean_environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def run_nbval(notebook):
-    """Run a notebook, compare it with what it holds, and return what pytest says."""
-    settings = notebook.with_name("pytest.ini")
-    settings.write_text("[pytest]\naddopts = -p no:cacheprovider --nbval\n")
-    return run_module(notebook.parent, "pytest", "-c", settings, notebook).stdout
 
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """A notebook that nbclient ran, in its folder."""
+    """Run CELLS with nbclient; return the notebook and its folder."""
     folder = tmp_path_factory.mktemp("executed")
     return SimpleNamespace(folder=folder, notebook=execute_cells(folder, *CELLS))
 
 
 @pytest.mark.versions
 def test_nbclient(executed):
-    """nbclient: all pictures are in place without --wait, and the files are there."""
+    """Nbclient: without --wait all cells show their images, and the files are saved."""
     check_notebook(executed.notebook)
     assert len(list((executed.folder / "gpt-images").glob("*.png"))) == sum(EXPECTED)
 
 
 def test_nbconvert(tmp_path, executed):
-    """``jupyter nbconvert --execute``: all is in place, and the same to the letter as before."""
+    """``jupyter nbconvert --execute``: the outputs are exactly those of nbclient."""
     nbformat.write(make_notebook(*CELLS), tmp_path / "a.ipynb")
     run_module(tmp_path, "nbconvert", "--to", "notebook", "--execute", "--inplace", "a.ipynb")
     notebook = nbformat.read(tmp_path / "a.ipynb", 4)
     check_notebook(notebook)
-    ran_before = [cell.outputs for cell in executed.notebook.cells]
-    assert [cell.outputs for cell in notebook.cells] == ran_before
+    expected = [cell.outputs for cell in executed.notebook.cells]
+    assert [cell.outputs for cell in notebook.cells] == expected
 
 
-INSIDE = (
+CELLS_WITHOUT_AWAIT = (
     "%load_ext runapi_magic\n%runapi simulator on --speed 60\n%gpt_image -o plum a plum",
     "plum.status",
     "%%time\n%gpt_image -o pear a pear",
@@ -110,28 +80,28 @@ INSIDE = (
 
 
 @pytest.mark.versions
-def test_where_no_await_can_stand(tmp_path):
-    """%%time, %%capture, functions and the cell that loads: all end, and are waited for."""
-    notebook = execute_cells(tmp_path, *INSIDE)
+def test_cells_that_cannot_await(tmp_path):
+    """Images are complete after %%time, %%capture, a function and the cell with %load_ext, too."""
+    notebook = execute_cells(tmp_path, *CELLS_WITHOUT_AWAIT)
     texts = ["\n".join(plain_text(output) for output in cell.outputs) for cell in notebook.cells]
     assert [text for text in texts if "'completed'" in text] == [texts[i] for i in (1, 3, 5, 8)]
     assert [number for number, text in enumerate(texts) if "did not wait" in text] == [0, 7]
     assert "Wall time" in texts[2]
     assert texts[4] == ""
     assert "Balance" in texts[6]
-    assert pictures(notebook.cells[2]) == 1
+    assert count_images(notebook.cells[2]) == 1
 
 
 @pytest.mark.versions
 def test_papermill(tmp_path):
-    """Papermill: all pictures are in place."""
+    """Papermill: all cells show their images."""
     nbformat.write(make_notebook(*CELLS), tmp_path / "a.ipynb")
     run_module(tmp_path, "papermill", "--no-progress-bar", "a.ipynb", "b.ipynb")
     check_notebook(nbformat.read(tmp_path / "b.ipynb", 4))
 
 
 def test_nbval(tmp_path):
-    """Nbval: a notebook of picture cells, run and compared, passes where the facts are the same."""
+    """Nbval: the comparison passes if image cells are tagged and later cells show facts."""
     facts = "await cat\ncat.image.size, cat.status"
     notebook = execute_cells(tmp_path, *CELLS, facts)
     for cell in notebook.cells[1:-1]:
@@ -141,113 +111,8 @@ def test_nbval(tmp_path):
     assert "7 passed" in run_nbval(tmp_path / "a.ipynb")
 
 
-NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-
-
-def hurry(name, folder):
-    """Copy a saved notebook into a folder, on a simulator that is much faster."""
-    # From 50 on pictures are drawn roughly; one notebook is about a file that is too large.
-    faster = 45 if name == "sweeps" else 80
-    text = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
-    speed = re.search(r"simulator on --speed (\d+)", text)[1]
-    hurried = text.replace(f"--speed {speed}", f"--speed {faster}")
-    hurried = hurried.replace(f"Simulator on, {speed} times", f"Simulator on, {faster} times")
-    assert hurried.count(str(faster)) >= text.count(str(faster)) + 2
-    notebook = folder / f"{name}.ipynb"
-    notebook.write_text(hurried)
-    return notebook
-
-
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebooks_under_nbval(name, tmp_path):
-    """Each saved notebook still says what it said, compared strictly by nbval."""
-    notebook = hurry(name, tmp_path)
-    cells = nbformat.read(notebook, 4).cells
-    count = sum(cell.cell_type == "code" for cell in cells)
-    assert f"{count} passed" in run_nbval(notebook)
-
-
-@pytest.mark.parametrize(
-    ("name", "most"),
-    [
-        ("quickstart", 750_000),
-        ("iterating", 2_000_000),
-        ("scheduled", 100_000),
-        ("sweeps", 2_000_000),
-        ("teaching", 2_000_000),
-    ],
-)
-def test_saved_notebooks_are_clean_and_small(name, most):
-    """A saved notebook is valid and within its size, and has all outputs and no rubbish.
-
-    No error, no warning, no widget, no placeholder, no path of the machine that made it.
-    """
-    path = ROOT / "notebooks" / f"{name}.ipynb"
-    notebook, text = nbformat.read(path, 4), path.read_text()
-    nbformat.validate(notebook)
-    assert len(text) < most
-    assert "widgets" not in notebook.metadata
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    shown = [cell for cell in cells if "nbval-ignore-output" in cell.metadata.get("tags", [])]
-    assert [cell.id for cell in shown if not cell.outputs] == []
-    outputs = [output for cell in cells for output in cell.outputs]
-    assert [output for output in outputs if output.output_type == "error"] == []
-    assert [output for output in outputs if output.get("name") == "stderr"] == []
-    assert not any("widget" in kind for output in outputs for kind in output.get("data", {}))
-    assert "The service is drawing" not in text
-    assert not [place for place in (str(ROOT), "/home/", "/root/", "/tmp/") if place in text]
-
-
-def test_every_notebook_has_its_size():
-    """A new notebook gets its size in the test above, deliberately."""
-    marks = test_saved_notebooks_are_clean_and_small.pytestmark
-    assert sorted(name for mark in marks for name, _ in mark.args[1]) == NOTEBOOKS
-
-
-def test_the_class_names_words_that_are_understood():
-    """Each word of the first exercise's table is one that the simulator draws."""
-    cells = nbformat.read(ROOT / "notebooks" / "teaching.ipynb", 4).cells
-    (text,) = [cell.source for cell in cells if cell.id == "exercise-1"]
-    rows = dict(re.findall(r"^\| (\w[\w ]+) \| (.+) \|$", text, re.MULTILINE))
-    scenes_and_moods = " ".join([*scenes._SCENE_WORDS.values(), *palettes._MOOD_WORDS.values()])
-    understood = {
-        "thing": lambda word: subjects.choose(word) == word,
-        "colour": palettes.colour_word,
-        "place": lambda word: palettes.words(word) & set(scenes_and_moods.split()),
-        "time and weather": lambda word: palettes.words(word) & set(scenes_and_moods.split()),
-    }
-    assert rows.keys() == understood.keys()
-    unknown = {
-        word for kind in rows for word in rows[kind].split(", ") if not understood[kind](word)
-    }
-    assert unknown == set()
-
-
-def test_the_class_fits_its_hour():
-    """The timetable of the class is the one of its headings, and it takes 45 minutes."""
-    cells = nbformat.read(ROOT / "notebooks" / "teaching.ipynb", 4).cells
-    words = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    timetable = re.findall(r"^\| (\d+) \| (.+?) \|", words, re.MULTILINE)
-    parts = re.findall(r"^## (\d+): (.+?) \((\d+) minutes\)$", words, re.MULTILINE)
-    assert [(begin, title) for begin, title, _ in parts] == timetable
-    begins, lengths = [int(part[0]) for part in parts], [int(part[2]) for part in parts]
-    assert begins == [sum(lengths[:number]) for number in range(len(lengths))]
-    assert sum(lengths) == 45
-
-
-def test_demo(tmp_path):
-    """The quickstart as ``make demo`` runs it ends with pictures and stays a valid notebook."""
-    notebook = hurry("quickstart", tmp_path)
-    run_module(tmp_path, "nbconvert", "--to", "notebook", "--execute", "--inplace", notebook)
-    done = nbformat.read(notebook, 4)
-    nbformat.validate(done)
-    assert sum(pictures(cell) for cell in done.cells if cell.cell_type == "code") == 7
-    assert len(list((tmp_path / "gpt-images").glob("*.png"))) == 6
-
-
-def test_detached_picture_shows_where_it_is_awaited(tmp_path):
-    """``--detach`` with nobody there: the first cell that awaits shows the picture, once."""
+def test_detached_image_appears_where_it_is_awaited(tmp_path):
+    """With ``--detach`` the image appears once, in the first cell that awaits it."""
     notebook = execute_cells(
         tmp_path,
         CELLS[0],
@@ -255,14 +120,14 @@ def test_detached_picture_shows_where_it_is_awaited(tmp_path):
         "await later",
         "await later\nlater.status",
     )
-    shown = [pictures(cell) for cell in notebook.cells]
+    shown = [count_images(cell) for cell in notebook.cells]
     assert shown[2:] == [1, 0]
     assert "a cat for later" in "\n".join(map(plain_text, notebook.cells[2].outputs))
     assert notebook.cells[3].outputs[-1].data["text/plain"] == "'completed'"
 
 
-def test_picture_of_a_function_shows_where_it_is_awaited(tmp_path):
-    """A magic in a function cannot wait by itself; awaiting what it returns shows the picture."""
+def test_image_of_a_function_appears_where_it_is_awaited(tmp_path):
+    """A magic in a function cannot wait. ``await`` of its result shows the image."""
     notebook = execute_cells(
         tmp_path,
         CELLS[0],
@@ -270,11 +135,11 @@ def test_picture_of_a_function_shows_where_it_is_awaited(tmp_path):
         "made = make('owl')",
         "await made\nmade.image.prompt",
     )
-    assert pictures(notebook.cells[2]) + pictures(notebook.cells[3]) >= 1
+    assert count_images(notebook.cells[2]) + count_images(notebook.cells[3]) >= 1
 
 
 def test_failed_task_fails_its_cell(tmp_path, simulator_server):
-    """With nobody there a task that fails fails its cell, with the three parts and no traceback."""
+    """A failed task raises an error in its cell, with a message and without a traceback."""
     simulator_server.fault("status=failed,match=dragon,message=the dragon was asleep")
     notebook = make_notebook("%load_ext runapi_magic", "%%gpt_image\na dragon", "'never run'")
     access = {"RUNAPI_BASE_URL": simulator_server.url, "RUNAPI_API_KEY": "sk-any-key-will-do"}
@@ -288,8 +153,8 @@ def test_failed_task_fails_its_cell(tmp_path, simulator_server):
     assert notebook.cells[2].outputs == []
 
 
-def test_login_with_nobody_there(tmp_path):
-    """``%runapi login`` with nobody there says so in words, without a traceback."""
+def test_login_in_an_unattended_run(tmp_path):
+    """``%runapi login`` gives a message without a traceback, because no user can type a key."""
     notebook = execute_cells(tmp_path, "%load_ext runapi_magic", "%runapi login", allow_errors=True)
     text = "\n".join(map(plain_text, notebook.cells[1].outputs))
     assert "UsageError: Nobody can type a key here." in text

@@ -1,4 +1,4 @@
-"""What a line means where it stands in a function or ends in a question mark, in real shells."""
+"""Magics in functions, and prompts that end in a question mark, in a kernel and a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import KEY, clean_environment
-from tests.kernel.test_prompts import creates
+from tests.kernel.conftest import task_requests
 
 CELL = """
 city = 'Oslo'
@@ -28,21 +28,21 @@ works = [poster('Rome', '16:9'), maker('Lima')(), *[poster(c, '1:1') for c in ('
 SENT = ["A poster of Rome", "A view of Lima?", "A poster of Kiel", "A poster of Pisa"]
 
 
-@pytest.mark.parametrize("live", [True, False], ids=["somebody there", "nobody there"])
-def test_names_in_functions(kernel, server, live):
-    """A magic in a function draws the function's variables, not the notebook's of that name."""
-    before = len(creates(server))
+@pytest.mark.parametrize("live", [True, False], ids=["live", "unattended"])
+def test_prompt_uses_the_functions_variables(kernel, server, live):
+    """A prompt in a function uses the function's variables, not global ones of the same name."""
+    before = len(task_requests(server))
     kernel.run_ok(CELL.replace("A ", f"{live} "), live=live)
     kernel.run_ok("[await work for work in works]")
-    sent = [create["body"] for create in creates(server)[before:]]
+    sent = [create["body"] for create in task_requests(server)[before:]]
     assert sorted(body["prompt"] for body in sent) == sorted(
         text.replace("A ", f"{live} ") for text in SENT
     )
     assert sorted(body.get("aspect_ratio", "") for body in sent) == ["", "16:9", "1:1", "1:1"]
 
 
-def test_pictures_in_functions(kernel, server):
-    """An edit in a function takes the function's picture, also by -i, and names in --sweep."""
+def test_sources_in_functions(kernel, server):
+    """In a function, edits, -i and --sweep use the function's variables."""
     kernel.run_ok("lead = %gpt_image -q a lead cat\npic = %gpt_image -q a wrong dog")
     kernel.run_ok("await lead\nawait pic")
     kernel.run_ok(
@@ -61,19 +61,19 @@ def test_pictures_in_functions(kernel, server):
     assert len(server.bodies("grey barn")) == len(server.bodies("pink barn")) == 1
 
 
-def test_a_prompt_that_asks(kernel, server):
-    """A prompt that ends in a question mark is sent, and bound; the magic's name alone is help."""
+def test_prompt_that_ends_in_a_question_mark(kernel, server):
+    """A prompt that ends in a question mark is sent. A magic's name with one shows help."""
     kernel.run_ok("asked = None\nasked = %gpt_image -q why is this barn so blue?")
     kernel.run_ok("await asked")
     assert [body["prompt"] for body in server.bodies("so blue")] == ["why is this barn so blue?"]
     for question in ("%gpt_image?", "?%gpt_image", "%%gpt_image?"):
-        before = len(creates(server))
+        before = len(task_requests(server))
         kernel.run_ok(question)
-        assert len(creates(server)) == before
+        assert len(task_requests(server)) == before
 
 
-def test_a_cell_after_one_that_did_not_wait(kernel, server):
-    """The next cell waits first, also where it begins with __future__; its lines stay right."""
+def test_next_cell_waits_first(kernel, server):
+    """A cell waits for unfinished tasks first, even with a __future__ import at its start."""
     kernel.run_ok("def late():\n    made = %gpt_image -q a late barn\n    return made", live=False)
     kernel.run_ok("barn = late()", live=False)
     cell = kernel.run(
@@ -87,7 +87,7 @@ def test_a_cell_after_one_that_did_not_wait(kernel, server):
 
 
 def test_in_a_terminal(tmp_path, server):
-    """Terminal IPython takes the function's names and the question mark as a kernel does."""
+    """In terminal IPython, variables of functions and question marks work as in a kernel."""
     code = (
         "town = 'Oslo'\n"
         "def view(town):\n"

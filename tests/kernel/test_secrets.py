@@ -1,4 +1,4 @@
-"""The key is nowhere but in requests to the service."""
+"""The key appears only in requests to the service."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ CELLS = (
 
 
 def read_all(folder):
-    """Every byte under a folder."""
+    """Return the bytes of all files below a folder."""
     return b"\n".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.fixture(scope="module")
-def echoing():
-    """A simulator that refuses some requests and repeats the key in the error."""
+def echo_server():
+    """Start a simulator that rejects some requests with an error that repeats the key."""
     with serve_simulator("--speed", "60", "--fault", f"{ECHO},body=object") as server:
         yield server
 
 
-def test_key_shows_nowhere_in_a_live_kernel(tmp_path, echoing):
-    """Success, refusals, settings, reprs, tracebacks, debug logs and files: no key in any."""
-    environment = clean_environment(tmp_path, RUNAPI_BASE_URL=echoing.url, RUNAPI_API_KEY=KEY)
+def test_key_is_not_shown_in_a_live_kernel(tmp_path, echo_server):
+    """No output, error, repr, setting, traceback, debug log or file contains the key."""
+    environment = clean_environment(tmp_path, RUNAPI_BASE_URL=echo_server.url, RUNAPI_API_KEY=KEY)
     with start_kernel(tmp_path, environment, *CELLS[:2]) as kernel:
         cells = [kernel.run(code) for code in CELLS[2:]]
         kernel.wait(lambda: "Balance $" in cells[CELLS.index("%runapi balance") - 2].text)
@@ -62,8 +62,8 @@ def test_key_shows_nowhere_in_a_live_kernel(tmp_path, echoing):
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_key_in_any_error_body_is_taken_out(tmp_path, kernel_with_echo, body):
-    """A service that repeats the key in its error, in whatever shape: it is not shown."""
+def test_key_in_an_error_body_is_removed(tmp_path, kernel_with_echo, body):
+    """If an error of the service repeats the key, in any format, the key is not shown."""
     kernel, server = kernel_with_echo
     server.clear_faults()
     server.fault(f"{ECHO},body={body}")
@@ -74,7 +74,7 @@ def test_key_in_any_error_body_is_taken_out(tmp_path, kernel_with_echo, body):
 
 @pytest.fixture(scope="module")
 def kernel_with_echo(tmp_path_factory):
-    """A kernel for the error bodies, and its simulator."""
+    """Start a kernel and its simulator for errors that repeat the key."""
     folder = tmp_path_factory.mktemp("echo")
     with serve_simulator("--speed", "60") as server:
         environment = clean_environment(folder, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
@@ -82,10 +82,10 @@ def kernel_with_echo(tmp_path_factory):
             yield kernel, server
 
 
-def test_key_is_not_in_a_saved_notebook(tmp_path, echoing, capfd):
-    """The same cells under nbclient: no key in the notebook, in the log or in any file."""
+def test_key_is_not_in_a_saved_notebook(tmp_path, echo_server, capfd):
+    """With nbclient, the notebook, the log and the files do not contain the key."""
     notebook = make_notebook(*CELLS)
-    environment = clean_environment(tmp_path, RUNAPI_BASE_URL=echoing.url, RUNAPI_API_KEY=KEY)
+    environment = clean_environment(tmp_path, RUNAPI_BASE_URL=echo_server.url, RUNAPI_API_KEY=KEY)
     execute(notebook, tmp_path, environment, seconds=60, allow_errors=True)
     captured = capfd.readouterr()
     assert KEY not in json.dumps(notebook) + captured.out + captured.err

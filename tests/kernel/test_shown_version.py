@@ -1,4 +1,4 @@
-"""Restart and Run All: each cell shows the version that it showed last, and nothing is paid."""
+"""Restart and Run All: each cell shows the version that it showed last, at no cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ await current_session().pipeline.shown_versions.keep(owl, owl.slots[0])
 
 @pytest.fixture
 def notebook(tmp_path):
-    """Start kernels one after the other on one server, folder and journal."""
+    """Return a server and a function that starts kernels with the same folder and journal."""
     with serve_simulator("--speed", "45") as server:
 
         def start(name="work/a.ipynb"):
@@ -32,7 +32,7 @@ def notebook(tmp_path):
 
 
 def _run_all(kernel, ids, make):
-    """Run both cells of the notebook; return the first cell and what the two show."""
+    """Run both cells of the notebook; yield the first cell, then the images of both."""
     owl = kernel.run_ok(make, cell_id=ids[0])
     kernel.wait_for_images(owl)
     yield owl
@@ -52,8 +52,8 @@ WITHOUT = ((None, None), (None, None))
     ids=["JupyterLab", "JupyterLab, generate", "VS Code", "no cell ids, generate"],
 )
 @pytest.mark.versions
-def test_restart_and_run_all(notebook, before, after, make):
-    """An edit by click, an edit of that in a cell: after a restart both are there for nothing."""
+def test_versions_stay_after_restart_and_run_all(notebook, before, after, make):
+    """An edit by a click and its edit in another cell are shown after a restart, at no cost."""
     server, start = notebook
     imports = f"{FIND_WIDGETS}\nfrom runapi_magic import generate"
     with start() as kernel:
@@ -88,8 +88,8 @@ def test_restart_and_run_all(notebook, before, after, make):
         assert "v1 > v2" not in other.text
 
 
-def test_a_chain_goes_on_with_its_own_step(notebook):
-    """A chain's step starts from what the step before made, whichever version is shown of that."""
+def test_chain_uses_its_own_previous_image(notebook):
+    """A step of a chain edits the image of the step before, whatever version a cell shows."""
     server, start = notebook
     chain = '%%gpt_image --wait --then "make it blue" -o blue\nan owl'
     with start() as kernel:

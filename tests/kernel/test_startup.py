@@ -1,4 +1,4 @@
-"""What ``%load_ext`` and the first placeholder do without, and that nobody notices."""
+"""Imports of ``%load_ext`` and of the first placeholder, and features before the first use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REST = {
     "engine.image",
     "engine.library",
 }
-# Notes what is imported when the first output is published.
+# Records the imported modules at each output.
 WATCH = """
 import sys
 publisher = get_ipython().display_pub
@@ -35,30 +35,30 @@ BEFORE = "import sys\nbefore = set(sys.modules)"
 
 
 @pytest.fixture(scope="module")
-def address():
-    """Where a simulator server answers."""
+def url():
+    """Return the URL of a simulator server."""
     with serve_simulator("--speed", "60") as server:
         yield server.url
 
 
 @pytest.fixture
-def fresh(tmp_path, address):
-    """A kernel in which nothing was run, with a key and a simulator server to send it to."""
-    environment = clean_environment(tmp_path, RUNAPI_BASE_URL=address, RUNAPI_API_KEY=KEY)
+def fresh(tmp_path, url):
+    """Start a kernel with a key and a simulator server; it has run no cell."""
+    environment = clean_environment(tmp_path, RUNAPI_BASE_URL=url, RUNAPI_API_KEY=KEY)
     with start_kernel(tmp_path, environment) as kernel:
         yield kernel
 
 
 @pytest.fixture
 def loaded(fresh):
-    """The same, with the extension just loaded."""
+    """Load the extension in the fresh kernel."""
     fresh.run_ok(LOAD)
     return fresh
 
 
 @pytest.mark.versions
 def test_load_ext_imports_few_modules(fresh):
-    """``%load_ext`` imports five small modules of ours and, but for IPython's own, no others."""
+    """``%load_ext`` imports few small modules of the package and no other package."""
     fresh.run_ok(BEFORE)
     fresh.run_ok(LOAD)
     new = set(fresh.value("sorted(set(sys.modules) - before)"))
@@ -81,8 +81,8 @@ def test_load_ext_imports_few_modules(fresh):
 
 
 @pytest.mark.versions
-def test_first_placeholder_comes_before_what_takes_long(loaded):
-    """The first placeholder is published before any HTTP, picture or widget package is imported."""
+def test_first_placeholder_comes_before_heavy_imports(loaded):
+    """The first placeholder is shown before any HTTP, image or widget package is imported."""
     loaded.run_ok(WATCH)
     cell = loaded.run_ok("%%gpt_image\na hill that waits for nothing")
     first = set(loaded.value("imported[0]"))
@@ -92,7 +92,7 @@ def test_first_placeholder_comes_before_what_takes_long(loaded):
     loaded.wait_for_images(cell)
 
 
-def test_documentation_of_a_magic_that_was_never_used(loaded):
+def test_help_before_the_first_use(loaded):
     """``%gpt_image?`` shows the options right after ``%load_ext``."""
     loaded.run_ok("%gpt_image?")
     (page,) = [one["payload"] for one in loaded.received if one.get("payload")]
@@ -100,15 +100,15 @@ def test_documentation_of_a_magic_that_was_never_used(loaded):
 
 
 @pytest.mark.versions
-def test_help_of_a_front_end(loaded):
-    """Shift-Tab on a magic that was never used gives its documentation."""
+def test_front_ends_help_before_the_first_use(loaded):
+    """Shift-Tab shows the documentation of a magic before its first use."""
     reply = loaded.client.inspect("%%gpt_edit", cursor_pos=8, reply=True, timeout=30)
     assert "Edit pictures by an instruction" in reply["content"]["data"]["text/plain"]
 
 
 @pytest.mark.versions
-def test_magics_are_listed_and_completed_without_being_imported(loaded):
-    """Completion knows all names, and is no use of them."""
+def test_completion_does_not_import_the_magics(loaded):
+    """Completion lists all magics without importing them."""
     reply = loaded.client.complete("%gpt_", cursor_pos=5, reply=True, timeout=30)
     assert set(reply["content"]["matches"]) >= {"%gpt_image", "%gpt_edit", "%gpt_panel"}
     loaded.run_ok("import sys")
@@ -117,28 +117,28 @@ def test_magics_are_listed_and_completed_without_being_imported(loaded):
 
 def test_lsmagic(loaded):
     """``%lsmagic`` lists the magics right after ``%load_ext``."""
-    said = loaded.run_ok("%lsmagic").text
-    assert all(f"%{name}" in said for name in MAGICS["line"])
-    assert all(f"%%{name}" in said for name in MAGICS["cell"])
+    listed = loaded.run_ok("%lsmagic").text
+    assert all(f"%{name}" in listed for name in MAGICS["line"])
+    assert all(f"%%{name}" in listed for name in MAGICS["cell"])
 
 
 @pytest.mark.versions
-def test_config_lists_settings_that_were_never_used(loaded):
-    """``%config`` lists the settings once, shows them and completes their names."""
+def test_config_lists_the_settings_before_the_first_use(loaded):
+    """``%config`` lists RunAPIMagics once and shows its settings."""
     assert loaded.run_ok("%config").text.split().count("RunAPIMagics") == 1
     assert "RunAPIMagics.preview_size=<Int>" in loaded.run_ok("%config RunAPIMagics").text
 
 
 @pytest.mark.versions
-def test_config_completes_settings_that_were_never_used(loaded):
-    """Tab behind ``%config RunAPIMagics.`` gives the settings' names."""
+def test_config_completes_the_settings_before_the_first_use(loaded):
+    """Tab after ``%config RunAPIMagics.`` completes the names of settings."""
     text = "%config RunAPIMagics.prev"
     reply = loaded.client.complete(text, cursor_pos=len(text), reply=True, timeout=30)
     assert "RunAPIMagics.preview_size" in reply["content"]["matches"]
 
 
-def test_config_sets_what_was_never_used(loaded):
-    """``%config RunAPIMagics.x = ...`` as the first use counts for the cells after it."""
+def test_config_sets_a_setting_before_the_first_use(loaded):
+    """A setting from ``%config`` before the first use applies to later cells."""
     loaded.run_ok("%config RunAPIMagics.aspect_ratio = '3:4'")
     assert "'3:4'" in loaded.run_ok("%config RunAPIMagics.aspect_ratio").result
     cell = loaded.run_ok("%%gpt_image -o hill\na hill that stands upright")
@@ -148,15 +148,15 @@ def test_config_sets_what_was_never_used(loaded):
 
 @pytest.mark.versions
 def test_configuration_file(tmp_path):
-    """``c.RunAPIMagics`` in ipython_config.py counts."""
+    """Settings in ipython_config.py apply."""
     environment = clean_environment(tmp_path)
     _configure(tmp_path, "c.RunAPIMagics.model = 'flux-kontext-pro'")
     with start_kernel(tmp_path, environment, LOAD) as kernel:
         assert "flux-kontext-pro" in kernel.run_ok("%config RunAPIMagics.model").result
 
 
-def test_mistake_in_the_configuration_file(tmp_path):
-    """A setting of the wrong kind in ipython_config.py is told by ``%load_ext``, as ever."""
+def test_wrong_value_in_the_configuration_file(tmp_path):
+    """``%load_ext`` reports a setting of a wrong type in ipython_config.py."""
     environment = clean_environment(tmp_path)
     _configure(tmp_path, "c.RunAPIMagics.concurrency = 'many'")
     with start_kernel(tmp_path, environment) as kernel:
@@ -164,8 +164,8 @@ def test_mistake_in_the_configuration_file(tmp_path):
         assert "'concurrency' trait of a RunAPIMagics instance" in cell.text
 
 
-def test_lines_of_the_configuration_file(tmp_path):
-    """Magics in ipython_config.py, run before the kernel has its loop, do not hold up others."""
+def test_magics_in_the_configuration_file(tmp_path):
+    """Magics in ipython_config.py run before the kernel's loop does; later cells still work."""
     with serve_simulator("--speed", "60") as server:
         environment = clean_environment(tmp_path, RUNAPI_BASE_URL=server.url, RUNAPI_API_KEY=KEY)
         _configure(
@@ -188,7 +188,7 @@ def _configure(folder, line):
 
 @pytest.mark.parametrize("use", ["pass", "%config RunAPIMagics.model"])
 def test_reload_and_unload(loaded, use):
-    """Loaded again there is one of everything; unloaded there is none, used or not."""
+    """After a reload the settings exist once; after an unload settings and magics are gone."""
     loaded.run_ok(use)
     loaded.run_ok("%reload_ext runapi_magic")
     counts = "%config RunAPIMagics.concurrency = 3\n%config"
@@ -201,15 +201,15 @@ def test_reload_and_unload(loaded, use):
     assert loaded.value(left) == []
 
 
-def test_names_are_those_of_the_magics():
-    """The names that are put into the shell's tables are those that have a magic behind them."""
+def test_registered_names_are_those_of_the_magics():
+    """The extension registers exactly the names of the magics."""
     assert {kind: set(names) for kind, names in MAGICS.items()} == {
         kind: set(names) for kind, names in RunAPIMagics.magics.items()
     }
 
 
-def test_cancelled_in_the_cell_that_asked(loaded):
-    """What is cancelled while the rest is still being imported says so in its place."""
+def test_cancel_during_the_first_imports(loaded):
+    """A request that is cancelled during the first imports shows that in its cell."""
     code = "%gpt_image --detach -o hill a hill that is not to be\nhill.cancel()"
     cell = loaded.run_ok(code, live=False)
     loaded.wait(lambda: "Stopped before it began." in cell.text)

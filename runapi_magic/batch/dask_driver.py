@@ -32,7 +32,8 @@ from runapi_magic.errors import (
     UnsupportedMediaTypeError,
     ValidationError,
 )
-from runapi_magic.http.client import Client, Created, leaving
+from runapi_magic.http.client import Client, note_send
+from runapi_magic.http.results import CreatedTask
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -127,17 +128,17 @@ class _Job:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.future: Future[Outcome] | None = None
-        self.told: asyncio.Future[Created] = loop.create_future()
+        self.told: asyncio.Future[CreatedTask] = loop.create_future()
         self.done: asyncio.Future[Outcome | RunAPIError] = loop.create_future()
 
-    async def created(self, stopping: asyncio.Event | None) -> Created:
+    async def created(self, stop: asyncio.Event | None) -> CreatedTask:
         """Return the task as soon as it is known.
 
         Raises:
             RunAPIError: There is none, or none that is known of.
-            CancelledError: ``stopping`` was set before.
+            CancelledError: ``stop`` was set before.
         """
-        stopped = asyncio.ensure_future((stopping or asyncio.Event()).wait())
+        stopped = asyncio.ensure_future((stop or asyncio.Event()).wait())
         first: list[asyncio.Future[Any]] = [self.told, self.done, stopped]
         try:
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
@@ -248,7 +249,7 @@ class _Cluster:
             job = self._jobs.get(told["part"])
             if job is not None and not job.told.done():
                 task = Task(told["task"], TaskStatus.PROCESSING)
-                job.told.set_result(Created(task, tuple(told["paths"]), None))
+                job.told.set_result(CreatedTask(task, tuple(told["paths"]), None))
 
         def heard(event: tuple[float, dict[str, Any]]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
@@ -268,25 +269,25 @@ class _Remote(Client):
     """RunAPI's calls, of which a worker makes the one that is paid, and all that follow it."""
 
     cluster: _Cluster
-    errand: Callable[[Attempt | None, Created | None], Errand]
+    errand: Callable[[Attempt | None, CreatedTask | None], Errand]
     job: _Job | None = None
 
     async def post(
         self,
         attempt: Attempt,
         *,
-        before: Callable[[Attempt], Awaitable[None]] | None = None,
+        before_send: Callable[[Attempt], Awaitable[None]] | None = None,
         state: TaskState | None = None,
-        budget: float = 120.0,  # noqa: ARG002 (the errand has its own)
-        stopping: asyncio.Event | None = None,
-        waiting: Callable[[float], None] | None = None,  # noqa: ARG002 (workers wait, unseen)
-    ) -> Created:
+        timeout: float = 120.0,  # noqa: ARG002 (the errand has its own)
+        stop: asyncio.Event | None = None,
+        on_wait: Callable[[float], None] | None = None,  # noqa: ARG002 (workers wait, unseen)
+    ) -> CreatedTask:
         """Let a worker send an attempt, or send it once more; see ``Client.post``."""
         state = TaskState() if state is None else state
-        with state.asking():
-            await leaving(attempt, before, state)()
+        with state.sending():
+            await note_send(attempt, before_send, state)
             self.job = await self.cluster.send(self.errand(attempt, None))
-            created = await self.job.created(stopping)
+            created = await self.job.created(stop)
         state.know(created.task.id)
         return created
 
@@ -308,7 +309,7 @@ class _ClusterPipeline(Pipeline):
         keeping = await asyncio.to_thread(self.image_store.keeping, generation, part, service)
         timeout = self._settings().timeout
 
-        def errand(attempt: Attempt | None, created: Created | None) -> Errand:
+        def errand(attempt: Attempt | None, created: CreatedTask | None) -> Errand:
             return Errand(
                 origin=service.access.base_url,
                 account=service.access.account,

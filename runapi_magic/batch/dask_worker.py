@@ -28,7 +28,7 @@ from runapi_magic.engine.settings import Settings
 from runapi_magic.engine.storage_check import StorageCheck
 from runapi_magic.errors import ConfigurationError, MissingKeyError, RunAPIError
 from runapi_magic.http.rate_limit import Limiter
-from runapi_magic.http.wait_for_task import follow
+from runapi_magic.http.wait_for_task import wait_for_task
 from runapi_magic.journal.async_journal import AsyncJournal
 from runapi_magic.journal.rate_store import SharedRate
 from runapi_magic.journal.task_log import Journal
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from runapi_magic.core.access import Access
     from runapi_magic.core.request import Attempt
     from runapi_magic.core.task import Task
-    from runapi_magic.http.client import Created
+    from runapi_magic.http.results import CreatedTask
     from runapi_magic.media.files import Saved
     from runapi_magic.media.object_store import Place
 
@@ -68,7 +68,7 @@ class Errand:
     origin: str
     account: str
     attempt: Attempt | None
-    created: Created | None
+    created: CreatedTask | None
     expectation: Expectation
     timeout: float
     keeping: Keeping
@@ -88,7 +88,7 @@ class Outcome:
         failure: Why there are no more.
     """
 
-    created: Created | None = None
+    created: CreatedTask | None = None
     task: Task | None = None
     took: float | None = None
     files: list[tuple[Saved, str]] = field(default_factory=list)
@@ -101,7 +101,7 @@ def carry_out(errand: Errand) -> Outcome:
 
     worker = get_worker()
 
-    def tell(created: Created) -> None:
+    def tell(created: CreatedTask) -> None:
         told = {"part": errand.keeping.part, "task": created.task.id}
         worker.log_event(errand.topic, told | {"paths": list(created.status_paths)})
 
@@ -112,7 +112,7 @@ def carry_out(errand: Errand) -> Outcome:
         return asyncio.run(_carry_out(errand, tell))
 
 
-async def _carry_out(errand: Errand, tell: Callable[[Created], None]) -> Outcome:
+async def _carry_out(errand: Errand, tell: Callable[[CreatedTask], None]) -> Outcome:
     outcome = Outcome()
     keeping = replace(
         errand.keeping,
@@ -137,7 +137,7 @@ async def _carry_out(errand: Errand, tell: Callable[[Created], None]) -> Outcome
         if errand.attempt is not None:
             await client.transport.prepare()
             await _check_storage(keeping.place, errand.topic)
-            outcome.created = await client.post(errand.attempt, budget=errand.timeout)
+            outcome.created = await client.post(errand.attempt, timeout=errand.timeout)
         assert outcome.created is not None, "an errand has an attempt or a task"
         tell(outcome.created)
         plan = PollingPlan(
@@ -147,8 +147,8 @@ async def _carry_out(errand: Errand, tell: Callable[[Created], None]) -> Outcome
             is_new=errand.attempt is not None and not outcome.created.task.replayed,
         )
         try:
-            outcome.task, paths = await follow(
-                client, outcome.created, plan, progress=lambda _: None, notice=_log.warning
+            outcome.task, paths = await wait_for_task(
+                client, outcome.created, plan, on_progress=lambda _: None, on_notice=_log.warning
             )
         finally:
             outcome.took = plan.took

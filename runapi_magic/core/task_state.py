@@ -119,7 +119,7 @@ class TaskState:
         self.phase, self.is_charged = Phase.DONE, False
 
     @contextmanager
-    def asking(self) -> Iterator[None]:
+    def sending(self) -> Iterator[None]:
         """Take in what becomes of one POST, whose first byte ``send`` announces.
 
         Raises:

@@ -20,7 +20,7 @@ from runapi_magic.engine.sources import as_source
 from runapi_magic.engine.submit import Poster, turn_at_service
 from runapi_magic.engine.timing import Timing
 from runapi_magic.errors import RunAPIError, TaskFailedError
-from runapi_magic.http.wait_for_task import follow
+from runapi_magic.http.wait_for_task import wait_for_task
 from runapi_magic.journal.async_journal import AsyncJournal
 from runapi_magic.journal.budgets import Budgets
 from runapi_magic.journal.history import History
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from runapi_magic.engine.generation import Generation
     from runapi_magic.engine.image import Editor
     from runapi_magic.engine.settings import Settings
-    from runapi_magic.http.client import Created
+    from runapi_magic.http.results import CreatedTask
     from runapi_magic.journal.task_log import Journal
 
     Gate = Callable[[Callable[[], None]], Awaitable[None]]  # told what to call when it asks
@@ -326,7 +326,7 @@ class Pipeline:
         await self.image_store.fetch(generation, part, service, task, paths)
 
     async def _follow(
-        self, generation: Generation, part: Part, service: Service, created: Created
+        self, generation: Generation, part: Part, service: Service, created: CreatedTask
     ) -> tuple[Task, tuple[str, ...]]:
         """Look at a part's task until the service is done with it, and learn how long it took."""
 
@@ -336,8 +336,8 @@ class Pipeline:
 
         plan = await self.timing.plan(part, service, created, self._settings().timeout)
         try:
-            task, paths = await follow(
-                service.client, created, plan, progress=progress, notice=self._notice
+            task, paths = await wait_for_task(
+                service.client, created, plan, on_progress=progress, on_notice=self._notice
             )
         except TaskFailedError:
             part.state.fail()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runapi_magic.engine.image import Editor
     from runapi_magic.engine.library import Library
     from runapi_magic.engine.pipeline import Pipeline
-    from runapi_magic.http.rate_limit import Rates
+    from runapi_magic.http.rate_limit import Limiters
     from runapi_magic.journal.async_journal import AsyncJournal
     from runapi_magic.journal.task_log import Journal
 
@@ -47,7 +47,7 @@ class Services:
         settings: The user's settings.
         journal: The record of all requests.
         record: Calls the journal without blocking the loop.
-        rates: The rate limiters, one for each account.
+        limiters: The rate limiters, one for each account.
         pipeline: Runs requests.
         library: Finds finished images.
     """
@@ -83,11 +83,11 @@ class Services:
         return AsyncJournal(self.journal, self._notice)
 
     @_LazyProperty
-    def rates(self) -> Rates:  # noqa: D102 (see the class)
-        from runapi_magic.http.rate_limit import Rates
+    def limiters(self) -> Limiters:  # noqa: D102 (see the class)
+        from runapi_magic.http.rate_limit import Limiters
         from runapi_magic.journal.rate_store import SharedRate
 
-        return Rates(lambda account: SharedRate(account, self.journal, self.record))
+        return Limiters(lambda account: SharedRate(account, self.journal, self.record))
 
     @_LazyProperty
     def pipeline(self) -> Pipeline:  # noqa: D102 (see the class)

@@ -73,7 +73,7 @@ class Session:
         self.services = Services(self, settings, journal, self.notice)
         self.connection = Connection(
             lambda: self.settings,
-            lambda access: self.services.rates.of(access),  # noqa: PLW0108 (imports rate_limit late)
+            lambda access: self.services.limiters.of(access),  # noqa: PLW0108 (imports rate_limit late)
         )
         self.launch: Callable[..., Generation] = self.start
         self.on_ended: list[Callable[[], object]] = []

@@ -14,8 +14,8 @@ from runapi_magic.core.task_state import TaskState
 from runapi_magic.engine.backend import check_mask_of
 from runapi_magic.engine.storage_check import StorageCheck
 from runapi_magic.errors import NotFoundError, RunAPIError, ValidationError
-from runapi_magic.http.client import Created
 from runapi_magic.http.rate_limit import StoppedError
+from runapi_magic.http.results import CreatedTask
 from runapi_magic.media.object_store import place_of
 
 if TYPE_CHECKING:
@@ -60,22 +60,22 @@ class Poster:
 
     async def pick_up(
         self, generation: Generation, part: Part, stored: StoredTask, service: Service
-    ) -> Created | None:
+    ) -> CreatedTask | None:
         """Go on with a task that was asked for before; None if there is none to go on with."""
         if stored.attempt is None:
             return None
         if stored.task_id is None:
             await self._prepare(generation, service)
             try:
-                stopping = asyncio.Event()
+                stop = asyncio.Event()
                 post = service.client.post(
                     stored.attempt,
                     state=part.state,
-                    budget=self._settings().timeout,
-                    stopping=stopping,
-                    waiting=_throttle(generation, part),
+                    timeout=self._settings().timeout,
+                    stop=stop,
+                    on_wait=_throttle(generation, part),
                 )
-                return await self._sent(part, post, [stored.attempt], stopping)
+                return await self._sent(part, post, [stored.attempt], stop)
             except (NotFoundError, ValidationError):
                 if part.state.phase is not Phase.PLANNED:
                     raise
@@ -84,7 +84,7 @@ class Poster:
                 part.state.send()
                 return None
         task = Task(stored.task_id, TaskStatus.PROCESSING)
-        created = Created(task, stored.attempt.status_paths, 0.0)
+        created = CreatedTask(task, stored.attempt.status_paths, 0.0)
         if service.is_simulated:  # it may be another one than the one that was asked
             try:
                 await service.client.get(task.id, created.status_paths)
@@ -95,7 +95,7 @@ class Poster:
 
     async def ask(
         self, generation: Generation, part: Part, service: Service, key: str | None
-    ) -> Created:
+    ) -> CreatedTask:
         """Ask for a part's task, its sources uploaded before.
 
         Args:
@@ -128,43 +128,43 @@ class Poster:
         generation.changed()
 
         attempts: list[Attempt] = []
-        stopping = asyncio.Event()
+        stop = asyncio.Event()
 
-        async def before(attempt: Attempt) -> None:
+        async def before_send(attempt: Attempt) -> None:
             attempts.append(attempt)
             await self._record(self._journal.sending, part.id, attempt)
 
         create = service.client.create(
             request,
-            before=before,
+            before_send=before_send,
             state=part.state,
             count=part.count,
             source_urls=tuple(urls),
             mask_url=mask,
             key=key,
-            budget=self._settings().timeout,
-            stopping=stopping,
-            waiting=_throttle(generation, part),
+            timeout=self._settings().timeout,
+            stop=stop,
+            on_wait=_throttle(generation, part),
         )
-        return await self._sent(part, create, attempts, stopping)
+        return await self._sent(part, create, attempts, stop)
 
     async def _sent(
         self,
         part: Part,
-        create: Awaitable[Created],
+        create: Awaitable[CreatedTask],
         attempts: list[Attempt],
-        stopping: asyncio.Event,
-    ) -> Created:
+        stop: asyncio.Event,
+    ) -> CreatedTask:
         """Await the answer to a POST; whatever becomes of the waiting, it reaches the journal.
 
         Args:
             part: The part that is asked for.
             create: Sends it.
             attempts: What was sent, the last one last; may be filled by sending.
-            stopping: Set to let sending end with the answer that is on its way.
+            stop: Set to let sending end with the answer that is on its way.
         """
 
-        async def answered() -> Created:
+        async def answered() -> CreatedTask:
             try:
                 created = await create
             except RunAPIError as error:
@@ -177,7 +177,7 @@ class Poster:
 
         try:
             # What is on its way cannot be called back: its answer is taken all the same.
-            return await to_the_end(answered(), stopping.set)
+            return await to_the_end(answered(), stop.set)
         except StoppedError as error:
             raise asyncio.CancelledError from error
 

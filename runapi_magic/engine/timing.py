@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runapi_magic.core.request import ImageRequest
     from runapi_magic.engine.backend import Service
     from runapi_magic.engine.generation import Part
-    from runapi_magic.http.client import Created
+    from runapi_magic.http.results import CreatedTask
     from runapi_magic.journal.async_journal import AsyncJournal
     from runapi_magic.journal.task_log import Journal
 
@@ -55,7 +55,7 @@ class Timing:
         return Durations(prior, self._journal.durations(kind))
 
     async def plan(
-        self, part: Part, service: Service, created: Created, patience: float
+        self, part: Part, service: Service, created: CreatedTask, patience: float
     ) -> PollingPlan:
         """Return when to look at a part's task.
 

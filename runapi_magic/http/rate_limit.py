@@ -1,19 +1,19 @@
-"""When a request may leave: one limiter for all that uses one key, in this kernel and in others.
+"""Limit the rate of requests, for all requests with one key, in this kernel and in others.
 
-As long as the service takes what comes there is no limit. An answer of 429, or of 503 with a time
-to wait, pauses everything under that key and puts a distance between creates, which shrinks again
-with every create that is taken: additive increase, multiplicative decrease of the rate (Chiu and
-Jain 1989), as TCP shares a line among senders who do not know of each other. Looks wait for the end
-of a pause, but not for each other.
+There is no limit while the service accepts every request. A response with status 429, or with 503
+and a ``Retry-After``, pauses all requests with that key. After the pause, creates are sent at a
+distance. Each accepted create makes the distance shorter: the rate increases additively and
+decreases multiplicatively (Chiu and Jain 1989), as TCP shares a line among senders that do not know
+each other. Polls wait for the end of a pause, but they need no turn.
 
-Kernels of one data folder share the figures as a row of the journal, named by a hash of address
-and key; a create takes its turn in one transaction. Without a usable journal a kernel goes by what
-it has seen itself. While nothing is slowed down the row is read once a second at most, and never
-written.
+The kernels of one data folder share the rate in a row of the journal. The name of the row is a hash
+of base URL and key. Each create claims its turn in one transaction. Without a usable journal, a
+kernel uses what it has seen itself. While there is no limit, the row is read at most once per
+second and never written.
 
-Inside the process all times are monotonic, so that a clock that is set changes nothing. The row has
-Unix times, which other kernels understand; one that is further ahead than any pause can be was
-written while the clock was wrong, and is ignored.
+All times in the process are monotonic, so changes of the clock have no effect. The row has Unix
+times, which other kernels understand. A row with a time that is too far ahead was written while a
+clock was wrong, and is ignored.
 """
 
 from __future__ import annotations
@@ -33,216 +33,220 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runapi_magic.core.access import Access
-_LOOK = 1.0  # seconds between two looks at what other kernels have seen
-_WORTH_TELLING = 1.0  # seconds; a shorter wait is not mentioned
-_OVERSLEPT = 1.0  # seconds beyond a deadline, after which a long cell has kept the loop busy
+
+_REREAD = 1.0  # seconds between two reads of the shared rate
+_REPORTED = 1.0  # seconds; ``on_wait`` is not called for a shorter wait
+_OVERSLEPT = 1.0  # seconds after a deadline; if more pass, a long cell has blocked the loop
 _TOO_MANY, _UNAVAILABLE = 429, 503
 
 
 class StoppedError(RunAPIError):
-    """The user wants no more, and nothing was sent yet."""
+    """The user stopped the request before anything was sent."""
 
     default_charged = NOT_SENT
 
 
 class RateStore(Protocol):
-    """An account's rate, shared with other kernels."""
+    """The rate of one account, shared with other kernels."""
 
     async def read(self) -> Rate | None:
-        """Return the rate; None where there is none that can be true."""
+        """Return the rate. None if there is none, or if it cannot be right."""
 
     async def change(self, how: Callable[[Rate | None], Rate]) -> Rate | None:
-        """Change the rate in one step, and return it; None where it cannot be shared now."""
+        """Change the rate in one step and return it. None if it cannot be shared now."""
 
 
 class Limiter:
-    """Lets requests under one key leave one after the other, first come first served.
+    """Lets requests with one key pass one after the other, in the order in which they came.
 
     Args:
-        shared: What is shared with other kernels; None for this kernel alone.
+        shared: The rate that is shared with other kernels. None for this kernel alone.
 
     Attributes:
-        rate: As last seen.
+        rate: The rate that was seen last.
     """
 
     def __init__(self, shared: RateStore | None = None) -> None:
         self.rate = Rate()
         self._shared = shared
-        self._looked = -math.inf  # monotonic time
-        self._lines: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-        self._looks: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-        self._in_line = 0
-        self._taken = 0  # creates that the service took, not yet in the rate
+        self._read_at = -math.inf  # monotonic time
+        self._queues: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._reads: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._in_queue = 0
+        self._accepted = 0  # accepted creates that are not yet part of the rate
         self._returned: float | None = None  # a turn that its request did not use
 
-    async def look(self) -> None:
-        """See what other kernels have found, not more than once a second."""
+    async def refresh(self) -> None:
+        """Read the shared rate, at most once per second."""
         if self._shared is None or not self._is_stale():
             return
-        async with lock_of_loop(self._looks):
+        async with lock_of_loop(self._reads):
             if self._is_stale():
                 self.rate = await self._shared.read() or self.rate
-                self._looked = time.monotonic()
+                self._read_at = time.monotonic()
 
     def _is_stale(self) -> bool:
-        return time.monotonic() - self._looked >= _LOOK
+        return time.monotonic() - self._read_at >= _REREAD
 
     async def wait(
-        self, *, in_line: bool, deadline: float, told: Callable[[float], None] | None = None
+        self, *, in_queue: bool, deadline: float, on_wait: Callable[[float], None] | None = None
     ) -> None:
-        """Wait until a request may leave.
+        """Wait until a request may be sent.
 
         Args:
-            in_line: Whether it takes a turn among the creates.
+            in_queue: Whether the request needs a turn in the queue of creates.
             deadline: Monotonic time in seconds.
-            told: Told how many seconds that will take, where it is long.
+            on_wait: Called with the seconds that the request will wait, if they are many.
 
         Raises:
-            TimeoutError: Its turn is after the deadline.
+            TimeoutError: The turn of the request is after the deadline.
         """
-        if not in_line:
+        if not in_queue:
             while (end := self.rate.paused_until) > time.monotonic():
                 await _sleep_until(end, deadline)
             return
-        self._in_line += 1
+        self._in_queue += 1
         try:
-            self._tell(told, self._in_line - 1)
-            async with lock_of_loop(self._lines):
+            self._report(on_wait, self._in_queue - 1)
+            async with lock_of_loop(self._queues):
                 start = -math.inf
                 while start < self.rate.paused_until:
-                    start = await self._take()
-                    self._tell(told, start=start)
+                    start = await self._claim_turn()
+                    self._report(on_wait, start=start)
                     try:
                         await _sleep_until(start, deadline)
                     except BaseException:
                         self._returned = start
                         raise
-                    await self.look()
+                    await self.refresh()
         finally:
-            self._in_line -= 1
+            self._in_queue -= 1
 
-    def _tell(
-        self, told: Callable[[float], None] | None, ahead: int = 0, start: float = 0.0
+    def _report(
+        self, on_wait: Callable[[float], None] | None, ahead: int = 0, start: float = 0.0
     ) -> None:
         rate, now = self.rate, time.monotonic()
         seconds = max(start, rate.paused_until, now) + ahead * rate.spacing - now
-        if told is not None and seconds > _WORTH_TELLING:
-            told(seconds)
+        if on_wait is not None and seconds > _REPORTED:
+            on_wait(seconds)
 
-    async def _take(self) -> float:
-        """Take a turn, and return when it is."""
+    async def _claim_turn(self) -> float:
+        """Claim a turn and return its time."""
         if self._returned is not None:
             start, self._returned = self._returned, None
             return start
         start = 0.0
 
-        def take(rate: Rate) -> Rate:
+        def claim(rate: Rate) -> Rate:
             nonlocal start
-            start, rate = rate.take(time.monotonic())
+            start, rate = rate.claim_turn(time.monotonic())
             return rate
 
-        await self._change(take)
+        await self._change(claim)
         return start
 
-    def taken(self) -> None:
-        """Note that the service took a create; counts with the next turn, where there are any."""
+    def accepted(self) -> None:
+        """Note that the service accepted a create; the next turn makes the rate faster."""
         if self.rate.spacing:
-            self._taken += 1
+            self._accepted += 1
 
-    async def refused(self, sent: float, told: float | None) -> float:
-        """Note that the service asks to slow down; return the seconds that everything pauses.
+    async def refused(self, sent: float, retry_after: float | None) -> float:
+        """Note that the service refused a request, and return the seconds of the pause.
 
         Args:
-            sent: The moment at which the request left, monotonic time in seconds.
-            told: Seconds that the service asks to wait.
+            sent: The time at which the request was sent, monotonic, in seconds.
+            retry_after: Seconds that the service asks to wait.
         """
         now = time.monotonic()
-        return (await self._change(lambda rate: rate.refused(now, sent, told))).paused_until - now
+        rate = await self._change(lambda rate: rate.after_refusal(now, sent, retry_after))
+        return rate.paused_until - now
 
     async def _change(self, how: Callable[[Rate], Rate]) -> Rate:
-        taken, self._taken = self._taken, 0
+        accepted, self._accepted = self._accepted, 0
 
-        def settle(stored: Rate | None) -> Rate:
-            self.rate = how((stored or self.rate).taken(taken))
+        def change(stored: Rate | None) -> Rate:
+            self.rate = how((stored or self.rate).after_accepted(accepted))
             return self.rate
 
-        shared = None if self._shared is None else await self._shared.change(settle)
-        return settle(None) if shared is None else shared
+        shared = None if self._shared is None else await self._shared.change(change)
+        return change(None) if shared is None else shared
 
 
 class Turns:
-    """The turns of one request, one for each time that it is sent.
+    """The turns of one request: one for each time that it is sent.
 
     Args:
-        limiter: What it waits for.
-        in_line: Whether it takes a turn among the creates; else it waits for pauses only.
-        patience: Seconds that it waits for all its turns together.
-        stopping: Once it is set, there are no more turns.
-        told: Told how many seconds it will wait, where that is long, and 0 at the end.
+        limiter: Limits the rate.
+        in_queue: Whether the request needs a turn in the queue of creates. Otherwise it waits for
+            pauses only.
+        timeout: Seconds that the request may wait for all its turns together.
+        stop: When it is set, there are no more turns.
+        on_wait: Called with the seconds that the request will wait, if they are many, and with 0
+            at the end.
 
     Attributes:
-        waited: Seconds that it has waited so far.
+        waited: Seconds that the request has waited so far.
     """
 
     def __init__(
         self,
         limiter: Limiter,
         *,
-        in_line: bool,
-        patience: float,
-        stopping: asyncio.Event | None = None,
-        told: Callable[[float], None] | None = None,
+        in_queue: bool,
+        timeout: float,
+        stop: asyncio.Event | None = None,
+        on_wait: Callable[[float], None] | None = None,
     ) -> None:
         self.waited = 0.0
-        self._left = max(0.0, patience)
+        self._left = max(0.0, timeout)
         self._limiter = limiter
-        self._in_line = in_line
-        self._patience = patience
-        self._stopping = stopping
-        self._told = told
+        self._in_queue = in_queue
+        self._timeout = timeout
+        self._stop = stop
+        self._on_wait = on_wait
         self._last: RunAPIError | None = None
         self._sent = 0.0
 
-    async def take(self) -> None:
-        """Wait until the request may leave.
+    async def wait(self) -> None:
+        """Wait until the request may be sent.
 
         Raises:
-            RunAPIError: Why it failed the last time, where it may not leave again.
-            RateLimitError: Its turn does not come in time; nothing was sent.
-            StoppedError: The user wants no more; nothing was sent.
+            RunAPIError: The error of the last attempt, if the request may not be sent again.
+            RateLimitError: The turn does not come in time. Nothing was sent.
+            StoppedError: The user stopped the request. Nothing was sent.
         """
-        await self._limiter.look()
-        if is_set(self._stopping):
+        await self._limiter.refresh()
+        if is_set(self._stop):
             raise self._last or StoppedError("Stopped before it was sent.")
-        while not self._limiter.rate.is_free(time.monotonic()):
+        while not self._limiter.rate.is_unlimited(time.monotonic()):
             begun, most = time.monotonic(), self._left
             try:
-                await self._wait(most)
+                await self._wait_at_most(most)
             except TimeoutError:
                 if time.monotonic() - begun <= most + _OVERSLEPT:
                     raise self._too_late() from None
-                continue  # its turn may have come behind a long cell: that time does not count
+                continue  # a long cell blocked the loop: that time does not count
             waited = time.monotonic() - begun
             self.waited += waited
-            self._left -= min(waited, most)  # never below 0: the end may have come behind a cell
+            self._left -= min(waited, most)  # not below 0, even if a long cell made it wait longer
             break
-        if self._told is not None:
-            self._told(0.0)
+        if self._on_wait is not None:
+            self._on_wait(0.0)
         self._sent = time.monotonic()
 
-    async def _wait(self, most: float) -> None:
+    async def _wait_at_most(self, seconds: float) -> None:
         wait = self._limiter.wait(
-            in_line=self._in_line, deadline=time.monotonic() + most, told=self._told
+            in_queue=self._in_queue, deadline=time.monotonic() + seconds, on_wait=self._on_wait
         )
-        async with asyncio.timeout(most):
-            done = await until_stopped(wait, self._stopping)
+        async with asyncio.timeout(seconds):
+            done = await until_stopped(wait, self._stop)
         if not done:
             raise self._last or StoppedError("Stopped before its turn came.")
 
     def _too_late(self) -> RunAPIError:
         left = max(0.0, self._limiter.rate.paused_until - time.monotonic())
         return self._last or RateLimitError(
-            f"its turn did not come in {self._patience:.0f} s"
+            f"its turn did not come in {self._timeout:.0f} s"
             + (f"; the service asks to wait {left:.0f} s more." if left else "."),
             status_code=_TOO_MANY,
             retry_after=left,
@@ -250,27 +254,27 @@ class Turns:
         )
 
     async def failed(self, error: RunAPIError) -> None:
-        """Note how it failed; where the service asks to slow down, everything does."""
+        """Note why an attempt failed. If the service asks to slow down, pause all requests."""
         self._last = error
         if not isinstance(error, APIError):
             return
-        told = error.retry_after
-        if error.status_code == _TOO_MANY or (error.status_code == _UNAVAILABLE and told):
-            seconds = await self._limiter.refused(self._sent, told)
-            if self._told is not None and seconds > _WORTH_TELLING:
-                self._told(seconds)
+        wanted = error.retry_after
+        if error.status_code == _TOO_MANY or (error.status_code == _UNAVAILABLE and wanted):
+            seconds = await self._limiter.refused(self._sent, wanted)
+            if self._on_wait is not None and seconds > _REPORTED:
+                self._on_wait(seconds)
 
-    def taken(self) -> None:
-        """Note that the service took it."""
-        if self._in_line:
-            self._limiter.taken()
+    def accepted(self) -> None:
+        """Note that the service accepted the request."""
+        if self._in_queue:
+            self._limiter.accepted()
 
 
-class Rates:
+class Limiters:
     """The limiters of one kernel, one for each account.
 
     Args:
-        shared: Returns an account's rate as it is shared with other kernels.
+        shared: Returns the rate of an account as it is shared with other kernels.
     """
 
     def __init__(self, shared: Callable[[str], RateStore]) -> None:
@@ -278,7 +282,7 @@ class Rates:
         self._limiters: dict[str, Limiter] = {}
 
     def of(self, access: Access) -> Limiter:
-        """Return the limiter of an account, the same for the same address and key."""
+        """Return the limiter of an account: the same one for the same base URL and key."""
         account = access.account
         if account not in self._limiters:
             self._limiters[account] = Limiter(self._shared(account))
@@ -286,7 +290,7 @@ class Rates:
 
 
 def lock_of_loop(locks: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock]) -> asyncio.Lock:
-    """Return the running loop's lock: one that was waited for belongs to its loop for good."""
+    """Return the lock of the running loop. A lock belongs to the first loop that waits for it."""
     return locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 

@@ -1,4 +1,4 @@
-"""The bodies of answers: decoded in small pieces, and not slower than a minimum rate."""
+"""Read the bodies of responses: decode them in small pieces and require a minimum speed."""
 
 from __future__ import annotations
 
@@ -12,41 +12,42 @@ if TYPE_CHECKING:
 
     import httpx
 
-ENCODING = "gzip"  # what is asked for where an answer may be compressed
+ENCODING = "gzip"  # the only compression that requests accept
 
-_GRACE = 135.0  # seconds: to connect, and twice the longest silence that is waited out
-_SLOWEST = 8_000  # bytes a second, beyond that
+_GRACE = 135.0  # seconds: time to connect, and twice the longest silence that is allowed
+_SLOWEST = 8_000  # bytes per second, after the grace
 _TICK = 1.0  # seconds
 _PIECE = 64 * 1024  # bytes that are decoded at a time
+_LARGEST_BODY = 8 * 1024 * 1024  # bytes of JSON
 
 
 class BodyError(Exception):
-    """A body that cannot be decoded; the message says why."""
+    """A body that cannot be read. The message says why."""
 
 
 class Decoder:
-    """Decodes a body in pieces of at most 64 KB, whatever a small piece stands for.
+    """Decode a body in pieces of at most 64 KB, even if a small input expands to much more.
 
     Args:
-        encoding: The answer's ``Content-Encoding``.
+        encoding: The ``Content-Encoding`` of the response.
 
     Raises:
-        BodyError: It is none that was asked for.
+        BodyError: The request did not accept this encoding.
     """
 
     def __init__(self, encoding: str) -> None:
         encoding = encoding.strip().lower()
         if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
             raise BodyError(f"it is encoded as {encoding[:40]}, which was not asked for")
-        # 32: gzip's or zlib's header, as it comes.
         is_plain = encoding in {"", "identity"}
+        # 32 detects the header: gzip or zlib.
         self._zlib = None if is_plain else zlib.decompressobj(32 + zlib.MAX_WBITS)
 
     def decode(self, raw: bytes) -> Iterator[bytes]:
-        """Yield what some bytes of the body stand for.
+        """Yield the decoded pieces of some bytes of the body.
 
         Raises:
-            BodyError: They are damaged.
+            BodyError: The bytes are damaged.
         """
         if self._zlib is None:
             yield raw
@@ -60,14 +61,16 @@ class Decoder:
 
 
 async def pieces(response: httpx.Response, moved: Callable[[int], None]) -> AsyncIterator[bytes]:
-    """Yield a body decoded, as it comes; whole where its transport has read it already.
+    """Yield the decoded pieces of a body as they arrive.
+
+    The simulator's transport has read the body already. Then there is one piece.
 
     Args:
-        response: The answer.
-        moved: Told each number of bytes that came.
+        response: The response.
+        moved: Called with the number of bytes each time that some arrive.
 
     Raises:
-        BodyError: It cannot be decoded.
+        BodyError: The body cannot be decoded.
     """
     if response.is_stream_consumed:
         yield response.content
@@ -79,15 +82,38 @@ async def pieces(response: httpx.Response, moved: Callable[[int], None]) -> Asyn
             yield piece
 
 
-@asynccontextmanager
-async def minimum_rate() -> AsyncIterator[Callable[[int], None]]:
-    """Let what is done inside take 135 s, and a second more for every 8 kB that are moved.
+async def read_body(response: httpx.Response, moved: Callable[[int], None]) -> bytes:
+    """Return a whole body, but stop where it becomes larger than any JSON that RunAPI sends.
 
-    Yields what is to be told of each number of bytes. Time in which a long cell keeps the loop
-    busy does not count.
+    Args:
+        response: The response.
+        moved: Called with the number of bytes each time that some arrive.
 
     Raises:
-        TimeoutError: It took longer.
+        BodyError: The body is too large or cannot be decoded.
+    """
+    body = bytearray()
+    async for piece in pieces(response, moved):
+        body += piece
+        if len(body) > _LARGEST_BODY:
+            raise BodyError(f"it is larger than {_LARGEST_BODY / 1024 / 1024:g} MB")
+    return bytes(body)
+
+
+def describe_body_error(error: BodyError | TimeoutError) -> str:
+    """Return why a body could not be read, as the end of a sentence."""
+    return "it comes too slowly" if isinstance(error, TimeoutError) else str(error)
+
+
+@asynccontextmanager
+async def minimum_rate() -> AsyncIterator[Callable[[int], None]]:
+    """Limit the time for a transfer to 135 s, plus one second for every 8 kB that are moved.
+
+    Yields a function to call with each number of bytes that are moved. Time in which a long cell
+    blocks the event loop does not count.
+
+    Raises:
+        TimeoutError: The time is over.
     """
     loop = asyncio.get_running_loop()
     deadline = asyncio.timeout(None)

@@ -1,20 +1,25 @@
-"""An answer of the service: its JSON, and the error that an error status stands for."""
+"""Read responses of the service: JSON, ``Retry-After``, and the error for an error status."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 from runapi_magic.core.text import shorten
 from runapi_magic.errors import (
     MAYBE_CHARGED,
     APIError,
     AuthenticationError,
     ConflictError,
+    ConnectionFailedError,
     InsufficientCreditsError,
     NotFoundError,
     PayloadTooLargeError,
@@ -24,6 +29,8 @@ from runapi_magic.errors import (
     UnsupportedMediaTypeError,
     ValidationError,
 )
+
+FIRST_ERROR, REDIRECTS = 400, range(300, 400)  # status codes
 
 _BY_STATUS: dict[int, type[APIError]] = {
     400: ValidationError,
@@ -45,6 +52,75 @@ _SERVER_ERRORS = 500
 _LONGEST_REASON = 400  # characters shown
 
 
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response of the service, with the key removed from it.
+
+    Attributes:
+        status_code: HTTP status.
+        headers: Headers by lower-case name.
+        body: The body.
+    """
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the service asks to wait; None if it does not ask."""
+        return parse_retry_after(self.headers.get("retry-after"), time.time())
+
+    def json(self) -> Any:
+        """Decode the body.
+
+        Raises:
+            ConnectionFailedError: The body is not JSON: it is cut off or not from RunAPI.
+        """
+        try:
+            return decode_json(self.body)
+        except ValueError:
+            raise ConnectionFailedError(
+                "The answer is not one of RunAPI's: it is no JSON.",
+                arrived=True,
+                request_id=self.headers.get("x-request-id"),
+            ) from None
+
+    def json_object(self) -> Mapping[str, Any]:
+        """Decode a body that must be a JSON object.
+
+        Raises:
+            ConnectionFailedError: The body is something else.
+        """
+        data = self.json()
+        if not isinstance(data, Mapping):
+            raise ConnectionFailedError("The answer is not one of RunAPI's: it is no object.")
+        return data
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Read ``Retry-After`` in any of its forms: ``2``, ``1.5`` or an HTTP date.
+
+    Args:
+        value: The header.
+        now: The current Unix time in seconds. A date is converted to seconds from now.
+
+    Returns:
+        Seconds, 0 or more. None if there is no header or it cannot be read.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(value)
+            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
 def error_from_response(
     status_code: int,
     headers: Mapping[str, str],
@@ -52,12 +128,12 @@ def error_from_response(
     *,
     retry_after: float | None = None,
 ) -> APIError:
-    """Return the error that an answer of this status stands for.
+    """Return the error for a response.
 
     Args:
         status_code: HTTP status, 300 or higher.
-        headers: The answer's headers, looked up without case (as httpx's are).
-        body: The answer's body, in any of the shapes that RunAPI is known to send.
+        headers: The headers of the response. Their names are looked up in lower case.
+        body: The body, in any of the shapes that RunAPI is known to send.
         retry_after: Seconds to wait, already read from ``Retry-After``.
     """
     reason, code = read_reason(body, headers.get("content-type", ""))
@@ -78,13 +154,13 @@ def error_from_response(
 
 
 def decode_json(body: bytes) -> Any:
-    """Decode JSON that somebody else wrote.
+    """Decode JSON from an untrusted source.
 
-    Half a surrogate pair, which JSON can spell and no file or URL can hold, becomes a question
-    mark.
+    JSON can contain half a surrogate pair, which files and URLs cannot contain. It becomes a
+    question mark.
 
     Raises:
-        ValueError: It is no JSON, or nested too deep to be meant.
+        ValueError: The body is not JSON, or it is nested too deeply.
     """
     text = body.decode("utf-8", "replace")
     try:
@@ -97,7 +173,7 @@ def decode_json(body: bytes) -> Any:
 
 
 def read_reason(body: bytes, content_type: str = "") -> tuple[str, str | None]:
-    """Return the service's own words and its code, from an error body of any known shape."""
+    """Return the message and the code of an error body, in any known shape."""
     text = body.decode("utf-8", "replace").strip()
     if "html" in content_type or re.match(r"(?i)\s*<(!doctype|html)", text):
         title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
@@ -139,8 +215,8 @@ def _reason_from_object(data: dict[str, Any]) -> tuple[str, str | None]:
 def _details(errors: Any) -> str:
     if isinstance(errors, dict):
         return "; ".join(
-            f"{name} {', '.join(map(str, said)) if isinstance(said, list) else said}"
-            for name, said in errors.items()
+            f"{name} {', '.join(map(str, messages)) if isinstance(messages, list) else messages}"
+            for name, messages in errors.items()
         )
     if isinstance(errors, list):
         return "; ".join(map(str, errors))

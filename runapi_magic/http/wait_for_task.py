@@ -1,4 +1,4 @@
-"""Looking at one task until the service is done with it."""
+"""Poll one task until the service has finished it."""
 
 from __future__ import annotations
 
@@ -17,77 +17,78 @@ from runapi_magic.errors import (
     TaskTimeoutError,
     resume_advice,
 )
-from runapi_magic.http.client import LOOK_BUDGET
+from runapi_magic.http.client import POLL_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runapi_magic.core.polling import PollingPlan
-    from runapi_magic.http.client import Client, Created
+    from runapi_magic.http.client import Client
+    from runapi_magic.http.results import CreatedTask
 
-_UNKNOWN_TASK_LOOKS = 3  # a task that every path denies this often is not there
+_MOST_DENIALS = 3  # polls in a row in which no path knows the task; then it does not exist
 
 
-async def follow(
+async def wait_for_task(
     client: Client,
-    created: Created,
+    created: CreatedTask,
     plan: PollingPlan,
     *,
-    progress: Callable[[float | None], None],
-    notice: Callable[[str], None],
+    on_progress: Callable[[float | None], None],
+    on_notice: Callable[[str], None],
 ) -> tuple[Task, tuple[str, ...]]:
-    """Look at a task until the service is done with it.
+    """Poll a task until the service has finished it.
 
     Args:
-        client: Looks.
-        created: The task, and where its status is.
-        plan: When to look, and when to give up.
-        progress: Called with the service's own progress, 0 to 1, when it changes.
-        notice: Takes a notice to be shown once.
+        client: Sends the polls.
+        created: The task, and the paths that may return its status.
+        plan: Decides when to poll, and when to give up.
+        on_progress: Called with the progress that the service reports, 0 to 1, when it changes.
+        on_notice: Called with a message that the user should see once.
 
     Returns:
-        The completed task, and its paths with the one that answered first.
+        The completed task and its status paths, the one that worked first.
 
     Raises:
-        TaskFailedError: The service could not make it.
-        TaskTimeoutError: The deadline passed, and a look after it found the task unfinished.
-        RunAPIError: Nobody knows the task, or the key is not good any more.
+        TaskFailedError: The task failed.
+        TaskTimeoutError: The deadline passed, and a poll after it found the task unfinished.
+        RunAPIError: No path knows the task, or the key is no longer valid.
     """
     task, paths = created.task, created.status_paths
     if task.status is TaskStatus.COMPLETED and not task.image_urls:
-        # The answer to a repeated create may say that it is done, and not more.
+        # The response to a repeated create may have the status without the images.
         task = Task(task.id, TaskStatus.PROCESSING)
     plan.hint(created.retry_after)
-    seen: float | None = None
+    progress: float | None = None
     denials = 0
-    trouble: RunAPIError | None = None
+    failure: RunAPIError | None = None
     is_last = False
     begun, begun_by_the_clock = time.monotonic(), time.time()
     while not task.status.is_final:
-        if is_last or (trouble and plan.is_over):
-            raise _timeout(task, plan.timeout, trouble)
+        if is_last or (failure and plan.is_over):
+            raise _timeout(task, plan.timeout, failure)
         await _pause(plan, begun)
-        # An answer to a look sent before the deadline may be old: a long cell can keep it waiting.
+        # A response may be older than the deadline: a long cell can delay it. So poll once more.
         is_last = plan.is_over
         now = time.monotonic()
         try:
-            look = await client.get(task.id, paths)
+            polled = await client.get(task.id, paths)
         except RunAPIError as error:
             denials = denials + 1 if isinstance(error, NotFoundError) else 0
-            trouble = _passing_trouble(error, task, denials)
+            failure = _temporary_failure(error, task, denials)
             continue
         finally:
-            plan.waited(LOOK_BUDGET, time.monotonic() - now)
-        task, trouble, denials = look.task, None, 0
+            plan.waited(POLL_TIMEOUT, time.monotonic() - now)
+        task, failure, denials = polled.task, None, 0
         if not task.status.is_final:
             plan.unfinished(now - begun)
-        paths = (look.path, *(path for path in paths if path != look.path))
-        plan.hint(look.retry_after)
-        if task.progress != seen:
-            seen = task.progress
-            progress(seen)
+        paths = (polled.path, *(path for path in paths if path != polled.path))
+        plan.hint(polled.retry_after)
+        if task.progress != progress:
+            progress = task.progress
+            on_progress(progress)
         if task.status is TaskStatus.UNKNOWN and task.word:
-            notice(f"Task {task.id} has the status {task.word!r}, which is not known.")
+            on_notice(f"Task {task.id} has the status {task.word!r}, which is not known.")
     plan.finished(time.monotonic() - begun, time.time() - begun_by_the_clock)
     if task.status is TaskStatus.FAILED:
         raise TaskFailedError(
@@ -103,24 +104,24 @@ async def _pause(plan: PollingPlan, begun: float) -> None:
     plan.waited(planned, time.monotonic() - now)
 
 
-def _passing_trouble(error: RunAPIError, task: Task, denials: int) -> RunAPIError:
-    """Return a failed look's error where it says nothing of the task; raise it where it does.
+def _temporary_failure(error: RunAPIError, task: Task, denials: int) -> RunAPIError:
+    """Return the error of a failed poll, or raise it if polling again cannot help.
 
     Args:
-        error: Why the look failed.
-        task: The task that was looked at.
-        denials: How often in a row every path denied the task, this look included.
+        error: The error.
+        task: The polled task.
+        denials: The number of polls in a row, including this one, in which no path knew the task.
     """
     if isinstance(error, AuthenticationError | PermissionDeniedError):
         raise error
-    if denials >= _UNKNOWN_TASK_LOOKS:
+    if denials >= _MOST_DENIALS:
         error.todo = f"{resume_advice(task.id)} To give it up: %runapi forget {task.id}"
         raise error
     return error
 
 
-def _timeout(task: Task, seconds: float, trouble: RunAPIError | None) -> TaskTimeoutError:
-    last = f" The last look failed: {trouble.what}" if trouble else ""
+def _timeout(task: Task, seconds: float, failure: RunAPIError | None) -> TaskTimeoutError:
+    last = f" The last look failed: {failure.what}" if failure else ""
     return TaskTimeoutError(
         f"Task {task.id} was not done after {seconds:g} s of waiting.{last}", task_id=task.id
     )

@@ -58,15 +58,15 @@ class SharedRate:
         ).fetchone()
         now = time.monotonic()
         ahead = time.time() - now
-        rate = Rate(*row).moved(-ahead) if row else None
-        return (rate if rate and rate.is_sensible(now) else None), ahead
+        rate = Rate(*row).shifted(-ahead) if row else None
+        return (rate if rate and rate.is_plausible(now) else None), ahead
 
     def _change(self, how: Callable[[Rate | None], Rate]) -> Rate:
         with self._journal.transaction() as connection:
             before, ahead = self._stored(connection)
             rate = how(before)
             if rate != (before or Rate()):
-                written = rate.moved(ahead)
+                written = rate.shifted(ahead)
                 connection.execute(
                     "INSERT OR REPLACE INTO rates (account, paused_until, spacing, next)"
                     " VALUES (?, ?, ?, ?)",

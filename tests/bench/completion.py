@@ -190,7 +190,7 @@ async def _ours(session: Session, service: Service, url: str) -> int:
 
 
 async def _download(service: Service, url: str) -> bytes:
-    async with service.client.transport.stream(url) as response:
+    async with service.client.transport.files.stream(url) as response:
         return await response.aread()
 
 

@@ -27,9 +27,10 @@ from runapi_magic.core.access import Access, Secret
 from runapi_magic.core.polling import PollingPlan, expect
 from runapi_magic.core.status import TaskStatus
 from runapi_magic.core.task import Task
-from runapi_magic.http.client import Client, Created
+from runapi_magic.http.client import Client
+from runapi_magic.http.results import CreatedTask
 from runapi_magic.http.transport import Transport
-from runapi_magic.http.wait_for_task import follow
+from runapi_magic.http.wait_for_task import wait_for_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +90,7 @@ async def _ours(url: str, count: int, polls: list[float]) -> None:
             return response
 
     client = Counting(Transport(Access(url, Secret("key"), "bench", "bench")))
-    created = Created(Task("t", TaskStatus.PROCESSING), (_PATH.format(id="t"),), PAUSE)
+    created = CreatedTask(Task("t", TaskStatus.PROCESSING), (_PATH.format(id="t"),), PAUSE)
 
     def nothing(_):
         """Ignore progress and notices."""
@@ -97,7 +98,9 @@ async def _ours(url: str, count: int, polls: list[float]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for _ in range(count):
             plan = _Steady(lambda: expect("1k"), timeout=900)
-            tasks.create_task(follow(client, created, plan, progress=nothing, notice=nothing))
+            tasks.create_task(
+                wait_for_task(client, created, plan, on_progress=nothing, on_notice=nothing)
+            )
 
 
 async def _plain(url: str, count: int, polls: list[float]) -> None:

@@ -46,7 +46,7 @@ def _state(*steps):
 
 
 def _post(state, error):
-    with state.asking():
+    with state.sending():
         state.send()
         raise error
 

@@ -9,7 +9,7 @@ from runapi_magic.core import formats, rate
 from runapi_magic.core.catalog import CATALOGUE, COUNTS_IN_ONE_TASK, find_model
 from runapi_magic.engine import backend, image_store, provenance, quotes, storage_check
 from runapi_magic.engine.settings import Settings
-from runapi_magic.http import aiohttp_transport, response_body, retry, transport
+from runapi_magic.http import aiohttp_transport, response_body, retry
 from runapi_magic.journal import history, matching
 from runapi_magic.media import preview
 from runapi_magic.notebook import commands
@@ -57,7 +57,7 @@ SENTENCES = [
     f"| {default('concurrency')}, at most {TRAITS['concurrency'].max} | `concurrency` |",
     f"| pictures of one request in the panel | {panel._MOST} |",
     f"| connections at a time | {aiohttp_transport._AT_ONCE} |",
-    f"| an answer of the service | {transport._LARGEST_ANSWER / 1024 / 1024:g} MB |",
+    f"| an answer of the service | {response_body._LARGEST_BODY / 1024 / 1024:g} MB |",
     f"| {response_body._GRACE:g} s, and 1 s more for every {response_body._SLOWEST / 1000:g} kB |",
     f"less than {storage_check._ROOM / 1e6:g} MB left counts as full",
     f"| tries for a request without `Retry-After` | {retry._ATTEMPTS} |",

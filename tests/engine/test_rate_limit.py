@@ -67,7 +67,7 @@ def test_a_batch_slows_down_and_recovers(limited, use, tmp_path):
         batch = await _batch(session, prompts)
         limiter = session.service().client.transport.limiter
         slowed = limiter.rate.spacing
-        _, rate = limiter.rate.take(limiter.rate.next + 70)
+        _, rate = limiter.rate.claim_turn(limiter.rate.next + 70)
         return batch, slowed, rate.spacing
 
     batch, slowed, recovered = use(limited, body)

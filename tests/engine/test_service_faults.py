@@ -27,7 +27,8 @@ from runapi_magic.errors import (
     ValidationError,
 )
 from runapi_magic.http.client import Client
-from runapi_magic.http.transport import Transport, parse_retry_after
+from runapi_magic.http.responses import parse_retry_after
+from runapi_magic.http.transport import Transport
 from tests.faults.clock import Clock
 
 pytestmark = pytest.mark.server
@@ -478,13 +479,13 @@ def test_a_public_service_reaches_no_private_network(url):
     """What a public service names is not fetched from private networks, by http, or with a user."""
     transport = Transport(Access("https://runapi.ai", Secret("k"), "", ""))
     with pytest.raises(UnsafeURLError):
-        asyncio.run(transport.check_url(url))
+        asyncio.run(transport.files.check_url(url))
 
 
 def test_a_public_service_reaches_public_addresses():
     """A public https address passes."""
     transport = Transport(Access("https://runapi.ai", Secret("k"), "", ""))
-    assert asyncio.run(transport.check_url("https://8.8.8.8/x.png")) is None
+    assert asyncio.run(transport.files.check_url("https://8.8.8.8/x.png")) is None
 
 
 @pytest.mark.parametrize(
@@ -494,7 +495,7 @@ def test_a_public_service_reaches_public_addresses():
 )  # fmt: skip
 def test_no_fresh_address_for_a_picture(scripted, fail, again, monkeypatch):
     """Where an expired address cannot be renewed the task is still called charged."""
-    monkeypatch.setattr("runapi_magic.http.client.LOOK_BUDGET", 0.2)
+    monkeypatch.setattr("runapi_magic.http.client.POLL_TIMEOUT", 0.2)
     server = scripted()
     server.answers = {
         f"POST {SDK}": [_done(server, "a")],

@@ -10,7 +10,8 @@ import pytest
 from runapi_magic.core.access import Access, Secret
 from runapi_magic.engine import session as session_module
 from runapi_magic.errors import NOT_SENT, ConnectionFailedError, InvalidRequestError
-from runapi_magic.http.transport import Answer, Transport
+from runapi_magic.http.responses import Response
+from runapi_magic.http.transport import Transport
 from runapi_magic.notebook import commands
 from runapi_magic.notebook.api import edit, generate, generate_many, open_image, resume_batch
 from tests.conftest import KEY
@@ -70,11 +71,11 @@ def test_a_long_cell_while_connecting(monkeypatch):
             answers.append(None)
             clock.now += 300  # the cell
             raise ConnectionFailedError("It cannot be reached.")
-        return Answer(200, {}, b"{}")
+        return Response(200, {}, b"{}")
 
-    monkeypatch.setattr(Transport, "_once", once)
+    monkeypatch.setattr(Transport, "_send_once", once)
     transport = Transport(Access("http://127.0.0.1", Secret(KEY), "a test", "a test"))
-    assert asyncio.run(transport.request("GET", "/x", budget=60.0)).status_code == 200
+    assert asyncio.run(transport.request("GET", "/x", timeout=60.0)).status_code == 200
 
 
 @pytest.mark.parametrize(

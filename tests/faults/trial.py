@@ -330,7 +330,7 @@ class _Kernel:
         self._transport = service.client.transport
 
     async def __aenter__(self):
-        clients = await self._transport._open()
+        clients = await self._transport.clients.get()
         for client in clients if self._response_timeout else ():
             client.timeout = httpx.Timeout(self._response_timeout)
         return self.session

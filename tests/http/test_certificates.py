@@ -95,7 +95,7 @@ async def _note():
 
 
 def _post(transport):
-    return transport.request("POST", "/x", body=b"{}", idempotency_key="key", leaving=_note)
+    return transport.request("POST", "/x", body=b"{}", idempotency_key="key", before_send=_note)
 
 
 def _refused(base_url, work, kind):
@@ -128,7 +128,9 @@ def test_a_download_and_an_upload_name_the_certificate_too(authority, tmp_path):
             return Client(transport).download(f"{url}/a.png", into, max_megabytes=1)
 
         fetching = _refused(url, download, DownloadError)
-        sending = _refused(url, lambda to: to.put(f"{url}/a", {}, b"x"), ConnectionFailedError)
+        sending = _refused(
+            url, lambda to: to.files.upload(f"{url}/a", {}, b"x"), ConnectionFailedError
+        )
     assert "certificate of localhost is not trusted" in fetching.what
     assert "%runapi resume" in fetching.todo
     assert not fetching.passing

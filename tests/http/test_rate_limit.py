@@ -40,18 +40,18 @@ def test_no_limit_at_first():
     """As long as nothing was refused, every create may leave at once."""
     rate = Rate()
     for _ in range(100):
-        start, rate = rate.take(NOW)
+        start, rate = rate.claim_turn(NOW)
         assert start == NOW
-    assert rate.is_free(NOW)
-    assert rate.taken(5) == rate
+    assert rate.is_unlimited(NOW)
+    assert rate.after_accepted(5) == rate
 
 
 def test_a_refusal_pauses_and_spaces():
     """After a 429 nothing leaves for as long as it says, and then one create each 0.25 s."""
-    rate = Rate().refused(NOW, NOW, 2.0)
+    rate = Rate().after_refusal(NOW, NOW, 2.0)
     starts = []
     for _ in range(4):
-        start, rate = rate.take(NOW + 0.1)
+        start, rate = rate.claim_turn(NOW + 0.1)
         starts.append(start - NOW)
     assert starts == [2.0, 2.25, 2.5, 2.75]
 
@@ -61,7 +61,7 @@ def test_a_refusal_without_a_pause_gets_one(told):
     """Where the service names no pause there is one of half a second, longer as it goes slower."""
     rate, now, pauses = Rate(), NOW, []
     for _ in range(5):
-        rate = rate.refused(now, now, told)
+        rate = rate.after_refusal(now, now, told)
         pauses.append(rate.paused_until - now)
         now = rate.paused_until
     assert pauses == [0.5, 0.5, 1.0, 2.0, 4.0]
@@ -71,7 +71,7 @@ def test_refusals_of_one_burst_count_once():
     """Eight requests that left together and are refused together make it slower once, not 256x."""
     rate = Rate()
     for number in range(8):
-        rate = rate.refused(NOW + 0.1 + number / 100, NOW, 1.0)
+        rate = rate.after_refusal(NOW + 0.1 + number / 100, NOW, 1.0)
     assert rate.spacing == 0.25
     assert rate.paused_until == pytest.approx(NOW + 1.17)
 
@@ -80,7 +80,7 @@ def test_the_slowest():
     """However often it is refused, a create leaves every 30 s, and no pause is over an hour."""
     rate, now = Rate(), NOW
     for _ in range(20):
-        rate = rate.refused(now, now, 1e9)
+        rate = rate.after_refusal(now, now, 1e9)
         now = rate.paused_until
     assert rate.spacing == 30.0
     assert rate.paused_until - NOW == 20 * 3600
@@ -89,17 +89,17 @@ def test_the_slowest():
 def test_creates_that_are_taken_end_the_limit():
     """Each create that is taken adds 0.1 a second to the rate, until there is no limit at 20."""
     rate = Rate(spacing=0.25)
-    assert 1 / rate.taken().spacing == pytest.approx(4.1)
-    assert 1 / rate.taken(10).spacing == pytest.approx(5.0)
-    assert rate.taken(159).spacing == pytest.approx(1 / 19.9)
-    assert rate.taken(161).spacing == 0.0
+    assert 1 / rate.after_accepted().spacing == pytest.approx(4.1)
+    assert 1 / rate.after_accepted(10).spacing == pytest.approx(5.0)
+    assert rate.after_accepted(159).spacing == pytest.approx(1 / 19.9)
+    assert rate.after_accepted(161).spacing == 0.0
 
 
 def test_a_minute_of_rest_ends_the_limit():
     """A limit that nobody came near for a minute is forgotten, and not while it is in use."""
     rate = Rate(paused_until=NOW, spacing=30.0, next=NOW + 30)
-    assert rate.take(NOW + 89)[1].spacing == 30.0
-    assert rate.take(NOW + 91) == (NOW + 91, Rate(NOW, 0.0, NOW + 91))
+    assert rate.claim_turn(NOW + 89)[1].spacing == 30.0
+    assert rate.claim_turn(NOW + 91) == (NOW + 91, Rate(NOW, 0.0, NOW + 91))
 
 
 @given(
@@ -112,11 +112,13 @@ def test_turns_never_go_back(told, steps):
     for wait, what in steps:
         now += wait
         if what == "take":
-            start, rate = rate.take(now)
+            start, rate = rate.claim_turn(now)
             assert start >= max(now, least, rate.paused_until)
             least = start + rate.spacing
         else:
-            rate = rate.refused(now, now, told) if what == "refused" else rate.taken()
+            rate = (
+                rate.after_refusal(now, now, told) if what == "refused" else rate.after_accepted()
+            )
         assert 0 <= rate.spacing <= 30.0
         assert rate.paused_until <= now + 3600
 
@@ -126,13 +128,13 @@ def test_the_schedule_finds_the_service_s_limit(limit):
     """Against a window of so many a second it uses over half of it, and few are refused."""
     rate, now, taken, refused = Rate(), NOW, [], 0
     while len(taken) < 400:
-        now, rate = rate.take(now + 0.001)
+        now, rate = rate.claim_turn(now + 0.001)
         if sum(moment > now - 1 for moment in taken[-limit:]) >= limit:
             refused += 1
-            rate = rate.refused(now, now, 1.0)
+            rate = rate.after_refusal(now, now, 1.0)
         else:
             taken.append(now)
-            rate = rate.taken()
+            rate = rate.after_accepted()
     assert refused / 400 < 1.2 / (5 * limit)  # from half the limit to all of it: 5 * limit creates
     assert 400 / (now - NOW) > 0.5 * limit
 
@@ -157,7 +159,7 @@ def test_an_account_is_a_hash():
 
 
 def _turns(limiter, **options):
-    return Turns(limiter, **({"in_line": True, "patience": 900.0} | options))
+    return Turns(limiter, **({"in_queue": True, "timeout": 900.0} | options))
 
 
 def _refusal(retry_after=None, status=429):
@@ -173,7 +175,7 @@ def test_first_come_first_served(clock):
         await limiter.refused(NOW, 2.0)
 
         async def one(number):
-            await _turns(limiter).take()
+            await _turns(limiter).wait()
             left.append(number)
 
         await asyncio.gather(*(one(number) for number in range(4)))
@@ -189,8 +191,8 @@ def test_looks_wait_for_the_pause_alone(clock):
     async def main():
         limiter = Limiter()
         await limiter.refused(NOW, 2.0)
-        looks = [_turns(limiter, in_line=False) for _ in range(3)]
-        await asyncio.gather(*(look.take() for look in looks))
+        looks = [_turns(limiter, in_queue=False) for _ in range(3)]
+        await asyncio.gather(*(look.wait() for look in looks))
         return clock.now - NOW, limiter.rate.next
 
     assert asyncio.run(main()) == (2.0, 0.0)
@@ -209,11 +211,11 @@ def test_who_gives_up_holds_nobody_up(monkeypatch, end):
         limiter = Limiter()
         await limiter.refused(rate_limit.time.time(), 600.0)
         monkeypatch.setattr(rate_limit, "asyncio", _Asyncio(sleep))
-        stopping = asyncio.Event()
-        first = asyncio.ensure_future(_turns(limiter, stopping=stopping).take())
+        stop = asyncio.Event()
+        first = asyncio.ensure_future(_turns(limiter, stop=stop).wait())
         before = await naps.get()
-        second = asyncio.ensure_future(_turns(limiter).take())
-        first.cancel() if end == "cancel" else stopping.set()
+        second = asyncio.ensure_future(_turns(limiter).wait())
+        first.cancel() if end == "cancel" else stop.set()
         after = await naps.get()
         second.cancel()
         ended = await asyncio.gather(first, second, return_exceptions=True)
@@ -239,7 +241,7 @@ def test_a_pause_that_is_too_long(clock):
         limiter = Limiter()
         await limiter.refused(NOW, 1000.0)
         with pytest.raises(RateLimitError) as caught:
-            await _turns(limiter).take()
+            await _turns(limiter).wait()
         return caught.value
 
     error = asyncio.run(main())
@@ -250,7 +252,7 @@ def test_a_pause_that_is_too_long(clock):
     assert error.todo
 
 
-def test_a_long_cell_in_line(monkeypatch):
+def test_a_long_cell_in_queue(monkeypatch):
     """A turn that came behind a long cell is taken, though the patience ended behind it, too."""
 
     async def main():
@@ -261,8 +263,8 @@ def test_a_long_cell_in_line(monkeypatch):
         monkeypatch.setattr(rate_limit, "time", clocks)
         limiter = Limiter()
         await limiter.refused(NOW, 10.0)
-        turn = asyncio.ensure_future(_turns(limiter, patience=20.0).take())
-        while not limiter._in_line:  # noqa: ASYNC110 (it tells nobody)
+        turn = asyncio.ensure_future(_turns(limiter, timeout=20.0).wait())
+        while not limiter._in_queue:  # noqa: ASYNC110 (it tells nobody)
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         passed = 300.0  # the cell
@@ -288,11 +290,11 @@ def test_patience_that_is_used_up(monkeypatch, overslept):
         monkeypatch.setattr(rate_limit, "time", clocks)
         monkeypatch.setattr(rate_limit, "asyncio", _Asyncio(sleep))
         await limiter.refused(0.0, 50.0)
-        turns = _turns(limiter, patience=50.0)
-        await turns.take()
+        turns = _turns(limiter, timeout=50.0)
+        await turns.wait()
         await limiter.refused(passed, 30.0)
         with pytest.raises(RateLimitError):
-            await turns.take()
+            await turns.wait()
         return turns.waited
 
     assert asyncio.run(main()) == 50.0 + overslept
@@ -320,11 +322,11 @@ def test_waiting_is_told(clock):
 
     async def main():
         limiter, told = Limiter(), []
-        turns = _turns(limiter, told=told.append)
-        await turns.take()
+        turns = _turns(limiter, on_wait=told.append)
+        await turns.wait()
         await turns.failed(_refusal(3.0))
         clock.now += 0.5
-        await turns.take()
+        await turns.wait()
         return told, turns.waited
 
     told, waited = asyncio.run(main())
@@ -346,7 +348,7 @@ def test_waiting_is_not_trying(clock):
         transport = Transport(_access("http://service.localhost"), app)
         await transport.limiter.refused(NOW, 8.0)
         answer = await transport.request(
-            "POST", "/x", body=b"{}", idempotency_key="k", in_line=True, budget=9.0
+            "POST", "/x", body=b"{}", idempotency_key="k", in_queue=True, timeout=9.0
         )
         await transport.close()
         return answer.status_code
@@ -366,7 +368,7 @@ def test_what_slows_down(clock, error, spacing):
     async def main():
         limiter = Limiter()
         turns = _turns(limiter)
-        await turns.take()
+        await turns.wait()
         await turns.failed(error)
         return limiter.rate.spacing
 
@@ -407,7 +409,7 @@ def test_kernels_share_pause_and_turns(clock, kernel, tmp_path):
         await one.refused(NOW, 2.0)
         left = []
         for limiter in (two, one) * 3:
-            await _turns(limiter).take()
+            await _turns(limiter).wait()
             left.append(clock.now - NOW)
         return left
 
@@ -423,7 +425,7 @@ def test_a_clock_that_was_ahead(clock, kernel, tmp_path, ahead):
         clock.now += ahead
         await one.refused(clock.now, 2.0)
         clock.now -= ahead
-        await _turns(two, patience=60.0).take()
+        await _turns(two, timeout=60.0).wait()
         await two.refused(clock.now, 3.0)
 
     asyncio.run(main())
@@ -442,7 +444,7 @@ def test_a_row_that_cannot_be(clock, kernel, tmp_path, spacing):
         with sqlite3.connect(tmp_path / "journal.sqlite") as connection:
             connection.execute("UPDATE rates SET spacing = ?", (spacing,))
         connection.close()
-        await _turns(two).take()
+        await _turns(two).wait()
 
     asyncio.run(main())
     assert clock.sleeps == []
@@ -454,14 +456,14 @@ def test_all_wait_for_the_first_look(clock, kernel):
     async def main():
         (one, _), (two, _) = kernel(), kernel()
         await one.refused(NOW, 2.0)
-        await asyncio.gather(*(_turns(two).take() for _ in range(3)))
+        await asyncio.gather(*(_turns(two).wait() for _ in range(3)))
 
     asyncio.run(main())
     assert clock.sleeps == [2.0, 0.25, 0.25]
 
 
 @pytest.mark.parametrize("teller", ["this kernel", "another"])
-def test_a_pause_that_begins_in_line(clock, kernel, monkeypatch, teller):
+def test_a_pause_that_begins_in_queue(clock, kernel, monkeypatch, teller):
     """Who waits for a turn waits on when a pause begins meanwhile, whoever was told."""
 
     async def main():
@@ -474,7 +476,7 @@ def test_a_pause_that_begins_in_line(clock, kernel, monkeypatch, teller):
 
         monkeypatch.setattr(rate_limit, "asyncio", _Asyncio(sleep))
         await one.refused(NOW, 2.0)
-        await _turns(one).take()
+        await _turns(one).wait()
 
     asyncio.run(main())
     assert clock.sleeps == [2.0, 5.0]
@@ -495,8 +497,8 @@ def test_nothing_is_written_without_need(clock, kernel, tmp_path, monkeypatch):
         monkeypatch.setattr(limiter._shared, "read", counted)
         for _ in range(100):
             turns = _turns(limiter)
-            await turns.take()
-            turns.taken()
+            await turns.wait()
+            turns.accepted()
             clock.now += 0.125
         return calls
 
@@ -512,13 +514,13 @@ def test_it_recovers_in_the_journal(clock, kernel, tmp_path):
         await one.refused(NOW, 1.0)
         for _ in range(170):
             turns = _turns(one)
-            await turns.take()
-            turns.taken()
+            await turns.wait()
+            turns.accepted()
         clock.now += 2.0
-        await two.look()
+        await two.refresh()
         return two.rate
 
-    assert asyncio.run(main()).is_free(clock.now)
+    assert asyncio.run(main()).is_unlimited(clock.now)
     assert [row.spacing for row in _row(tmp_path)] == [0.0]
 
 
@@ -533,7 +535,7 @@ def test_without_a_usable_journal(clock, kernel, tmp_path, content):
         await limiter.refused(NOW, 2.0)
         starts = []
         for _ in range(3):
-            await _turns(limiter).take()
+            await _turns(limiter).wait()
             starts.append(round(clock.now - NOW, 6))
         return starts, notices
 
@@ -551,7 +553,7 @@ def test_a_journal_that_is_lost_on_the_way(clock, kernel, tmp_path):
         limiter._shared._journal.close()
         for file in tmp_path.glob("journal.sqlite*"):
             file.unlink()
-        await _turns(limiter).take()
+        await _turns(limiter).wait()
 
     asyncio.run(main())
     assert _row(tmp_path) == [Rate(NOW + 2, 0.25, NOW + 2.25)]

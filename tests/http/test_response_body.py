@@ -70,7 +70,7 @@ def _run(url, work):
 
 
 def _get(transport):
-    return transport.request("GET", "/x", budget=0.0)
+    return transport.request("GET", "/x", timeout=0.0)
 
 
 def _download(transport, into, megabytes=1):
@@ -171,7 +171,9 @@ def test_an_answer_and_an_upload_that_drip_are_given_up(hasty):
     stop = threading.Event()
     with _listen(_drip(stop), length=1000) as (url, _):
         answer = _refused(url, _get, ConnectionFailedError)
-        upload = _refused(url, lambda to: to.put(f"{url}/a", {}, b"x"), ConnectionFailedError)
+        upload = _refused(
+            url, lambda to: to.files.upload(f"{url}/a", {}, b"x"), ConnectionFailedError
+        )
         stop.set()
     assert "too slowly" in answer.what
     assert "too slowly" in upload.what

@@ -75,9 +75,11 @@ def test_a_signed_address_is_sent_as_given(path):
     with _listen(_say_ok) as (port, asked):
 
         async def work(transport):
-            async with transport.stream(f"http://127.0.0.1:{port}{path}") as response:
+            async with transport.files.stream(f"http://127.0.0.1:{port}{path}") as response:
                 await response.aread()
-            await transport.put(f"http://127.0.0.1:{port}{path}", {"X-Signed": "yes"}, b"bytes")
+            await transport.files.upload(
+                f"http://127.0.0.1:{port}{path}", {"X-Signed": "yes"}, b"bytes"
+            )
 
         _run(f"http://127.0.0.1:{port}", work)
     assert [(method, target) for method, target, *_ in asked] == [("GET", path), ("PUT", path)]
@@ -87,7 +89,10 @@ def test_an_upload_has_no_header_that_was_not_given():
     """A PUT has the headers that were given, those of HTTP itself, and nothing of aiohttp's."""
     with _listen(_say_ok) as (port, asked):
         home, content = f"http://127.0.0.1:{port}", b"bytes" * 50_000
-        _run(home, lambda transport: transport.put(f"{home}/a", {"X-Signed": "yes"}, content))
+        _run(
+            home,
+            lambda transport: transport.files.upload(f"{home}/a", {"X-Signed": "yes"}, content),
+        )
     ((_, _, headers, body),) = asked
     assert body == content
     assert {name.lower() for name in headers} == {
@@ -117,7 +122,7 @@ def test_a_post_whose_answer_is_lost_may_have_arrived():
 
         async def work(transport):
             with pytest.raises(ConnectionFailedError) as caught:
-                await transport.request("POST", "/x", body=b"{}", leaving=_note)
+                await transport.request("POST", "/x", body=b"{}", before_send=_note)
             return caught.value
 
         error = _run(f"http://127.0.0.1:{port}", work)
@@ -140,7 +145,7 @@ def test_a_proxy_is_used_for_the_network_with_its_own_password(monkeypatch):
 
         async def work(transport):
             with pytest.raises(ConnectionFailedError) as caught:
-                await transport.request("POST", "/x", body=b"{}", leaving=_note)
+                await transport.request("POST", "/x", body=b"{}", before_send=_note)
             return caught.value
 
         error = _run("https://runapi.example", work)
@@ -187,11 +192,11 @@ def test_a_proxy_that_is_unusable_is_found_before_sending(monkeypatch, address):
         with pytest.raises(ConfigurationError) as caught:
             await transport.prepare()
         with pytest.raises(ConfigurationError):
-            await transport.request("POST", "/x", body=b"{}", leaving=note)
+            await transport.request("POST", "/x", body=b"{}", before_send=note)
         with pytest.raises(ConfigurationError):
             await transport.request("GET", "/x")
         with pytest.raises(DownloadError) as broken:
-            async with transport.stream("https://files.example/a.png"):
+            async with transport.files.stream("https://files.example/a.png"):
                 pass
         return caught.value, broken.value
 
@@ -211,7 +216,7 @@ def test_a_host_that_cannot_be_written_as_a_name_may_not_have_been_reached(monke
 
     async def work(transport):
         with pytest.raises(ConnectionFailedError) as caught:
-            await transport.request("POST", "/x", body=b"{}", leaving=_note)
+            await transport.request("POST", "/x", body=b"{}", before_send=_note)
         return caught.value
 
     error = _run(f"https://{host}", work)

@@ -424,7 +424,7 @@ def test_an_upload_does_not_send_the_key(network, dns, run, url):
     """The PUT has exactly the returned headers, and not the key."""
     dns["store.example"] = [PUBLIC]
     network.responses[url] = httpx.Response(204)
-    run(lambda transport: transport.put(url, {"X-Token": "t"}, b"bytes"))
+    run(lambda transport: transport.files.upload(url, {"X-Token": "t"}, b"bytes"))
     (request,) = network.requests
     assert request.headers["x-token"] == "t"
     assert network.with_key() == []
@@ -433,7 +433,7 @@ def test_an_upload_does_not_send_the_key(network, dns, run, url):
 @pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED)
 def test_uploads_follow_the_same_rules(served, run, url):
     """A public service cannot make this machine send an image into a private network."""
-    error = run(lambda transport: transport.put(url, {}, b"bytes"))
+    error = run(lambda transport: transport.files.upload(url, {}, b"bytes"))
     assert isinstance(error, RunAPIError), repr(error)
     assert served.requests == []
 
@@ -441,7 +441,9 @@ def test_uploads_follow_the_same_rules(served, run, url):
 def test_an_upload_is_not_redirected(network, run):
     """A redirect of a PUT is an error. The bytes are sent only once."""
     network.responses[GOOD] = httpx.Response(307, headers={"location": "https://evil.example/"})
-    assert isinstance(run(lambda transport: transport.put(GOOD, {}, b"bytes")), RunAPIError)
+    assert isinstance(
+        run(lambda transport: transport.files.upload(GOOD, {}, b"bytes")), RunAPIError
+    )
     assert len(network.requests) == 1
 
 
@@ -468,7 +470,7 @@ def test_a_cookie_is_not_kept(network, run):
 
     async def body(transport):
         await transport.request("GET", "/x")
-        await transport.put(GOOD, {}, b"")
+        await transport.files.upload(GOOD, {}, b"")
 
     run(body)
     assert "cookie" not in network.requests[-1].headers

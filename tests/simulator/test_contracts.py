@@ -233,7 +233,7 @@ def send(server, model, ours):
         transport = Transport(Access(server, Secret("sk-test"), "", ""))
         await Client(transport).create(
             request,
-            before=_nothing,
+            before_send=_nothing,
             count=ours.count,
             source_urls=ours.sources,
             mask_url=ours.mask,

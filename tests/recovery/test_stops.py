@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import CHARGED, MAYBE_CHARGED, NOT_CHARGED, STILL_THERE
@@ -69,6 +70,6 @@ def test_a_stopped_request(point, stop, home, simulator_server):
 async def resume(session):
     """Resume all unfinished tasks, and wait for them."""
     try:
-        return await session.resume()
+        return await resume_tasks(session)
     finally:
         await session.service().client.transport.close()

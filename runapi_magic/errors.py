@@ -122,24 +122,6 @@ class InvalidRequestError(RunAPIError):
     default_charged = NOT_SENT
 
 
-def check_type(name: str, value: object, kind: type | tuple[type, ...], wanted: str) -> None:
-    """Refuse a value of another type than this.
-
-    Args:
-        name: What it is, as the beginning of a sentence.
-        value: What was given.
-        kind: What it may be.
-        wanted: The same in words, with an example.
-
-    Raises:
-        InvalidRequestError: It is something else.
-    """
-    if not isinstance(value, kind):
-        raise InvalidRequestError(
-            f"{name} is of type {type(value).__name__}.", todo=f"It takes {wanted}."
-        )
-
-
 class ConfigurationError(RunAPIError):
     """A setting, a file of settings or the base URL is unusable."""
 

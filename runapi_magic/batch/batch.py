@@ -19,9 +19,9 @@ from runapi_magic.batch.scheduler import Scheduler
 from runapi_magic.batch.table import records
 from runapi_magic.core.cancellation import to_the_end
 from runapi_magic.core.events import Feed
-from runapi_magic.core.request import whole_number
 from runapi_magic.core.status import Phase
 from runapi_magic.core.task_state import TaskState
+from runapi_magic.core.validation import whole_number
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.batch.saved import saved_batches
-from runapi_magic.core.request import validate
 from runapi_magic.core.status import Step
+from runapi_magic.core.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

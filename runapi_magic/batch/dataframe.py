@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.batch.item import Item
-from runapi_magic.core.request import validate
 from runapi_magic.core.templates import as_text, is_missing, is_reference, look_up
+from runapi_magic.core.validation import validate
 from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import InvalidRequestError
 

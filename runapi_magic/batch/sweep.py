@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.item import Item
 from runapi_magic.core.catalog import CATALOGUE
-from runapi_magic.core.request import parse_param, validate
 from runapi_magic.core.templates import interpolate, is_reference, look_up
 from runapi_magic.core.text import shorten
+from runapi_magic.core.validation import parse_param, validate
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import short_path
 

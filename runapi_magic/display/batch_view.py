@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from IPython.display import DisplayHandle
 
 from runapi_magic.batch.sweep import Sweep, text_table
-from runapi_magic.core.request import validate
 from runapi_magic.core.text import dollars, shorten
+from runapi_magic.core.validation import validate
 from runapi_magic.display.environment import Audience, current_cell, running_loop
 from runapi_magic.display.generation_view import NOTHING, Bundle, error_bundle, money
 from runapi_magic.display.theme import AS_TYPED, FAULT, FONT, MUTED

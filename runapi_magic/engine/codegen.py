@@ -7,8 +7,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runapi_magic.core.request import parse_param
 from runapi_magic.core.templates import is_name, is_reference
+from runapi_magic.core.validation import parse_param
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import InvalidRequestError
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.core.catalog import DEFAULT_MODEL, find_model
-from runapi_magic.core.request import ImageRequest, whole_number
-from runapi_magic.errors import InvalidRequestError, check_type
+from runapi_magic.core.request import ImageRequest
+from runapi_magic.core.validation import check_type, whole_number
+from runapi_magic.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

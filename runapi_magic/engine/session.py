@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runapi_magic.core.polling import expect
-from runapi_magic.core.request import ImageRequest, Source, validate
+from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.core.status import Step
+from runapi_magic.core.validation import validate
 from runapi_magic.engine.connection import Connection
 from runapi_magic.engine.generation import Generation, Part, new_part_id
 from runapi_magic.engine.request_builder import all_at_once, draft, edit_fields

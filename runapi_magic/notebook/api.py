@@ -12,10 +12,11 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runapi_magic.core.validation import check_type
 from runapi_magic.display.environment import Audience, audience, current_cell, current_place, launch
 from runapi_magic.engine.session import Session, current_session
 from runapi_magic.engine.spending_guard import gate_for
-from runapi_magic.errors import InvalidRequestError, check_type
+from runapi_magic.errors import InvalidRequestError
 from runapi_magic.notebook.display_hooks import teach_display
 
 if TYPE_CHECKING:

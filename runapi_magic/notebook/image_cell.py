@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.core.chain import parse_step
-from runapi_magic.core.request import Source, parse_param, validate
+from runapi_magic.core.request import Source
 from runapi_magic.core.templates import interpolate
+from runapi_magic.core.validation import parse_param, validate
 from runapi_magic.display import environment
 from runapi_magic.engine.spending_guard import gate_for
 from runapi_magic.errors import InvalidRequestError

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from runapi_magic.core.catalog import CATALOGUE, find_model
-from runapi_magic.core.request import Source, validate
+from runapi_magic.core.request import Source
 from runapi_magic.core.text import dollars
+from runapi_magic.core.validation import validate
 from runapi_magic.display.environment import user_variables
 from runapi_magic.display.theme import FONT
 from runapi_magic.engine.spending_guard import gate_for

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runapi_magic.core.catalog import CATALOGUE
-from runapi_magic.core.request import ImageRequest, Source, parse_param, validate
+from runapi_magic.core.request import ImageRequest, Source
+from runapi_magic.core.validation import parse_param, validate
 from runapi_magic.errors import NOT_SENT, InvalidRequestError
 from tests.properties import PROPERTY
 

@@ -10,7 +10,8 @@ from urllib.parse import quote
 import pytest
 from PIL import Image, features
 
-from runapi_magic.core.request import ImageRequest, validate
+from runapi_magic.core.request import ImageRequest
+from runapi_magic.core.validation import validate
 from runapi_magic.engine.sources import as_source, open_source
 from runapi_magic.errors import NOT_SENT, InvalidRequestError
 from runapi_magic.media.uploads import check_mask, decode, for_upload, look_at_file, upload_name

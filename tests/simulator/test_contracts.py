@@ -23,7 +23,8 @@ from runapi.topaz import TopazClient
 
 from runapi_magic.core.access import Access, Secret
 from runapi_magic.core.catalog import CATALOGUE, COUNTS_IN_ONE_TASK
-from runapi_magic.core.request import ImageRequest, Source, validate
+from runapi_magic.core.request import ImageRequest, Source
+from runapi_magic.core.validation import validate
 from runapi_magic.http.client import Client
 from runapi_magic.http.transport import Transport
 

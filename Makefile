@@ -56,9 +56,9 @@ test: test-without-browser  ## Run all tests.
 test-without-browser: $(INSTALLED)  ## Run all tests but those that drive a browser.
 	$(RUN) -m pytest $(SPREAD) --ignore=tests/browser
 
-# The rooms' own tests, without kernels, browsers and servers.
+# The rooms' own tests, without kernels, browsers and servers; and the list of modules.
 FAST := $(addprefix tests/,batch core display engine http journal media notebook simulator typing \
-	widgets test_imports.py)
+	widgets test_imports.py docs/test_architecture.py)
 test-fast: $(INSTALLED)  ## Run the quick tests.
 	$(RUN) -m pytest --quiet $(SPREAD) -m "not kernel and not server" $(FAST)
 

@@ -53,7 +53,7 @@ def record_image(journal, prompt, parent=None, *, number=0, path=None, digest=No
     if parent is not None:
         sources = (Source(parent.request.title, parent.digest, path=parent.path, image=parent),)
     request = ImageRequest(prompt, more.pop("model", "gpt-image-2"), {}, sources=sources)
-    reserved = journal.reserve(
+    reserved = journal.allocate(
         "g1", request, "https://runapi.ai", split=lambda count: (1,) * count,
         new_id=lambda: f"part-{number:04}", usable=lambda *_: True, since=None,
     )  # fmt: skip
@@ -64,6 +64,6 @@ def record_image(journal, prompt, parent=None, *, number=0, path=None, digest=No
         digest=digest or hashlib.sha256(str(number).encode()).hexdigest(),
         **({"created": 1000.0 + number} | more),
     )  # fmt: skip
-    journal.completed(task.id, 0.06, 12.5)
-    journal.saved(task.id, [image])
+    journal.mark_completed(task.id, 0.06, 12.5)
+    journal.mark_saved(task.id, [image])
     return image

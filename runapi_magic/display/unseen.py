@@ -105,7 +105,7 @@ class _Awaited:
         """Write down that nobody has seen it. Blocking."""
         self._is_noted = True
         with suppress(JournalError):
-            self._history.note_unseen([image.id for image in self.new])
+            self._history.mark_unseen([image.id for image in self.new])
         if self not in _awaited:  # seen while this was being written
             self._unnote()
 
@@ -118,7 +118,7 @@ class _Awaited:
 
     def _unnote(self) -> None:
         with suppress(JournalError):
-            self._history.note_seen([image.id for image in self.new])
+            self._history.mark_seen([image.id for image in self.new])
 
 
 _awaited: list[_Awaited] = []

@@ -92,7 +92,7 @@ class Library:
             limit: Most pictures of a page.
             offset: Pictures to leave out first.
         """
-        found = self._history.pictures(search, limit=limit, offset=offset)
+        found = self._history.images(search, limit=limit, offset=offset)
         return [self._image_store.restore(row) for row in found], self._history.count(search)
 
     def thumbnail(self, image: GeneratedImage) -> bytes:
@@ -113,7 +113,7 @@ class Library:
 
     def tree(self, images: Sequence[GeneratedImage]) -> Tree[GeneratedImage]:
         """Return the trees of edits that pictures stand in as one, with what is measured."""
-        rows = self._history.family([image.id for image in images])
+        rows = self._history.trees([image.id for image in images])
         return self._plant(rows, images, self._measured)
 
     def forest(self, search: str = "", *, limit: int) -> Tree[GeneratedImage]:
@@ -123,8 +123,8 @@ class Library:
             search: Words that must all be in prompt or model.
             limit: Most pictures to start from; their trees may hold more.
         """
-        newest = self._history.pictures(search, limit=limit)
-        rows = self._history.family([row.id for row in newest])
+        newest = self._history.images(search, limit=limit)
+        rows = self._history.trees([row.id for row in newest])
         # What was not measured yet is left so: a list is to come at once.
         return self._plant(rows, (), lambda row: _known(row) if row else None, apart=True)
 
@@ -158,7 +158,7 @@ class Library:
             found = measure(row.path, megapixels=self._megapixels())
         except InvalidRequestError:
             return None
-        self._history.measured(row.id, found.sharpness, found.noise)
+        self._history.set_metrics(row.id, found.sharpness, found.noise)
         return found
 
     def cell(self, image: GeneratedImage) -> str:
@@ -238,7 +238,7 @@ class Library:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, ValueError) as error:
             raise unreadable(path, error) from None
-        stored = self._history.of_file(digest)
+        stored = self._history.by_digest(digest)
         if stored is not None:
             image = self._image_store.restore(stored)
             return image if image.path == path else replace(image, path=path)

@@ -90,7 +90,7 @@ class Pricing:
                 if fetching:
                     await bring_back(self._record, request, service.access.base_url, since)
                 found = await self._record(
-                    self._journal.missing,
+                    self._journal.count_missing,
                     request,
                     service.access.base_url,
                     usable=is_intact,
@@ -147,7 +147,7 @@ class Pricing:
                 " %runapi budget off.",
             )
         # To the end: what is held after a cancellation would never be freed.
-        if await to_the_end(self._record(self._budgets.hold, hold, origin, cost.usd)) is None:
+        if await to_the_end(self._record(self._budgets.reserve, hold, origin, cost.usd)) is None:
             raise _cannot_tell()
 
     async def refuse_unrecorded(self, origin: str) -> None:
@@ -156,7 +156,7 @@ class Pricing:
         Raises:
             BudgetError: There is, or may be.
         """
-        if await asyncio.to_thread(self._budgets.may_be_set, origin):
+        if await asyncio.to_thread(self._budgets.may_have_budget, origin):
             raise _cannot_tell()
 
     async def release(self, hold: str) -> None:

@@ -50,7 +50,7 @@ def resume_tasks(
 
     nothing = ImageRequest("", session.settings.model)
     generation = Generation(nothing, [], simulated=service.is_simulated)
-    found = session.journal.take(wanted, generation.id)
+    found = session.journal.claim(wanted, generation.id)
     if task_id is not None and not found:
         raise InvalidRequestError(
             f"No unfinished task of {origin} has the id {task_id}.",
@@ -62,7 +62,7 @@ def resume_tasks(
         pipeline.work(task, request, service) for task, request in zip(found, requests, strict=True)
     ]
     generation.request = next(iter(requests), nothing)
-    generation.plan([work.task for work in works])
+    generation.plan([work.part for work in works])
     session.begin(generation, pipeline.run(generation, service, works=works), loop)
     return generation
 

@@ -11,14 +11,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from runapi_magic.errors import InvalidRequestError, RunAPIError
-from runapi_magic.journal.database import afterwards
+from runapi_magic.journal.database import retry_until_written
 from runapi_magic.journal.tables import select_images
 from runapi_magic.media.files import is_intact, short_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runapi_magic.engine.generation import Generation, GenerationTask, Place, Slot
+    from runapi_magic.engine.generation import Generation, Part, Place, Slot
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.image_store import ImageStore
     from runapi_magic.journal.async_journal import AsyncJournal
@@ -46,7 +46,7 @@ class ShownVersions:
         if generation.place is not None and slot.versions:
             await self._record(self._write, generation.place, slot)
 
-    @afterwards
+    @retry_until_written
     def _write(self, place: Place, slot: Slot) -> None:
         with self._record.journal.transaction() as connection:
             # As it is by now: of two clicks, the second may be written first.
@@ -62,15 +62,15 @@ class ShownVersions:
                 )
 
     async def find(
-        self, generation: Generation, tasks: Sequence[GenerationTask]
+        self, generation: Generation, parts: Sequence[Part]
     ) -> dict[str, GeneratedImage]:
         """Return the versions that the cell showed last, by the id of each slot's first version.
 
         Args:
             generation: The request that its cell makes now.
-            tasks: Its tasks, with the pictures that are there already.
+            parts: Its tasks, with the pictures that are there already.
         """
-        firsts = [image.id for task in tasks for image in task.images]
+        firsts = [image.id for part in parts for image in part.images]
         if generation.place is None or not firsts:
             return {}
         stored = await self._record(self._read, generation.place, firsts) or {}

@@ -1,1 +1,1 @@
-"""The journal, an SQLite file: tasks, history, budgets, and which kernels are alive."""
+"""The journal, an SQLite file: tasks, history, budgets, and locks of running kernels."""

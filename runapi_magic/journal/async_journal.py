@@ -1,10 +1,10 @@
-"""Writing to the journal off the loop, and what becomes of a request when that fails.
+"""Calls of the journal from an event loop, and what happens to a request when they fail.
 
-- Without a usable journal, images are made all the same, and the user is told once.
-- Where another program holds the journal, calls wait in line for it. What is to be written down
-  before something is sent gives up after a minute, with ``JournalBusyError``: then nothing is sent.
-  What has happened already (see ``database.afterwards``) is repeated until it is written; it holds
-  a request up for a few seconds only, and is waited for once more at the request's end.
+- Without a usable journal, images are still generated, and the user gets one notice.
+- If another program locks the journal, calls wait in a queue. A call that must come before a POST
+  gives up after a minute with ``JournalBusyError``, and nothing is sent. A call that records what
+  has already happened (see ``database.retry_until_written``) is retried until it is written. The
+  request waits for it a few seconds, and once more at its end.
 """
 
 from __future__ import annotations
@@ -26,105 +26,110 @@ if TYPE_CHECKING:
 
     from runapi_magic.journal.task_log import Journal
 
-_PATIENCE = 60.0  # seconds until a request is refused
-_WORTH_TELLING = 5.0  # seconds of waiting
-_HELD_UP = 5.0  # seconds that a request waits for what has happened to be written down
-_SETTLING = 60.0  # seconds that it waits for that at its end
-_AGAIN = 0.25  # seconds between two tries
+_TIMEOUT = 60.0  # seconds until a call before a POST gives up
+_NOTICE_AFTER = 5.0  # seconds of waiting
+_LONGEST_DELAY = 5.0  # seconds that a request waits until an event is written
+_FLUSH_TIMEOUT = 60.0  # seconds that a request waits for all events at its end
+_RETRY_DELAY = 0.25  # seconds
 
 
 class AsyncJournal:
-    """The journal as the pipeline uses it.
+    """The journal of a session, called in a thread of its own.
 
     Args:
         journal: The journal.
-        notice: Takes a notice to be shown once.
+        notice: Show a notice to the user once.
     """
 
     def __init__(self, journal: Journal, notice: Callable[[str], None]) -> None:
         self.journal = journal
         self._notice = notice
-        self._lines: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._queues: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._unwritten: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, call: Callable[..., Any], *values: Any, **options: Any) -> Any:
-        """Call the journal, off the loop; None, and a notice, where it cannot be used.
+        """Call a method of the journal in a thread.
 
-        A call that has begun is carried to its end, also when the wait for it is cancelled.
+        A call that has begun is completed, even if the caller is cancelled.
+
+        Returns:
+            The result of the method; None, and a notice to the user, if the journal cannot be used.
 
         Raises:
-            JournalBusyError: Another program holds it, and what was to be written down before
-                something is sent is not.
+            JournalBusyError: Another program locks the journal, and the call must come before a
+                POST.
         """
         work = partial(call, *values, **options)
-        if not getattr(call, "is_afterwards", False):
-            return await self._in_turn(work, _PATIENCE)
-        writing = asyncio.ensure_future(self._in_turn(work, math.inf))
+        if not getattr(call, "retries_until_written", False):
+            return await self._call_in_queue(work, _TIMEOUT)
+        writing = asyncio.ensure_future(self._call_in_queue(work, math.inf))
         self._unwritten.add(writing)
         writing.add_done_callback(self._unwritten.discard)
-        await asyncio.wait([writing], timeout=0 if self._line.locked() else _HELD_UP)
+        await asyncio.wait([writing], timeout=0 if self._queue.locked() else _LONGEST_DELAY)
         return writing.result() if writing.done() else None
 
-    async def if_free(self, call: Callable[..., Any], *values: Any) -> Any:
-        """Call the journal for what is good to know; None also where another program holds it."""
+    async def if_not_busy(self, call: Callable[..., Any], *values: Any) -> Any:
+        """Call a method whose result is optional. Return None if another program locks the file."""
         try:
-            return None if self._line.locked() else await self._attempt(partial(call, *values))
+            return None if self._queue.locked() else await self._call(partial(call, *values))
         except JournalBusyError:
             return None
 
-    async def settled(self) -> None:
-        """Wait until everything that happened on this loop is written down, a minute at most."""
+    async def flush(self) -> None:
+        """Wait until all events of this loop are written, at most a minute."""
         here = asyncio.get_running_loop()
         writing = [each for each in self._unwritten if each.get_loop() is here]
         if writing:
-            await asyncio.wait(writing, timeout=_SETTLING)
+            await asyncio.wait(writing, timeout=_FLUSH_TIMEOUT)
 
     @property
-    def _line(self) -> asyncio.Lock:
-        """The line of those who wait for another program; it keeps their order."""
-        return self._lines.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    def _queue(self) -> asyncio.Lock:
+        """The queue of the calls that wait for another program. It keeps their order."""
+        return self._queues.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
-    async def _in_turn(self, work: Callable[[], Any], patience: float) -> Any:
-        line, begun = self._line, time.monotonic()
-        if not line.locked():
+    async def _call_in_queue(self, work: Callable[[], Any], timeout_seconds: float) -> Any:
+        queue, begun = self._queue, time.monotonic()
+        if not queue.locked():
             try:
-                return await self._attempt(work)
+                return await self._call(work)
             except JournalBusyError:
                 pass
         try:
-            async with asyncio.timeout(None if patience == math.inf else patience):
-                await line.acquire()
+            async with asyncio.timeout(None if timeout_seconds == math.inf else timeout_seconds):
+                await queue.acquire()
         except TimeoutError:
             raise JournalBusyError(self.journal.path) from None
         try:
             while True:
                 try:
-                    return await self._attempt(work)
+                    return await self._call(work)
                 except JournalBusyError:
                     waited = time.monotonic() - begun
-                    if waited >= patience:
+                    if waited >= timeout_seconds:
                         raise
-                if waited >= _WORTH_TELLING:
-                    self._tell_busy()
-                await asyncio.sleep(_AGAIN)
+                if waited >= _NOTICE_AFTER:
+                    self._notify_busy()
+                await asyncio.sleep(_RETRY_DELAY)
         finally:
-            line.release()
+            queue.release()
 
-    async def _attempt(self, work: Callable[[], Any]) -> Any:
-        def hurried() -> Any:
-            with self.journal.hurried():
+    async def _call(self, work: Callable[[], Any]) -> Any:
+        def call_with_short_timeout() -> Any:
+            with self.journal.short_timeout():
                 try:
                     return work()
                 except JournalDamagedError:
                     return work()
 
-        # No task, which the end of asyncio.run would cancel: a thread cannot be stopped.
+        # Not asyncio.to_thread, whose task is cancelled at the end of asyncio.run: a thread cannot
+        # be stopped.
         inside = contextvars.copy_context().run
-        working = asyncio.get_running_loop().run_in_executor(None, inside, hurried)
+        loop = asyncio.get_running_loop()
+        working = loop.run_in_executor(None, inside, call_with_short_timeout)
         try:
             return await asyncio.shield(working)
         except asyncio.CancelledError:
-            while not working.done():  # it may be cancelled once more
+            while not working.done():  # the caller may be cancelled again
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait([working])
             working.exception()
@@ -138,14 +143,14 @@ class AsyncJournal:
             )
             return None
         finally:
-            if self.journal.set_aside is not None:
+            if self.journal.damaged_file is not None:
                 self._notice(
-                    "The journal was damaged. A new one was begun; the old one is kept as"
-                    f" {self.journal.set_aside}."
+                    "The journal was damaged. A new journal was created. The old one was renamed to"
+                    f" {self.journal.damaged_file}."
                 )
 
-    def _tell_busy(self) -> None:
+    def _notify_busy(self) -> None:
         self._notice(
-            f"{JournalBusyError(self.journal.path).what} New requests wait for it, and are refused"
-            f" after {_PATIENCE:.0f} s; what was sent goes on and is written down later."
+            f"{JournalBusyError(self.journal.path).what} New requests wait for it and are refused"
+            f" after {_TIMEOUT:.0f} s. Requests that were sent continue and are recorded later."
         )

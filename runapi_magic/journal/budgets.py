@@ -1,10 +1,10 @@
-"""What was spent, what is under way, and what may be spent: read and written in one transaction.
+"""Budgets, and what was spent. Each decision is made in one transaction.
 
-A hold is money that is set aside before anything is sent. It is open while the kernel that took it
-lives and has not let go of it; tasks that were asked for under an open hold are counted by it, all
-others by what they cost, or by their expected price while that is not known.
+A reservation is money that is reserved before anything is sent. It is open until its kernel
+releases it or ends. Tasks of an open reservation count by the reserved money. All other tasks count
+by their cost, or by their expected price while the cost is not known.
 
-Methods are blocking and may be called from any thread; all raise JournalError where the journal
+All methods block. They may be called from any thread and raise JournalError where the journal
 cannot be used.
 """
 
@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from runapi_magic.errors import BudgetError
-from runapi_magic.journal.database import afterwards
+from runapi_magic.journal.database import retry_until_written
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
 
 Scope = Literal["session", "day"]
 
-_ROUNDING = 1e-9  # USD; sums of cents are not exact
+_ROUNDING = 1e-9  # USD; sums of cents are not exact in floating point
 _COUNTED = "CASE WHEN state IN ('refused', 'failed', 'planned') THEN 0 ELSE {} END"
 _COST = _COUNTED.format("coalesce(cost, price, 0)")
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """Money in USD: what tasks cost, by their expected price where the cost is not known yet.
+    """The costs of tasks in USD. A task counts by its expected price until its cost is known.
 
     Attributes:
-        session: By this kernel.
-        notebook: By this notebook, in whatever kernel; None where its name is not known.
-        today: Since midnight, by all kernels of this data folder.
-        total: Ever, by all kernels of this data folder.
-        under_way: Set aside for what is not finished.
+        session: Spent by this kernel.
+        notebook: Spent by this notebook in all kernels; None if its name is not known.
+        today: Spent since midnight by all kernels of this data folder.
+        total: Spent by all kernels of this data folder.
+        reserved: Reserved for unfinished requests.
     """
 
     session: float
     notebook: float | None
     today: float
     total: float
-    under_way: float
+    reserved: float
 
 
 class Budgets:
-    """The money side of one journal.
+    """The budgets and the spending in one journal.
 
     Args:
         journal: The journal.
@@ -60,14 +60,14 @@ class Budgets:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._of_session: dict[str, float] = {}
-        # Where a budget of the day was seen last: by the name of the file that was set aside then.
+        # The origins with a budget of the day, with the value of damaged_file at that time.
         self._of_day: dict[str, Path | None] = {}
 
     def budgets(self, origin: str) -> dict[Scope, float]:
-        """Return the budgets that are set, in USD.
+        """Return the budgets in USD.
 
         Raises:
-            BudgetError: A budget of the day was lost with a journal that was damaged.
+            BudgetError: The journal with the budget of the day was damaged.
         """
         found: dict[Scope, float] = {}
         if origin in self._of_session:
@@ -76,13 +76,13 @@ class Budgets:
             rows = connection.execute("SELECT usd FROM budgets WHERE origin = ?", (origin,))
             for (usd,) in rows:
                 found["day"] = usd
-        file = self._journal.set_aside
+        file = self._journal.damaged_file
         if "day" in found:
             self._of_day[origin] = file
         elif self._of_day.get(origin, file) != file:
             raise BudgetError(
-                "There was a budget of the day, and the journal that had it was damaged.",
-                todo="Set it again: %runapi budget USD --day. To go on without it:"
+                "The budget of the day was lost, because the journal was damaged.",
+                todo="Set it again: %runapi budget USD --day. To continue without it:"
                 " %runapi budget off --day.",
             )
         else:
@@ -90,12 +90,12 @@ class Budgets:
         return found
 
     def set_budget(self, origin: str, scope: Scope, usd: float | None) -> None:
-        """Set a budget, or take it away.
+        """Set or remove a budget.
 
         Args:
             origin: The service's base URL.
             scope: ``session`` for this kernel, ``day`` for all kernels of this data folder.
-            usd: US dollars; None for no budget.
+            usd: US dollars; None removes the budget.
         """
         if scope == "session":
             self._of_session.pop(origin, None)
@@ -108,10 +108,10 @@ class Budgets:
                 connection.execute("INSERT INTO budgets (origin, usd) VALUES (?, ?)", (origin, usd))
         self._of_day.pop(origin, None)
 
-    def may_be_set(self, origin: str) -> bool:
-        """Whether there is a budget, or may be one, where the journal cannot be used.
+    def may_have_budget(self, origin: str) -> bool:
+        """Whether there may be a budget. It also works if the journal cannot be used.
 
-        A budget of the day may be in a journal that exists and cannot be read.
+        A journal that exists but cannot be read may have a budget of the day.
         """
         return (
             origin in self._of_session
@@ -119,59 +119,59 @@ class Budgets:
             or self._journal.may_have("budgets", "origin = ?", origin)
         )
 
-    def hold(self, hold: str, origin: str, usd: float) -> float:
-        """Set money aside. Nothing can cross a budget between two holds.
+    def reserve(self, reservation: str, origin: str, usd: float) -> float:
+        """Reserve money, if no budget is exceeded.
 
         Args:
-            hold: A name of its own, to let go of it again.
+            reservation: A unique name, which ``release`` takes.
             origin: The service's base URL.
-            usd: What is about to be asked for costs, US dollars.
+            usd: The price of the requests in US dollars.
 
         Returns:
-            What is set aside, US dollars.
+            The reserved US dollars.
 
         Raises:
-            BudgetError: It would cross a budget; nothing was set aside.
+            BudgetError: A budget would be exceeded. Nothing was reserved.
         """
         budgets = self.budgets(origin)
         with self._journal.transaction() as connection:
-            self._clear(connection)
-            opened = self._open_holds(connection, origin)
+            self._delete_reservations_of_dead_kernels(connection)
+            opened = self._open_reservations(connection, origin)
             for scope, budget in budgets.items():
                 spent = self._spent(connection, origin, opened, *self._window(scope))
-                waiting = sum(
-                    held
-                    for _, owner, held in opened
+                reserved = sum(
+                    amount
+                    for _, owner, amount in opened
                     if scope == "day" or owner == self._journal.owners.me
                 )
-                if spent + waiting + usd > budget + _ROUNDING:
+                if spent + reserved + usd > budget + _ROUNDING:
                     raise BudgetError(
-                        f"This costs ${usd:.2f}, and the budget of the {scope} is ${budget:.2f}:"
-                        f" ${spent:.2f} are spent, ${waiting:.2f} are set aside for what is under"
-                        " way.",
-                        todo=f"Ask for less, or raise it: %runapi budget USD --{scope}.",
+                        f"This costs ${usd:.2f}, but the budget of the {scope} is ${budget:.2f}"
+                        f" (${spent:.2f} spent, ${reserved:.2f} reserved for running requests).",
+                        todo="Request fewer images, or raise the budget:"
+                        f" %runapi budget USD --{scope}.",
                     )
             connection.execute(
                 "INSERT INTO holds (id, owner, origin, usd) VALUES (?, ?, ?, ?)",
-                (hold, self._journal.owners.me, origin, usd),
+                (reservation, self._journal.owners.me, origin, usd),
             )
         return usd
 
-    @afterwards
-    def release(self, hold: str) -> None:
-        """Let go of a hold; from now on its tasks count by what they cost."""
+    @retry_until_written
+    def release(self, reservation: str) -> None:
+        """Release reserved money. From now on the tasks count by their cost."""
         with self._journal.transaction() as connection:
-            connection.execute("DELETE FROM holds WHERE id = ?", (hold,))
+            connection.execute("DELETE FROM holds WHERE id = ?", (reservation,))
 
     def spending(self, origin: str, notebook: str) -> Spending:
-        """Return what was spent.
+        """Return what was spent and what is reserved.
 
         Args:
             origin: The service's base URL.
-            notebook: The notebook's name; empty where it is not known.
+            notebook: The name of the notebook; empty if it is not known.
         """
         with self._journal.reading() as connection:
-            opened = self._open_holds(connection, origin)
+            opened = self._open_reservations(connection, origin)
             return Spending(
                 session=self._spent(connection, origin, (), *self._window("session")),
                 notebook=self._spent(connection, origin, (), "notebook = ?", notebook)
@@ -179,24 +179,23 @@ class Budgets:
                 else None,
                 today=self._spent(connection, origin, (), *self._window("day")),
                 total=self._spent(connection, origin, (), "TRUE"),
-                under_way=sum(usd for _, _, usd in opened),
+                reserved=sum(usd for _, _, usd in opened),
             )
 
     def _window(self, scope: Scope) -> tuple[str, str | float]:
         if scope == "session":
             return "kernel = ?", self._journal.owners.me
         today = datetime.fromtimestamp(time.time()).astimezone()
-        # Without its zone: midnight has another one where the clocks change today.
+        # Without the UTC offset of now: at midnight it was another one if the clocks change today.
         midnight = today.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
         return "created >= ?", midnight.timestamp()
 
-    def _clear(self, connection: sqlite3.Connection) -> None:
-        """Delete what dead kernels had set aside; their tasks count by what they cost."""
+    def _delete_reservations_of_dead_kernels(self, connection: sqlite3.Connection) -> None:
         owners = connection.execute("SELECT DISTINCT owner FROM holds").fetchall()
         dead = [owner for owner in owners if not self._journal.owners.is_alive(*owner)]
         connection.executemany("DELETE FROM holds WHERE owner = ?", dead)
 
-    def _open_holds(
+    def _open_reservations(
         self, connection: sqlite3.Connection, origin: str
     ) -> list[tuple[str, str, float]]:
         rows = connection.execute("SELECT id, owner, usd FROM holds WHERE origin = ?", (origin,))
@@ -212,8 +211,8 @@ class Budgets:
     ) -> float:
         marks = ", ".join("?" * len(opened))
         (usd,) = connection.execute(
-            f"SELECT coalesce(sum({_COST}), 0) FROM tasks WHERE origin = ? AND {window}"  # noqa: S608 (ours)
+            f"SELECT coalesce(sum({_COST}), 0) FROM tasks WHERE origin = ? AND {window}"  # noqa: S608 (no user input)
             f" AND (hold IS NULL OR hold NOT IN ({marks}))",
-            (origin, *values, *(hold for hold, _, _ in opened)),
+            (origin, *values, *(reservation for reservation, _, _ in opened)),
         ).fetchone()
         return float(usd)

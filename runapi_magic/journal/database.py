@@ -1,8 +1,11 @@
-"""The journal's file: opened on first use, one transaction at a time, set aside when damaged.
+"""The SQLite file of the journal: it is opened on first use and has one transaction at a time.
 
-Busy is not unusable. Where another program holds the file, a call waits for it and then says so,
-with ``JournalBusyError``: what was to be written down first does not happen. A file that cannot be
-used at all is a ``JournalError``.
+- If another program locks the file, a call waits and then raises ``JournalBusyError``. The caller
+  must not send what it could not record.
+- If a newer version of the package wrote the file, it raises ``JournalVersionError`` and does not
+  change the file.
+- If the file is damaged, it is renamed and a new file is created.
+- If the file cannot be used for another reason, it raises ``JournalError``.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ try:
     import sqlite3
 except ImportError:
     raise ConfigurationError(
-        "This Python has no sqlite3, in which the journal of requests is kept.",
-        todo="Use a Python that has it, such as those of python.org, conda or your system.",
+        "This Python has no sqlite3 module, which the journal of requests needs.",
+        todo="Use a Python with sqlite3, for example from python.org, conda or your system.",
     ) from None
 
 if TYPE_CHECKING:
@@ -34,15 +37,15 @@ if TYPE_CHECKING:
 
     Call = TypeVar("Call", bound=Callable[..., Any])
 
-_BUSY_TIMEOUT = 10.0  # seconds that a call waits for another program's write
-_MOMENT = 1.0  # the same, where something else waits for the call
-_BLINK = 0.05  # seconds, at most, before the file is tried again
+_BUSY_TIMEOUT = 10.0  # seconds that a call waits for another program
+_SHORT_TIMEOUT = 1.0  # the same, if an event loop or a queue waits for the call
+_RETRY_DELAY = 0.05  # seconds, at most, between two attempts
 _FILE_START = b"SQLite format 3\0"
-_HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+_BUSY_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
 
 class JournalError(RunAPIError):
-    """The journal cannot be used; what goes on is not recorded."""
+    """The journal cannot be used. Requests are not recorded."""
 
     default_charged: ClassVar[str] = NOT_SENT
     default_todo: ClassVar[str] = "Check the folder that %runapi status names."
@@ -52,27 +55,27 @@ class JournalError(RunAPIError):
 
 
 class JournalDamagedError(JournalError):
-    """The file was damaged and is set aside; the same call works on a new one."""
+    """The file was damaged and has been renamed. The same call works with a new file."""
 
 
 class JournalBusyError(JournalError):
-    """Another program holds the file; the same call works once it lets go."""
+    """Another program locks the file. The same call works when it has finished."""
 
     default_todo: ClassVar[str] = (
-        "Close what has the file open (a database browser, a backup, another kernel), then try"
-        " again."
+        "Close the program that uses the file (a database browser, a backup, another kernel), then"
+        " try again."
     )
 
     def __init__(self, path: Path) -> None:
-        super().__init__(what=f"The journal is busy: another program holds {path}.")
+        super().__init__(what=f"The journal is busy: another program has locked {path}.")
 
 
 class JournalVersionError(JournalError):
-    """A newer version of runapi_magic wrote the file; this version does not change it."""
+    """A newer version of runapi_magic wrote the file. This version does not change it."""
 
     default_todo: ClassVar[str] = (
-        "Update runapi_magic (%pip install --upgrade runapi-magic) and restart the kernel. To go on"
-        " with this version, set RUNAPI_MAGIC_HOME to another folder before you start Jupyter."
+        "Update runapi_magic (%pip install --upgrade runapi-magic) and restart the kernel. To keep"
+        " this version, set RUNAPI_MAGIC_HOME to another folder before you start Jupyter."
     )
 
     def __init__(self, path: Path) -> None:
@@ -82,9 +85,9 @@ class JournalVersionError(JournalError):
         )
 
 
-def afterwards(call: Call) -> Call:
-    """Mark a method that writes down what has happened: it is repeated until it is written."""
-    call.__dict__["is_afterwards"] = True
+def retry_until_written(call: Call) -> Call:
+    """Mark a method that records what has already happened. It is retried until it is written."""
+    call.__dict__["retries_until_written"] = True
     return call
 
 
@@ -92,44 +95,44 @@ class Database:
     """The SQLite file of one data folder. Any thread may use it.
 
     Args:
-        folder: The data folder; made, private to the user, where it is missing.
+        folder: The data folder. If it is missing, it is created with access for the user only.
 
     Attributes:
         path: The file.
         owners: The kernels that use it.
-        set_aside: The new name of a file that was damaged.
+        damaged_file: The new path of a damaged file; None if the file was not damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "journal.sqlite"
         self.owners = Owners(folder)
-        self.set_aside: Path | None = None
+        self.damaged_file: Path | None = None
         self._lock = threading.Lock()
-        self._hurry = threading.local()
+        self._of_thread = threading.local()
         self._connection: sqlite3.Connection | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection for one committed transaction.
+        """Run a transaction that writes. It is committed at the end of the block.
 
-        Nothing that takes long belongs into it: all kernels wait for its end.
+        Keep it short, because all other kernels wait for its end.
 
         Raises:
-            JournalBusyError: Another program holds the file.
-            JournalError: The file cannot be used; the message says why.
+            JournalBusyError: Another program locks the file.
+            JournalError: The file cannot be used. The message has the reason.
         """
-        with self._holding("BEGIN IMMEDIATE") as connection:
+        with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection for reading one state of the file, whoever writes meanwhile.
+        """Run a transaction that only reads. It does not see what others write meanwhile.
 
         Raises:
-            JournalBusyError: Another program holds the file so that it cannot be read.
-            JournalError: The file cannot be used; the message says why.
+            JournalBusyError: Another program locks the file even for readers.
+            JournalError: The file cannot be used. The message has the reason.
         """
-        with self._holding("BEGIN") as connection:
+        with self._transaction("BEGIN") as connection:
             yield connection
 
     def data_version(self) -> int:
@@ -143,47 +146,51 @@ class Database:
             return int(version)
 
     @contextmanager
-    def hurried(self) -> Iterator[None]:
-        """Let this thread's transactions wait for a moment only."""
-        self._hurry.is_on = True
+    def short_timeout(self) -> Iterator[None]:
+        """Let the transactions of this thread wait for another program only for a second."""
+        self._of_thread.has_short_timeout = True
         try:
             yield
         finally:
-            self._hurry.is_on = False
+            self._of_thread.has_short_timeout = False
 
     @contextmanager
-    def _holding(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         connection = self._begin(begin)
         try:
             with connection:
                 yield connection
         except (sqlite3.Error, OSError) as error:
-            raise self._trouble(error) from None
+            raise self._journal_error(error) from None
         finally:
             self._lock.release()
 
     def _begin(self, begin: str) -> sqlite3.Connection:
-        """Take the connection, and begin; while another program holds the file, others may try."""
-        # On a loop's thread all that runs on the loop stands still meanwhile.
-        is_hurried = getattr(self._hurry, "is_on", False) or asyncio._get_running_loop() is not None  # noqa: SLF001 (None instead of an exception)
-        end = time.monotonic() + (_MOMENT if is_hurried else _BUSY_TIMEOUT)
+        """Lock the connection and begin a transaction.
+
+        The lock is released between two attempts, so that other threads can read meanwhile.
+        """
+        is_short = getattr(self._of_thread, "has_short_timeout", False)
+        # A call on the thread of an event loop blocks everything on the loop.
+        is_short = is_short or asyncio._get_running_loop() is not None  # noqa: SLF001 (None instead of an exception)
+        end = time.monotonic() + (_SHORT_TIMEOUT if is_short else _BUSY_TIMEOUT)
         while True:
             if not self._lock.acquire(timeout=max(0.0, end - time.monotonic())):
                 raise JournalBusyError(self.path)
             with ExitStack() as releasing:
                 releasing.callback(self._lock.release)
                 try:
-                    connection = self._try(begin)
+                    connection = self._connect_and_begin(begin)
                 except (sqlite3.Error, OSError) as error:
-                    trouble = self._trouble(error)
+                    journal_error = self._journal_error(error)
                 else:
-                    releasing.pop_all()  # at the end of the transaction
+                    releasing.pop_all()  # it is released at the end of the transaction
                     return connection
-            if not isinstance(trouble, JournalBusyError) or time.monotonic() >= end:
-                raise trouble
-            time.sleep(random.uniform(0.0, _BLINK))  # noqa: S311 (no secret)
+            if not isinstance(journal_error, JournalBusyError) or time.monotonic() >= end:
+                raise journal_error
+            time.sleep(random.uniform(0.0, _RETRY_DELAY))  # noqa: S311 (not a secret)
 
-    def _try(self, begin: str) -> sqlite3.Connection:
+    def _connect_and_begin(self, begin: str) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = self._open()
         connection = self._connection
@@ -196,13 +203,13 @@ class Database:
             raise
         return connection
 
-    def _trouble(self, error: Exception) -> JournalError:
-        """Return what an error means, and put a damaged file aside."""
+    def _journal_error(self, error: Exception) -> JournalError:
+        """Return the error for the caller. A damaged file is renamed."""
         if _is_busy(error):
             return JournalBusyError(self.path)
         if _is_damage(error):
             try:
-                self._put_aside()
+                self._rename_damaged_file()
             except OSError as refusal:
                 return JournalError(f"{self.path}: {error}; {refusal}")
             return JournalDamagedError(f"{self.path}: {error}")
@@ -215,11 +222,11 @@ class Database:
         except sqlite3.Error as error:
             if not _is_damage(error):
                 raise
-            self._put_aside()
+            self._rename_damaged_file()
             return self._connect()
 
-    def _put_aside(self) -> None:
-        """Give a damaged file another name; nothing of it is deleted."""
+    def _rename_damaged_file(self) -> None:
+        """Rename a damaged file. Nothing is deleted."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -228,7 +235,7 @@ class Database:
             leftover = self.path.with_name(self.path.name + ending)
             if leftover.exists():
                 leftover.replace(self.path.with_name(name + ending))
-        self.set_aside = self.path.with_name(name)
+        self.damaged_file = self.path.with_name(name)
 
     def _connect(self) -> sqlite3.Connection:
         if self.path.exists():
@@ -236,17 +243,17 @@ class Database:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.touch(mode=0o600, exist_ok=True)
         connection = sqlite3.connect(
-            self.path, timeout=_BLINK, check_same_thread=False, isolation_level=None
+            self.path, timeout=_RETRY_DELAY, check_same_thread=False, isolation_level=None
         )
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            # SQLite's own knows the letters from A to Z alone.
+            # SQLite's lower() only changes the letters A to Z.
             connection.create_function("casefold", 1, str.casefold, deterministic=True)
             if _version(connection) < len(MIGRATIONS):
                 connection.execute("BEGIN IMMEDIATE")
                 with connection:
-                    version = _version(connection)  # another kernel may have been faster
+                    version = _version(connection)  # another kernel may have changed it meanwhile
                     for migrate in MIGRATIONS[version:]:
                         migrate(connection)
                     connection.execute(f"PRAGMA user_version = {max(version, len(MIGRATIONS))}")
@@ -260,9 +267,9 @@ class Database:
             raise JournalVersionError(self.path)
 
     def may_have(self, table: str, where: str, *values: Any) -> bool:
-        """Whether a table has such a row, also of a file that nothing can be written to.
+        """Whether a table has such a row. It also works for a file that cannot be written.
 
-        Nothing is written. A file that exists and cannot be read may have it.
+        Nothing is written. If the file exists but cannot be read, the answer is True.
         """
         try:
             if not stat.S_ISREG(self.path.stat().st_mode):
@@ -274,13 +281,13 @@ class Database:
         uri = self.path.absolute().as_uri()
         with suppress(sqlite3.Error):
             return _finds(f"{uri}?mode=ro", table, where, values)
-        with suppress(sqlite3.Error, OSError):  # in a folder that cannot be written to
+        with suppress(sqlite3.Error, OSError):  # the folder may be read-only
             if not _has_log(self.path):
                 return _finds(f"{uri}?immutable=1", table, where, values)
         return True
 
     def close(self) -> None:
-        """Close the file and let go of what this kernel owns; the next use opens it again."""
+        """Close the file and release this kernel's lock. The next use opens the file again."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -293,10 +300,10 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _version_of_file(path: Path) -> int:
-    """Return the version of a file's tables, before anything can be written to the file."""
-    if _has_log(path):  # it may have the version
+    """Return the version of a file, without a connection that can write to it."""
+    if _has_log(path):  # the version may be in the log only
         uri = f"{path.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=_BLINK)) as connection:
+        with closing(sqlite3.connect(uri, uri=True, timeout=_RETRY_DELAY)) as connection:
             return _version(connection)
     with path.open("rb") as file:  # https://www.sqlite.org/fileformat.html#the_database_header
         header = file.read(64)
@@ -304,29 +311,26 @@ def _version_of_file(path: Path) -> int:
 
 
 def _has_log(path: Path) -> bool:
-    """Whether there are writes that are not in the file itself yet."""
+    """Whether the write-ahead log has data that may not be in the file yet."""
     log = path.with_name(f"{path.name}-wal")
     return log.exists() and log.stat().st_size > 0
 
 
 def _finds(uri: str, table: str, where: str, values: tuple[Any, ...]) -> bool:
-    connection = sqlite3.connect(uri, uri=True, timeout=_MOMENT)
-    try:
+    with closing(sqlite3.connect(uri, uri=True, timeout=_SHORT_TIMEOUT)) as connection:
         known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,))
         if known.fetchone() is None:
             # An older version has no such table. A newer one may have renamed it.
             return _version(connection) > len(MIGRATIONS)
-        query = f"SELECT 1 FROM {table} WHERE {where}"  # noqa: S608 (ours)
+        query = f"SELECT 1 FROM {table} WHERE {where}"  # noqa: S608 (no user input)
         return connection.execute(query, values).fetchone() is not None
-    finally:
-        connection.close()
 
 
 def _is_busy(error: Exception) -> bool:
-    # The lower byte is the error, the upper one says more of it.
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _HELD
+    # The lower byte is the error code. The upper bytes have details.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY_CODES
 
 
 def _is_damage(error: Exception) -> bool:
-    """Whether the file is no database, or a broken one: SQLite has no class for just that."""
+    """Whether the file is damaged or is not a database. sqlite3 has no class for only that."""
     return type(error) is sqlite3.DatabaseError

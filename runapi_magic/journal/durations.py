@@ -18,7 +18,7 @@ _OF_KIND = "origin = ? AND model = ? AND action = ? AND resolution = ?"
 def select_durations(connection: sqlite3.Connection, kind: Kind) -> list[Duration]:
     """Return the durations of the last tasks of a kind, oldest first."""
     rows = connection.execute(
-        f"SELECT seconds, failed FROM durations WHERE {_OF_KIND}"  # noqa: S608 (ours)
+        f"SELECT seconds, failed FROM durations WHERE {_OF_KIND}"  # noqa: S608 (no user input)
         " ORDER BY rowid DESC LIMIT ?",
         (*astuple(kind), KEPT),
     ).fetchall()
@@ -34,7 +34,7 @@ def insert_duration(connection: sqlite3.Connection, kind: Kind, duration: Durati
         (*values, duration.seconds, duration.failed),
     )
     connection.execute(
-        f"DELETE FROM durations WHERE {_OF_KIND} AND rowid <= (SELECT rowid FROM durations"  # noqa: S608 (ours)
+        f"DELETE FROM durations WHERE {_OF_KIND} AND rowid <= (SELECT rowid FROM durations"  # noqa: S608 (no user input)
         f" WHERE {_OF_KIND} ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
         (*values, *values, KEPT),
     )

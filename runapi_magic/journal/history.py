@@ -1,6 +1,6 @@
-"""Looking back: the finished pictures that the journal knows.
+"""The history: the finished images in the journal.
 
-Methods are blocking and may be called from any thread; all raise JournalError where the journal
+All methods block. They may be called from any thread and raise JournalError where the journal
 cannot be used.
 """
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from runapi_magic.journal.tables import StoredImage
     from runapi_magic.journal.task_log import Journal
 
-_LARGEST_FAMILY = 1000  # pictures of one tree that are looked at
+_LARGEST_TREE = 1000  # images
 
-_FAMILY = """
+_TREES = """
     WITH RECURSIVE
     up (id, parent) AS (
         SELECT id, parent FROM images WHERE id IN ({ids})
         UNION
         SELECT images.id, images.parent FROM images JOIN up ON images.id = up.parent
     ),
-    family (id) AS (
+    tree (id) AS (
         SELECT id FROM up
         UNION
-        SELECT images.id FROM images JOIN family ON images.parent = family.id
+        SELECT images.id FROM images JOIN tree ON images.parent = tree.id
     )
-    SELECT id FROM family
+    SELECT id FROM tree
 """
 
 
 class History:
-    """The finished pictures of one journal.
+    """The finished images of one journal.
 
     Args:
         journal: The journal.
@@ -45,20 +45,20 @@ class History:
         self._journal = journal
 
     def image(self, image: str) -> StoredImage | None:
-        """Return the picture with this id."""
+        """Return the image with this ID, or None."""
         return self._first("images.id = ?", image)
 
-    def of_file(self, digest: str) -> StoredImage | None:
-        """Return the picture whose file has these bytes, by their hex SHA-256."""
+    def by_digest(self, digest: str) -> StoredImage | None:
+        """Return the oldest image whose file has this hex SHA-256, or None."""
         return self._first("digest = ? ORDER BY saved", digest)
 
-    def pictures(self, search: str = "", *, limit: int, offset: int = 0) -> list[StoredImage]:
-        """Return a page of pictures, newest first.
+    def images(self, search: str = "", *, limit: int, offset: int = 0) -> list[StoredImage]:
+        """Return a page of images, newest first.
 
         Args:
-            search: Words that must all be in prompt or model, without regard to case.
-            limit: Most pictures.
-            offset: Pictures to leave out first.
+            search: Words that must all be in the prompt or the model. Case is ignored.
+            limit: The maximum number of images.
+            offset: The number of images to skip.
         """
         condition, values = _matching(search)
         with self._journal.reading() as connection:
@@ -69,28 +69,28 @@ class History:
             )  # fmt: skip
 
     def count(self, search: str = "") -> int:
-        """Return how many pictures a search finds."""
+        """Return how many images a search finds."""
         condition, values = _matching(search)
         with self._journal.reading() as connection:
             query = (
-                "SELECT count(*) FROM images JOIN tasks ON tasks.id = images.task"  # noqa: S608 (ours)
+                "SELECT count(*) FROM images JOIN tasks ON tasks.id = images.task"  # noqa: S608 (no user input)
                 f" WHERE {condition}"
             )
             (found,) = connection.execute(query, values).fetchone()
             return int(found)
 
-    def family(self, images: Sequence[str]) -> list[StoredImage]:
-        """Return the whole trees of edits that these pictures stand in, oldest picture first."""
-        query = _FAMILY.format(ids=", ".join("?" * len(images)))
+    def trees(self, images: Sequence[str]) -> list[StoredImage]:
+        """Return all images of the trees of edits that contain these images, oldest first."""
+        query = _TREES.format(ids=", ".join("?" * len(images)))
         with self._journal.reading() as connection:
             return select_images(
                 connection,
-                f"images.id IN ({query}) ORDER BY saved, images.rowid LIMIT {_LARGEST_FAMILY}",
+                f"images.id IN ({query}) ORDER BY saved, images.rowid LIMIT {_LARGEST_TREE}",
                 *images,
             )
 
     def identical(self, image: str) -> list[StoredImage]:
-        """Return all pictures of requests identical to this one's, as a request finds them."""
+        """Return all images of requests that are identical to the request of this image."""
         with self._journal.reading() as connection:
             return select_images(
                 connection,
@@ -101,31 +101,31 @@ class History:
                 image,
             )
 
-    def measured(self, image: str, sharpness: float, noise: float) -> None:
-        """Keep what was measured of a picture."""
+    def set_metrics(self, image: str, sharpness: float, noise: float) -> None:
+        """Store the metrics of an image."""
         with self._journal.transaction() as connection:
             connection.execute(
                 "UPDATE images SET sharpness = ?, noise = ? WHERE id = ?",
                 (sharpness, noise, image),
             )
 
-    def note_unseen(self, images: Sequence[str]) -> None:
-        """Keep in mind that nobody has seen these pictures."""
+    def mark_unseen(self, images: Sequence[str]) -> None:
+        """Record that these images came while their page was closed."""
         with self._journal.transaction() as connection:
             connection.executemany(
                 "INSERT OR IGNORE INTO unseen SELECT id FROM images WHERE id = ?",
                 [(image,) for image in images],
             )
 
-    def note_seen(self, images: Sequence[str]) -> None:
-        """Keep in mind that somebody has seen these pictures, or was told of them."""
+    def mark_seen(self, images: Sequence[str]) -> None:
+        """Record that the user has seen these images or was notified of them."""
         with self._journal.transaction() as connection:
             connection.executemany(
                 "DELETE FROM unseen WHERE image = ?", [(image,) for image in images]
             )
 
-    def take_unseen(self) -> list[StoredImage]:
-        """Return the pictures that nobody has seen, oldest first, to be told of now."""
+    def pop_unseen(self) -> list[StoredImage]:
+        """Return the unseen images, oldest first, and mark them as seen."""
         with self._journal.transaction() as connection:
             found = select_images(
                 connection, "images.id IN (SELECT image FROM unseen) ORDER BY saved, images.rowid"
@@ -139,7 +139,7 @@ class History:
 
 
 def _matching(search: str) -> tuple[str, list[str]]:
-    """Return the condition of a search, and its values."""
+    """Return the SQL condition of a search and its values."""
     condition, values = ["TRUE"], []
     for word in search.split():
         condition.append("(instr(casefold(prompt), ?) OR instr(casefold(model), ?))")

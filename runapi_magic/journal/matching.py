@@ -1,4 +1,4 @@
-"""How much of a request identical ones have met already: on disk, under way, or left behind."""
+"""Find what identical requests have already: images, running tasks, abandoned tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from runapi_magic.core.request import ImageRequest
 
-KEY_LIFETIME = 24 * 3600.0  # seconds; RunAPI publishes none, so a day-old key is not trusted
+# RunAPI does not publish how long it remembers an idempotency key, so an older one is not reused.
+KEY_LIFETIME = 24 * 3600.0  # seconds
 
 
 @dataclass(slots=True)
@@ -24,91 +25,94 @@ class Match:
     """What identical requests have.
 
     Attributes:
-        left: Pictures that are still to be made.
-        finished: Pictures that are there.
-        joined: Tasks that a living kernel works on.
-        taken: Tasks that nobody works on.
+        left: The number of images that are still missing.
+        finished: Images that are on disk.
+        joined: Tasks that a running kernel works on.
+        abandoned: Tasks that no kernel works on.
     """
 
     left: int
     finished: list[StoredImage] = field(default_factory=list)
     joined: list[StoredTask] = field(default_factory=list)
-    taken: list[StoredTask] = field(default_factory=list)
+    abandoned: list[StoredTask] = field(default_factory=list)
 
 
-class Files:
-    """What is known of pictures' files, looked at between transactions and never inside one.
+class FileChecks:
+    """Checks of image files. They are made between transactions, never inside one.
+
+    A transaction collects the files that it needs to know about. After it, ``run`` checks them, and
+    the transaction is repeated.
 
     Args:
-        usable: Whether a picture's file is still there with this digest.
-        stores_count: Whether a place in an object store is enough.
+        usable: Whether the file of an image exists and has this digest.
+        stores_count: Whether an image counts that is only in an object store.
     """
 
     def __init__(self, usable: Callable[[Path, str], bool], *, stores_count: bool = False) -> None:
         self._usable = usable
         self._stores_count = stores_count
-        self._known: dict[tuple[Path, str], bool] = {}
-        self._asked: list[tuple[Path, str]] = []
+        self._results: dict[tuple[Path, str], bool] = {}
+        self._pending: list[tuple[Path, str]] = []
 
     @property
-    def are_known(self) -> bool:
-        """Whether all that was asked since the last look is known."""
-        return not self._asked
+    def are_complete(self) -> bool:
+        """Whether no check is pending."""
+        return not self._pending
 
-    def have(self, image: StoredImage) -> bool:
-        """Whether a picture is there; assumed, until it was looked at."""
+    def passes(self, image: StoredImage) -> bool:
+        """Whether an image is usable. It is assumed to be until it was checked."""
         file = image.path, image.digest
         if self._stores_count and image.location:
             return True
-        if file not in self._known:
-            self._asked.append(file)
-        return self._known.get(file, True)
+        if file not in self._results:
+            self._pending.append(file)
+        return self._results.get(file, True)
 
-    def look(self) -> None:
-        """Look at the files that were asked for."""
-        self._known |= {file: self._usable(*file) for file in self._asked}
-        self._asked = []
+    def run(self) -> None:
+        """Run the pending checks."""
+        self._results |= {file: self._usable(*file) for file in self._pending}
+        self._pending = []
 
 
 def match(
     connection: sqlite3.Connection,
     request: ImageRequest,
     origin: str,
-    files: Files,
+    files: FileChecks,
     *,
     since: float | None,
     is_worked_on: Callable[[StoredTask], bool],
 ) -> Match:
-    """Return what identical requests have, pictures first, then tasks under way, oldest first.
+    """Return what identical requests have: images first, then unfinished tasks, oldest first.
 
     Args:
         connection: The journal.
-        request: What is asked for.
+        request: The request.
         origin: The service's base URL.
-        files: What is known of pictures' files.
-        since: Unix time in seconds; what was asked for before does not count. None: nothing.
-        is_worked_on: Whether a living kernel works on a task.
+        files: The checks of image files.
+        since: Unix time in seconds; older requests do not count. None: no request counts.
+        is_worked_on: Whether a running kernel works on a task.
     """
-    met = Match(request.count)
+    found = Match(request.count)
     if since is None:
-        return met
+        return found
     for task in _identical(connection, request.fingerprint, origin, since):
-        if met.left <= 0:
+        if found.left <= 0:
             break
         if task.state == "saved":
             images = select_images(connection, "task = ? ORDER BY position", task.id)
-            found = [image for image in images if files.have(image)][: met.left]
-            met.finished += found
-            met.left -= len(found)
-        elif task.count > met.left:
+            usable = [image for image in images if files.passes(image)][: found.left]
+            found.finished += usable
+            found.left -= len(usable)
+        elif task.count > found.left:
             continue
         elif is_worked_on(task):
-            met.joined.append(task)
-            met.left -= task.count
+            found.joined.append(task)
+            found.left -= task.count
         elif task.task_id or task.created > time.time() - KEY_LIFETIME:
-            met.taken.append(task)
-            met.left -= task.count
-    return met
+            found.abandoned.append(task)
+            found.left -= task.count
+    return found
 
 
 def _identical(

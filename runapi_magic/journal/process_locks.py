@@ -1,7 +1,7 @@
-"""Which kernels are alive, so that one finishes what a dead one left and leaves alone the rest.
+"""File locks that show which kernels run, so that a kernel claims only tasks of ended kernels.
 
-Each kernel holds a lock on a file of its own as long as it lives. The operating system lets go of
-it when the process ends, however it ends.
+Each kernel locks a file of its own. The operating system releases the lock when the process ends,
+even after a crash.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _OLD = 24 * 3600.0  # seconds
-_PATIENCE = 5.0  # seconds
+_TIMEOUT = 5.0  # seconds
 
 
 class Owners:
-    """The kernels that use one data folder, and this one among them.
+    """The kernels that use one data folder.
 
     Args:
         folder: The data folder.
+
+    Attributes:
+        me: The name of this kernel.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,10 +36,10 @@ class Owners:
         self._mine: FileLock | None = None
 
     def register(self) -> None:
-        """Take this kernel's lock and remove what dead kernels left.
+        """Lock this kernel's file and delete the files of ended kernels.
 
         Raises:
-            OSError: The folder cannot be written to.
+            OSError: The folder cannot be written.
         """
         if self._mine is not None:
             return
@@ -45,17 +48,17 @@ class Owners:
         self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.mkdir(mode=0o700, exist_ok=True)
         for path in self._folder.glob("*.lock"):
-            # Young files may belong to a kernel that is about to take its lock.
-            with suppress(FileNotFoundError):  # another kernel removes them, too
+            # A new file may belong to a kernel that has not locked it yet.
+            with suppress(FileNotFoundError):  # another kernel may delete it, too
                 if time.time() - path.stat().st_mtime > _OLD and not self.is_alive(path.stem):
                     path.unlink()
-        # Any thread may let go of it again; another kernel may hold it for a moment to look.
+        # Any thread may release it. Another kernel may lock it for a moment to check it.
         mine = FileLock(self._path(self.me), thread_local=False)
-        mine.acquire(timeout=_PATIENCE)
+        mine.acquire(timeout=_TIMEOUT)
         self._mine = mine
 
     def is_alive(self, owner: str | None) -> bool:
-        """Whether a kernel of this name still runs."""
+        """Whether the kernel with this name still runs."""
         if owner is None:
             return False
         if owner == self.me:
@@ -71,10 +74,10 @@ class Owners:
         except Timeout:
             return True
         except OSError:
-            return True  # not ours to open: another user's, so leave it alone
+            return True  # another user's file
 
     def release(self) -> None:
-        """Let go of this kernel's lock."""
+        """Release this kernel's lock."""
         if self._mine is not None:
             self._mine.release()
             self._mine = None

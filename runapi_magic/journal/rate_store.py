@@ -1,4 +1,4 @@
-"""The rate of each account, shared with the other kernels of one journal."""
+"""The rate limit of an account, shared by all kernels of one journal."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class SharedRate:
-    """An account's row in the journal.
+    """The row of an account in the journal.
 
     Args:
-        account: Its name.
+        account: The hash of base URL and key.
         journal: The journal.
-        record: Calls it off the loop.
+        record: Call the journal from an event loop.
     """
 
     def __init__(self, account: str, journal: Journal, record: AsyncJournal) -> None:
@@ -30,21 +30,21 @@ class SharedRate:
         self._record = record
 
     async def change(self, how: Callable[[Rate | None], Rate]) -> Rate | None:
-        """Change the row in one transaction, and return it.
+        """Change the row in one transaction and return it.
 
         Args:
-            how: Returns what follows from what the row says; it says None where there is none, or
-                none that can be true.
+            how: Return the new rate. It takes the stored rate, or None if there is none or if it is
+                not plausible.
 
         Returns:
-            None where the journal cannot be used now.
+            The new rate; None if the journal cannot be used now.
         """
-        changed: Rate | None = await self._record.if_free(self._change, how)
+        changed: Rate | None = await self._record.if_not_busy(self._change, how)
         return changed
 
     async def read(self) -> Rate | None:
-        """Return the row; None where there is none that can be true."""
-        found: Rate | None = await self._record.if_free(self._read)
+        """Return the stored rate; None if there is none or if it is not plausible."""
+        found: Rate | None = await self._record.if_not_busy(self._read)
         return found
 
     def _read(self) -> Rate | None:
@@ -52,7 +52,7 @@ class SharedRate:
             return self._stored(connection)[0]
 
     def _stored(self, connection: sqlite3.Connection) -> tuple[Rate | None, float]:
-        """Return the row, and the seconds that Unix time is ahead of the monotonic one."""
+        """Return the stored rate, and by how many seconds Unix time exceeds monotonic time."""
         row = connection.execute(
             "SELECT paused_until, spacing, next FROM rates WHERE account = ?", (self._account,)
         ).fetchone()

@@ -4,14 +4,14 @@ The version of a file is the number of migrations that were applied to it (``PRA
 
 States of a task:
 
-- ``planned``: it is not sent yet;
-- ``sent``: the POST may have left;
-- ``running``: its task ID is known;
-- ``completed``: the service has finished it;
-- ``saved``: the images are on disk;
-- ``failed``: the task ended without images;
-- ``refused``: the service did not accept it;
-- ``forgotten``: the user gave it up after it was sent. It may have been charged and counts as such.
+- ``planned``: it is not sent yet.
+- ``sent``: the POST may have been sent.
+- ``running``: the service's task ID is known.
+- ``completed``: the service has finished the images.
+- ``saved``: the images are on disk.
+- ``failed``: the task ended without images.
+- ``refused``: the service did not accept it.
+- ``forgotten``: the user gave it up after it was sent. It counts as charged.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     connection.execute(
         """CREATE TABLE tasks (
             id TEXT PRIMARY KEY,
-            generation TEXT NOT NULL,  -- the request that works on it, or did last
+            generation TEXT NOT NULL,  -- the request that works on it or did last
             origin TEXT NOT NULL,
             created REAL NOT NULL,
             model TEXT NOT NULL,
             prompt TEXT NOT NULL,
             fields TEXT NOT NULL,      -- JSON
             sources TEXT NOT NULL,     -- JSON
-            fingerprint TEXT NOT NULL, -- what decides how one picture looks
+            fingerprint TEXT NOT NULL, -- a hash of all that determines an image
             count INTEGER NOT NULL,
-            idempotency_key TEXT,      -- of the last attempt; NULL: never sent
+            idempotency_key TEXT,      -- of the last attempt; NULL: not sent yet
             family TEXT,
             path TEXT,
             body BLOB,
@@ -47,7 +47,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
             state TEXT NOT NULL,
             error TEXT,
             cost REAL,                 -- USD
-            seconds REAL,              -- from the request until the service was done
+            seconds REAL,              -- from the request until the service finished
             owner TEXT                 -- the kernel that works on it
         ) STRICT"""
     )
@@ -74,25 +74,27 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX images_by_task ON images (task)")
 
 
-def _look_back(connection: sqlite3.Connection) -> None:
-    """Let history, trees and files be found, and keep what was measured."""
+def _add_metrics_and_indexes(connection: sqlite3.Connection) -> None:
+    """Add the metrics of images, and indexes for history, trees and files."""
     connection.execute("ALTER TABLE images ADD COLUMN sharpness REAL")
     connection.execute("ALTER TABLE images ADD COLUMN noise REAL")
     for column in ("parent", "digest", "saved"):
         connection.execute(f"CREATE INDEX images_by_{column} ON images ({column})")
 
 
-def _count_money(connection: sqlite3.Connection) -> None:
-    """Know what is spent, by whom, and what is set aside; batches and rates."""
+def _add_money_batches_and_rates(connection: sqlite3.Connection) -> None:
+    """Add prices, budgets and reservations of money; batches; rate limits."""
     connection.execute("ALTER TABLE tasks ADD COLUMN price REAL")  # USD, expected
-    connection.execute("ALTER TABLE tasks ADD COLUMN hold TEXT")  # the money set aside for it
-    connection.execute("ALTER TABLE tasks ADD COLUMN kernel TEXT")  # that asked for it
+    connection.execute(
+        "ALTER TABLE tasks ADD COLUMN hold TEXT"
+    )  # the reservation of money that it uses
+    connection.execute("ALTER TABLE tasks ADD COLUMN kernel TEXT")  # that requested it
     connection.execute("ALTER TABLE tasks ADD COLUMN notebook TEXT")
     connection.execute("CREATE TABLE budgets (origin TEXT PRIMARY KEY, usd REAL NOT NULL) STRICT")
     connection.execute(
         """CREATE TABLE holds (
             id TEXT PRIMARY KEY,
-            owner TEXT NOT NULL,       -- the kernel that took it
+            owner TEXT NOT NULL,       -- the kernel that reserved it
             origin TEXT NOT NULL,
             usd REAL NOT NULL
         ) STRICT"""
@@ -103,36 +105,36 @@ def _count_money(connection: sqlite3.Connection) -> None:
             created REAL NOT NULL,     -- Unix time, seconds
             is_sweep INTEGER NOT NULL,
             title TEXT NOT NULL,
-            since REAL NOT NULL,       -- pictures older than this do not count
+            since REAL NOT NULL,       -- older images are not reused
             items TEXT NOT NULL        -- JSON
         ) STRICT"""
     )
     connection.execute(
         """CREATE TABLE rates (
-            account TEXT PRIMARY KEY,  -- a hash of address and key
+            account TEXT PRIMARY KEY,  -- a hash of base URL and key
             paused_until REAL NOT NULL, -- Unix time, seconds
             spacing REAL NOT NULL,     -- seconds between two requests
-            next REAL NOT NULL         -- Unix time, seconds: the next free turn
+            next REAL NOT NULL         -- Unix time, seconds: the next free slot
         ) STRICT"""
     )
     for column in ("created", "kernel", "hold"):
         connection.execute(f"CREATE INDEX tasks_by_{column} ON tasks ({column})")
 
 
-def _keep_in_stores(connection: sqlite3.Connection) -> None:
-    """Know where in an object store a picture is."""
-    connection.execute("ALTER TABLE images ADD COLUMN location TEXT")  # URL; NULL: in no store
+def _add_store_locations(connection: sqlite3.Connection) -> None:
+    """Add the location of images in object stores."""
+    connection.execute("ALTER TABLE images ADD COLUMN location TEXT")  # URL; NULL: only on disk
 
 
-def _learn_durations(connection: sqlite3.Connection) -> None:
-    """Know how long tasks of each kind took."""
+def _add_durations(connection: sqlite3.Connection) -> None:
+    """Add the durations of tasks."""
     connection.execute(
         """CREATE TABLE durations (
             origin TEXT NOT NULL,
             model TEXT NOT NULL,
             action TEXT NOT NULL,
-            resolution TEXT NOT NULL,  -- empty: none was asked for
-            seconds REAL NOT NULL,     -- from the service's acceptance to the end, its own
+            resolution TEXT NOT NULL,  -- empty: none was requested
+            seconds REAL NOT NULL,     -- from acceptance to end, by the service's clock
             failed INTEGER NOT NULL
         ) STRICT"""
     )
@@ -141,44 +143,44 @@ def _learn_durations(connection: sqlite3.Connection) -> None:
     )
 
 
-def _note_unseen(connection: sqlite3.Connection) -> None:
-    """Know which pictures came when nobody was there to see them."""
+def _add_unseen_images(connection: sqlite3.Connection) -> None:
+    """Add the images that came while their page was closed."""
     connection.execute("CREATE TABLE unseen (image TEXT PRIMARY KEY REFERENCES images (id)) STRICT")
 
 
-def _tell_where_batches_were_asked(connection: sqlite3.Connection) -> None:
-    """Know what a batch was asked of: what was simulated is not to be paid for by a resume."""
-    connection.execute("ALTER TABLE batches ADD COLUMN origin TEXT")  # NULL: not known
+def _add_origin_of_batches(connection: sqlite3.Connection) -> None:
+    """Add the service of a batch, so that resuming a simulated batch is not charged."""
+    connection.execute("ALTER TABLE batches ADD COLUMN origin TEXT")  # NULL: unknown
 
 
-def _keep_shown_versions(connection: sqlite3.Connection) -> None:
-    """Know which version of a picture a cell shows."""
+def _add_shown_versions(connection: sqlite3.Connection) -> None:
+    """Add the version of an image that a cell shows."""
     connection.execute(
         """CREATE TABLE shown_versions (
-            notebook TEXT NOT NULL,    -- empty: not known
-            cell TEXT NOT NULL,        -- its id; empty: not known
-            first TEXT NOT NULL,       -- the image that the cell asked for
+            notebook TEXT NOT NULL,    -- empty: unknown
+            cell TEXT NOT NULL,        -- its ID; empty: unknown
+            first TEXT NOT NULL,       -- the image that the cell requested
             shown TEXT NOT NULL,       -- the image that it shows instead
             PRIMARY KEY (notebook, cell, first)
         ) STRICT"""
     )
 
 
-def _keep_routes(connection: sqlite3.Connection) -> None:
-    """Know the service and the action of a model that the catalogue does not have."""
+def _add_routes(connection: sqlite3.Connection) -> None:
+    """Add the service and the action of models that are not in the catalogue."""
     for column in ("service", "action"):
         connection.execute(f"ALTER TABLE tasks ADD COLUMN {column} TEXT")
 
 
-# A new version of the tables is a new function at the end; none is ever changed.
+# To change the tables, append a function. Never change a function that was released.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _create_tables,
-    _look_back,
-    _count_money,
-    _keep_in_stores,
-    _learn_durations,
-    _note_unseen,
-    _tell_where_batches_were_asked,
-    _keep_shown_versions,
-    _keep_routes,
+    _add_metrics_and_indexes,
+    _add_money_batches_and_rates,
+    _add_store_locations,
+    _add_durations,
+    _add_unseen_images,
+    _add_origin_of_batches,
+    _add_shown_versions,
+    _add_routes,
 )

@@ -1,4 +1,4 @@
-"""The rows of the journal's tables as objects, and the queries that select them."""
+"""The rows of the journal's tables as objects, and the SQL that selects and inserts them."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from runapi_magic.journal.schema import IS_UNFINISHED
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from runapi_magic.core.protocols import FinishedImage
     from runapi_magic.core.request import ImageRequest
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTask:
-    """A task's row.
+    """A row of the table of tasks.
 
     Attributes:
-        id: Known before anything is sent.
-        generation: The request that it is a part of.
+        id: Its ID in the journal, which is known before anything is sent.
+        generation: The ID of the request that it belongs to.
         origin: The service's base URL.
         created: Unix time in seconds.
         model: RunAPI's name of the model.
         prompt: The prompt.
         fields: The model's fields.
-        sources: Label, digest, and address, path or image id of each source.
-        count: Number of pictures.
-        attempt: What was posted last; None where nothing was sent.
-        task_id: The service's id, where it is known.
+        sources: Label, digest, URL, path and image ID of each source.
+        count: Number of images.
+        attempt: The last POST; None if nothing was sent.
+        task_id: The service's ID; None if it is not known.
         state: See ``journal.schema``.
-        error: Why there is no picture.
+        error: Why there are no images.
         cost: USD.
         owner: The kernel that works on it.
-        service: The service that the user named; None for a model of the catalogue.
-        action: The action that the user named; None for a model of the catalogue.
+        service: The service that the user named; None if the model is in the catalogue.
+        action: The action that the user named; None if the model is in the catalogue.
     """
 
     id: str
@@ -62,7 +63,7 @@ class StoredTask:
 
     @property
     def route(self) -> tuple[str | None, str | None]:
-        """Service and action: as the user named them, or of the path that was posted to."""
+        """The service and the action: named by the user, or from the path of the POST."""
         if self.service is None and self.attempt is not None:
             match self.attempt.path.split("/"):
                 case ["", "api", "v1", service, action]:
@@ -71,28 +72,28 @@ class StoredTask:
 
     @property
     def is_denied(self) -> bool:
-        """Whether the service said last, at every address, that it does not know the task."""
+        """Whether the service does not know the task, according to its last answer."""
         return self.state == "running" and (self.error or "").startswith(NotFoundError.title)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """A picture's row, with its task.
+    """A row of the table of images, with its task.
 
     Attributes:
         id: Unique and stable across kernels.
-        task: The task that made it.
-        position: Which of the task's pictures, from 0.
-        path: The original on disk, where it was when it was saved.
+        task: The task that generated it.
+        position: Its index among the images of the task.
+        path: The path on disk when it was saved.
         digest: Hex SHA-256 of the file.
         width: Pixels.
         height: Pixels.
         saved: Unix time in seconds.
-        seconds: From the request until the service was done.
-        parent: The id of the picture that it is an edit of.
-        sharpness: As measured; None where it was not yet.
-        noise: As measured; None where it was not yet.
-        location: Its URL in an object store; None where it is in none.
+        seconds: The time from the request until the service finished.
+        parent: The ID of the image that it is an edit of.
+        sharpness: See ``media.metrics``; None if it was not measured yet.
+        noise: See ``media.metrics``; None if it was not measured yet.
+        location: Its URL in an object store; None if it is only on disk.
     """
 
     id: str
@@ -115,34 +116,34 @@ def _unknown_price(_count: int) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What new tasks are to cost, and who pays.
+class Billing:
+    """The price of new tasks, and what they are counted for.
 
     Attributes:
-        price: Returns the expected price of a task of so many pictures in USD, or None.
-        hold: The money that is set aside for it.
-        notebook: The notebook that asks; empty where its name is not known.
+        price: Return the expected price in USD of a task with this number of images, or None.
+        reservation: The reservation of money that pays for the tasks.
+        notebook: The name of the notebook; empty if it is not known.
     """
 
     price: Callable[[int], float | None] = _unknown_price
-    hold: str | None = None
+    reservation: str | None = None
     notebook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Reservation:
-    """How a request is met, decided in one transaction.
+class Allocation:
+    """The images and tasks of a request, as decided in one transaction.
 
     Attributes:
-        finished: Pictures of identical requests that are on disk.
-        joined: Identical tasks that a living kernel works on.
-        taken: Identical tasks that nobody worked on; now they are this kernel's.
+        finished: Images of identical requests that are on disk.
+        joined: Identical tasks that a running kernel works on.
+        claimed: Identical tasks that no kernel worked on. This kernel owns them now.
         planned: New tasks.
     """
 
     finished: list[StoredImage]
     joined: list[StoredTask]
-    taken: list[StoredTask]
+    claimed: list[StoredTask]
     planned: list[StoredTask]
 
 
@@ -159,18 +160,18 @@ _IMAGE_COLUMNS = (
 
 
 def select_tasks(connection: sqlite3.Connection, where: str, *values: Any) -> list[StoredTask]:
-    """Return the tasks that a condition finds; it may end in an order and a limit."""
+    """Return the tasks that match an SQL condition, which may include ORDER BY and LIMIT."""
     rows = connection.execute(
-        f"SELECT {_TASK_COLUMNS} FROM tasks WHERE {where}",  # noqa: S608 (ours)
+        f"SELECT {_TASK_COLUMNS} FROM tasks WHERE {where}",  # noqa: S608 (no user input)
         values,
     )
     return [_stored_task(row) for row in rows]
 
 
 def select_images(connection: sqlite3.Connection, where: str, *values: Any) -> list[StoredImage]:
-    """Return the pictures that a condition finds; it may end in an order and a limit."""
+    """Return the images that match an SQL condition, which may include ORDER BY and LIMIT."""
     rows = connection.execute(
-        f"SELECT {_TASK_COLUMNS}, {_IMAGE_COLUMNS} FROM images"  # noqa: S608 (ours)
+        f"SELECT {_TASK_COLUMNS}, {_IMAGE_COLUMNS} FROM images"  # noqa: S608 (no user input)
         f" JOIN tasks ON tasks.id = images.task WHERE {where}",
         values,
     )
@@ -193,7 +194,7 @@ def select_abandoned(
 
 
 def source_rows(request: ImageRequest) -> list[dict[str, Any]]:
-    """Return a request's sources, and its mask, as the journal keeps them."""
+    """Return the sources and the mask of a request as the journal stores them."""
     return [
         {
             "label": source.label,
@@ -205,6 +206,75 @@ def source_rows(request: ImageRequest) -> list[dict[str, Any]]:
         }
         for source in (*request.sources, *([request.mask] if request.mask else []))
     ]
+
+
+def insert_task(
+    connection: sqlite3.Connection,
+    request: ImageRequest,
+    head: tuple[str, str, str, float],
+    *,
+    count: int,
+    kernel: str,
+    billing: Billing,
+) -> StoredTask:
+    """Insert a planned task and return it.
+
+    Args:
+        connection: The journal.
+        request: The request.
+        head: The task's ID, the request's ID, the service's base URL, Unix time in seconds.
+        count: The number of images.
+        kernel: The kernel that requests the task and owns it.
+        billing: The price of the task, and what it is counted for.
+    """
+    connection.execute(
+        "INSERT INTO tasks (id, generation, origin, created, model, prompt, fields, sources,"
+        " fingerprint, count, state, owner, kernel, price, hold, notebook, service, action)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *head,
+            request.model,
+            request.prompt,
+            json.dumps(dict(request.fields)),
+            json.dumps(source_rows(request)),
+            request.fingerprint,
+            count,
+            kernel,
+            kernel,
+            billing.price(count),
+            billing.reservation,
+            billing.notebook,
+            request.service,
+            request.action_name,
+        ),
+    )
+    return select_tasks(connection, "tasks.id = ?", head[0])[0]
+
+
+def insert_images(
+    connection: sqlite3.Connection, task: str, images: Sequence[FinishedImage]
+) -> None:
+    """Insert the images of a task."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO images"
+        " (id, task, position, path, digest, width, height, parent, saved, location)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                image.id,
+                task,
+                position,
+                str(image.path),
+                image.digest,
+                image.width,
+                image.height,
+                image.parent.id if image.parent else None,
+                image.created,
+                image.stored or None,
+            )
+            for position, image in enumerate(images)
+        ],
+    )
 
 
 def _stored_task(row: tuple[Any, ...]) -> StoredTask:

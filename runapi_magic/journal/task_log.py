@@ -1,19 +1,20 @@
-"""What was asked for, written down before it is sent, so that no paid picture is lost.
+"""The log of all tasks. A task is recorded before it is sent, so that no paid image is lost.
 
-One SQLite file, ``journal.sqlite``, in the data folder; several kernels may use it at once.
-The contract:
+The log is one SQLite file, ``journal.sqlite``, in the data folder. Several kernels may use it at
+once. Its rules:
 
-- A task's row, with its idempotency key and the exact bytes of its POST, is committed before the
-  POST leaves. Repeating a create means repeating these bytes under this key.
-- The task id is committed as soon as it is known; a picture's row only after its file is safely
-  in place.
-- Whoever works on a task owns its row. A row whose owner is dead, or has let go, may be taken;
-  looking for identical requests and writing a new one is one transaction, so that two kernels
-  never ask for the same picture twice.
-- No transaction waits for a file or for the network: files are looked at before it.
-- The API key is in no row.
+- The row of a task, with its idempotency key and the exact bytes of its POST, is committed before
+  the POST is sent. To repeat a POST means to send these bytes with this key again.
+- The task ID is committed as soon as it is known. The row of an image is committed after its file
+  is in place.
+- The kernel that works on a task owns its row. Another kernel may claim the row if the owner has
+  ended or has released it. The search for identical requests and the insertion of new tasks are one
+  transaction, so two kernels never request the same image twice.
+- No transaction waits for a file or the network. Files are checked between transactions.
+- No row contains the API key.
 
-Methods are blocking and may be called from any thread, one at a time.
+All methods block. They may be called from any thread and raise JournalError where the journal
+cannot be used.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from runapi_magic.journal.database import Database, afterwards
+from runapi_magic.journal.database import Database, retry_until_written
 from runapi_magic.journal.durations import insert_duration, select_durations
-from runapi_magic.journal.matching import Files, Match, match
+from runapi_magic.journal.matching import FileChecks, Match, match
 from runapi_magic.journal.tables import (
-    Reservation,
+    Allocation,
+    Billing,
     StoredImage,
     StoredTask,
-    Terms,
+    insert_images,
+    insert_task,
     select_abandoned,
     select_images,
     select_tasks,
-    source_rows,
 )
 
 if TYPE_CHECKING:
@@ -47,15 +49,19 @@ if TYPE_CHECKING:
 
 
 class Journal(Database):
-    """The journal of one data folder, opened on first use."""
+    """The journal of one data folder. The file is opened on first use.
+
+    Args:
+        folder: The data folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._at_work: set[str] = set()  # this kernel's requests that work on tasks
+        self._active: set[str] = set()  # IDs of this kernel's requests that work on tasks
 
-    # A request
+    # Requests
 
-    def reserve(
+    def allocate(
         self,
         generation: str,
         request: ImageRequest,
@@ -65,48 +71,49 @@ class Journal(Database):
         new_id: Callable[[], str],
         usable: Callable[[Path, str], bool],
         since: float | None = 0.0,
-        terms: Terms | None = None,
-    ) -> Reservation:
-        """Decide how a request is met, and write down what is new, in one transaction.
+        billing: Billing | None = None,
+    ) -> Allocation:
+        """Find the images and tasks that a request can use, and insert tasks for the rest.
 
         Args:
-            generation: The request's id.
-            request: What is asked for, its sources known by content.
+            generation: The ID of the request.
+            request: The request. The digests of its sources are known.
             origin: The service's base URL.
-            split: Splits a number of pictures into tasks.
-            new_id: Makes a task's own id.
-            usable: Whether a picture's file is still there with this digest.
-            since: Unix time in seconds; what was asked for before does not count. None: nothing.
-            terms: What new tasks are to cost, and who pays.
+            split: Split a number of images into tasks.
+            new_id: Return the ID of a new task.
+            usable: Whether the file of an image exists and has this digest.
+            since: Unix time in seconds; older requests do not count. None: no request counts.
+            billing: The price of new tasks, and what they are counted for.
         """
-        self._at_work.add(generation)
-        files = Files(usable)
+        self._active.add(generation)
+        files = FileChecks(usable)
         while True:
-            with self.reading() as connection:  # nothing has to be written for what is there
-                met = self._match(connection, request, origin, files, since)
-            if not files.are_known:
-                files.look()
+            with self.reading() as connection:  # nothing is written if all images exist
+                found = self._match(connection, request, origin, files, since)
+            if not files.are_complete:
+                files.run()
                 continue
-            if not met.taken and met.left <= 0:
-                return Reservation(met.finished, met.joined, [], [])
+            if not found.abandoned and found.left <= 0:
+                return Allocation(found.finished, found.joined, [], [])
             with self.transaction() as connection:
-                met = self._match(connection, request, origin, files, since)
-                if files.are_known:
-                    self._own(connection, met.taken, generation)
+                found = self._match(connection, request, origin, files, since)
+                if files.are_complete:
+                    self._own(connection, found.abandoned, generation)
                     planned = [
-                        self._insert(
+                        insert_task(
                             connection,
                             request,
                             (new_id(), generation, origin, time.time()),
-                            count,
-                            terms or Terms(),
+                            count=count,
+                            kernel=self.owners.me,
+                            billing=billing or Billing(),
                         )
-                        for count in (split(met.left) if met.left > 0 else ())
+                        for count in (split(found.left) if found.left > 0 else ())
                     ]
-                    return Reservation(met.finished, met.joined, met.taken, planned)
-            files.look()
+                    return Allocation(found.finished, found.joined, found.abandoned, planned)
+            files.run()
 
-    def missing(
+    def count_missing(
         self,
         request: ImageRequest,
         origin: str,
@@ -115,31 +122,33 @@ class Journal(Database):
         since: float = 0.0,
         stores_count: bool = True,
     ) -> int:
-        """Return how many pictures of a request are neither kept nor under way.
+        """Return how many images of a request neither exist nor are being generated.
 
         Args:
-            request: What is asked for, its sources known by content.
+            request: The request. The digests of its sources are known.
             origin: The service's base URL.
-            usable: Whether a picture's file is still there with this digest.
-            since: Unix time in seconds; what was asked for before does not count.
-            stores_count: Whether an image in an object store counts that is not on disk.
+            usable: Whether the file of an image exists and has this digest.
+            since: Unix time in seconds; older requests do not count.
+            stores_count: Whether an image counts that is only in an object store.
         """
-        files = Files(usable, stores_count=stores_count)
+        files = FileChecks(usable, stores_count=stores_count)
         while True:
             with self.reading() as connection:
-                met = self._match(connection, request, origin, files, since)
-            if files.are_known:
-                never_sent = sum(task.count for task in met.taken if task.state == "planned")
-                return max(0, met.left) + never_sent
-            files.look()
+                found = self._match(connection, request, origin, files, since)
+            if files.are_complete:
+                planned = [task.count for task in found.abandoned if task.state == "planned"]
+                return max(0, found.left) + sum(planned)
+            files.run()
 
-    def in_store(self, request: ImageRequest, origin: str, since: float) -> list[StoredImage]:
-        """Return the images of a request that an object store has, as many as are asked for.
+    def images_in_store(
+        self, request: ImageRequest, origin: str, since: float
+    ) -> list[StoredImage]:
+        """Return the images of a request that are in an object store, at most as many as requested.
 
         Args:
-            request: What is asked for, its sources known by content.
+            request: The request. The digests of its sources are known.
             origin: The service's base URL.
-            since: Unix time in seconds; what was asked for before does not count.
+            since: Unix time in seconds; older requests do not count.
         """
         with self.reading() as connection:
             return select_images(
@@ -157,151 +166,88 @@ class Journal(Database):
         connection: sqlite3.Connection,
         request: ImageRequest,
         origin: str,
-        files: Files,
+        files: FileChecks,
         since: float | None,
     ) -> Match:
-        known = self.is_worked_on
-        return match(connection, request, origin, files, since=since, is_worked_on=known)
-
-    def _insert(
-        self,
-        connection: sqlite3.Connection,
-        request: ImageRequest,
-        head: tuple[str, str, str, float],
-        count: int,
-        terms: Terms,
-    ) -> StoredTask:
-        connection.execute(
-            "INSERT INTO tasks (id, generation, origin, created, model, prompt, fields, sources,"
-            " fingerprint, count, state, owner, kernel, price, hold, notebook, service, action)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *head,
-                request.model,
-                request.prompt,
-                json.dumps(dict(request.fields)),
-                json.dumps(source_rows(request)),
-                request.fingerprint,
-                count,
-                self.owners.me,
-                self.owners.me,
-                terms.price(count),
-                terms.hold,
-                terms.notebook,
-                request.service,
-                request.action_name,
-            ),
+        return match(
+            connection, request, origin, files, since=since, is_worked_on=self.is_worked_on
         )
-        return select_tasks(connection, "tasks.id = ?", head[0])[0]
 
-    # A task
+    # States of a task
 
-    def sending(self, task: str, attempt: Attempt) -> None:
-        """Write down what is about to be posted. Committed before it leaves."""
+    def mark_sent(self, task: str, attempt: Attempt) -> None:
+        """Record a POST. Call this before it is sent."""
         self._set(task, state="sent", **_posted(attempt))
 
-    @afterwards
-    def created(
+    @retry_until_written
+    def mark_running(
         self,
         task: str,
         task_id: str,
         status_paths: tuple[str, ...],
         attempt: Attempt | None = None,
     ) -> None:
-        """Write down the service's id of a task.
+        """Record the service's ID of a task.
 
         Args:
-            task: The task's own id.
-            task_id: The service's.
-            status_paths: Where its status is.
-            attempt: What was posted, where that may not have been written down.
+            task: The ID in the journal.
+            task_id: The service's ID.
+            status_paths: The paths of its status.
+            attempt: The POST, if it may not be recorded yet.
         """
         known = {} if attempt is None else _posted(attempt)
         known |= {"task_id": task_id, "status_paths": json.dumps(status_paths)}
         self._set(task, state="running", **known)
 
-    @afterwards
-    def completed(
+    @retry_until_written
+    def mark_completed(
         self,
         task: str,
         cost: float | None,
         seconds: float | None,
-        took: tuple[Kind, Duration] | None = None,
+        measured: tuple[Kind, Duration] | None = None,
     ) -> None:
-        """Write down that the service has finished the pictures, and how long that took it."""
+        """Record that the service has finished the images of a task.
+
+        Args:
+            task: The ID in the journal.
+            cost: USD.
+            seconds: The time since the request.
+            measured: How long the service worked on it, to learn from.
+        """
         with self.transaction() as connection:
             connection.execute(
                 "UPDATE tasks SET state = 'completed', cost = ?, seconds = ? WHERE id = ?",
                 (cost, seconds, task),
             )
-            if took is not None:
-                insert_duration(connection, *took)
+            if measured is not None:
+                insert_duration(connection, *measured)
 
-    @afterwards
-    def took(self, kind: Kind, took: Duration) -> None:
-        """Write down how long the service took for a task that brought no picture."""
-        with self.transaction() as connection:
-            insert_duration(connection, kind, took)
-
-    @afterwards
-    def failed(self, task: str, error: str, *, refused: bool) -> None:
-        """Write down that there will be no picture: refused at once, or failed later."""
+    @retry_until_written
+    def mark_failed(self, task: str, error: str, *, refused: bool) -> None:
+        """Record that a task has no images: the service refused it, or it failed later."""
         self._set(task, state="refused" if refused else "failed", error=error, owner=None)
 
-    @afterwards
-    def let_go(self, task: str, error: str) -> None:
-        """Write down that nobody works on a task for now; it can be resumed."""
-        self._set(task, error=error, owner=None)
-
-    @afterwards
-    def saved(self, task: str, images: Sequence[FinishedImage]) -> None:
-        """Write down the pictures of a task, once their files are in place."""
+    @retry_until_written
+    def mark_saved(self, task: str, images: Sequence[FinishedImage]) -> None:
+        """Record the images of a task. Call this after their files are in place."""
         with self.transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO images"
-                " (id, task, position, path, digest, width, height, parent, saved, location)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        image.id,
-                        task,
-                        position,
-                        str(image.path),
-                        image.digest,
-                        image.width,
-                        image.height,
-                        image.parent.id if image.parent else None,
-                        image.created,
-                        image.stored or None,
-                    )
-                    for position, image in enumerate(images)
-                ],
-            )
+            insert_images(connection, task, images)
             connection.execute(
                 "UPDATE tasks SET state = 'saved', error = NULL, owner = NULL WHERE id = ?", (task,)
             )
 
-    # Looking back
+    @retry_until_written
+    def release_task(self, task: str, error: str) -> None:
+        """Record that this kernel stops working on a task. The task can be resumed."""
+        self._set(task, error=error, owner=None)
 
-    def task(self, task: str) -> StoredTask | None:
-        """Return a task's row."""
-        with self.reading() as connection:
-            return next(iter(select_tasks(connection, "tasks.id = ?", task)), None)
+    # Owners of tasks
 
-    def images(self, task: str) -> list[StoredImage]:
-        """Return a task's pictures."""
-        with self.reading() as connection:
-            return select_images(connection, "task = ? ORDER BY position", task)
-
-    def unfinished(self) -> list[StoredTask]:
-        """Return the tasks that nobody works on and that have no pictures yet, oldest first."""
-        with self.reading() as connection:
-            return select_abandoned(connection, self.is_worked_on)
-
-    @afterwards
+    @retry_until_written
     def release(self, generation: str) -> None:
-        """Let go of what a request still owns; what was never sent is not wanted any more."""
-        self.end(generation)
+        """Release all tasks of a request that this kernel owns. Drop those that were not sent."""
+        self.deactivate(generation)
         with self.transaction() as connection:
             connection.execute(
                 "UPDATE tasks SET owner = NULL,"
@@ -310,35 +256,39 @@ class Journal(Database):
                 (generation, self.owners.me),
             )
 
-    def end(self, generation: str) -> None:
-        """Note that a request works on nothing any more, whatever could be written down of that."""
-        self._at_work.discard(generation)
+    def deactivate(self, generation: str) -> None:
+        """Stop counting a request as active, even if its tasks could not be released."""
+        self._active.discard(generation)
 
     def is_worked_on(self, task: StoredTask) -> bool:
-        """Whether a living kernel works on a task; this one, where the request is under way."""
+        """Whether a running kernel works on a task. In this kernel its request must be active."""
         if task.owner == self.owners.me:
-            return task.generation in self._at_work
+            return task.generation in self._active
         return self.owners.is_alive(task.owner)
 
-    def take(self, wanted: Callable[[StoredTask], bool], generation: str) -> list[StoredTask]:
-        """Make those of the unfinished tasks a request's that are wanted, and return them."""
-        self._at_work.add(generation)
+    def claim(self, wanted: Callable[[StoredTask], bool], generation: str) -> list[StoredTask]:
+        """Assign abandoned tasks to a request and return them.
+
+        Args:
+            wanted: Whether the request wants a task.
+            generation: The ID of the request.
+        """
+        self._active.add(generation)
         with self.transaction() as connection:
-            found = [
-                task for task in select_abandoned(connection, self.is_worked_on) if wanted(task)
-            ]
+            found = self._abandoned(connection, wanted)
             self._own(connection, found, generation)
             return found
 
     def forget(self, wanted: Callable[[StoredTask], bool]) -> list[StoredTask]:
-        """Give up those of the unfinished tasks that are wanted, and return them as they were.
+        """Give up abandoned tasks, and return them as they were.
 
-        What a living kernel works on is not among them. A task that was never sent ends as refused.
+        A task that was not sent ends as refused.
+
+        Args:
+            wanted: Whether to give up a task.
         """
         with self.transaction() as connection:
-            found = [
-                task for task in select_abandoned(connection, self.is_worked_on) if wanted(task)
-            ]
+            found = self._abandoned(connection, wanted)
             connection.executemany(
                 "UPDATE tasks SET owner = NULL,"
                 " state = CASE state WHEN 'planned' THEN 'refused' ELSE 'forgotten' END"
@@ -347,12 +297,42 @@ class Journal(Database):
             )
             return found
 
+    def _abandoned(
+        self, connection: sqlite3.Connection, wanted: Callable[[StoredTask], bool]
+    ) -> list[StoredTask]:
+        return [task for task in select_abandoned(connection, self.is_worked_on) if wanted(task)]
+
+    # Queries
+
+    def task(self, task: str) -> StoredTask | None:
+        """Return a task by its ID in the journal."""
+        with self.reading() as connection:
+            return next(iter(select_tasks(connection, "tasks.id = ?", task)), None)
+
+    def images(self, task: str) -> list[StoredImage]:
+        """Return the images of a task."""
+        with self.reading() as connection:
+            return select_images(connection, "task = ? ORDER BY position", task)
+
+    def unfinished(self) -> list[StoredTask]:
+        """Return the unfinished tasks that no running kernel works on, oldest first."""
+        with self.reading() as connection:
+            return select_abandoned(connection, self.is_worked_on)
+
+    # Durations
+
     def durations(self, kind: Kind) -> list[Duration]:
-        """Return how long the last tasks of a kind took, oldest first."""
+        """Return the durations of the last tasks of a kind, oldest first."""
         with self.reading() as connection:
             return select_durations(connection, kind)
 
-    # SQLite
+    @retry_until_written
+    def add_duration(self, kind: Kind, duration: Duration) -> None:
+        """Record the duration of a task that has no images."""
+        with self.transaction() as connection:
+            insert_duration(connection, kind, duration)
+
+    # SQL
 
     def _own(
         self, connection: sqlite3.Connection, tasks: list[StoredTask], generation: str
@@ -366,13 +346,13 @@ class Journal(Database):
         names = ", ".join(f"{name} = ?" for name in columns)
         with self.transaction() as connection:
             connection.execute(
-                f"UPDATE tasks SET {names} WHERE id = ?",  # noqa: S608 (names are ours)
+                f"UPDATE tasks SET {names} WHERE id = ?",  # noqa: S608 (the names are in this module)
                 (*columns.values(), task),
             )
 
 
 def _posted(attempt: Attempt) -> dict[str, Any]:
-    """Return the columns that say what was posted."""
+    """Return a POST as columns."""
     return {
         "idempotency_key": attempt.idempotency_key,
         "family": attempt.family,

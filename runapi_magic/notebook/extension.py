@@ -220,7 +220,7 @@ def _mention_unseen(folder: Path) -> None:
 
     journal = Journal(folder)
     try:
-        unseen = History(journal).take_unseen()
+        unseen = History(journal).pop_unseen()
     except JournalError:
         return
     finally:

@@ -89,7 +89,7 @@ def spending(session: Session) -> str:
     found = session.budgets.spending(service.access.base_url, notebook_name())
     simulated = " (simulated)" if service.is_simulated else ""
     notebook = "" if found.notebook is None else f", this notebook ${found.notebook:.2f}"
-    waiting = f"\nSet aside for what is under way ${found.under_way:.2f}" if found.under_way else ""
+    waiting = f"\nSet aside for what is under way ${found.reserved:.2f}" if found.reserved else ""
     return (
         f"From here{simulated}: this session ${found.session:.2f}{notebook},"
         f" today ${found.today:.2f}, in total ${found.total:.2f}{waiting}"

@@ -28,12 +28,12 @@ def history(workspace):
     folder.mkdir()
     for number in range(_TASKS):
         request = ImageRequest(f"old picture {number:02}", "gpt-image-2", count=_EACH)
-        (task,) = journal.reserve(
+        (task,) = journal.allocate(
             secrets.token_hex(8), request, workspace.server.url,
             split=lambda count: (count,), new_id=lambda: secrets.token_hex(8),
             usable=lambda *_: False,
         ).planned  # fmt: skip
-        journal.saved(task.id, [_old(folder, request, task.id, at) for at in range(_EACH)])
+        journal.mark_saved(task.id, [_old(folder, request, task.id, at) for at in range(_EACH)])
     journal.close()
 
 

@@ -26,14 +26,14 @@ def test_seen_while_it_is_noted(journal, is_seen, told):
     image = record_image(journal, "a boat")
 
     class Answered(History):
-        def note_unseen(self, images):
+        def mark_unseen(self, images):
             if is_seen:
                 awaited.drop()
-            super().note_unseen(images)
+            super().mark_unseen(images)
 
     work = SimpleNamespace(is_done=True, subscribe=lambda _listener: None)
     awaited = unseen._Awaited(work, lambda: [image], [], Answered(journal))
     unseen._awaited.append(awaited)
     awaited.note()
-    assert [stored.task.prompt for stored in History(journal).take_unseen()] == told
+    assert [stored.task.prompt for stored in History(journal).pop_unseen()] == told
     awaited.drop()

@@ -64,7 +64,7 @@ SENTENCES = [
     f"| tries for a download | {image_store._DOWNLOAD_TRIES},",
     f"| a pause that the service asks for | {rate._LONGEST_PAUSE:g} s |",
     f"| pictures in `%runapi history` | {commands._LONGEST_HISTORY:,} |",
-    f"| pictures of one tree | {history._LARGEST_FAMILY} |",
+    f"| pictures of one tree | {history._LARGEST_TREE} |",
     f"From `--speed {renderer.ROUGH_FROM:g}` on it draws roughly",
     f"| versions in a file's note | {provenance._LONGEST_LINE} |",
 ]

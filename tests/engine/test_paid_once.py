@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from runapi_magic.core.status import Phase
+from runapi_magic.core.status import Step
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import NOT_SENT, BudgetError
 from runapi_magic.journal.database import JournalError
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.server
 
 
 def _is_joined(generation):
-    return generation.tasks[0].phase is Phase.JOINED
+    return generation.parts[0].step is Step.JOINED
 
 
 async def _until(generation, has_come):
@@ -75,7 +75,7 @@ def test_who_joined_asks_for_nothing_without_a_journal(service, use, monkeypatch
             await second.ended()
         go_on.set()
         await first
-        return first, second, session.journal.task(first.tasks[0].id)
+        return first, second, session.journal.task(first.parts[0].id)
 
     first, second, row = use(service, body)
     assert "journal cannot be read" in second.errors[0].what
@@ -129,7 +129,7 @@ def test_who_takes_over_keeps_to_the_budget(taken_over, service):
     assert [type(error) for error in second.errors] == [BudgetError]
     assert second.errors[0].charged == NOT_SENT
     assert service.tasks == []
-    assert spending.under_way == 0
+    assert spending.reserved == 0
 
 
 def test_who_takes_over_lets_go_of_the_money(taken_over, service):
@@ -137,14 +137,14 @@ def test_who_takes_over_lets_go_of_the_money(taken_over, service):
     second, spending = taken_over(0.10)
     assert len(second.images) == len(service.tasks) == 1
     assert spending.session == pytest.approx(service.charged)
-    assert spending.under_way == 0
+    assert spending.reserved == 0
 
 
 def test_an_id_is_worth_a_lost_line(service, use, monkeypatch):
     """A task of which only the id came into the journal is resumed, not paid for again."""
 
     async def lose(session):
-        monkeypatch.setattr(session.journal, "sending", _refuse)
+        monkeypatch.setattr(session.journal, "mark_sent", _refuse)
         generation = session.generate("a fox on a full disk")
         await _until(generation, lambda generation: generation.task_ids)
         generation.cancel()
@@ -168,7 +168,7 @@ def test_nobody_waits_for_what_nobody_works_on(service, use, monkeypatch, troubl
         await _until(left, lambda generation: generation.task_ids)
         with monkeypatch.context() as locked:
             if trouble == "a locked journal":
-                locked.setattr(session.journal, "let_go", _refuse)
+                locked.setattr(session.journal, "release_task", _refuse)
                 transaction = session.journal.transaction
                 locked.setattr(
                     session.journal,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from runapi_magic.engine import session as session_module
-from runapi_magic.engine.generation import new_local_id
+from runapi_magic.engine.generation import new_part_id
 from runapi_magic.engine.pricing import Cost
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.spending_guard import gate_for
@@ -238,7 +238,7 @@ def test_every_door_keeps_the_budget(run, service, fox, door, scope):
         }[door]()
         what = await _refused(work)
         assert f"the budget of the {scope} is" in what
-        assert _spending(session).under_way == 0
+        assert _spending(session).reserved == 0
         return before, set(service.paths()[before[1] :])
 
     before, posted = run(service, body)
@@ -253,11 +253,11 @@ def test_what_fits_goes_through(run, service):
         _budget(session, 0.30)
         batch = await generate_many([f"boat {n}" for n in range(5)], progress=False)
         what = await _refused(session.generate("a tree"))
-        assert "$0.30 are spent" in what
+        assert "$0.30 spent" in what
         return len(batch.pictures), _spending(session)
 
     count, spending = run(service, body)
-    assert (count, spending.session, spending.under_way) == (5, pytest.approx(0.30), 0)
+    assert (count, spending.session, spending.reserved) == (5, pytest.approx(0.30), 0)
 
 
 def test_what_is_on_disk_needs_no_budget(run, service):
@@ -349,7 +349,7 @@ def test_a_retry_is_within_the_budget(run, slow):
         batch.retry_failed()
         await asyncio.to_thread(_wait_until, lambda: len(slow.tasks) == 4)
         what = await _refused(session.generate("a tree"))
-        assert "$0.12 are spent, $0.06 are set aside" in what
+        assert "$0.12 spent, $0.06 reserved" in what
         await batch
         return len(batch.pictures)
 
@@ -368,7 +368,7 @@ def test_a_cancelled_batch_lets_go(run, slow):
         batch.cancel()
         await batch.ended()
         found = _spending(session)
-        return found.session, found.under_way
+        return found.session, found.reserved
 
     assert run(slow, body) == (pytest.approx(0.12), 0)
 
@@ -736,14 +736,14 @@ def test_resume_keeps_to_the_budget(run, service):
         origin = session.service().access.base_url
         dead = Journal(session.journal.path.parent)
         for prompt in ("a boat", "a kite"):
-            dead.reserve(
+            dead.allocate(
                 f"of {prompt}", session.request(prompt), origin,
-                split=lambda count: (count,), new_id=new_local_id, usable=lambda *_: False,
+                split=lambda count: (count,), new_id=new_part_id, usable=lambda *_: False,
             )  # fmt: skip
         dead.close()
         _budget(session, PRICE * 1.5)
         resumed = resume_tasks(session)
-        assert len(resumed.tasks) == 2
+        assert len(resumed.parts) == 2
         refused = await _refused(resumed.wait())
         _budget(session, PRICE * 2)
         await session.start(session.request("a boat"))

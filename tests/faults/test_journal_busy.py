@@ -20,7 +20,7 @@ from runapi_magic.notebook import commands
 from tests.conftest import KEY
 from tests.faults.fast_simulators import fast_simulators
 
-BUSY = "another program holds"
+BUSY = "another program has locked"
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,9 @@ def use(server, tmp_path):
 @pytest.fixture
 def hurry(monkeypatch):
     """Make one second of waiting take a hundredth."""
-    for name in ("_PATIENCE", "_WORTH_TELLING", "_HELD_UP", "_AGAIN"):
+    for name in ("_TIMEOUT", "_NOTICE_AFTER", "_LONGEST_DELAY", "_RETRY_DELAY"):
         monkeypatch.setattr(async_journal, name, getattr(async_journal, name) / 100)
-    monkeypatch.setattr(database, "_MOMENT", 0.01)
+    monkeypatch.setattr(database, "_SHORT_TIMEOUT", 0.01)
 
 
 class Other:
@@ -110,11 +110,11 @@ def test_locked_for_too_long(server, use, budget, count):
 
 
 @pytest.mark.usefixtures("hurry")
-@pytest.mark.parametrize("moment", ["reserve", "hold", "sending"])
+@pytest.mark.parametrize("moment", ["allocate", "reserve", "mark_sent"])
 def test_locked_before_the_post(server, use, monkeypatch, moment):
     """If any step before the POST fails: nothing is sent, and no reservation is left."""
     prompt = f"held from {moment}"
-    kind = Budgets if moment == "hold" else Journal
+    kind = Budgets if moment == "reserve" else Journal
     real = getattr(kind, moment)
 
     async def body(session):
@@ -140,7 +140,7 @@ def test_locked_before_the_post(server, use, monkeypatch, moment):
     assert [type(error) for error in errors] == [JournalBusyError]
     assert again.cost > 0
     assert len(server.bodies(prompt)) == 1
-    assert (spent.today, spent.under_way) == (pytest.approx(again.cost), 0)
+    assert (spent.today, spent.reserved) == (pytest.approx(again.cost), 0)
 
 
 async def _until(is_so, generation):
@@ -162,7 +162,7 @@ def test_cached_image_while_locked(server, use):
         with _other(session) as other:
             other.hold()
             again = session.generate("on disk while held")
-            await _until(lambda: again.tasks[0].is_done, again)
+            await _until(lambda: again.parts[0].is_done, again)
             other.let_go()
             await again.ended()
         return first.image.id, again
@@ -176,7 +176,7 @@ def test_cached_image_while_locked(server, use):
 @pytest.mark.usefixtures("hurry")
 def test_unlocked_in_time(server, use, monkeypatch):
     """A waiting request continues when the lock ends: one image, which is recorded."""
-    monkeypatch.setattr(async_journal, "_PATIENCE", 30.0)
+    monkeypatch.setattr(async_journal, "_TIMEOUT", 30.0)
 
     async def body(session):
         with _other(session) as other:
@@ -187,7 +187,7 @@ def test_unlocked_in_time(server, use, monkeypatch):
             await told.wait()
             other.let_go()
             await generation
-            return session.journal.task(generation.tasks[0].id), session.journal.unfinished()
+            return session.journal.task(generation.parts[0].id), session.journal.unfinished()
 
     stored, unfinished = use(body)
     assert (stored.state, unfinished) == ("saved", [])
@@ -195,7 +195,7 @@ def test_unlocked_in_time(server, use, monkeypatch):
 
 
 @pytest.mark.usefixtures("hurry")
-@pytest.mark.parametrize("moment", ["created", "completed", "saved"])
+@pytest.mark.parametrize("moment", ["mark_running", "mark_completed", "mark_saved"])
 def test_locked_after_the_post(server, use, monkeypatch, moment):
     """A sent request saves its image. The journal is complete when the lock has ended."""
     prompt = f"held at {moment}"
@@ -210,11 +210,11 @@ def test_locked_after_the_post(server, use, monkeypatch, moment):
                     others.pop().hold()
                 return real(*values, **options)
 
-            held.is_afterwards = True
+            held.retries_until_written = True
             monkeypatch.setattr(Journal, moment, held)
             generation = session.generate(prompt)
-            await _until(lambda: generation.tasks[0].is_done, generation)
-            shown, before = generation.image.path.is_file(), generation.tasks[0].id
+            await _until(lambda: generation.parts[0].is_done, generation)
+            shown, before = generation.image.path.is_file(), generation.parts[0].id
             other.let_go()
             await generation
         return shown, session.journal.task(before), session.journal.images(before), generation
@@ -235,11 +235,11 @@ def test_cancelled_while_it_waits(server, use):
         with _other(session) as other:
             other.hold()
             generation = session.generate("stopped while it waits")
-            line = session.pipeline._record._line
-            while not line.locked():  # noqa: ASYNC110 (the lock has no event)
+            queue = session.pipeline._record._queue
+            while not queue.locked():  # noqa: ASYNC110 (the lock has no event)
                 await asyncio.sleep(0)
             generation.cancel()
-            await _until(lambda: generation.tasks[0].is_done, generation)
+            await _until(lambda: generation.parts[0].is_done, generation)
             other.let_go()
             await generation.ended()
         return generation.status, session.journal.unfinished()

@@ -16,7 +16,7 @@ PARALLEL = 4
 @pytest.fixture(scope="module")
 def outcomes(short_pauses, patch, tmp_path_factory):
     """Run all cases once, some in parallel."""
-    patch.setattr(async_journal, "_PATIENCE", 1.5)
+    patch.setattr(async_journal, "_TIMEOUT", 1.5)
     folder = tmp_path_factory.mktemp("several")
     found = {}
 

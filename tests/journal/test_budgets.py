@@ -32,7 +32,7 @@ from runapi_magic.errors import BudgetError
 from runapi_magic.journal import budgets
 from runapi_magic.journal.budgets import Budgets
 from runapi_magic.journal.schema import MIGRATIONS
-from runapi_magic.journal.tables import Terms
+from runapi_magic.journal.tables import Billing
 from runapi_magic.journal.task_log import Journal
 from tests.properties import PROPERTY
 
@@ -52,24 +52,24 @@ class Kernel:
         """Write down one task that is not sent yet; return its id."""
         number = secrets.token_hex(8)  # no other process has it
         request = ImageRequest(prompt or f"fox {number}", "gpt-image-2", {}, count)
-        (task,) = self.journal.reserve(
+        (task,) = self.journal.allocate(
             f"g{number}", request, origin, split=lambda many: (many,), new_id=lambda: f"p{number}",
-            usable=lambda *_: True, since=None, terms=Terms(lambda _: price, hold, notebook),
+            usable=lambda *_: True, since=None, billing=Billing(lambda _: price, hold, notebook),
         ).planned  # fmt: skip
         return task.id
 
     def send(self, task):
         """Write down that a task is under way."""
-        self.journal.sending(task, ATTEMPT)
+        self.journal.mark_sent(task, ATTEMPT)
 
     def finish(self, task, cost=PRICE):
         """Write down that a task is done and costs so much."""
-        self.journal.completed(task, cost, 1.0)
+        self.journal.mark_completed(task, cost, 1.0)
         image = GeneratedImage(
             id=f"{task}-0", path=Path(f"/pictures/{task}.png"), width=8, height=6, task_id="tsk",
             request=ImageRequest("a fox", "gpt-image-2"), digest=f"{task:0>64}", created=5.0,
         )  # fmt: skip
-        self.journal.saved(task, [image])
+        self.journal.mark_saved(task, [image])
 
     def make(self, cost=PRICE, **terms):
         """Do all of it."""
@@ -109,7 +109,7 @@ def kernel(start):
 def test_nothing_is_spent_at_first(kernel):
     """A new journal knows of no spending, and of no notebook whose name is not known."""
     found = kernel.spending()
-    assert (found.session, found.today, found.total, found.under_way) == (0, 0, 0, 0)
+    assert (found.session, found.today, found.total, found.reserved) == (0, 0, 0, 0)
     assert found.notebook is None
 
 
@@ -142,7 +142,7 @@ def test_what_was_not_made_costs_nothing(kernel):
     for refused in (True, False):
         task = kernel.plan()
         kernel.send(task)
-        kernel.journal.failed(task, "no", refused=refused)
+        kernel.journal.mark_failed(task, "no", refused=refused)
     assert kernel.spending().total == 0
 
 
@@ -150,7 +150,7 @@ def test_what_was_let_go_of_still_counts(kernel):
     """A task that nobody waits for any more may have been charged, and counts."""
     task = kernel.plan()
     kernel.send(task)
-    kernel.journal.let_go(task, "stopped")
+    kernel.journal.release_task(task, "stopped")
     assert kernel.spending().total == PRICE
 
 
@@ -158,9 +158,9 @@ def test_reused_pictures_cost_nothing(kernel, start):
     """A request that is met from disk adds nothing, in this kernel or the next."""
     kernel.make(prompt="a fox")
     other = start()
-    found = other.journal.reserve(
+    found = other.journal.allocate(
         "again", ImageRequest("a fox", "gpt-image-2"), REAL, split=lambda many: (many,),
-        new_id=lambda: "new", usable=lambda *_: True, terms=Terms(lambda _: PRICE, "again"),
+        new_id=lambda: "new", usable=lambda *_: True, billing=Billing(lambda _: PRICE, "again"),
     )  # fmt: skip
     assert len(found.finished) == 1
     assert other.spending().total == PRICE
@@ -184,7 +184,7 @@ def test_a_task_that_was_taken_over_is_its_first_kernels(kernel, start):
     kernel.send(task)
     kernel.journal.close()
     heir = start()
-    assert [row.id for row in heir.journal.take(lambda _: True, "heir")] == [task]
+    assert [row.id for row in heir.journal.claim(lambda _: True, "heir")] == [task]
     heir.finish(task)
     found = heir.spending()
     assert (found.session, found.today, found.total) == (0, PRICE, PRICE)
@@ -239,9 +239,9 @@ def test_a_budget_of_the_day_is_new_at_midnight(kernel, at):
     kernel.budgets.set_budget(REAL, "day", 0.10)
     kernel.make(0.10)
     with pytest.raises(BudgetError):
-        kernel.budgets.hold("a", REAL, PRICE)
+        kernel.budgets.reserve("a", REAL, PRICE)
     at(2026, 5, 4, 12, 0)
-    assert kernel.budgets.hold("a", REAL, PRICE) == PRICE
+    assert kernel.budgets.reserve("a", REAL, PRICE) == PRICE
 
 
 # Budgets and holds
@@ -259,32 +259,35 @@ def test_budgets_are_set_and_taken_away(kernel, start):
     assert kernel.budgets.budgets(REAL) == {"day": 3.0}
     kernel.budgets.set_budget(REAL, "day", None)
     assert other.budgets.budgets(REAL) == {}
-    assert [kernel.budgets.may_be_set(REAL), kernel.budgets.may_be_set(HERE)] == [False, False]
+    assert [kernel.budgets.may_have_budget(REAL), kernel.budgets.may_have_budget(HERE)] == [
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("scope", ["session", "day"])
 def test_a_budget_is_kept_to_the_cent(kernel, scope):
     """What just fits is let through, also where cents do not sum exactly; one cent more is not."""
     kernel.budgets.set_budget(REAL, scope, 0.30)
-    kernel.budgets.hold("a", REAL, 0.10)
-    kernel.budgets.hold("b", REAL, 0.20)
+    kernel.budgets.reserve("a", REAL, 0.10)
+    kernel.budgets.reserve("b", REAL, 0.20)
     with pytest.raises(BudgetError) as caught:
-        kernel.budgets.hold("c", REAL, 0.01)
+        kernel.budgets.reserve("c", REAL, 0.01)
     what, charged, todo = caught.value.parts
-    assert f"This costs $0.01, and the budget of the {scope} is $0.30" in what
-    assert "$0.00 are spent, $0.30 are set aside" in what
+    assert f"This costs $0.01, but the budget of the {scope} is $0.30" in what
+    assert "$0.00 spent, $0.30 reserved" in what
     assert charged == "Nothing was sent, nothing was charged."
     assert f"--{scope}" in todo
-    assert kernel.spending().under_way == pytest.approx(0.30)
+    assert kernel.spending().reserved == pytest.approx(0.30)
 
 
 def test_what_is_spent_counts_against_the_budget(kernel):
     """Pictures that were paid before there was a budget count as well."""
     kernel.make(0.25)
     kernel.budgets.set_budget(REAL, "day", 0.30)
-    with pytest.raises(BudgetError, match=r"\$0\.25 are spent"):
-        kernel.budgets.hold("a", REAL, 0.06)
-    kernel.budgets.hold("a", REAL, 0.05)
+    with pytest.raises(BudgetError, match=r"\$0\.25 spent"):
+        kernel.budgets.reserve("a", REAL, 0.06)
+    kernel.budgets.reserve("a", REAL, 0.05)
 
 
 def test_both_budgets_are_kept(kernel):
@@ -292,11 +295,11 @@ def test_both_budgets_are_kept(kernel):
     kernel.budgets.set_budget(REAL, "session", 1.0)
     kernel.budgets.set_budget(REAL, "day", 0.05)
     with pytest.raises(BudgetError, match="budget of the day"):
-        kernel.budgets.hold("a", REAL, PRICE)
+        kernel.budgets.reserve("a", REAL, PRICE)
     kernel.budgets.set_budget(REAL, "day", 2.0)
     kernel.budgets.set_budget(REAL, "session", 0.05)
     with pytest.raises(BudgetError, match="budget of the session"):
-        kernel.budgets.hold("a", REAL, PRICE)
+        kernel.budgets.reserve("a", REAL, PRICE)
 
 
 def test_a_session_does_not_count_other_kernels(kernel, start):
@@ -304,69 +307,69 @@ def test_a_session_does_not_count_other_kernels(kernel, start):
     other = start()
     other.make(0.50)
     other.budgets.set_budget(REAL, "day", 1.0)
-    other.budgets.hold("b", REAL, 0.40)
+    other.budgets.reserve("b", REAL, 0.40)
     kernel.budgets.set_budget(REAL, "session", 0.10)
-    kernel.budgets.hold("a", REAL, 0.10)
+    kernel.budgets.reserve("a", REAL, 0.10)
     with pytest.raises(BudgetError, match="budget of the day"):
-        other.budgets.hold("c", REAL, 0.01)
+        other.budgets.reserve("c", REAL, 0.01)
 
 
 def test_a_hold_that_is_let_go_of_is_free_again(kernel):
     """What was set aside and not used can be spent by the next one."""
     kernel.budgets.set_budget(REAL, "day", 0.10)
-    kernel.budgets.hold("a", REAL, 0.10)
+    kernel.budgets.reserve("a", REAL, 0.10)
     kernel.budgets.release("a")
     kernel.budgets.release("a")
-    kernel.budgets.hold("b", REAL, 0.10)
+    kernel.budgets.reserve("b", REAL, 0.10)
 
 
 def test_tasks_of_an_open_hold_are_counted_once(kernel):
     """What was asked for under an open hold is counted by the hold, not a second time."""
     kernel.budgets.set_budget(REAL, "day", 1.0)
-    kernel.budgets.hold("a", REAL, 0.60)
+    kernel.budgets.reserve("a", REAL, 0.60)
     for _ in range(6):
         kernel.make(0.10, hold="a")
-    kernel.budgets.hold("b", REAL, 0.40)
-    with pytest.raises(BudgetError, match=r"\$0\.00 are spent, \$1\.00 are set aside"):
-        kernel.budgets.hold("c", REAL, 0.01)
+    kernel.budgets.reserve("b", REAL, 0.40)
+    with pytest.raises(BudgetError, match=r"\$0\.00 spent, \$1\.00 reserved"):
+        kernel.budgets.reserve("c", REAL, 0.01)
 
 
 def test_tasks_count_by_cost_after_their_hold(kernel):
     """After the release the tasks count by what they cost: less, or more, than was set aside."""
     kernel.budgets.set_budget(REAL, "day", 1.0)
     for name, held, cost in (("a", 0.60, 0.20), ("b", 0.20, 0.50)):
-        kernel.budgets.hold(name, REAL, held)
+        kernel.budgets.reserve(name, REAL, held)
         kernel.make(cost, hold=name)
         kernel.budgets.release(name)
-    with pytest.raises(BudgetError, match=r"\$0\.70 are spent, \$0\.00 are set aside"):
-        kernel.budgets.hold("c", REAL, 0.31)
-    kernel.budgets.hold("c", REAL, 0.30)
+    with pytest.raises(BudgetError, match=r"\$0\.70 spent, \$0\.00 reserved"):
+        kernel.budgets.reserve("c", REAL, 0.31)
+    kernel.budgets.reserve("c", REAL, 0.30)
 
 
 def test_a_failed_task_gives_its_money_back(kernel):
     """What failed is free for the next one, once its hold is let go of."""
     kernel.budgets.set_budget(REAL, "session", PRICE)
-    kernel.budgets.hold("a", REAL, PRICE)
+    kernel.budgets.reserve("a", REAL, PRICE)
     task = kernel.plan(hold="a")
     kernel.send(task)
-    kernel.journal.failed(task, "asleep", refused=False)
+    kernel.journal.mark_failed(task, "asleep", refused=False)
     kernel.budgets.release("a")
-    kernel.budgets.hold("b", REAL, PRICE)
+    kernel.budgets.reserve("b", REAL, PRICE)
 
 
 def test_holds_of_dead_kernels_do_not_count(kernel, start):
     """What a kernel had set aside is free when it is gone; what it had sent counts by price."""
     kernel.budgets.set_budget(REAL, "day", 1.0)
-    kernel.budgets.hold("a", REAL, 1.0)
+    kernel.budgets.reserve("a", REAL, 1.0)
     kernel.send(kernel.plan(hold="a", price=0.30))
     heir = start()
     with pytest.raises(BudgetError):
-        heir.budgets.hold("b", REAL, 0.01)
+        heir.budgets.reserve("b", REAL, 0.01)
     kernel.journal.close()
-    assert heir.spending().under_way == 0
-    heir.budgets.hold("b", REAL, 0.70)
-    with pytest.raises(BudgetError, match=r"\$0\.30 are spent, \$0\.70 are set aside"):
-        heir.budgets.hold("c", REAL, 0.01)
+    assert heir.spending().reserved == 0
+    heir.budgets.reserve("b", REAL, 0.70)
+    with pytest.raises(BudgetError, match=r"\$0\.30 spent, \$0\.70 reserved"):
+        heir.budgets.reserve("c", REAL, 0.01)
 
 
 @pytest.mark.posix
@@ -377,28 +380,28 @@ def test_a_killed_process_lets_go_of_its_holds(kernel, tmp_path):
         "from runapi_magic.journal.task_log import Journal\n"
         "from runapi_magic.journal.budgets import Budgets\n"
         f"budgets = Budgets(Journal(Path({str(tmp_path / 'data')!r})))\n"
-        f"budgets.hold('a', {REAL!r}, 1.0)\n"
+        f"budgets.reserve('a', {REAL!r}, 1.0)\n"
         "print('held', flush=True); sys.stdin.readline(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     kernel.budgets.set_budget(REAL, "day", 1.0)
     with _process(code) as process:
         assert process.stdout.readline() == "held\n"
         with pytest.raises(BudgetError):
-            kernel.budgets.hold("b", REAL, 1.0)
+            kernel.budgets.reserve("b", REAL, 1.0)
         process.communicate("\n", timeout=30)
-    assert kernel.budgets.hold("b", REAL, 1.0) == 1.0
+    assert kernel.budgets.reserve("b", REAL, 1.0) == 1.0
 
 
 def test_origins_are_apart(kernel):
     """Simulated money is no money: neither spent, nor set aside, nor limited, elsewhere."""
     kernel.make(5.0, origin=HERE)
-    kernel.budgets.hold("a", HERE, 5.0)
+    kernel.budgets.reserve("a", HERE, 5.0)
     kernel.budgets.set_budget(REAL, "session", 1.0)
     kernel.budgets.set_budget(REAL, "day", 1.0)
     assert kernel.budgets.budgets(HERE) == {}
-    kernel.budgets.hold("b", REAL, 1.0)
+    kernel.budgets.reserve("b", REAL, 1.0)
     found = kernel.spending()
-    assert (found.total, found.today, found.session, found.under_way) == (0, 0, 0, 1.0)
+    assert (found.total, found.today, found.session, found.reserved) == (0, 0, 0, 1.0)
     assert kernel.spending(HERE).total == 5.0
 
 
@@ -408,17 +411,17 @@ def test_what_a_dead_kernel_only_planned_is_paid_by_the_heir(kernel, start):
     kernel.journal.close()
     heir = start()
     request = ImageRequest("a fox", "gpt-image-2")
-    assert heir.journal.missing(request, REAL, usable=lambda *_: True) == 1
+    assert heir.journal.count_missing(request, REAL, usable=lambda *_: True) == 1
 
 
 def test_holds_of_dead_kernels_are_deleted(kernel, start):
     """The next kernel that sets money aside deletes what dead ones had set aside, and only that."""
-    kernel.budgets.hold("dead", REAL, 1.0)
-    kernel.budgets.hold("dead elsewhere", HERE, 1.0)
+    kernel.budgets.reserve("dead", REAL, 1.0)
+    kernel.budgets.reserve("dead elsewhere", HERE, 1.0)
     living, heir = start(), start()
-    living.budgets.hold("living", REAL, 1.0)
+    living.budgets.reserve("living", REAL, 1.0)
     kernel.journal.close()
-    heir.budgets.hold("new", REAL, 1.0)
+    heir.budgets.reserve("new", REAL, 1.0)
     with heir.journal.reading() as connection:
         rows = connection.execute("SELECT id FROM holds ORDER BY id").fetchall()
     assert rows == [("living",), ("new",)]
@@ -449,7 +452,7 @@ let_through = 0
 for number in range(15):
     name, usd = f"{{kernel.journal.owners.me}}-{{number}}", chance.choice([0.05, 0.06, 0.10])
     try:
-        kernel.budgets.hold(name, {REAL!r}, usd)
+        kernel.budgets.reserve(name, {REAL!r}, usd)
     except BudgetError:
         continue
     let_through += 1
@@ -488,7 +491,7 @@ def test_the_same_moment_many_times(start):
             gate.wait(20)
             name = f"{kernel.journal.owners.me}-{number}"
             try:
-                kernel.budgets.hold(name, REAL, PRICE)
+                kernel.budgets.reserve(name, REAL, PRICE)
             except BudgetError:
                 return
             through.append((kernel, name))
@@ -521,7 +524,7 @@ class Interleaving(RuleBasedStateMachine):
         """Set something aside, or be refused."""
         name = secrets.token_hex(8)
         try:
-            self.kernels[number].budgets.hold(name, REAL, usd)
+            self.kernels[number].budgets.reserve(name, REAL, usd)
         except BudgetError:
             return
         self.open[name] = (number, usd)
@@ -536,7 +539,7 @@ class Interleaving(RuleBasedStateMachine):
         task = kernel.plan(price=usd, hold=name)
         kernel.send(task)
         if fails:
-            kernel.journal.failed(task, "no", refused=False)
+            kernel.journal.mark_failed(task, "no", refused=False)
         else:
             kernel.finish(task, usd * part)
         self._check(name)
@@ -558,7 +561,7 @@ class Interleaving(RuleBasedStateMachine):
     def _check(self, *extra):
         budgets = self.kernels[0].budgets
         with self.kernels[0].journal.transaction() as connection:
-            opened = budgets._open_holds(connection, REAL)
+            opened = budgets._open_reservations(connection, REAL)
             spent = budgets._spent(connection, REAL, opened, "TRUE")
         held = sum(usd for _, _, usd in opened)
         assert sorted(name for name, _, _ in opened) == sorted({*self.open, *extra})
@@ -605,6 +608,6 @@ def test_an_older_journal_gets_its_money_side(kernel, monkeypatch, version):
     assert (found.session, found.notebook, found.today) == (0, 0, 0.06)
     assert found.total == pytest.approx(0.16)
     kernel.budgets.set_budget(REAL, "day", 0.10)
-    kernel.budgets.hold("a", REAL, 0.04)
+    kernel.budgets.reserve("a", REAL, 0.04)
     with pytest.raises(BudgetError):
-        kernel.budgets.hold("b", REAL, 0.01)
+        kernel.budgets.reserve("b", REAL, 0.01)

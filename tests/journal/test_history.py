@@ -35,7 +35,7 @@ def test_pages(journal, history):
     """Pages come newest first, without gaps and without doubles, and the count knows them all."""
     for number in range(7):
         record_image(journal, f"picture {number}", number=number)
-    pages = [history.pictures(limit=3, offset=offset) for offset in (0, 3, 6, 9)]
+    pages = [history.images(limit=3, offset=offset) for offset in (0, 3, 6, 9)]
     assert [_prompts(page) for page in pages] == [
         ["picture 6", "picture 5", "picture 4"],
         ["picture 3", "picture 2", "picture 1"],
@@ -68,7 +68,7 @@ def test_search(journal, history, search, found):
     for number, prompt in enumerate(prompts):
         model = "flux-kontext-pro" if "score" in prompt else "gpt-image-2"
         record_image(journal, prompt, number=number, model=model)
-    assert _prompts(history.pictures(search, limit=9)) == found
+    assert _prompts(history.images(search, limit=9)) == found
     assert history.count(search) == len(found)
 
 
@@ -84,9 +84,9 @@ def test_by_id_and_by_file(journal, history):
     first = record_image(journal, "a fox", number=1)
     record_image(journal, "a copy", number=2, digest=first.digest)
     assert history.image(first.id).task.prompt == "a fox"
-    assert history.of_file(first.digest).id == first.id
+    assert history.by_digest(first.digest).id == first.id
     assert history.image("nobody") is None
-    assert history.of_file("0" * 64) is None
+    assert history.by_digest("0" * 64) is None
 
 
 def test_a_family(journal, history):
@@ -98,10 +98,10 @@ def test_a_family(journal, history):
     hen = record_image(journal, "a hen", number=5)
     egg = record_image(journal, "an egg", hen, number=6)
     for image in (fox, snow, moon, rain):
-        assert _prompts(history.family([image.id])) == ["a fox", "snow", "moon", "rain"]
-    assert _prompts(history.family([egg.id])) == ["a hen", "an egg"]
-    assert len(history.family([moon.id, egg.id])) == 6
-    assert history.family([]) == history.family(["nobody"]) == []
+        assert _prompts(history.trees([image.id])) == ["a fox", "snow", "moon", "rain"]
+    assert _prompts(history.trees([egg.id])) == ["a hen", "an egg"]
+    assert len(history.trees([moon.id, egg.id])) == 6
+    assert history.trees([]) == history.trees(["nobody"]) == []
 
 
 def test_parents_in_a_circle(journal, history):
@@ -110,7 +110,7 @@ def test_parents_in_a_circle(journal, history):
     snow = record_image(journal, "snow", fox, number=2)
     with journal.transaction() as connection:
         connection.execute("UPDATE images SET parent = ? WHERE id = ?", (snow.id, fox.id))
-    assert _prompts(history.family([snow.id])) == ["a fox", "snow"]
+    assert _prompts(history.trees([snow.id])) == ["a fox", "snow"]
 
 
 def test_identical(journal, history):
@@ -126,7 +126,7 @@ def test_what_was_measured(journal, history):
     """Figures are kept with the picture, also for another kernel."""
     fox = record_image(journal, "a fox")
     assert (history.image(fox.id).sharpness, history.image(fox.id).noise) == (None, None)
-    history.measured(fox.id, 12.5, 0.0)
+    history.set_metrics(fox.id, 12.5, 0.0)
     other = Journal(journal.path.parent)
     row = History(other).image(fox.id)
     other.close()
@@ -168,10 +168,10 @@ def test_a_former_journal(journal, history):
     """A journal of the first version keeps all its rows, and learns to look back."""
     _fill_former(journal.path)
     before = _rows(journal.path)
-    assert _prompts(history.family(["i2"])) == ["a fox", "snow"]
-    row = history.of_file("2")
+    assert _prompts(history.trees(["i2"])) == ["a fox", "snow"]
+    row = history.by_digest("2")
     assert (row.parent, row.path, row.sharpness) == ("i1", Path("/p/2.png"), None)
-    history.measured("i2", 1.0, 2.0)
+    history.set_metrics("i2", 1.0, 2.0)
     assert history.image("i2").noise == 2.0
     assert len(before) == 4
     for old, new in zip(before, _rows(journal.path), strict=True):
@@ -184,9 +184,9 @@ def test_looking_back_is_fast(journal, history):
     plans = {}
     with journal.transaction() as connection:
         connection.set_trace_callback(lambda query: plans.setdefault(query, None))
-    history.of_file("0" * 64)
-    history.pictures(limit=3)
-    history.family(["part-0000-0"])
+    history.by_digest("0" * 64)
+    history.images(limit=3)
+    history.trees(["part-0000-0"])
     with journal.transaction() as connection:
         connection.set_trace_callback(None)
         for query in [query for query in plans if "SELECT" in query]:

@@ -60,7 +60,7 @@ _numbers = iter(range(10_000))
 
 
 def _reserve(journal, request=REQUEST, *, reuse=True, origin=ORIGIN, intact=True, generation="g1"):
-    return journal.reserve(
+    return journal.allocate(
         generation, request, origin, split=lambda count: (1,) * count,
         new_id=lambda: f"part-{next(_numbers)}", usable=lambda *_: intact,
         since=0.0 if reuse else None,
@@ -80,10 +80,10 @@ def _image(task, request=REQUEST, number=0):
 
 
 def _finish(journal, task, request=REQUEST, count=1):
-    journal.sending(task, ATTEMPT)
-    journal.created(task, "tsk_1", ("/p/tsk_1",))
-    journal.completed(task, 0.06, 12.5)
-    journal.saved(task, [_image(task, request, number) for number in range(count)])
+    journal.mark_sent(task, ATTEMPT)
+    journal.mark_running(task, "tsk_1", ("/p/tsk_1",))
+    journal.mark_completed(task, 0.06, 12.5)
+    journal.mark_saved(task, [_image(task, request, number) for number in range(count)])
 
 
 def _raw(journal, query):
@@ -103,13 +103,13 @@ def test_the_way_of_a_task(journal):
     """A row tells at each step what is known by then, in order, and nothing of it is lost."""
     task = _plan(journal)
     states = [journal.task(task)]
-    journal.sending(task, ATTEMPT)
+    journal.mark_sent(task, ATTEMPT)
     states.append(journal.task(task))
-    journal.created(task, "tsk_1", ("/p/tsk_1", "/q/tsk_1"))
+    journal.mark_running(task, "tsk_1", ("/p/tsk_1", "/q/tsk_1"))
     states.append(journal.task(task))
-    journal.completed(task, 0.06, 12.5)
+    journal.mark_completed(task, 0.06, 12.5)
     states.append(journal.task(task))
-    journal.saved(task, [_image(task)])
+    journal.mark_saved(task, [_image(task)])
     states.append(journal.task(task))
     assert [row.state for row in states] == ["planned", "sent", "running", "completed", "saved"]
     assert [row.attempt and row.attempt.idempotency_key for row in states] == [None] + ["key-1"] * 4
@@ -130,7 +130,7 @@ def test_each_step_is_on_disk_at_once(journal, open_journal):
     task = _plan(journal)
     other = open_journal()
     assert other.task(task).state == "planned"
-    journal.sending(task, ATTEMPT)
+    journal.mark_sent(task, ATTEMPT)
     assert other.task(task).attempt == ATTEMPT
 
 
@@ -167,7 +167,7 @@ def test_sources_are_kept(journal):
 def test_failures(journal, refused, state):
     """A task that will bring no picture says why, and is not asked for again on its own."""
     task = _plan(journal)
-    journal.failed(task, "too dark", refused=refused)
+    journal.mark_failed(task, "too dark", refused=refused)
     row = journal.task(task)
     assert (row.state, row.error, row.owner) == (state, "too dark", None)
     assert journal.unfinished() == []
@@ -180,7 +180,7 @@ def test_run_all_is_free(journal):
     _finish(journal, task)
     again = _reserve(journal)
     assert [image.id for image in again.finished] == [f"{task}-0"]
-    assert (again.planned, again.joined, again.taken) == ([], [], [])
+    assert (again.planned, again.joined, again.claimed) == ([], [], [])
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_living_kernels_task_is_joined(journal, open_journal):
     task = _plan(journal)
     found = _reserve(open_journal())
     assert [row.id for row in found.joined] == [task]
-    assert (found.planned, found.taken) == ([], [])
+    assert (found.planned, found.claimed) == ([], [])
 
 
 def test_the_same_kernels_task_is_joined(journal):
@@ -231,10 +231,10 @@ def test_the_same_kernels_task_is_joined(journal):
 def test_a_dead_kernels_task_is_taken(journal, open_journal):
     """What a dead kernel left is taken over under its own key, once."""
     task = _plan(journal)
-    journal.sending(task, ATTEMPT)
+    journal.mark_sent(task, ATTEMPT)
     journal.close()
     heir, late = open_journal(), open_journal()
-    (taken,) = _reserve(heir).taken
+    (taken,) = _reserve(heir).claimed
     assert (taken.id, taken.attempt) == (task, ATTEMPT)
     assert heir.task(task).owner == heir.owners.me
     assert [row.id for row in _reserve(late).joined] == [task]
@@ -249,7 +249,7 @@ def test_a_process_that_ends_lets_go(journal, tmp_path, end):
         "from runapi_magic.journal.task_log import Journal\n"
         "from runapi_magic.core.request import ImageRequest\n"
         f"journal = Journal(Path({str(tmp_path / 'data')!r}))\n"
-        "journal.reserve('g', ImageRequest('a fox', 'gpt-image-2'), 'o', since=0.0,\n"
+        "journal.allocate('g', ImageRequest('a fox', 'gpt-image-2'), 'o', since=0.0,\n"
         "  split=lambda n: (1,) * n, new_id=lambda: 'other', usable=lambda path, digest: True)\n"
         "print('planned', flush=True); sys.stdin.readline()\n"
         f"{ {'exit': 'sys.exit()', 'kill': 'os.kill(os.getpid(), signal.SIGKILL)'}[end] }\n"
@@ -268,13 +268,13 @@ def test_a_process_that_ends_lets_go(journal, tmp_path, end):
 def test_letting_go(journal, open_journal):
     """A task that nobody waits for any more is free for every kernel, and says why."""
     task = _plan(journal)
-    journal.sending(task, ATTEMPT)
-    journal.let_go(task, "stopped")
+    journal.mark_sent(task, ATTEMPT)
+    journal.release_task(task, "stopped")
     other = open_journal()
     assert [(row.id, row.error) for row in other.unfinished()] == [(task, "stopped")]
-    assert [row.id for row in other.take(lambda _: True, "heir")] == [task]
+    assert [row.id for row in other.claim(lambda _: True, "heir")] == [task]
     assert journal.unfinished() == []
-    assert journal.take(lambda _: True, "heir") == []
+    assert journal.claim(lambda _: True, "heir") == []
 
 
 def test_taking_only_what_is_wanted(journal, open_journal):
@@ -282,7 +282,7 @@ def test_taking_only_what_is_wanted(journal, open_journal):
     tasks = [_plan(journal, ImageRequest(f"fox {number}", "gpt-image-2")) for number in range(3)]
     journal.close()
     heir = open_journal()
-    taken = heir.take(lambda row: row.prompt != "fox 1", "heir")
+    taken = heir.claim(lambda row: row.prompt != "fox 1", "heir")
     assert [row.id for row in taken] == [tasks[0], tasks[2]]
     assert [row.id for row in heir.unfinished()] == [tasks[1]]
 
@@ -290,24 +290,24 @@ def test_taking_only_what_is_wanted(journal, open_journal):
 def test_an_old_key_is_not_trusted(journal, open_journal, monkeypatch):
     """A request whose answer was lost more than a day ago is not repeated under its old key."""
     task = _plan(journal)
-    journal.sending(task, ATTEMPT)
+    journal.mark_sent(task, ATTEMPT)
     journal.close()
     now = task_log.time.time()
     monkeypatch.setattr(task_log.time, "time", lambda: now + KEY_LIFETIME + 1)
     found = _reserve(open_journal())
-    assert found.taken == []
+    assert found.claimed == []
     assert len(found.planned) == 1
 
 
 def test_an_old_task_with_an_id_is_still_looked_at(journal, open_journal, monkeypatch):
     """A task whose id is known is gone on with, however old it is: looking costs nothing."""
     task = _plan(journal)
-    journal.sending(task, ATTEMPT)
-    journal.created(task, "tsk_1", ("/p/tsk_1",))
+    journal.mark_sent(task, ATTEMPT)
+    journal.mark_running(task, "tsk_1", ("/p/tsk_1",))
     journal.close()
     now = task_log.time.time()
     monkeypatch.setattr(task_log.time, "time", lambda: now + KEY_LIFETIME + 1)
-    assert [row.id for row in _reserve(open_journal()).taken] == [task]
+    assert [row.id for row in _reserve(open_journal()).claimed] == [task]
 
 
 def test_two_kernels_never_plan_the_same_twice(open_journal):
@@ -407,7 +407,7 @@ def test_a_damaged_file_is_set_aside(journal, content):
     journal.path.parent.mkdir(parents=True)
     journal.path.write_bytes(content)
     assert _plan(journal)
-    assert journal.set_aside.read_bytes() == content
+    assert journal.damaged_file.read_bytes() == content
 
 
 @pytest.mark.parametrize("ask", ["reserve", "missing"])
@@ -426,9 +426,9 @@ def test_no_file_is_read_inside_a_transaction(journal, ask):
         return True
 
     if ask == "missing":
-        assert journal.missing(REQUEST, ORIGIN, usable=usable) == 0
+        assert journal.count_missing(REQUEST, ORIGIN, usable=usable) == 0
     else:
-        reserved = journal.reserve(
+        reserved = journal.allocate(
             "g2", REQUEST, ORIGIN, split=lambda count: (1,) * count, new_id=lambda: "part-new",
             usable=usable,
         )  # fmt: skip
@@ -447,7 +447,7 @@ def test_only_what_is_needed_is_checked(journal):
         checked.append(path)
         return next(answers)
 
-    assert journal.missing(REQUEST, ORIGIN, usable=usable) == 0
+    assert journal.count_missing(REQUEST, ORIGIN, usable=usable) == 0
     assert len(checked) == 2
 
 
@@ -468,11 +468,11 @@ def test_busy_is_not_unusable(journal):
     """Where another program writes, writing says that the journal is busy; reading goes on."""
     task = _plan(journal)
     other = _hold(journal.path)
-    with pytest.raises(JournalBusyError, match="another program holds") as caught:
-        journal.failed(task, "no", refused=False)
+    with pytest.raises(JournalBusyError, match="another program has locked") as caught:
+        journal.mark_failed(task, "no", refused=False)
     assert journal.task(task).state == "planned"
     other.close()
-    journal.failed(task, "no", refused=False)
+    journal.mark_failed(task, "no", refused=False)
     assert journal.task(task).state == "failed"
     assert caught.value.charged == NOT_SENT
 
@@ -506,7 +506,9 @@ def test_who_waits_does_not_hold_up_who_reads(journal):
     """While one thread waits for another program, another thread of this kernel reads."""
     task = _plan(journal)
     other = _hold(journal.path)
-    writing = threading.Thread(target=journal.failed, args=(task, "no"), kwargs={"refused": False})
+    writing = threading.Thread(
+        target=journal.mark_failed, args=(task, "no"), kwargs={"refused": False}
+    )
     writing.start()
     assert journal.task(task).state == "planned"
     other.close()
@@ -517,12 +519,12 @@ def test_who_waits_does_not_hold_up_who_reads(journal):
 def test_a_call_on_a_loop_waits_for_a_moment_only(journal, monkeypatch):
     """On a loop's thread a call gives up soon, since all on the loop waits with it."""
     monkeypatch.setattr(database, "_BUSY_TIMEOUT", 1e6)
-    monkeypatch.setattr(database, "_MOMENT", 0.1)
+    monkeypatch.setattr(database, "_SHORT_TIMEOUT", 0.1)
     task = _plan(journal)
     other = _hold(journal.path)
 
     async def call():
-        journal.failed(task, "no", refused=False)
+        journal.mark_failed(task, "no", refused=False)
 
     with pytest.raises(JournalBusyError):
         asyncio.run(call())
@@ -555,9 +557,9 @@ def test_fields_that_are_no_json(journal):
 def test_durations_are_kept(journal, open_journal):
     """How long tasks took is there for the next kernel, oldest first, failures marked."""
     task = _plan(journal)
-    journal.sending(task, ATTEMPT)
-    journal.completed(task, 0.06, 14.0, (KIND, Duration(12.5)))
-    journal.took(KIND, Duration(3.0, failed=True))
+    journal.mark_sent(task, ATTEMPT)
+    journal.mark_completed(task, 0.06, 14.0, (KIND, Duration(12.5)))
+    journal.add_duration(KIND, Duration(3.0, failed=True))
     assert open_journal().durations(KIND) == [Duration(12.5), Duration(3.0, failed=True)]
     assert (journal.task(task).state, journal.task(task).cost) == ("completed", 0.06)
 
@@ -573,7 +575,7 @@ def test_durations_are_kept(journal, open_journal):
 )
 def test_durations_of_other_kinds(journal, other):
     """Another service, model, action or resolution has durations of its own."""
-    journal.took(KIND, Duration(12.5))
+    journal.add_duration(KIND, Duration(12.5))
     assert journal.durations(other) == []
     assert journal.durations(KIND) == [Duration(12.5)]
 
@@ -581,9 +583,9 @@ def test_durations_of_other_kinds(journal, other):
 def test_durations_are_bounded(journal):
     """Of each kind the last ones stay, and only they."""
     other = Kind(ORIGIN, "gpt-image-2", "text_to_image", "4k")
-    journal.took(other, Duration(1.0))
+    journal.add_duration(other, Duration(1.0))
     for number in range(KEPT + 5):
-        journal.took(KIND, Duration(float(number)))
+        journal.add_duration(KIND, Duration(float(number)))
     assert [took.seconds for took in journal.durations(KIND)] == list(range(5, KEPT + 5))
     assert journal.durations(other) == [Duration(1.0)]
     assert _raw(journal, "SELECT count(*) FROM durations") == [(KEPT + 1,)]
@@ -641,6 +643,6 @@ def test_a_journal_without_durations_gets_them(journal, monkeypatch):
     journal.close()
     monkeypatch.undo()
     assert journal.durations(KIND) == []
-    journal.took(KIND, Duration(12.5))
+    journal.add_duration(KIND, Duration(12.5))
     assert journal.durations(KIND) == [Duration(12.5)]
     assert journal.task(task).prompt == "a fox"

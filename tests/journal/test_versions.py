@@ -60,7 +60,7 @@ def _dump(folder):
 def test_history_of_the_first_version(journal):
     """All images are found, newest first, with what was measured and where they are stored."""
     history = History(journal)
-    newest = history.pictures(limit=9)
+    newest = history.images(limit=9)
     assert [image.id for image in newest] == [
         "task-two-1", "task-two-0", "task-night-0", "task-fox-0",
     ]  # fmt: skip
@@ -70,10 +70,10 @@ def test_history_of_the_first_version(journal):
     )  # fmt: skip
     assert (fox.task.task_id, fox.task.cost, fox.seconds) == ("tsk_fox", 0.06, 14.5)
     assert (night.parent, night.location) == (fox.id, "s3://foxes/night.png")
-    assert [image.id for image in history.pictures("SNOW", limit=9)] == [fox.id]
-    assert [image.id for image in history.family([night.id])] == [fox.id, night.id]
-    assert history.of_file(fox.digest) == fox
-    assert [image.id for image in history.take_unseen()] == [night.id]
+    assert [image.id for image in history.images("SNOW", limit=9)] == [fox.id]
+    assert [image.id for image in history.trees([night.id])] == [fox.id, night.id]
+    assert history.by_digest(fox.digest) == fox
+    assert [image.id for image in history.pop_unseen()] == [night.id]
 
 
 def test_unfinished_tasks_of_the_first_version(journal, folder):
@@ -95,12 +95,12 @@ def test_unfinished_tasks_of_the_first_version(journal, folder):
     assert sent.attempt.body == b'{"model":"gpt-image-2","prompt":"sent"}'
     assert check_journal(folder) == {"unfinished", "unseen"}
     assert unfinished_tasks(folder) == unfinished
-    assert journal.take(lambda _: True, "heir") == unfinished
+    assert journal.claim(lambda _: True, "heir") == unfinished
 
 
 def test_a_request_that_the_first_version_answered(journal):
     """The same request finds its image: it has the same fingerprint in this version."""
-    reserved = journal.reserve(
+    reserved = journal.allocate(
         "new", FOX, ORIGIN, split=lambda count: (count,), new_id=lambda: "new",
         usable=lambda *_: True,
     )  # fmt: skip
@@ -136,7 +136,7 @@ def test_money_of_the_first_version(journal):
     assert budgets.budgets(ORIGIN) == {"day": 5.0}
     found = budgets.spending(ORIGIN, "foxes.ipynb")
     assert found.total == found.notebook == pytest.approx(0.06 + 0.06 + 0.12 + 5 * 0.06)
-    assert (found.session, found.under_way) == (0, 0)
+    assert (found.session, found.reserved) == (0, 0)
 
 
 def test_durations_of_the_first_version(journal):
@@ -174,7 +174,7 @@ def _bytes(folder):
 
 
 def _reserve(journal):
-    return journal.reserve(
+    return journal.allocate(
         "new", FOX, ORIGIN, split=lambda count: (count,), new_id=lambda: "new",
         usable=lambda *_: True, since=None,
     )  # fmt: skip
@@ -182,17 +182,17 @@ def _reserve(journal):
 
 USES = {
     "reserve": _reserve,
-    "missing": lambda journal: journal.missing(FOX, ORIGIN, usable=lambda *_: True),
-    "sent": lambda journal: journal.created("task-sent", "tsk_sent", ()),
-    "failed": lambda journal: journal.failed("task-running", "no", refused=False),
+    "missing": lambda journal: journal.count_missing(FOX, ORIGIN, usable=lambda *_: True),
+    "sent": lambda journal: journal.mark_running("task-sent", "tsk_sent", ()),
+    "failed": lambda journal: journal.mark_failed("task-running", "no", refused=False),
     "release": lambda journal: journal.release("generation-running"),
     "unfinished": Journal.unfinished,
-    "take": lambda journal: journal.take(lambda _: True, "heir"),
+    "take": lambda journal: journal.claim(lambda _: True, "heir"),
     "forget": lambda journal: journal.forget(lambda _: True),
-    "history": lambda journal: History(journal).pictures(limit=3),
-    "family": lambda journal: History(journal).family(["task-fox-0"]),
-    "unseen": lambda journal: History(journal).take_unseen(),
-    "measured": lambda journal: History(journal).measured("task-fox-0", 1.0, 1.0),
+    "history": lambda journal: History(journal).images(limit=3),
+    "family": lambda journal: History(journal).trees(["task-fox-0"]),
+    "unseen": lambda journal: History(journal).pop_unseen(),
+    "measured": lambda journal: History(journal).set_metrics("task-fox-0", 1.0, 1.0),
     "read budgets": lambda journal: Budgets(journal).budgets(ORIGIN),
     "set a budget": lambda journal: Budgets(journal).set_budget(ORIGIN, "day", 1.0),
     "spending": lambda journal: Budgets(journal).spending(ORIGIN, ""),
@@ -210,7 +210,7 @@ def test_a_newer_journal_is_refused(newer, use):
         use(journal)
     journal.close()
     assert _bytes(newer) == before
-    assert journal.set_aside is None
+    assert journal.damaged_file is None
     assert not list(newer.glob("*.damaged-*"))
     what, charged, todo = caught.value.parts
     assert what.startswith("A newer version of runapi_magic wrote the journal")
@@ -271,7 +271,7 @@ def test_a_newer_journal_after_the_update(newer, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("change", "may_be_set"),
+    ("change", "may_have_budget"),
     [
         ("SELECT 1", True),
         ("DELETE FROM budgets", False),
@@ -279,10 +279,10 @@ def test_a_newer_journal_after_the_update(newer, monkeypatch):
         ("ALTER TABLE budgets RENAME COLUMN origin TO service", True),
     ],
 )
-def test_budgets_of_a_newer_journal(newer, change, may_be_set):
+def test_budgets_of_a_newer_journal(newer, change, may_have_budget):
     """A budget counts as set if the newer journal has one, or if this version cannot tell."""
     with closing(sqlite3.connect(newer / "journal.sqlite")) as connection, connection:
         connection.execute(change)
     before = _bytes(newer)
-    assert Budgets(Journal(newer)).may_be_set(ORIGIN) is may_be_set
+    assert Budgets(Journal(newer)).may_have_budget(ORIGIN) is may_have_budget
     assert _bytes(newer) == before

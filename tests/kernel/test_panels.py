@@ -23,7 +23,7 @@ def count(name, of):
         return of(self, *values, **options)
     setattr(History, name, counted)
 
-count("pictures", History.pictures)
+count("images", History.images)
 count("count", History.count)
 
 def panels():

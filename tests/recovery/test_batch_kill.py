@@ -135,5 +135,5 @@ def test_a_budget_survives_the_kernel(home, server, start):
         "await generation.ended()\n"
         "print(generation.errors[0])"
     )
-    assert "the budget of the day is $0.96: $0.96 are spent, $0.00 are set aside" in output
+    assert "the budget of the day is $0.96 ($0.96 spent, $0.00 reserved" in output
     _check(server, home)

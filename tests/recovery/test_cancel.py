@@ -49,7 +49,7 @@ def test_a_cancelled_request_can_be_repeated(home, simulator_server):
 def test_cancelled_twice_during_a_write(home, simulator_server, monkeypatch):
     """A request that is cancelled twice during a write to the journal leaves no unfinished task."""
     session = Session(Settings(base_url=simulator_server.url, api_key=KEY))
-    started, go, reserve = threading.Event(), threading.Event(), Journal.reserve
+    started, go, reserve = threading.Event(), threading.Event(), Journal.allocate
 
     def slow(*values, **options):
         started.set()
@@ -71,7 +71,7 @@ def test_cancelled_twice_during_a_write(home, simulator_server, monkeypatch):
         async with asyncio.timeout(30):
             return left, await session.generate("cancelled twice")
 
-    monkeypatch.setattr(Journal, "reserve", slow)
+    monkeypatch.setattr(Journal, "allocate", slow)
     left, again = asyncio.run(closing(session, main()))
     assert left == []
     assert len(again.images) == simulator_server.state()["tasks_created"] == 1

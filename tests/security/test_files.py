@@ -206,13 +206,13 @@ def open_mask():
 def test_the_journal_is_private(make, tmp_path, monkeypatch):
     """Only the user can read the journal and its folder. Images follow the umask."""
     seen = {}
-    real = Journal.saved
+    real = Journal.mark_saved
 
     def look(journal, *values):
         real(journal, *values)
         seen.update({path.name: _mode(path) for path in journal.path.parent.glob("journal*")})
 
-    monkeypatch.setattr(Journal, "saved", look)
+    monkeypatch.setattr(Journal, "mark_saved", look)
     generation = make("a fox")
     assert _mode(generation.image.path) == "0o666"
     assert _mode(generation.image.path.parent) == "0o777"

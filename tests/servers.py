@@ -247,7 +247,7 @@ def fail(use):
             generation = session.generate(prompt, **(fields or {}))
             await generation.ended()
             (error,) = generation.errors
-            return generation, error, session.journal.task(generation.parts[0].id)
+            return generation, error, session.journal.task(generation.tasks[0].id)
 
         return use(server, body, **settings)
 

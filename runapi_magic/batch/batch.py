@@ -19,7 +19,7 @@ from runapi_magic.batch.scheduler import Scheduler
 from runapi_magic.batch.table import records
 from runapi_magic.core.cancellation import to_the_end
 from runapi_magic.core.events import Feed
-from runapi_magic.core.status import Phase
+from runapi_magic.core.status import Stage
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.core.validation import whole_number
 from runapi_magic.errors import InvalidRequestError, RunAPIError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 
     from runapi_magic.batch.item import Item
-    from runapi_magic.core.status import ItemStatus, Step
+    from runapi_magic.core.status import ItemStatus, Phase
     from runapi_magic.engine.generation import Generation
     from runapi_magic.engine.image import GeneratedImage
 
@@ -81,7 +81,7 @@ class Batch:
         self.id: str = batch_id or self._make_id()
         self.hold: str = secrets.token_hex(8)
         self.error: RunAPIError | None = None
-        self.held: Step | None = None
+        self.held: Phase | None = None
         self.shown_in: str | None = None
         self.on_wait: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._begun: float | None = None
@@ -262,7 +262,7 @@ class Batch:
         except asyncio.CancelledError:  # also where the loop comes to its end: asyncio.run does so
             await to_the_end(scheduler.stop())
         except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this batch)
-            sent = TaskState(Phase.SENT if scheduler.generations else Phase.PLANNED)
+            sent = TaskState(Stage.SENT if scheduler.generations else Stage.PLANNED)
             self.error = sent.in_words(error)
             for item in self.items:
                 if not item.is_done:
@@ -282,9 +282,9 @@ class Batch:
                 ended.close()
                 self._notify()
 
-    def hold_for(self, step: Step | None) -> None:
+    def hold_for(self, phase: Phase | None) -> None:
         """Say what is waited for before anything is sent; None for nothing any more."""
-        self.held = step
+        self.held = phase
         self._notify()
 
     def cancel(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.batch.saved import saved_batches
-from runapi_magic.core.status import Step
+from runapi_magic.core.status import Phase
 from runapi_magic.core.validation import validate
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def begin_batch(
         service.access.require_key()
         if gate is not None:
             try:
-                batch.hold_for(Step.PRICING)
-                await gate(lambda: batch.hold_for(Step.ASKING))
+                batch.hold_for(Phase.PRICING)
+                await gate(lambda: batch.hold_for(Phase.ASKING))
             finally:
                 batch.hold_for(None)
         await session.services.record(saved_batches(session).save, batch, service.access.base_url)
@@ -76,7 +76,7 @@ def begin_batch(
         session.active_batches.discard(batch)
         await session.pipeline.pricing.release(batch.hold)
 
-    batch.held = None if gate is None else Step.PRICING
+    batch.held = None if gate is None else Phase.PRICING
     loop = loop or asyncio.get_running_loop()
     batch.begin(start, loop, before=before, after=after, launch=launch)
     return batch

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.dask_worker import Errand, Outcome, carry_out
-from runapi_magic.core.status import Step, TaskStatus
+from runapi_magic.core.status import Phase, TaskStatus
 from runapi_magic.core.task import Task
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.engine.download import cost_of_one
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from runapi_magic.core.request import Attempt
     from runapi_magic.engine.backend import Service
     from runapi_magic.engine.download import Keeping
-    from runapi_magic.engine.generation import Generation, Part
+    from runapi_magic.engine.generation import Generation, GenerationTask
     from runapi_magic.engine.pipeline import Gate, Work
     from runapi_magic.engine.session import Session
     from runapi_magic.media.files import Saved
@@ -305,8 +305,8 @@ class _ClusterPipeline(Pipeline):
         self._cluster = cluster
 
     async def _make(self, generation: Generation, work: Work, service: Service) -> None:
-        part = work.part
-        keeping = await asyncio.to_thread(self.image_store.keeping, generation, part, service)
+        task = work.task
+        keeping = await asyncio.to_thread(self.image_store.keeping, generation, task, service)
         timeout = self._settings().timeout
 
         def errand(attempt: Attempt | None, created: CreatedTask | None) -> Errand:
@@ -315,7 +315,7 @@ class _ClusterPipeline(Pipeline):
                 account=service.access.account,
                 attempt=attempt,
                 created=created,
-                expectation=self.timing.expected(part.request, service),
+                expectation=self.timing.expected(task.request, service),
                 timeout=timeout,
                 keeping=keeping,
                 at_once=self._cluster.at_once,
@@ -329,51 +329,53 @@ class _ClusterPipeline(Pipeline):
             errand=errand,
         )
         through_workers = replace(service, client=remote)
-        created = await self.poster.pick_up(generation, part, work.stored, through_workers)
+        created = await self.poster.pick_up(generation, task, work.stored, through_workers)
         if created is None:
             old = work.stored.attempt
             key = old.idempotency_key if old else None
-            created = await self.poster.ask(generation, part, through_workers, key)
-        part.step, part.status = Step.DRAWING, "processing"
+            created = await self.poster.ask(generation, task, through_workers, key)
+        task.phase, task.status = Phase.DRAWING, "processing"
         generation.changed()
         job = remote.job or await self._cluster.send(errand(None, created))
-        await self._receive(generation, part, service, await job.outcome(), keeping)
+        await self._receive(generation, task, service, await job.outcome(), keeping)
 
     async def _receive(
         self,
         generation: Generation,
-        part: Part,
+        task: GenerationTask,
         service: Service,
         outcome: Outcome,
         keeping: Keeping,
     ) -> None:
         """Write down what a worker has done; what is in place stays, whatever failed after it."""
-        task = outcome.task
-        if task is not None:
-            part.cost = task.cost
-            part.state.finish(has_images=bool(task.image_urls))
-            took = self.timing.learn(part, service, outcome.took)
-            await self._record(self._journal.mark_completed, part.id, task.cost, part.seconds, took)
+        finished = outcome.task
+        if finished is not None:
+            task.cost = finished.cost
+            task.state.finish(has_images=bool(finished.image_urls))
+            took = self.timing.learn(task, service, outcome.took)
+            await self._record(
+                self._journal.mark_completed, task.id, finished.cost, task.seconds, took
+            )
             for saved, url in outcome.files:
                 here = await asyncio.to_thread(found, saved, keeping)
                 self.image_store.adopt(
                     generation,
-                    part,
+                    task,
                     service,
                     here,
-                    task_id=task.id,
-                    cost=cost_of_one(task),
+                    task_id=finished.id,
+                    cost=cost_of_one(finished),
                     url=url,
                 )
         if outcome.failure is not None:
             if isinstance(outcome.failure, TaskFailedError):
-                part.state.fail()
-            if task is None:
-                await self.timing.failed(part, service, outcome.took)
+                task.state.fail()
+            if finished is None:
+                await self.timing.failed(task, service, outcome.took)
             raise outcome.failure
-        if not part.images:
+        if not task.images:
             raise TaskFailedError("The task was completed without a picture.")
-        await self._record(self._journal.mark_saved, part.id, part.images)
+        await self._record(self._journal.mark_saved, task.id, task.images)
 
 
 def found(saved: Saved, keeping: Keeping) -> Saved:

@@ -60,26 +60,26 @@ def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
         if item.is_done:
             continue
         mine = list(islice(slots, item.request.count - len(item.images)))
-        parts = {slot.part.id: slot.part for slot in mine}
+        tasks = {slot.task.id: slot.task for slot in mine}
         for slot in mine:
-            part = slot.part
+            task = slot.task
             image = slot.versions[0] if slot.versions else None
             # What was paid, and is fetched at a later try or by a resume, counts once.
-            name = image.id if image is not None else f"{part.id}-{slot.position}"
+            name = image.id if image is not None else f"{task.id}-{slot.position}"
             if image is not None:
                 item.images.append(image)
             if image is not None and image.reused and name not in item.paid:
                 item.saved += image.cost or 0.0
-            if part.cost is not None:
-                item.paid[name] = max(item.paid.get(name, 0.0), part.cost / part.count)
+            if task.cost is not None:
+                item.paid[name] = max(item.paid.get(name, 0.0), task.cost / task.count)
         item.cost = sum(filter(None, item.paid.values())) if item.paid else None
-        item.error = next((part.error for part in parts.values() if part.error), None)
+        item.error = next((task.error for task in tasks.values() if task.error), None)
         if len(item.images) == item.request.count:
             item.status = "completed"
         elif item.images:
             item.status = "partial"
         else:
-            is_cancelled = any(part.status == "cancelled" for part in parts.values())
+            is_cancelled = any(task.status == "cancelled" for task in tasks.values())
             item.status = "cancelled" if is_cancelled else "failed"
         yield item
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runapi_magic.batch.item import share
-from runapi_magic.core.status import HELD, Step
+from runapi_magic.core.status import AWAITING_APPROVAL, Phase
 from runapi_magic.errors import RunAPIError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runapi_magic.engine.generation import Generation
 
 _AHEAD = 2  # requests that are prepared while all turns at the service are taken
-_NOT_BEGUN = {Step.PREPARING, *HELD, Step.SOURCE, Step.QUEUED}
+_NOT_BEGUN = {Phase.PREPARING, *AWAITING_APPROVAL, Phase.SOURCE, Phase.QUEUED}
 
 
 class Scheduler:
@@ -108,7 +108,7 @@ class Scheduler:
             generation.cancel()
 
         def begin() -> None:
-            if any(part.step not in _NOT_BEGUN for part in generation.parts):
+            if any(task.phase not in _NOT_BEGUN for task in generation.tasks):
                 stop()
                 for item in missing:
                     if not item.is_done:

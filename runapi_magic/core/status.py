@@ -24,8 +24,11 @@ class TaskStatus(StrEnum):
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 
 
-class Step(Enum):
-    """What is being done for a part, in the words that a user reads."""
+class Phase(Enum):
+    """What is being done for a task, in the words that a user reads under the cell.
+
+    It is for display. What it means for the money is the task's ``Stage``.
+    """
 
     PREPARING = "Preparing the request"
     PRICING = "Asking for the price; nothing is sent before"
@@ -40,14 +43,17 @@ class Step(Enum):
     JOINED = "Another cell asked for the same picture; waiting for it"
 
 
-HELD = {Step.PRICING, Step.ASKING}
+AWAITING_APPROVAL = {Phase.PRICING, Phase.ASKING}
 
 
 ItemStatus = Literal["waiting", "running", "completed", "partial", "failed", "cancelled"]
 
 
-class Phase(Enum):
-    """How far a task has come."""
+class Stage(Enum):
+    """What is known of a task at the service, which decides whether it may be charged.
+
+    The state machine of ``TaskState``. What is being done meanwhile is the task's ``Phase``.
+    """
 
     PLANNED = "planned"  # the service has no task
     SENT = "sent"  # the service may have a task

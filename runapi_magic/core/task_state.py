@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING
 
-from runapi_magic.core.status import Phase
+from runapi_magic.core.status import Stage
 from runapi_magic.errors import (
     CHARGED,
     FAILED_IS_FREE,
@@ -64,19 +64,19 @@ class TaskState:
     """How far one task has come, and what that means for the money.
 
     Args:
-        phase: Where it begins.
+        stage: Where it begins.
         task_id: The service's id, where it is known.
 
     Attributes:
-        phase: How far it has come.
+        stage: How far it has come.
         task_id: The service's id, once it is known.
         is_charged: Whether the service charged it; None where that is not known. Only for DONE.
     """
 
-    __slots__ = ("is_charged", "phase", "task_id")
+    __slots__ = ("is_charged", "stage", "task_id")
 
-    def __init__(self, phase: Phase = Phase.PLANNED, task_id: str | None = None) -> None:
-        self.phase: Phase = phase
+    def __init__(self, stage: Stage = Stage.PLANNED, task_id: str | None = None) -> None:
+        self.stage: Stage = stage
         self.task_id: str | None = task_id
         self.is_charged: bool | None = None
 
@@ -84,39 +84,39 @@ class TaskState:
     def of(cls, stored: TaskRow) -> TaskState:
         """Return the state that a row of the journal stands for."""
         if stored.state in {"completed", "saved"}:
-            state = cls(Phase.DONE, stored.task_id)
+            state = cls(Stage.DONE, stored.task_id)
             state.is_charged = True if stored.cost or stored.state == "saved" else None
             return state
         if stored.state == "failed":
-            state = cls(Phase.DONE, stored.task_id)
+            state = cls(Stage.DONE, stored.task_id)
             state.is_charged = False
             return state
         if stored.state in {"planned", "refused"}:
             return cls()
         is_known = stored.task_id is not None and stored.state != "forgotten"
-        return cls(Phase.KNOWN if is_known else Phase.SENT, stored.task_id)
+        return cls(Stage.KNOWN if is_known else Stage.SENT, stored.task_id)
 
     def __repr__(self) -> str:
-        return f"<TaskState {self.phase.value} {self.task_id or ''}>"
+        return f"<TaskState {self.stage.value} {self.task_id or ''}>"
 
     # Transitions
 
     def send(self) -> None:
         """Note that bytes of the POST may leave from now on."""
-        if self.phase is Phase.PLANNED:
-            self.phase = Phase.SENT
+        if self.stage is Stage.PLANNED:
+            self.stage = Stage.SENT
 
     def know(self, task_id: str) -> None:
         """Note the id that the service gave the task."""
-        self.phase, self.task_id = Phase.KNOWN, task_id
+        self.stage, self.task_id = Stage.KNOWN, task_id
 
     def finish(self, *, has_images: bool) -> None:
         """Note that the service has completed the task; without images, its charge is open."""
-        self.phase, self.is_charged = Phase.DONE, True if has_images else None
+        self.stage, self.is_charged = Stage.DONE, True if has_images else None
 
     def fail(self) -> None:
         """Note that the service could not complete the task."""
-        self.phase, self.is_charged = Phase.DONE, False
+        self.stage, self.is_charged = Stage.DONE, False
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -125,14 +125,14 @@ class TaskState:
         Raises:
             RunAPIError: The error that was raised inside, worded by what is known now.
         """
-        before = self.phase
+        before = self.stage
         try:
             yield
         except RunAPIError as error:
             if error.task_id:  # refused, and yet there is a task
-                self.phase, self.task_id = Phase.SENT, error.task_id
-            elif not error.doubtful and (before is Phase.PLANNED or isinstance(error, _DENIALS)):
-                self.phase = Phase.PLANNED
+                self.stage, self.task_id = Stage.SENT, error.task_id
+            elif not error.doubtful and (before is Stage.PLANNED or isinstance(error, _DENIALS)):
+                self.stage = Stage.PLANNED
             raise self.explain(error) from None
 
     # What it means
@@ -140,21 +140,21 @@ class TaskState:
     @property
     def is_free(self) -> bool:
         """Whether it is sure that the service charges nothing for it."""
-        return self.phase is Phase.PLANNED or (
-            self.phase is Phase.DONE and self.is_charged is False
+        return self.stage is Stage.PLANNED or (
+            self.stage is Stage.DONE and self.is_charged is False
         )
 
     @property
     def charged(self) -> str:
         """Whether it was charged, one sentence."""
-        match self.phase:
-            case Phase.PLANNED:
+        match self.stage:
+            case Stage.PLANNED:
                 return NOT_CHARGED
-            case Phase.SENT:
+            case Stage.SENT:
                 return MAYBE_CHARGED
-            case Phase.KNOWN | Phase.JOINED:
+            case Stage.KNOWN | Stage.JOINED:
                 return STILL_THERE
-            case Phase.DONE:
+            case Stage.DONE:
                 return {True: CHARGED, False: FAILED_IS_FREE, None: MAYBE_CHARGED}[self.is_charged]
 
     def explain(self, error: RunAPIError) -> RunAPIError:
@@ -164,8 +164,8 @@ class TaskState:
         the images, after what has to be done before that.
         """
         error.task_id = error.task_id or self.task_id
-        error.doubtful = self.phase is Phase.SENT
-        if self.is_free or (self.phase is Phase.JOINED and error.charged):
+        error.doubtful = self.stage is Stage.SENT
+        if self.is_free or (self.stage is Stage.JOINED and error.charged):
             error.charged = error.charged or self.charged
             return error
         error.charged = self.charged
@@ -185,7 +185,7 @@ class TaskState:
         return self.explain(RunAPIError(what, todo="Please report this."))
 
     def _advice(self, error: RunAPIError) -> str:
-        if self.phase is not Phase.SENT or self.task_id is not None:
+        if self.stage is not Stage.SENT or self.task_id is not None:
             return resume_advice(self.task_id)
         # There is a task under this key, and no way to its id.
         return _CONFLICT if isinstance(error, ConflictError) else _ASK_AGAIN

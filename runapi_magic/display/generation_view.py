@@ -18,7 +18,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 
 from runapi_magic.core.printing import print_text
-from runapi_magic.core.status import Step
+from runapi_magic.core.status import Phase
 from runapi_magic.core.text import dollars, shorten
 from runapi_magic.display.environment import Audience, current_cell, running_loop
 from runapi_magic.display.theme import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from runapi_magic.core.request import ImageRequest
     from runapi_magic.display.gallery import Album
     from runapi_magic.display.unseen import Page
-    from runapi_magic.engine.generation import Generation, Part, Slot
+    from runapi_magic.engine.generation import Generation, GenerationTask, Slot
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.lineage import Tree
     from runapi_magic.engine.session import Session
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _TICK = 1.0  # seconds between two updates of the progress
 _FULL = 0.95  # of the progress bar, where only the time is known
-_AT_WORK = {Step.DRAWING, Step.JOINED}  # what the expected time is of
+_AT_WORK = {Phase.DRAWING, Phase.JOINED}  # what the expected time is of
 _SQUARE = (1, 1)
 LONGEST_PROMPT = 300  # characters in a caption
 _TRANSPARENT = "image/png"  # a preview is a JPEG where nothing shines through
@@ -156,22 +156,22 @@ def placeholder_bundle(
         elapsed: Seconds since the service began, or, before, since the cell did.
         longest_side: Of the picture, in pixels.
     """
-    part = slot.part
-    if part.is_held:
+    task = slot.task
+    if task.awaits_approval:
         return _held_bundle(generation, slot)
     share = 0.0
-    if part.step in _AT_WORK:
-        share = min(elapsed / part.expectation.high, _FULL)
-        share = share if part.progress is None else part.progress
-    elif part.step is Step.FETCHING:
+    if task.phase in _AT_WORK:
+        share = min(elapsed / task.expectation.high, _FULL)
+        share = share if task.progress is None else task.progress
+    elif task.phase is Phase.FETCHING:
         share = _FULL
-    width, height = _box(_ratio(part.request), longest_side)
-    step = part.doing
-    if part.step is Step.UPLOADING and part.uploaded is not None:
-        share, step = part.uploaded, f"{step}, {part.uploaded:.0%}"
-    timing = _timing(part, elapsed)
+    width, height = _box(_ratio(task.request), longest_side)
+    doing = task.doing
+    if task.phase is Phase.UPLOADING and task.uploaded is not None:
+        share, doing = task.uploaded, f"{doing}, {task.uploaded:.0%}"
+    timing = _timing(task, elapsed)
     simulated = "simulated · " if generation.simulated else ""
-    prompt = shorten(part.request.title, LONGEST_PROMPT)
+    prompt = shorten(task.request.title, LONGEST_PROMPT)
     return Bundle(
         {
             "text/html": (
@@ -181,11 +181,11 @@ def placeholder_bundle(
                 "border-radius:4px;display:flex;flex-direction:column;justify-content:center;"
                 'gap:8px;padding:24px;overflow:hidden">'
                 f'<div style="overflow:hidden">{escape(prompt)}</div>'
-                f"{progress_bar(share, step)}"
-                f'<div style="{MUTED}">{escape(simulated)}{escape(step)} · {escape(timing)}</div>'
+                f"{progress_bar(share, doing)}"
+                f'<div style="{MUTED}">{escape(simulated)}{escape(doing)} · {escape(timing)}</div>'
                 "</div>"
             ),
-            "text/plain": f"{step}: {prompt} ({timing})",
+            "text/plain": f"{doing}: {prompt} ({timing})",
         },
         {},
     )
@@ -194,19 +194,19 @@ def placeholder_bundle(
 def _held_bundle(generation: Generation, slot: Slot) -> Bundle:
     if slot is not generation.slots[0]:
         return NOTHING
-    words = slot.part.doing
+    words = slot.task.doing
     html = f'<div style="{FONT};{MUTED}">{escape(words)}</div>'
     return Bundle({"text/html": html, "text/plain": words}, {})
 
 
 def waiting_caption(slot: Slot) -> Bundle:
     """Return the caption of a picture that is still to come, as high as the final one."""
-    if slot.part.is_held:
+    if slot.task.awaits_approval:
         return NOTHING
-    request = slot.part.request
+    request = slot.task.request
     asked = [str(request.fields[name]) for name in _ASKED if request.fields.get(name)]
     line = " · ".join([request.model, *asked])
-    task = f"task {slot.part.task_id}" if slot.part.task_id else "no task yet"
+    task = f"task {slot.task.task_id}" if slot.task.task_id else "no task yet"
     prompt = shorten(request.title, LONGEST_PROMPT)
     return Bundle(
         {
@@ -242,10 +242,10 @@ def _box(ratio: str | None, longest_side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _timing(part: Part, elapsed: float) -> str:
+def _timing(task: GenerationTask, elapsed: float) -> str:
     """Return how long it has taken, and how long it is expected to take."""
-    expected = part.expectation
-    if part.step in _AT_WORK and elapsed > expected.high:
+    expected = task.expectation
+    if task.phase in _AT_WORK and elapsed > expected.high:
         return f"{elapsed:.0f} s · longer than usual ({usual(expected)})"
     return f"{elapsed:.0f} s · about {_seconds(expected.median)} s, usually {usual(expected)}"
 
@@ -312,7 +312,7 @@ class View:
         generation.shown_in = current_cell()
         generation.is_watched = True
         self._begun = time.monotonic()
-        self._at_work: dict[str, float] = {}  # since when, by the part's id
+        self._at_work: dict[str, float] = {}  # since when, by the task's id
         self._side = session.settings.preview_size
         self._outputs: list[tuple[Slot, _Output, _Output]] = []
         self._notes = [*generation.warnings]
@@ -334,7 +334,7 @@ class View:
         """Show what there is now."""
         for slot, picture, caption in self._outputs:
             # Progress is for a person; a notebook that nobody watches gets the end alone.
-            if self._audience is Audience.LIVE or slot.shown or slot.part.is_done:
+            if self._audience is Audience.LIVE or slot.shown or slot.task.is_done:
                 new_picture, new_caption = self._content(slot)
                 picture.show(new_picture)
                 caption.show(new_caption)
@@ -343,19 +343,19 @@ class View:
         if slot.shown is not None:
             self._notes += self._session.take_notices()
             return picture_bundle(slot.shown), caption_bundle(slot.shown, self._notes, _path(slot))
-        if slot.part.error is not None:
+        if slot.task.error is not None:
             # What went wrong for all of them is said once.
-            first = next(one for one in self._generation.slots if one.part.error is slot.part.error)
-            return error_bundle(slot.part.error) if first is slot else NOTHING, NOTHING
-        if slot.part.is_done:  # a place that pictures are put into
+            first = next(one for one in self._generation.slots if one.task.error is slot.task.error)
+            return error_bundle(slot.task.error) if first is slot else NOTHING, NOTHING
+        if slot.task.is_done:  # a place that pictures are put into
             return NOTHING, NOTHING
         now = time.monotonic()
-        if slot.part.is_held:
+        if slot.task.awaits_approval:
             self._begun = now
-        if slot.part.step in _AT_WORK:
+        if slot.task.phase in _AT_WORK:
             # Uploads, and waiting for a turn, are not what the expected time is of.
-            self._at_work.setdefault(slot.part.id, now)
-        begun = self._at_work.get(slot.part.id, self._begun)
+            self._at_work.setdefault(slot.task.id, now)
+        begun = self._at_work.get(slot.task.id, self._begun)
         return (
             placeholder_bundle(self._generation, slot, now - begun, self._side),
             waiting_caption(slot),

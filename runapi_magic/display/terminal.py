@@ -64,7 +64,7 @@ def show_in_console(generation: Generation) -> None:
         _show_end(generation)
     else:
         title = shorten(generation.request.title, LONGEST_PROMPT)
-        print_text(f"Under way: {title} (usually {usual(generation.parts[0].expectation)})")
+        print_text(f"Under way: {title} (usually {usual(generation.tasks[0].expectation)})")
         generation.on_wait = lambda: _show_end(generation)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runapi_magic.core.events import ThreadsafeEvent
-from runapi_magic.core.status import HELD, Status, Step
+from runapi_magic.core.status import AWAITING_APPROVAL, Phase, Status
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, slots=True)
-class Part:
+class GenerationTask:
     """One task of a request.
 
     Attributes:
@@ -42,7 +42,7 @@ class Part:
         cost: USD of the task, where the service said.
         progress: 0 to 1, where the service says so.
         started: Monotonic time in seconds.
-        step: What is being done, for the placeholder.
+        phase: What is being done, for the placeholder.
         is_resumed: Whether it was sent before, by another kernel or cell.
         asked: When it was asked for, Unix time in seconds.
         uploaded: Share of the sources' bytes that is uploaded, 0 to 1.
@@ -61,7 +61,7 @@ class Part:
     cost: float | None = None
     progress: float | None = None
     started: float = field(default_factory=time.monotonic)
-    step: Step = Step.PREPARING
+    phase: Phase = Phase.PREPARING
     is_resumed: bool = False
     asked: float = field(default_factory=time.time)
     uploaded: float | None = None
@@ -75,15 +75,15 @@ class Part:
     @property
     def doing(self) -> str:
         """What is being done, in the words that a user reads."""
-        words: str = self.step.value
-        if self.step is Step.THROTTLED:
+        words: str = self.phase.value
+        if self.phase is Phase.THROTTLED:
             words += f" ({max(0.0, self.turn - time.monotonic()):.0f} s)"
         return words
 
     @property
-    def is_held(self) -> bool:
+    def awaits_approval(self) -> bool:
         """Whether a price, or somebody's word, is waited for before anything is made."""
-        return self.step in HELD
+        return self.phase in AWAITING_APPROVAL
 
     @property
     def seconds(self) -> float | None:
@@ -125,8 +125,8 @@ class Place:
     cell: str
 
 
-def new_part_id() -> str:
-    """Return an id for a part, unique among all kernels."""
+def new_local_id() -> str:
+    """Return an id for a task, unique among all kernels."""
     return secrets.token_hex(8)
 
 
@@ -135,14 +135,14 @@ class Slot:
     """The place of one picture: its versions, and the one that is shown.
 
     Attributes:
-        part: The task that makes the first version.
+        task: The task that makes the first version.
         position: Which of the task's pictures.
         versions: Oldest first.
         index: Which version is shown.
         tree: How the versions came from each other, where somebody asked for that.
     """
 
-    part: Part
+    task: GenerationTask
     position: int
     versions: list[GeneratedImage] = field(default_factory=list)
     index: int = 0
@@ -162,7 +162,7 @@ class Generation:
     Attributes:
         id: Unique.
         request: What was asked for.
-        parts: Its tasks.
+        tasks: Its tasks.
         slots: The places of its pictures, in order.
         simulated: Whether a simulator answers.
         warnings: What the catalogue does not know of the request.
@@ -178,16 +178,16 @@ class Generation:
     def __init__(
         self,
         request: ImageRequest,
-        parts: list[Part],
+        tasks: list[GenerationTask],
         *,
         simulated: bool = False,
         warnings: tuple[str, ...] = (),
     ) -> None:
         self.id: str = secrets.token_hex(8)
         self.request = request
-        self.parts: list[Part] = []
+        self.tasks: list[GenerationTask] = []
         self.slots: list[Slot] = []
-        self.plan(parts)
+        self.plan(tasks)
         self.simulated = simulated
         self.warnings = warnings
         self.shown_in: str | None = None
@@ -198,20 +198,20 @@ class Generation:
         self.turns: asyncio.Semaphore | None = None
         self.image_dir: str = ""
         self.on_wait: Callable[[], None] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._work: asyncio.Task[None] | None = None
         self._cancelled = False
         self._end = ThreadsafeEvent()
         self._listeners: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         places = ", ".join(str(image.path) for image in self.images) or ", ".join(self.task_ids)
-        title = self.parts[0].request.title if self.parts else self.request.prompt
+        title = self.tasks[0].request.title if self.tasks else self.request.prompt
         return f"<Generation {title[:60]!r} {self.status}{places and ': ' + places}>"
 
     @property
     def status(self) -> Status:
         """``pending``, ``processing``, ``completed``, ``failed`` or ``cancelled``."""
-        states = {part.status for part in self.parts}
+        states = {task.status for task in self.tasks}
         if states == {"pending"}:
             return "pending"
         if not self.is_done:
@@ -223,7 +223,7 @@ class Generation:
     @property
     def is_done(self) -> bool:
         """Whether nothing more will come."""
-        return all(part.is_done for part in self.parts)
+        return all(task.is_done for task in self.tasks)
 
     @property
     def images(self) -> list[GeneratedImage]:
@@ -266,39 +266,44 @@ class Generation:
     @property
     def errors(self) -> list[RunAPIError]:
         """Why pictures are missing, one error for each task without any."""
-        return [part.error for part in self.parts if part.error]
+        return [task.error for task in self.tasks if task.error]
 
     @property
     def cost(self) -> float | None:
         """USD of all tasks so far as the service said, reused pictures at 0; None if it did not."""
-        costs = [part.cost for part in self.parts if part.cost is not None]
+        costs = [task.cost for task in self.tasks if task.cost is not None]
         return sum(costs) if costs else None
 
     @property
     def task_ids(self) -> list[str]:
         """The service's ids of the tasks, as far as known."""
-        return [part.task_id for part in self.parts if part.task_id]
+        return [task.task_id for task in self.tasks if task.task_id]
 
-    def plan(self, parts: list[Part]) -> None:
+    @property
+    def parts(self) -> list[GenerationTask]:
+        """The same as ``tasks``, by its name in version 0.1."""
+        return self.tasks
+
+    def plan(self, tasks: list[GenerationTask]) -> None:
         """Take the tasks that make the pictures; the places stay, in their order."""
-        self.parts = parts
-        places = [(part, position) for part in parts for position in range(part.count)]
-        for slot, (part, position) in zip(self.slots, places, strict=False):
-            slot.part, slot.position = part, position
-            slot.versions = slot.part.images[slot.position : slot.position + 1]
+        self.tasks = tasks
+        places = [(task, position) for task in tasks for position in range(task.count)]
+        for slot, (task, position) in zip(self.slots, places, strict=False):
+            slot.task, slot.position = task, position
+            slot.versions = slot.task.images[slot.position : slot.position + 1]
         self.slots += [Slot(*place) for place in places[len(self.slots) :]]
 
-    def attach(self, task: asyncio.Task[None]) -> None:
+    def attach(self, work: asyncio.Task[None]) -> None:
         """Take the task that works on this; it never raises."""
-        self._task = task
-        task.add_done_callback(self._finish)
+        self._work = work
+        work.add_done_callback(self._finish)
         if self._cancelled:
-            task.cancel()
+            work.cancel()
 
-    def _finish(self, _task: asyncio.Task[None]) -> None:
+    def _finish(self, _work: asyncio.Task[None]) -> None:
         if not self.is_done:  # it was cancelled before it began, or failed in an unexpected way
-            for part in self.parts:
-                part.stop("Stopped before it began.")
+            for task in self.tasks:
+                task.stop("Stopped before it began.")
             self.changed()
         self._end.set()
 
@@ -307,8 +312,8 @@ class Generation:
         if self._cancelled:
             return
         self._cancelled = True
-        if self._task is not None and not self._task.done():
-            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+        if self._work is not None and not self._work.done():
+            self._work.get_loop().call_soon_threadsafe(self._work.cancel)
 
     def __await__(self) -> Generator[object, None, Generation]:
         return self.wait().__await__()
@@ -338,18 +343,18 @@ class Generation:
 
     async def ready(self) -> None:
         """Wait until it stands in line for its turn, or further."""
-        await self._until(lambda part: part.step is not Step.PREPARING)
+        await self._until(lambda task: task.phase is not Phase.PREPARING)
 
     async def served(self) -> None:
         """Wait until the service has nothing more to do; pictures may still be fetched."""
-        await self._until(lambda part: part.step is Step.FETCHING)
+        await self._until(lambda task: task.phase is Phase.FETCHING)
 
-    async def _until(self, has_come: Callable[[Part], bool]) -> None:
+    async def _until(self, has_come: Callable[[GenerationTask], bool]) -> None:
         self.is_watched = True
         done = ThreadsafeEvent()
 
         def look() -> None:
-            if all(part.is_done or has_come(part) for part in self.parts):
+            if all(task.is_done or has_come(task) for task in self.tasks):
                 done.set()
 
         stop = self.subscribe(look)

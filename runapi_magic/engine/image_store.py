@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.core.task import Task
     from runapi_magic.engine.backend import Service
-    from runapi_magic.engine.generation import Generation, Part
+    from runapi_magic.engine.generation import Generation, GenerationTask
     from runapi_magic.engine.image import Editor
     from runapi_magic.engine.settings import Settings
     from runapi_magic.http.client import Client
@@ -99,33 +99,38 @@ class ImageStore:
     async def fetch(
         self,
         generation: Generation,
-        part: Part,
+        task: GenerationTask,
         service: Service,
-        task: Task,
+        finished: Task,
         paths: tuple[str, ...],
     ) -> None:
         """Download a finished task's pictures; what is on disk stays, whatever fails after it."""
-        keeping = await asyncio.to_thread(self.keeping, generation, part, service)
+        keeping = await asyncio.to_thread(self.keeping, generation, task, service)
 
-        async def keep(task: Task, position: int) -> None:
+        async def keep(finished: Task, position: int) -> None:
             saved = await save(
-                service.client, task, position, keeping, decoder=self._decoder(), half=self._half
+                service.client,
+                finished,
+                position,
+                keeping,
+                decoder=self._decoder(),
+                half=self._half,
             )
-            cost, url = cost_of_one(task), task.image_urls[position]
-            self.adopt(generation, part, service, saved, task_id=task.id, cost=cost, url=url)
+            cost, url = cost_of_one(finished), finished.image_urls[position]
+            self.adopt(generation, task, service, saved, task_id=finished.id, cost=cost, url=url)
 
-        await fetch_each(service.client, task, paths, keep)
-        await self._record(self._record.journal.mark_saved, part.id, part.images)
+        await fetch_each(service.client, finished, paths, keep)
+        await self._record(self._record.journal.mark_saved, task.id, task.images)
 
-    def keeping(self, generation: Generation, part: Part, service: Service) -> Keeping:
-        """Return how the pictures of a generation's part are to be kept. Blocking."""
+    def keeping(self, generation: Generation, task: GenerationTask, service: Service) -> Keeping:
+        """Return how the pictures of a generation's task are to be kept. Blocking."""
         settings, limits = self._settings(), self.limits()
         image_dir = generation.image_dir or settings.picture_place()
         return Keeping(
-            part=part.id,
-            title=public_title(part.request),
+            part=task.id,
+            title=public_title(task.request),
             place=place_of(image_dir, self._record.journal.path.parent),
-            note=_note(part, service) if settings.provenance else None,
+            note=_note(task, service) if settings.provenance else None,
             limits=limits if generation.is_shown else replace(limits, preview_size=0),
             max_megabytes=settings.max_download_mb,
         )
@@ -133,7 +138,7 @@ class ImageStore:
     def adopt(
         self,
         generation: Generation,
-        part: Part,
+        task: GenerationTask,
         service: Service,
         saved: Saved,
         *,
@@ -141,11 +146,11 @@ class ImageStore:
         cost: float | None,
         url: str,
     ) -> None:
-        """Give a part its next picture, of which the file is in place.
+        """Give a task its next picture, of which the file is in place.
 
         Args:
-            generation: The request that the part belongs to.
-            part: The part.
+            generation: The request that the task belongs to.
+            task: The task.
             service: What made the picture.
             saved: The file.
             task_id: The service's id of the task.
@@ -154,9 +159,9 @@ class ImageStore:
         """
         service.remember_output(saved.digest, url)
         image = GeneratedImage(
-            id=f"{part.id}-{len(part.images)}",
+            id=f"{task.id}-{len(task.images)}",
             path=saved.path,
-            request=part.request,
+            request=task.request,
             width=saved.width,
             height=saved.height,
             task_id=task_id,
@@ -164,7 +169,7 @@ class ImageStore:
             url=url,
             origin=service.access.base_url,
             cost=cost,
-            seconds=part.seconds,
+            seconds=task.seconds,
             simulated=service.is_simulated,
             created=time.time(),
             editor=self._editor,
@@ -172,15 +177,15 @@ class ImageStore:
             _preview=saved.preview,
         )
         self._images[image.id] = image
-        self.place(generation, part, image)
+        self.place(generation, task, image)
 
     @staticmethod
-    def place(generation: Generation, part: Part, image: GeneratedImage) -> None:
-        """Give a part its next picture, and show it in its place."""
-        position = len(part.images)
-        part.images.append(image)
+    def place(generation: Generation, task: GenerationTask, image: GeneratedImage) -> None:
+        """Give a task its next picture, and show it in its place."""
+        position = len(task.images)
+        task.images.append(image)
         for slot in generation.slots:
-            if slot.part is part and slot.position == position:
+            if slot.task is task and slot.position == position:
                 generation.show_version(slot, image)
 
     def limits(self) -> Limits:
@@ -329,21 +334,21 @@ async def fetch_each(
                         raise
 
 
-def _note(part: Part, service: Service) -> Note:
-    """Return what is written into a part's files, but for what only the finished task tells."""
+def _note(task: GenerationTask, service: Service) -> Note:
+    """Return what is written into a task's files, but for what only the finished task tells."""
     record = record_of(
-        part.request,
-        image=part.id,
+        task.request,
+        image=task.id,
         task_id="",
         position=0,
         origin=service.access.base_url,
         simulated=service.is_simulated,
-        created=part.asked,
+        created=task.asked,
         cost=None,
     )
     clean = json.loads(service.access.without_key(json.dumps(record)))
-    description = service.access.without_key(public_title(part.request))
-    return Note(clean, description, SOFTWARE, part.asked)
+    description = service.access.without_key(public_title(task.request))
+    return Note(clean, description, SOFTWARE, task.asked)
 
 
 def _remove(half: set[Path]) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from runapi_magic.core.cancellation import to_the_end
 from runapi_magic.core.paths import notebook_name
-from runapi_magic.core.status import Phase, Step
+from runapi_magic.core.status import Phase, Stage
 from runapi_magic.core.task_state import TaskState
-from runapi_magic.engine.generation import Part, new_part_id
+from runapi_magic.engine.generation import GenerationTask, new_local_id
 from runapi_magic.engine.image_store import ImageStore, bring_back
 from runapi_magic.engine.pricing import Pricing
 from runapi_magic.engine.shown_versions import ShownVersions, show
@@ -45,7 +45,7 @@ _JOIN_PAUSE = 0.3  # seconds between two looks at another kernel's row
 
 
 class How(Enum):
-    """How a part comes to its pictures."""
+    """How a task comes to its pictures."""
 
     REUSE = auto()  # they are on disk
     JOIN = auto()  # another cell or kernel is at it
@@ -54,9 +54,9 @@ class How(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A part, its row in the journal, and how it comes to its pictures."""
+    """A task, its row in the journal, and how it comes to its pictures."""
 
-    part: Part
+    task: GenerationTask
     stored: StoredTask
     how: How
 
@@ -98,38 +98,38 @@ class Pipeline:
         gate: Gate | None = None,
         works: list[Work] | None = None,
     ) -> None:
-        """Bring a request to its end. What went wrong is in its parts; this never raises.
+        """Bring a request to its end. What went wrong is in its tasks; this never raises.
 
         Args:
             generation: The handle to fill.
             service: What answers.
             since: Unix time in seconds; what was asked for before does not count. None: nothing.
             gate: Awaited before anything is planned; what it raises is the request's end.
-            works: The parts, where they are known already.
+            works: The tasks, where they are known already.
         """
         try:
             if works is None:
                 await self._pass(generation, gate)
                 works = await self._plan(generation, service, since)
-                parts = [work.part for work in works]
-                shown = await self.shown_versions.find(generation, parts)
-                generation.plan(parts)
+                tasks = [work.task for work in works]
+                shown = await self.shown_versions.find(generation, tasks)
+                generation.plan(tasks)
                 show(generation, shown)
                 generation.changed()
             else:
                 works = await self._afford(generation, works, service)
-            async with asyncio.TaskGroup() as tasks:
+            async with asyncio.TaskGroup() as group:
                 for work in works:
                     if work.how is not How.REUSE:
-                        tasks.create_task(self._run_part(generation, work, service))
+                        group.create_task(self._run_task(generation, work, service))
         except asyncio.CancelledError:
-            for part in generation.parts:
-                part.stop()
+            for task in generation.tasks:
+                task.stop()
             generation.changed()
         except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this request)
-            for part in generation.parts:
-                if not part.is_done:
-                    part.status, part.error = "failed", part.state.in_words(error)
+            for task in generation.tasks:
+                if not task.is_done:
+                    task.status, task.error = "failed", task.state.in_words(error)
             generation.changed()
         finally:
             await to_the_end(self._let_go(generation))
@@ -140,15 +140,15 @@ class Pipeline:
     async def _pass(generation: Generation, gate: Gate | None) -> None:
         """Wait until a request may be made."""
 
-        def go_on(step: Step) -> None:
-            for part in generation.parts:
-                part.step = step
+        def go_on(phase: Phase) -> None:
+            for task in generation.tasks:
+                task.phase = phase
             generation.changed()
 
         if gate is not None:
-            go_on(Step.PRICING)
-            await gate(lambda: go_on(Step.ASKING))
-            go_on(Step.PREPARING)
+            go_on(Phase.PRICING)
+            await gate(lambda: go_on(Phase.ASKING))
+            go_on(Phase.PREPARING)
 
     async def _plan(
         self, generation: Generation, service: Service, since: float | None
@@ -171,7 +171,7 @@ class Pipeline:
             request,
             service.access.base_url,
             split=lambda count: replace(request, count=count).task_counts,
-            new_id=new_part_id,
+            new_id=new_local_id,
             usable=is_intact,
             since=since,
             billing=billing,
@@ -182,10 +182,10 @@ class Pipeline:
         works = []
         for image in allocation.finished:
             picture = await self.image_store.load(image, shown=generation.is_shown)
-            part = Part(image.task.id, request, 1, self.timing.expected(request, service))
-            part.status, part.images, part.cost = "completed", [picture], 0.0
-            part.state = TaskState.of(image.task)
-            works.append(Work(part, image.task, How.REUSE))
+            task = GenerationTask(image.task.id, request, 1, self.timing.expected(request, service))
+            task.status, task.images, task.cost = "completed", [picture], 0.0
+            task.state = TaskState.of(image.task)
+            works.append(Work(task, image.task, How.REUSE))
         for stored in (*allocation.joined, *allocation.claimed, *allocation.planned):
             how = How.JOIN if stored in allocation.joined else How.MAKE
             works.append(self.work(stored, request, service, how))
@@ -196,25 +196,25 @@ class Pipeline:
     ) -> Work:
         """Return the work that a row of the journal stands for."""
         expected = self.timing.expected(request, service)
-        part = Part(stored.id, request, stored.count, expected)
-        part.state = TaskState.of(stored)
+        task = GenerationTask(stored.id, request, stored.count, expected)
+        task.state = TaskState.of(stored)
         if how is How.JOIN:
-            part.state.phase = Phase.JOINED
-        part.is_resumed = stored.attempt is not None
-        part.asked = stored.created
-        return Work(part, stored, how)
+            task.state.stage = Stage.JOINED
+        task.is_resumed = stored.attempt is not None
+        task.asked = stored.created
+        return Work(task, stored, how)
 
     async def _afford(
         self, generation: Generation, works: list[Work], service: Service
     ) -> list[Work]:
         """Leave out what was never sent, where there is a budget that has no room for it."""
         fresh = [work for work in works if work.stored.attempt is None]
-        wanted = [replace(work.part.request, count=work.part.count) for work in fresh]
+        wanted = [replace(work.task.request, count=work.task.count) for work in fresh]
         try:
             await self.pricing.set_aside(generation.hold, wanted, service, since=None)
         except RunAPIError as error:
             for work in fresh:
-                await self._fail(work.part, error)
+                await self._fail(work.task, error)
             generation.changed()
             return [work for work in works if work not in fresh]
         return works
@@ -226,8 +226,8 @@ class Pipeline:
         async def settle_one(source: Source) -> Source:
             if source.pending is None:
                 return source
-            for part in generation.parts:
-                part.step = Step.SOURCE
+            for task in generation.tasks:
+                task.phase = Phase.SOURCE
             generation.changed()
             try:
                 await source.pending.wait()
@@ -247,49 +247,49 @@ class Pipeline:
         mask = await recognize(request.mask) if request.mask else None
         return replace(request, sources=tuple(sources), mask=mask)
 
-    # One part
+    # One task
 
-    async def _run_part(self, generation: Generation, work: Work, service: Service) -> None:
-        part = work.part
+    async def _run_task(self, generation: Generation, work: Work, service: Service) -> None:
+        task = work.task
         try:
             left = work if work.how is How.MAKE else await self._join(generation, work)
             if left is not None:
                 if work.how is How.JOIN and left.stored.attempt is None:
                     # What its own kernel had set aside ended with that kernel.
-                    wanted = replace(part.request, count=part.count)
-                    await self.pricing.set_aside(part.id, [wanted], service, since=None)
-                async with turn_at_service(generation, part):
+                    wanted = replace(task.request, count=task.count)
+                    await self.pricing.set_aside(task.id, [wanted], service, since=None)
+                async with turn_at_service(generation, task):
                     await self._make(generation, left, service)
-            part.status = "completed"
+            task.status = "completed"
         except Exception as error:  # noqa: BLE001 (whatever it is, it is shown in its place)
-            await self._fail(part, part.state.in_words(error))
+            await self._fail(task, task.state.in_words(error))
         finally:
             if work.how is How.JOIN:
-                await to_the_end(self.pricing.release(part.id))
+                await to_the_end(self.pricing.release(task.id))
             generation.changed()
 
     async def _join(self, generation: Generation, work: Work) -> Work | None:
         """Wait for what another cell or kernel is at; what is left to do if it died, else None."""
-        part = work.part
+        task = work.task
 
-        def wanted(task: StoredTask) -> bool:
-            return task.id == work.stored.id
+        def wanted(row: StoredTask) -> bool:
+            return row.id == work.stored.id
 
-        part.step, part.status = Step.JOINED, "processing"
+        task.phase, task.status = Phase.JOINED, "processing"
         generation.changed()
         while True:
             stored = await self._record(self._journal.task, work.stored.id)
             if stored is None:  # to ask for it here might pay for it twice
                 raise _cannot_follow()
-            part.state.task_id = stored.task_id
+            task.state.task_id = stored.task_id
             if stored.state == "saved":
                 images = await self._record(self._journal.images, stored.id)
                 if images is None:
                     raise _cannot_follow()
                 for image in images:
                     picture = await self.image_store.load(image, shown=generation.is_shown)
-                    self.image_store.place(generation, part, picture)
-                part.cost = 0.0
+                    self.image_store.place(generation, task, picture)
+                task.cost = 0.0
                 return None
             if stored.state in {"failed", "refused", "forgotten"}:
                 raise RunAPIError(
@@ -302,81 +302,81 @@ class Pipeline:
                 continue
             for taken in await self._record(self._journal.claim, wanted, generation.id) or ():
                 # As it is by now: it may have been sent since this one began to wait.
-                part.step, part.status = Step.PREPARING, "pending"
-                part.state, part.is_resumed = TaskState.of(taken), taken.attempt is not None
+                task.phase, task.status = Phase.PREPARING, "pending"
+                task.state, task.is_resumed = TaskState.of(taken), taken.attempt is not None
                 return replace(work, stored=taken, how=How.MAKE)
 
     async def _make(self, generation: Generation, work: Work, service: Service) -> None:
-        part = work.part
-        created = await self.poster.pick_up(generation, part, work.stored, service)
+        task = work.task
+        created = await self.poster.pick_up(generation, task, work.stored, service)
         if created is None:
             # Under the old key, where there is one: if there is a task after all, that is a
             # conflict and not a second task.
             old = work.stored.attempt
             key = old.idempotency_key if old else None
-            created = await self.poster.ask(generation, part, service, key)
-        part.step, part.status = Step.DRAWING, "processing"
+            created = await self.poster.ask(generation, task, service, key)
+        task.phase, task.status = Phase.DRAWING, "processing"
         generation.changed()
 
-        task, paths = await self._follow(generation, part, service, created)
-        if not task.image_urls:
+        finished, paths = await self._follow(generation, task, service, created)
+        if not finished.image_urls:
             raise TaskFailedError("The task was completed without a picture.")
-        part.step = Step.FETCHING
+        task.phase = Phase.FETCHING
         generation.changed()
-        await self.image_store.fetch(generation, part, service, task, paths)
+        await self.image_store.fetch(generation, task, service, finished, paths)
 
     async def _follow(
-        self, generation: Generation, part: Part, service: Service, created: CreatedTask
+        self, generation: Generation, task: GenerationTask, service: Service, created: CreatedTask
     ) -> tuple[Task, tuple[str, ...]]:
-        """Look at a part's task until the service is done with it, and learn how long it took."""
+        """Poll a task until the service is done with it, and learn how long it took."""
 
         def progress(share: float | None) -> None:
-            part.progress = share
+            task.progress = share
             generation.changed()
 
-        plan = await self.timing.plan(part, service, created, self._settings().timeout)
+        plan = await self.timing.plan(task, service, created, self._settings().timeout)
         try:
-            task, paths = await wait_for_task(
+            finished, paths = await wait_for_task(
                 service.client, created, plan, on_progress=progress, on_notice=self._notice
             )
         except TaskFailedError:
-            part.state.fail()
-            await self.timing.failed(part, service, plan.took)
+            task.state.fail()
+            await self.timing.failed(task, service, plan.took)
             raise
-        part.cost = task.cost
-        part.state.finish(has_images=bool(task.image_urls))
-        took = self.timing.learn(part, service, plan.took)
-        await self._record(self._journal.mark_completed, part.id, task.cost, part.seconds, took)
-        return task, paths
+        task.cost = finished.cost
+        task.state.finish(has_images=bool(finished.image_urls))
+        took = self.timing.learn(task, service, plan.took)
+        await self._record(self._journal.mark_completed, task.id, finished.cost, task.seconds, took)
+        return finished, paths
 
     # Ends
 
-    async def _fail(self, part: Part, error: RunAPIError) -> None:
-        part.error = part.state.explain(error)
-        part.status = "completed" if part.images else "failed"
-        await self._write_end(part, error.what)
+    async def _fail(self, task: GenerationTask, error: RunAPIError) -> None:
+        task.error = task.state.explain(error)
+        task.status = "completed" if task.images else "failed"
+        await self._write_end(task, error.what)
 
     async def _let_go(self, generation: Generation) -> None:
         """Write down what became of a request, and free what was kept for it."""
-        for part in generation.parts:
-            if part.status == "cancelled":
-                await self._write_end(part, "stopped")
+        for task in generation.tasks:
+            if task.status == "cancelled":
+                await self._write_end(task, "stopped")
         # Who asks for the same must not wait for what nobody works on.
         await self._record(self._journal.release, generation.id)
         await self.pricing.release(generation.id)
         if generation.task_ids:
             await self._record.flush()
 
-    async def _write_end(self, part: Part, why: str) -> None:
-        """Write down that nobody works on a part any more, and whether it can be resumed."""
-        state = part.state
-        if state.phase is Phase.JOINED:
+    async def _write_end(self, task: GenerationTask, why: str) -> None:
+        """Write down that nobody works on a task any more, and whether it can be resumed."""
+        state = task.state
+        if state.stage is Stage.JOINED:
             return  # its row is another's
         if state.is_free:
-            refused = state.phase is Phase.PLANNED
-            await self._record(self._journal.mark_failed, part.id, why, refused=refused)
+            refused = state.stage is Stage.PLANNED
+            await self._record(self._journal.mark_failed, task.id, why, refused=refused)
         else:
-            await self._record(self._journal.release_task, part.id, why)
+            await self._record(self._journal.release_task, task.id, why)
 
 
 def _cannot_follow() -> RunAPIError:
@@ -393,7 +393,7 @@ def _unrecorded(generation: Generation, service: Service) -> list[StoredTask]:
     request = generation.request
     return [
         StoredTask(
-            new_part_id(), generation.id, service.access.base_url, time.time(), request.model,
+            new_local_id(), generation.id, service.access.base_url, time.time(), request.model,
             request.prompt, dict(request.fields), [], count, None, None, "planned", None, None,
             None,
         )

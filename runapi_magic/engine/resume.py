@@ -62,7 +62,7 @@ def resume_tasks(
         pipeline.work(task, request, service) for task, request in zip(found, requests, strict=True)
     ]
     generation.request = next(iter(requests), nothing)
-    generation.plan([work.part for work in works])
+    generation.plan([work.task for work in works])
     session.begin(generation, pipeline.run(generation, service, works=works), loop)
     return generation
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest, Source
-from runapi_magic.core.status import Step
+from runapi_magic.core.status import Phase
 from runapi_magic.core.validation import validate
 from runapi_magic.engine.connection import Connection
-from runapi_magic.engine.generation import Generation, Part, new_part_id
+from runapi_magic.engine.generation import Generation, GenerationTask, new_local_id
 from runapi_magic.engine.request_builder import all_at_once, draft, edit_fields
 from runapi_magic.engine.services import Services
 from runapi_magic.errors import InvalidRequestError, RunAPIError
@@ -172,8 +172,8 @@ class Session:
             access.require_key()
         generation = _provisional(request, service, warnings)
         if gate is not None:
-            for part in generation.parts:
-                part.step = Step.PRICING
+            for task in generation.tasks:
+                task.phase = Phase.PRICING
         generation.hold, generation.place = hold or generation.hold, place
         generation.image_dir = image_dir or self.settings.picture_place()
         generation.turns, generation.is_shown = turns, turns is None
@@ -188,8 +188,8 @@ class Session:
                 answering = service or await self._paid_service(access)
                 answering.access.require_key()
             except RunAPIError as error:
-                for part in generation.parts:
-                    part.status, part.error = "failed", error
+                for task in generation.tasks:
+                    task.status, task.error = "failed", error
                 generation.changed()
                 return
             await self.pipeline.run(generation, answering, since=reused_since, gate=gate)
@@ -239,7 +239,7 @@ class Session:
             home.call_soon_threadsafe(begin)
 
     def generate(self, prompt: str, /, *, new: bool = False, **fields: Any) -> Generation:
-        """Start a request from its parts; see ``request`` for the fields."""
+        """Start a request from its fields; see ``request`` for the fields."""
         return self.launch(self.request(prompt, **fields), new=new)
 
     def edit(self, source: Any, instruction: str, /, **fields: Any) -> Generation:
@@ -329,12 +329,12 @@ class Session:
     def is_busy(self) -> bool:
         """Whether pictures are to come without anybody's word."""
         awaited = [
-            slot.part
+            slot.task
             for generation in tuple(self._active.values())
             for slot in generation.slots
             if slot.shown is None
         ]
-        return any(not (part.is_done or part.is_held) for part in awaited)
+        return any(not (task.is_done or task.awaits_approval) for task in awaited)
 
     def cancel(self, name: str | None = None) -> list[Cancellable]:
         """Stop waiting for a task, a request, a batch, or all; return what was stopped.
@@ -373,8 +373,10 @@ def _provisional(
     expectation = expect(request.output_resolution)
     if service is not None and is_simulated:
         expectation = expectation.at_pace(service.speed)
-    parts = [Part(new_part_id(), request, count, expectation) for count in request.task_counts]
-    return Generation(request, parts, simulated=is_simulated, warnings=tuple(warnings))
+    tasks = [
+        GenerationTask(new_local_id(), request, count, expectation) for count in request.task_counts
+    ]
+    return Generation(request, tasks, simulated=is_simulated, warnings=tuple(warnings))
 
 
 _current: dict[str, Session] = {}

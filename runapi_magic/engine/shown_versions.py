@@ -18,7 +18,7 @@ from runapi_magic.media.files import is_intact, short_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runapi_magic.engine.generation import Generation, Part, Place, Slot
+    from runapi_magic.engine.generation import Generation, GenerationTask, Place, Slot
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.image_store import ImageStore
     from runapi_magic.journal.async_journal import AsyncJournal
@@ -62,15 +62,15 @@ class ShownVersions:
                 )
 
     async def find(
-        self, generation: Generation, parts: Sequence[Part]
+        self, generation: Generation, tasks: Sequence[GenerationTask]
     ) -> dict[str, GeneratedImage]:
         """Return the versions that the cell showed last, by the id of each slot's first version.
 
         Args:
             generation: The request that its cell makes now.
-            parts: Its tasks, with the pictures that are there already.
+            tasks: Its tasks, with the pictures that are there already.
         """
-        firsts = [image.id for part in parts for image in part.images]
+        firsts = [image.id for task in tasks for image in task.images]
         if generation.place is None or not firsts:
             return {}
         stored = await self._record(self._read, generation.place, firsts) or {}

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from runapi_magic.core.cancellation import to_the_end
-from runapi_magic.core.status import Phase, Step, TaskStatus
+from runapi_magic.core.status import Phase, Stage, TaskStatus
 from runapi_magic.core.task import Task
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.engine.backend import check_mask_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.core.request import Attempt
     from runapi_magic.engine.backend import Service
-    from runapi_magic.engine.generation import Generation, Part
+    from runapi_magic.engine.generation import Generation, GenerationTask
     from runapi_magic.engine.settings import Settings
     from runapi_magic.journal.async_journal import AsyncJournal
     from runapi_magic.journal.tables import StoredTask
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Poster:
-    """Asks for the tasks of parts.
+    """Submits tasks to the service.
 
     Args:
         settings: Returns the settings that count now.
@@ -59,7 +59,7 @@ class Poster:
         await self._check_storage(place, generation.hold)
 
     async def pick_up(
-        self, generation: Generation, part: Part, stored: StoredTask, service: Service
+        self, generation: Generation, task: GenerationTask, stored: StoredTask, service: Service
     ) -> CreatedTask | None:
         """Go on with a task that was asked for before; None if there is none to go on with."""
         if stored.attempt is None:
@@ -70,37 +70,37 @@ class Poster:
                 stop = asyncio.Event()
                 post = service.client.post(
                     stored.attempt,
-                    state=part.state,
+                    state=task.state,
                     timeout=self._settings().timeout,
                     stop=stop,
-                    on_wait=_throttle(generation, part),
+                    on_wait=_throttle(generation, task),
                 )
-                return await self._sent(part, post, [stored.attempt], stop)
+                return await self._sent(task, post, [stored.attempt], stop)
             except (NotFoundError, ValidationError):
-                if part.state.phase is not Phase.PLANNED:
+                if task.state.stage is not Stage.PLANNED:
                     raise
                 # Not taken as it was: its uploaded sources may have expired. Only when it is
                 # refused under the same key once more, it is sure that there is no task.
-                part.state.send()
+                task.state.send()
                 return None
-        task = Task(stored.task_id, TaskStatus.PROCESSING)
-        created = CreatedTask(task, stored.attempt.status_paths, 0.0)
+        remote = Task(stored.task_id, TaskStatus.PROCESSING)
+        created = CreatedTask(remote, stored.attempt.status_paths, 0.0)
         if service.is_simulated:  # it may be another one than the one that was asked
             try:
-                await service.client.get(task.id, created.status_paths)
+                await service.client.get(remote.id, created.status_paths)
             except NotFoundError:
-                part.state = TaskState()
+                task.state = TaskState()
                 return None
         return created
 
     async def ask(
-        self, generation: Generation, part: Part, service: Service, key: str | None
+        self, generation: Generation, task: GenerationTask, service: Service, key: str | None
     ) -> CreatedTask:
-        """Ask for a part's task, its sources uploaded before.
+        """Upload a task's sources and ask the service for it.
 
         Args:
-            generation: Whose part it is; told of every step.
-            part: The part.
+            generation: Whose task it is; notified of each phase.
+            task: The task.
             service: What answers.
             key: The idempotency key to use first; None for a new one.
 
@@ -108,9 +108,9 @@ class Poster:
             RunAPIError: The service refused, or no answer came.
         """
         await self._prepare(generation, service)
-        request = part.request
+        request = task.request
         if request.sources:
-            part.step = Step.UPLOADING
+            task.phase = Phase.UPLOADING
             generation.changed()
         if request.mask:
             await asyncio.to_thread(check_mask_of, request)
@@ -119,12 +119,12 @@ class Poster:
         for number, source in enumerate(wanted):
 
             def uploaded(share: float, number: int = number) -> None:
-                part.uploaded = (number + share) / len(wanted)
+                task.uploaded = (number + share) / len(wanted)
 
             is_mask = number == len(request.sources)
             urls.append(await service.address(source, uploaded, is_mask=is_mask))
         mask = urls.pop() if request.mask else None
-        part.step = Step.SENDING
+        task.phase = Phase.SENDING
         generation.changed()
 
         attempts: list[Attempt] = []
@@ -132,25 +132,25 @@ class Poster:
 
         async def before_send(attempt: Attempt) -> None:
             attempts.append(attempt)
-            await self._record(self._journal.mark_sent, part.id, attempt)
+            await self._record(self._journal.mark_sent, task.id, attempt)
 
         create = service.client.create(
             request,
             before_send=before_send,
-            state=part.state,
-            count=part.count,
+            state=task.state,
+            count=task.count,
             source_urls=tuple(urls),
             mask_url=mask,
             key=key,
             timeout=self._settings().timeout,
             stop=stop,
-            on_wait=_throttle(generation, part),
+            on_wait=_throttle(generation, task),
         )
-        return await self._sent(part, create, attempts, stop)
+        return await self._sent(task, create, attempts, stop)
 
     async def _sent(
         self,
-        part: Part,
+        task: GenerationTask,
         create: Awaitable[CreatedTask],
         attempts: list[Attempt],
         stop: asyncio.Event,
@@ -158,7 +158,7 @@ class Poster:
         """Await the answer to a POST; whatever becomes of the waiting, it reaches the journal.
 
         Args:
-            part: The part that is asked for.
+            task: The task that is asked for.
             create: Sends it.
             attempts: What was sent, the last one last; may be filled by sending.
             stop: Set to let sending end with the answer that is on its way.
@@ -170,9 +170,9 @@ class Poster:
             except RunAPIError as error:
                 if error.task_id and attempts:  # refused, and yet there is a task
                     paths = attempts[-1].paths_of(error.task_id)
-                    await self._know(part, error.task_id, paths, attempts[-1])
+                    await self._know(task, error.task_id, paths, attempts[-1])
                 raise
-            await self._know(part, created.task.id, created.status_paths, attempts[-1])
+            await self._know(task, created.task.id, created.status_paths, attempts[-1])
             return created
 
         try:
@@ -182,31 +182,31 @@ class Poster:
             raise asyncio.CancelledError from error
 
     async def _know(
-        self, part: Part, task_id: str, status_paths: tuple[str, ...], attempt: Attempt
+        self, task: GenerationTask, task_id: str, status_paths: tuple[str, ...], attempt: Attempt
     ) -> None:
         # What was posted once more: a full disk or a lock may have kept it out of the journal.
-        await self._record(self._journal.mark_running, part.id, task_id, status_paths, attempt)
+        await self._record(self._journal.mark_running, task.id, task_id, status_paths, attempt)
 
 
 @contextlib.asynccontextmanager
-async def turn_at_service(generation: Generation, part: Part) -> AsyncIterator[None]:
-    """Take one of the turns at the service, until it has nothing more to do for a part."""
+async def turn_at_service(generation: Generation, task: GenerationTask) -> AsyncIterator[None]:
+    """Take one of the turns at the service, until it has nothing more to do for a task."""
     turns = generation.turns
     if turns is None:
         yield
         return
     if turns.locked():
-        before, part.step = part.step, Step.QUEUED
+        before, task.phase = task.phase, Phase.QUEUED
         generation.changed()
         await turns.acquire()
-        part.step = before
+        task.phase = before
         generation.changed()
     else:
         await turns.acquire()
     held = [turns]
 
     def let_go() -> None:
-        if held and (part.is_done or part.step is Step.FETCHING):
+        if held and (task.is_done or task.phase is Phase.FETCHING):
             held.pop().release()
 
     stop = generation.subscribe(let_go)
@@ -218,14 +218,14 @@ async def turn_at_service(generation: Generation, part: Part) -> AsyncIterator[N
             held.pop().release()
 
 
-def _throttle(generation: Generation, part: Part) -> Callable[[float], None]:
-    """Return what shows how many seconds a part waits for its turn, 0 at the end of it."""
+def _throttle(generation: Generation, task: GenerationTask) -> Callable[[float], None]:
+    """Return what shows how many seconds a task waits for its turn, 0 at the end of it."""
 
     def throttle(seconds: float) -> None:
         if seconds:
-            part.step, part.turn = Step.THROTTLED, time.monotonic() + seconds
-        elif part.step is Step.THROTTLED:
-            part.step = Step.SENDING
+            task.phase, task.turn = Phase.THROTTLED, time.monotonic() + seconds
+        elif task.phase is Phase.THROTTLED:
+            task.phase = Phase.SENDING
         else:
             return
         generation.changed()

@@ -18,7 +18,7 @@ from runapi_magic.core.polling import Expectation, PollingPlan, expect
 if TYPE_CHECKING:
     from runapi_magic.core.request import ImageRequest
     from runapi_magic.engine.backend import Service
-    from runapi_magic.engine.generation import Part
+    from runapi_magic.engine.generation import GenerationTask
     from runapi_magic.http.results import CreatedTask
     from runapi_magic.journal.async_journal import AsyncJournal
     from runapi_magic.journal.task_log import Journal
@@ -55,52 +55,52 @@ class Timing:
         return Durations(prior, self._journal.durations(kind))
 
     async def plan(
-        self, part: Part, service: Service, created: CreatedTask, patience: float
+        self, task: GenerationTask, service: Service, created: CreatedTask, patience: float
     ) -> PollingPlan:
-        """Return when to look at a part's task.
+        """Return when to poll a task.
 
         Args:
-            part: The part; what is expected of it stays as new as what is known.
+            task: The task; what is expected of it stays as new as what is known.
             service: What works on it.
             created: The task.
             patience: Seconds after which to give up.
         """
 
         def expected() -> Expectation:
-            part.expectation = self.expected(part.request, service)
-            return part.expectation
+            task.expectation = self.expected(task.request, service)
+            return task.expectation
 
-        await self.recall(part.request, service)
+        await self.recall(task.request, service)
         chance = random.Random(created.task.id).random  # noqa: S311 (no secret)
         return PollingPlan(
             expected,
             patience,
             _pace_of(service),
             chance,
-            is_new=not (part.is_resumed or created.task.replayed),
+            is_new=not (task.is_resumed or created.task.replayed),
         )
 
     def learn(
-        self, part: Part, service: Service, seconds: float | None, *, failed: bool = False
+        self, task: GenerationTask, service: Service, seconds: float | None, *, failed: bool = False
     ) -> tuple[Kind, Duration] | None:
-        """Take in how long a part's task took, and return what is to be written down of it.
+        """Take in how long a task took, and return what is to be written down of it.
 
         Args:
-            part: The part.
+            task: The task.
             service: What worked on it.
             seconds: The service's own; None where they are not known.
             failed: Whether it came to nothing.
         """
         if seconds is None:
             return None
-        kind, took = _kind_of(part.request, service), Duration(seconds, failed)
-        prior = expect(part.request.output_resolution)
+        kind, took = _kind_of(task.request, service), Duration(seconds, failed)
+        prior = expect(task.request.output_resolution)
         self._known.setdefault(kind, Durations(prior)).add(took)
         return kind, took
 
-    async def failed(self, part: Part, service: Service, seconds: float | None) -> None:
+    async def failed(self, task: GenerationTask, service: Service, seconds: float | None) -> None:
         """Take in, and write down, how long a task took that came to nothing; see ``learn``."""
-        took = self.learn(part, service, seconds, failed=True)
+        took = self.learn(task, service, seconds, failed=True)
         if took is not None:
             await self._record(self._journal.add_duration, *took)
 

@@ -30,7 +30,7 @@ def resume(session: Session, arguments: list[str]) -> str | Generation:
             raise InvalidRequestError(
                 "%runapi resume takes one task's id, or none.", todo="%runapi resume [ID]"
             )
-    if generation.parts:
+    if generation.tasks:
         return generation
     return "\n".join(filter(None, ["Nothing is unfinished.", listed]))
 

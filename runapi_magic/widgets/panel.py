@@ -285,7 +285,7 @@ class Panel:
         loop = self._desk.loop
         generation = await asyncio.to_thread(resume_tasks, self._session, loop=loop)
         self.queue.remove(line)
-        if generation.parts:
+        if generation.tasks:
             await self._bring(generation, "What was unfinished")
 
     async def _bring(self, generation: Generation, title: str) -> None:

@@ -87,16 +87,16 @@ def _html(text: str, role: str = "none") -> str:
 
 def _state(generation: Generation, elapsed: float) -> tuple[float, str]:
     """Return how far a generation is, 0 to 1, and in words."""
-    parts = generation.parts
+    tasks = generation.tasks
     shares = [
-        1.0 if part.is_done
-        else part.progress if part.progress is not None
-        else min(elapsed / part.expectation.high, _FULL)
-        for part in parts
+        1.0 if task.is_done
+        else task.progress if task.progress is not None
+        else min(elapsed / task.expectation.high, _FULL)
+        for task in tasks
     ]  # fmt: skip
-    waiting = next((part for part in parts if not part.is_done), parts[0])
-    done = sum(part.is_done for part in parts)
-    counted = f"{done} of {len(parts)}, " if len(parts) > 1 else ""
+    waiting = next((task for task in tasks if not task.is_done), tasks[0])
+    done = sum(task.is_done for task in tasks)
+    counted = f"{done} of {len(tasks)}, " if len(tasks) > 1 else ""
     about = waiting.expectation.median
     words = f"{waiting.doing} · {counted}{elapsed:.0f} s, usually about {about:.0f} s"
     return sum(shares) / len(shares), words

@@ -8,7 +8,7 @@ from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest
 from runapi_magic.display.environment import Audience
 from runapi_magic.display.generation_view import View
-from runapi_magic.engine.generation import Generation, Part
+from runapi_magic.engine.generation import Generation, GenerationTask
 from runapi_magic.widgets.toolbar import show_toolbar
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class Stage:
 
     def __init__(self, session: Session) -> None:
         nothing = ImageRequest("", session.settings.model)
-        part = Part("stage", nothing, 1, expect(None), status="completed")
-        self._generation = Generation(nothing, [part])
+        task = GenerationTask("stage", nothing, 1, expect(None), status="completed")
+        self._generation = Generation(nothing, [task])
         self._session = session
 
     @property

@@ -155,7 +155,7 @@ class Versions:
         if shown is not None and known != self._known:
             self._known = known
             # What this kernel has just made stands alone; others may have versions elsewhere.
-            is_fresh = shown in self._slot.part.images and not shown.reused
+            is_fresh = shown in self._slot.task.images and not shown.reused
             if len(known) > 1 or not is_fresh:
                 self._work(self.grow())
         if shown is not None and shown.id != self._shown:

@@ -219,8 +219,8 @@ class Toolbar:
 
     def _refresh(self) -> None:
         shown = self._slot.shown
-        part = self._slot.part
-        is_of_no_use = shown is None and (part.is_done or part.is_held)
+        task = self._slot.task
+        is_of_no_use = shown is None and (task.is_done or task.awaits_approval)
         display_when(self.widget, when=not is_of_no_use)
         # The row of buttons is as high before the picture comes as after: nothing moves.
         if shown is not None and not self._actions:
@@ -527,7 +527,7 @@ class Toolbar:
         self._bridge.say(f"{doing} …")  # once; not the seconds
         while not end.done():
             elapsed = time.monotonic() - begun
-            about = child.parts[0].expectation.median
+            about = child.tasks[0].expectation.median
             more = f" ({len(self._jobs)} under way)" if len(self._jobs) > 1 else ""
             self._show_status(f"{doing} … {elapsed:.0f} s, usually about {about:.0f} s{more}")
             await asyncio.wait([end], timeout=_TICK)

@@ -33,7 +33,7 @@ from runapi_magic.core.status import TaskStatus
 from runapi_magic.core.task import Task
 from runapi_magic.display.generation_view import picture_bundle
 from runapi_magic.engine.backend import remote_service
-from runapi_magic.engine.generation import Generation, Part
+from runapi_magic.engine.generation import Generation, GenerationTask
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.journal.task_log import Journal
@@ -177,13 +177,13 @@ def _message(data: dict[str, Any]) -> int:
 async def _ours(session: Session, service: Service, url: str) -> int:
     """Process a finished task's image. Return the size of its display message in bytes."""
     request = ImageRequest("a hill by the sea", "gpt-image-2")
-    part = Part(secrets.token_hex(8), request, 1, expect(None))
-    generation = Generation(request, [part])
+    task = GenerationTask(secrets.token_hex(8), request, 1, expect(None))
+    generation = Generation(request, [task])
     task = Task("tsk_1", TaskStatus.COMPLETED, image_urls=(url,), cost=0.06)
     shown = asyncio.get_running_loop().create_future()
-    generation.subscribe(lambda: shown.set_result(_message(picture_bundle(part.images[0]).data)))
+    generation.subscribe(lambda: shown.set_result(_message(picture_bundle(task.images[0]).data)))
     download = asyncio.create_task(
-        session.pipeline.image_store.fetch(generation, part, service, task, ())
+        session.pipeline.image_store.fetch(generation, task, service, task, ())
     )
     download.add_done_callback(lambda _: shown.done() or shown.cancel())  # after an error
     return await shown

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from jupyter_client.manager import run_kernel
 
 from runapi_magic.core.request import ImageRequest
-from runapi_magic.engine.generation import new_part_id
+from runapi_magic.engine.generation import new_local_id
 from runapi_magic.journal.task_log import Journal
 from runapi_magic.media.files import is_intact
 from tests.conftest import ROOT
@@ -64,7 +64,7 @@ def _fill(folder: Path, count: int) -> None:
                     (
                         row
                         | {
-                            "id": new_part_id(),
+                            "id": new_local_id(),
                             "fingerprint": f"{number:064x}",
                             "state": "saved",
                             "created": row["created"] - number,
@@ -82,7 +82,7 @@ def _reserve(journal: Journal, request: ImageRequest) -> None:
         request,
         "https://runapi.ai",
         split=lambda count: (1,) * count,
-        new_id=new_part_id,
+        new_id=new_local_id,
         usable=is_intact,
         since=0.0,
     )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runapi_magic.core.cancellation import to_the_end
-from runapi_magic.core.status import Phase
+from runapi_magic.core.status import Stage
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.errors import (
     CHARGED,
@@ -93,17 +93,17 @@ def test_what_was_found_before_keeps_its_words(error):
 @pytest.mark.parametrize(
     ("before", "error", "doubtful", "after"),
     [
-        ([], _api(ValidationError), False, Phase.PLANNED),
-        ([], ConnectionFailedError("x"), False, Phase.PLANNED),
-        ([], ConnectionFailedError("x"), True, Phase.SENT),
-        ([], _api(ValidationError, task_id="tsk_1"), False, Phase.SENT),
+        ([], _api(ValidationError), False, Stage.PLANNED),
+        ([], ConnectionFailedError("x"), False, Stage.PLANNED),
+        ([], ConnectionFailedError("x"), True, Stage.SENT),
+        ([], _api(ValidationError, task_id="tsk_1"), False, Stage.SENT),
         # What another kernel sent may have been taken, whatever a repeat is told.
-        (SENT, _api(AuthenticationError, 401), False, Phase.SENT),
-        (SENT, _api(InsufficientCreditsError, 402), False, Phase.SENT),
-        (SENT, ConnectionFailedError("x"), False, Phase.SENT),
-        (SENT, _api(ValidationError), False, Phase.PLANNED),
-        (SENT, _api(NotFoundError, 404), False, Phase.PLANNED),
-        (SENT, _api(NotFoundError, 404), True, Phase.SENT),
+        (SENT, _api(AuthenticationError, 401), False, Stage.SENT),
+        (SENT, _api(InsufficientCreditsError, 402), False, Stage.SENT),
+        (SENT, ConnectionFailedError("x"), False, Stage.SENT),
+        (SENT, _api(ValidationError), False, Stage.PLANNED),
+        (SENT, _api(NotFoundError, 404), False, Stage.PLANNED),
+        (SENT, _api(NotFoundError, 404), True, Stage.SENT),
     ],
 )
 def test_a_post_that_failed(before, error, doubtful, after):
@@ -112,9 +112,9 @@ def test_a_post_that_failed(before, error, doubtful, after):
     error.doubtful = doubtful
     with pytest.raises(type(error)) as raised:
         _post(state, error)
-    assert state.phase is after
-    assert raised.value.charged == (NOT_CHARGED if after is Phase.PLANNED else MAYBE_CHARGED)
-    assert raised.value.doubtful == (after is Phase.SENT)
+    assert state.stage is after
+    assert raised.value.charged == (NOT_CHARGED if after is Stage.PLANNED else MAYBE_CHARGED)
+    assert raised.value.doubtful == (after is Stage.SENT)
 
 
 def test_an_exception_before_the_first_byte_is_free():
@@ -158,20 +158,20 @@ def test_what_has_to_be_done_first_is_said_first():
 
 
 @pytest.mark.parametrize(
-    ("row", "phase", "is_charged"),
+    ("row", "stage", "is_charged"),
     [
-        ({"state": "planned"}, Phase.PLANNED, None),
-        ({"state": "sent", "attempt": "x"}, Phase.SENT, None),
-        ({"state": "running", "attempt": "x", "task_id": "t"}, Phase.KNOWN, None),
-        ({"state": "completed", "attempt": "x", "task_id": "t", "cost": 0.06}, Phase.DONE, True),
-        ({"state": "completed", "attempt": "x", "task_id": "t"}, Phase.DONE, None),
-        ({"state": "saved", "attempt": "x", "task_id": "t"}, Phase.DONE, True),
+        ({"state": "planned"}, Stage.PLANNED, None),
+        ({"state": "sent", "attempt": "x"}, Stage.SENT, None),
+        ({"state": "running", "attempt": "x", "task_id": "t"}, Stage.KNOWN, None),
+        ({"state": "completed", "attempt": "x", "task_id": "t", "cost": 0.06}, Stage.DONE, True),
+        ({"state": "completed", "attempt": "x", "task_id": "t"}, Stage.DONE, None),
+        ({"state": "saved", "attempt": "x", "task_id": "t"}, Stage.DONE, True),
     ],
 )
-def test_a_row_of_the_journal(row, phase, is_charged):
+def test_a_row_of_the_journal(row, stage, is_charged):
     """A row of the journal stands for the state in which its kernel left the task."""
     state = TaskState.of(SimpleNamespace(**{"attempt": None, "task_id": None, "cost": None, **row}))
-    assert (state.phase, state.is_charged, state.task_id) == (phase, is_charged, row.get("task_id"))
+    assert (state.stage, state.is_charged, state.task_id) == (stage, is_charged, row.get("task_id"))
 
 
 @given(
@@ -195,12 +195,12 @@ def test_no_claim_without_knowledge(steps):
                 state.fail()
                 may_exist, made = True, False
             case "refused" | "lost":
-                was = state.phase
+                was = state.stage
                 error = _api(ValidationError) if step == "refused" else RunAPIError("x")
                 error.doubtful = step == "lost"
                 with pytest.raises(RunAPIError):
                     _post(state, error)
-                may_exist = may_exist if was is not Phase.PLANNED else step == "lost"
+                may_exist = may_exist if was is not Stage.PLANNED else step == "lost"
                 if step == "refused":
                     may_exist, made = False, None
     charged = state.explain(RunAPIError("x")).charged

@@ -50,8 +50,8 @@ FUNCTIONS = [
 CLASSES = [Generation, GeneratedImage, ImageRequest, Tree, Node, Comparison, Batch, Item, Sweep]
 # The package's own wiring: everything else that is public is for users, and on the page.
 INSIDE = {
-    Generation: "parts slots shown_in place is_watched is_shown hold turns plan attach ended ready"
-    " served subscribe changed put show_version wait",
+    Generation: "tasks parts slots shown_in place is_watched is_shown hold turns plan attach ended"
+    " ready served subscribe changed put show_version wait",
     GeneratedImage: "preview prepare",
     ImageRequest: "catalogue action task_counts fingerprint body",
     Batch: "since held hold_for is_refused shown_in on_wait begin ended subscribe wait",

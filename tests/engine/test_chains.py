@@ -138,7 +138,7 @@ def test_an_upload_that_fails(service, use, png, fault):
     async def body(session):
         generation = session.edit(png, "make it snow")
         await generation.ended()
-        return generation.errors[0], session.journal.task(generation.parts[0].id)
+        return generation.errors[0], session.journal.task(generation.tasks[0].id)
 
     error, row = use(service, body)
     assert "not charged" in error.charged.lower() or "nothing was" in error.charged.lower()
@@ -230,7 +230,7 @@ def test_cancelling(service, use):
         generation.cancel()
         with pytest.raises(RunAPIError) as caught:
             await generation
-        return generation, caught.value, session.journal.task(generation.parts[0].id)
+        return generation, caught.value, session.journal.task(generation.tasks[0].id)
 
     generation, error, row = use(service, body)
     assert generation.status == "cancelled"

@@ -67,14 +67,14 @@ def test_a_task_that_the_service_has_forgotten(service, use, tmp_path):
         said = _run(session, "forget tsk_gone")
         again = resume_tasks(session)
         await again.ended()
-        return row, error, said, again.parts, session.journal.task(row.id)
+        return row, error, said, again.tasks, session.journal.task(row.id)
 
-    row, error, said, parts, after = use(service, body)
+    row, error, said, tasks, after = use(service, body)
     assert type(error) is NotFoundError
     assert "%runapi forget tsk_gone" in error.todo
     assert "tsk_gone" in said
     assert "may have been charged" in said
-    assert parts == []
+    assert tasks == []
     assert (after.state, after.attempt.body) == ("forgotten", row.attempt.body)
     assert unfinished_tasks(tmp_path / "data") == []
 
@@ -140,7 +140,7 @@ def test_what_a_living_kernel_works_on(service, use, tmp_path, arguments):
             except InvalidRequestError as error:
                 said.append(error.what)
         other.journal.close()
-        state = session.journal.task(generation.parts[0].id).state
+        state = session.journal.task(generation.tasks[0].id).state
         generation.cancel()
         await generation.ended()
         return said, state
@@ -195,7 +195,7 @@ def test_it_counts_as_charged(service, use):
 
     row, before, after, again = use(service, body)
     assert before == after > 0
-    assert again.parts[0].id != row.id
+    assert again.tasks[0].id != row.id
     assert not again.image.reused
     assert len(service.tasks) == 2
 

@@ -11,7 +11,7 @@ import pytest
 from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.core.task_state import TaskState
-from runapi_magic.engine.generation import Generation, Part
+from runapi_magic.engine.generation import Generation, GenerationTask
 from runapi_magic.errors import InvalidRequestError, RunAPIError, TaskFailedError
 
 REQUEST = ImageRequest("a fox", "gpt-image-2")
@@ -24,21 +24,21 @@ class _Image:
         self.path = self.id = name
 
 
-def _part(status="pending", *images, error=None, count=1, cost=None, task_id=None):
-    return Part(
+def _task(status="pending", *images, error=None, count=1, cost=None, task_id=None):
+    return GenerationTask(
         f"p-{status}", REQUEST, count, expect("1k"), status=status, images=list(images),
         error=error, cost=cost, state=TaskState(task_id=task_id),
     )  # fmt: skip
 
 
-def _generation(*parts):
-    generation = Generation(REQUEST, list(parts))
-    generation.plan(list(parts))  # fills the places from the parts
+def _generation(*tasks):
+    generation = Generation(REQUEST, list(tasks))
+    generation.plan(list(tasks))  # fills the places from the tasks
     return generation
 
 
 @pytest.mark.parametrize(
-    ("parts", "status", "done"),
+    ("tasks", "status", "done"),
     [
         (["pending"], "pending", False),
         (["pending", "pending"], "pending", False),
@@ -54,16 +54,16 @@ def _generation(*parts):
         (["cancelled"], "cancelled", True),
     ],
 )
-def test_status(parts, status, done):
-    """The whole is under way until every part is done, and good if any part is."""
-    generation = _generation(*map(_part, parts))
+def test_status(tasks, status, done):
+    """The whole is under way until every task is done, and good if any task is."""
+    generation = _generation(*map(_task, tasks))
     assert (generation.status, generation.is_done) == (status, done)
 
 
 def test_pictures_in_order():
     """Pictures come in the order of their places: first versions, then later ones."""
     a, b, c = map(_Image, "abc")
-    generation = _generation(_part("completed", a, b, count=2), _part("completed", c))
+    generation = _generation(_task("completed", a, b, count=2), _task("completed", c))
     later = _Image("later")
     generation.show_version(generation.slots[0], later)
     assert generation.images == [a, b, c, later]
@@ -75,7 +75,7 @@ def test_pictures_in_order():
 def test_a_place_may_stay_empty():
     """Where the first place has no picture, the first picture is the next place's."""
     image = _Image("b")
-    generation = _generation(_part("failed", error=RunAPIError("x")), _part("completed", image))
+    generation = _generation(_task("failed", error=RunAPIError("x")), _task("completed", image))
     assert generation.image is image
     assert generation.images == [image]
 
@@ -83,7 +83,7 @@ def test_a_place_may_stay_empty():
 def test_no_picture_yet():
     """Before the end the missing picture is no mystery: the error says to wait."""
     with pytest.raises(InvalidRequestError) as caught:
-        _ = _generation(_part("processing")).image
+        _ = _generation(_task("processing")).image
     assert "no picture yet (processing)" in caught.value.what
     assert "The task goes on." in str(caught.value)
     assert "await" in caught.value.todo
@@ -92,7 +92,7 @@ def test_no_picture_yet():
 def test_no_picture_at_all():
     """After a failure the picture raises the reason."""
     error = TaskFailedError("too dark")
-    generation = _generation(_part("failed", error=error))
+    generation = _generation(_task("failed", error=error))
     with pytest.raises(TaskFailedError, match="too dark"):
         _ = generation.image
     assert generation.errors == [error]
@@ -103,31 +103,31 @@ def test_no_picture_at_all():
 )
 def test_cost(costs, total):
     """The cost is the sum of what the service said, None where it said nothing."""
-    generation = _generation(*(_part("completed", cost=cost) for cost in costs))
+    generation = _generation(*(_task("completed", cost=cost) for cost in costs))
     assert generation.cost == (total if total is None else pytest.approx(total))
 
 
 def test_task_ids_and_repr():
     """The ids are those known so far; the repr names the state and them, then the files."""
-    generation = _generation(_part("processing", task_id="tsk_1"), _part("pending"))
+    generation = _generation(_task("processing", task_id="tsk_1"), _task("pending"))
     assert generation.task_ids == ["tsk_1"]
     assert repr(generation) == "<Generation 'a fox' processing: tsk_1>"
-    done = _generation(_part("completed", _Image("/x/a.png"), task_id="tsk_1"))
+    done = _generation(_task("completed", _Image("/x/a.png"), task_id="tsk_1"))
     assert repr(done) == "<Generation 'a fox' completed: /x/a.png>"
     cut = ImageRequest("", "recraft-remove-background", sources=(Source("a fox", ""),))
-    assert repr(Generation(cut, [Part("p", cut, 1, expect("1k"))])) == (
+    assert repr(Generation(cut, [GenerationTask("p", cut, 1, expect("1k"))])) == (
         "<Generation 'remove background: a fox' pending>"
     )
 
 
 def test_ids_are_unique():
     """Each Generation has an id of its own."""
-    assert len({_generation(_part()).id for _ in range(100)}) == 100
+    assert len({_generation(_task()).id for _ in range(100)}) == 100
 
 
 def test_listeners_hear_of_changes():
     """Who listens is called with every change until it stops listening, which it may do twice."""
-    generation, heard = _generation(_part("completed", _Image("a"))), []
+    generation, heard = _generation(_task("completed", _Image("a"))), []
     stop = generation.subscribe(lambda: heard.append("change"))
     generation.changed()
     generation.show_version(generation.slots[0], _Image("b"))
@@ -139,7 +139,7 @@ def test_listeners_hear_of_changes():
 
 def test_a_listeners_mistake_is_its_own(caplog):
     """A listener that raises stops neither the others nor the work; the log has it."""
-    generation, heard = _generation(_part()), []
+    generation, heard = _generation(_task()), []
     generation.subscribe(lambda: 1 / 0)
     generation.subscribe(lambda: heard.append("second"))
     with caplog.at_level(logging.ERROR):
@@ -150,7 +150,7 @@ def test_a_listeners_mistake_is_its_own(caplog):
 
 def test_a_listener_may_stop_another():
     """Listeners may come and go while they are called."""
-    generation, heard = _generation(_part()), []
+    generation, heard = _generation(_task()), []
     generation.subscribe(lambda: stop())  # noqa: PLW0108 (there is no stop yet)
     stop = generation.subscribe(lambda: heard.append("late"))
     generation.changed()
@@ -159,17 +159,17 @@ def test_a_listener_may_stop_another():
 
 
 async def _finish(generation, *images, error=None):
-    part = generation.parts[0]
-    part.images, part.error = list(images), error
-    part.status = "completed" if images else "failed"
-    generation.plan(generation.parts)
+    task = generation.tasks[0]
+    task.images, task.error = list(images), error
+    task.status = "completed" if images else "failed"
+    generation.plan(generation.tasks)
 
 
 def test_awaiting_returns_the_generation():
     """``await`` gives the Generation itself, as often as one likes, for everybody who waits."""
 
     async def main():
-        generation, image = _generation(_part()), _Image("a")
+        generation, image = _generation(_task()), _Image("a")
         generation.attach(asyncio.create_task(_finish(generation, image)))
         found = await asyncio.gather(generation.wait(), generation.wait())
         return found == [generation, generation], await generation is generation, image
@@ -183,7 +183,7 @@ def test_awaiting_a_failure_raises_it():
     """``await`` raises the reason where there is no picture at all."""
 
     async def main():
-        generation = _generation(_part())
+        generation = _generation(_task())
         generation.attach(
             asyncio.create_task(_finish(generation, error=TaskFailedError("too dark")))
         )
@@ -197,8 +197,8 @@ def test_one_picture_is_enough():
     """``await`` does not raise where some pictures came, and the errors stay readable."""
 
     async def main():
-        generation = _generation(_part("completed", _Image("a")), _part("failed"))
-        generation.parts[1].error = TaskFailedError("too dark")
+        generation = _generation(_task("completed", _Image("a")), _task("failed"))
+        generation.tasks[1].error = TaskFailedError("too dark")
         generation.attach(asyncio.create_task(asyncio.sleep(0)))
         return await generation
 
@@ -210,7 +210,7 @@ def test_an_interrupted_wait_leaves_the_task_alone():
 
     async def main():
         go = asyncio.Event()
-        generation = _generation(_part("processing", task_id="tsk_1"))
+        generation = _generation(_task("processing", task_id="tsk_1"))
 
         async def work():
             await go.wait()
@@ -241,7 +241,7 @@ def test_work_that_fails_wakes_whoever_waits():
         raise OSError
 
     async def main():
-        generation = _generation(_part())
+        generation = _generation(_task())
         generation.attach(asyncio.ensure_future(work()))
         await asyncio.wait_for(asyncio.gather(generation.ready(), generation.served()), 10)
         await generation.ended()
@@ -253,7 +253,7 @@ def test_work_that_fails_wakes_whoever_waits():
 def test_waiting_on_another_threads_loop():
     """A Generation that one loop works on can be awaited on another thread's loop."""
     ready, go, found = threading.Event(), threading.Event(), []
-    generation = _generation(_part())
+    generation = _generation(_task())
 
     async def work():
         generation.attach(asyncio.current_task())
@@ -276,7 +276,7 @@ def test_waiting_on_another_threads_loop():
 @pytest.mark.parametrize("name", ["ready", "served", "ended"])
 def test_steps_are_awaited_on_another_threads_loop(name):
     """Every way to wait for a Generation wakes on another thread's loop."""
-    go, generation = threading.Event(), _generation(_part())
+    go, generation = threading.Event(), _generation(_task())
     attached = threading.Event()
 
     async def work():
@@ -304,14 +304,14 @@ def test_cancelling_from_another_thread():
     """``cancel`` works from any thread."""
 
     async def main():
-        generation, seen = _generation(_part("processing")), []
+        generation, seen = _generation(_task("processing")), []
 
         async def work():
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 seen.append("cancelled")
-                generation.parts[0].status = "cancelled"
+                generation.tasks[0].status = "cancelled"
 
         generation.attach(asyncio.create_task(work()))
         await asyncio.sleep(0)
@@ -325,6 +325,6 @@ def test_cancelling_from_another_thread():
 
 def test_cancelling_before_anything_began():
     """A Generation that nothing works on can be cancelled without an error."""
-    generation = _generation(_part())
+    generation = _generation(_task())
     generation.cancel()
     assert generation.status in {"pending", "cancelled"}

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from runapi_magic.core.status import Step
+from runapi_magic.core.status import Phase
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import NOT_SENT, BudgetError
 from runapi_magic.journal.database import JournalError
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.server
 
 
 def _is_joined(generation):
-    return generation.parts[0].step is Step.JOINED
+    return generation.tasks[0].phase is Phase.JOINED
 
 
 async def _until(generation, has_come):
@@ -75,7 +75,7 @@ def test_who_joined_asks_for_nothing_without_a_journal(service, use, monkeypatch
             await second.ended()
         go_on.set()
         await first
-        return first, second, session.journal.task(first.parts[0].id)
+        return first, second, session.journal.task(first.tasks[0].id)
 
     first, second, row = use(service, body)
     assert "journal cannot be read" in second.errors[0].what

@@ -16,7 +16,7 @@ from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
 from runapi_magic.core.access import Access, Secret
-from runapi_magic.core.status import Step
+from runapi_magic.core.status import Phase
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import NOT_SENT, RateLimitError
 from tests.conftest import ROOT, clean_environment, serve_simulator
@@ -156,12 +156,12 @@ def test_the_user_sees_the_wait(service, use):
 
         async def ask(prompt):
             generation = session.generate(prompt)
-            (part,) = generation.parts
-            generation.subscribe(lambda: seen.add((prompt, generation.parts[0].doing)))
-            return generation, part
+            (task,) = generation.tasks
+            generation.subscribe(lambda: seen.add((prompt, generation.tasks[0].doing)))
+            return generation, task
 
         first, _ = await ask("first")
-        while Step.THROTTLED not in {part.step for part in first.parts}:  # noqa: ASYNC110
+        while Phase.THROTTLED not in {task.phase for task in first.tasks}:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         second, _ = await ask("second")
         await asyncio.gather(first.wait(), second.wait())
@@ -182,14 +182,14 @@ def test_stopped_in_line(service, use):
 
     async def body(session):
         first = session.generate("first")
-        while Step.THROTTLED not in {part.step for part in first.parts}:  # noqa: ASYNC110
+        while Phase.THROTTLED not in {task.phase for task in first.tasks}:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         second = session.generate("second")
-        while Step.THROTTLED not in {part.step for part in second.parts}:  # noqa: ASYNC110
+        while Phase.THROTTLED not in {task.phase for task in second.tasks}:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         second.cancel()
         await second.ended()
-        row = session.journal.task(second.parts[0].id)
+        row = session.journal.task(second.tasks[0].id)
         first.cancel()
         await first.ended()
         return second, row, session.journal.unfinished()
@@ -212,7 +212,7 @@ def test_a_resumed_request_stopped_in_line(service, use, tmp_path):
         limiter = session.service().client.transport.limiter
         await limiter.refused(time.time(), 600.0)
         resumed = resume_tasks(session)
-        while Step.THROTTLED not in {part.step for part in resumed.parts}:  # noqa: ASYNC110
+        while Phase.THROTTLED not in {task.phase for task in resumed.tasks}:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         resumed.cancel()
         await resumed.ended()

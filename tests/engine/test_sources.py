@@ -11,7 +11,7 @@ from PIL import Image
 
 from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest, Source
-from runapi_magic.engine.generation import Generation, Part
+from runapi_magic.engine.generation import Generation, GenerationTask
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.sources import as_source, find_source
 from runapi_magic.errors import NOT_SENT, InvalidRequestError
@@ -43,10 +43,10 @@ def generated(file):
 
 def _generation(*images, status="completed", error=None):
     request = ImageRequest("a cat", "gpt-image-2")
-    part = Part("p1", request, 1, expect("1k"), status=status, error=error)
-    part.images = list(images)
-    generation = Generation(request, [part])
-    generation.plan([part])
+    task = GenerationTask("p1", request, 1, expect("1k"), status=status, error=error)
+    task.images = list(images)
+    generation = Generation(request, [task])
+    generation.plan([task])
     return generation
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from runapi_magic.engine import session as session_module
-from runapi_magic.engine.generation import new_part_id
+from runapi_magic.engine.generation import new_local_id
 from runapi_magic.engine.pricing import Cost
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.spending_guard import gate_for
@@ -738,12 +738,12 @@ def test_resume_keeps_to_the_budget(run, service):
         for prompt in ("a boat", "a kite"):
             dead.allocate(
                 f"of {prompt}", session.request(prompt), origin,
-                split=lambda count: (count,), new_id=new_part_id, usable=lambda *_: False,
+                split=lambda count: (count,), new_id=new_local_id, usable=lambda *_: False,
             )  # fmt: skip
         dead.close()
         _budget(session, PRICE * 1.5)
         resumed = resume_tasks(session)
-        assert len(resumed.parts) == 2
+        assert len(resumed.tasks) == 2
         refused = await _refused(resumed.wait())
         _budget(session, PRICE * 2)
         await session.start(session.request("a boat"))

@@ -8,7 +8,7 @@ import pytest
 
 from runapi_magic.core.duration_model import Duration, Kind
 from runapi_magic.core.polling import expect
-from runapi_magic.core.status import Step
+from runapi_magic.core.status import Phase
 from runapi_magic.engine.backend import SIMULATOR_URL
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import TaskFailedError
@@ -44,10 +44,10 @@ def test_the_next_kernel_expects_what_this_one_saw(use, service):
 
     async def first(session):
         made = await _make(session, 8)
-        return made[0].parts[0].expectation, _known(session, service.url)
+        return made[0].tasks[0].expectation, _known(session, service.url)
 
     async def second(session):
-        return (await session.generate("a hen")).parts[0].expectation
+        return (await session.generate("a hen")).tasks[0].expectation
 
     cold, took = use(service, first)
     learned = use(service, second)
@@ -63,7 +63,7 @@ def test_tasks_under_way_share_what_is_learned(use, service):
 
     async def body(session):
         made = await _make(session, 8)
-        return [one.parts[0].expectation.median for one in made]
+        return [one.tasks[0].expectation.median for one in made]
 
     medians = use(service, body)
     assert medians[0] == 12
@@ -151,7 +151,7 @@ def test_without_a_journal_it_is_learned_all_the_same(use, service, tmp_path):
 
     async def body(session):
         made = await _make(session, 6)
-        return made[0].parts[0].expectation, made[-1].parts[0].expectation
+        return made[0].tasks[0].expectation, made[-1].tasks[0].expectation
 
     first, last = use(service, body)
     assert first == expect(None)
@@ -167,12 +167,12 @@ def test_what_the_journal_knows_counts_from_the_first_look_on(use, service):
 
     async def body(session):
         generation = session.generate("a hen")
-        await _until(generation, lambda: generation.parts[0].expectation.median > 12)
-        planned = generation.parts[0].expectation, generation.parts[0].step
+        await _until(generation, lambda: generation.tasks[0].expectation.median > 12)
+        planned = generation.tasks[0].expectation, generation.tasks[0].phase
         await generation
         return planned
 
     use(service, teach)
-    expectation, step = use(service, body)
+    expectation, phase = use(service, body)
     assert expectation.median == pytest.approx(40, rel=0.2)
-    assert step in {Step.PREPARING, Step.SENDING}
+    assert phase in {Phase.PREPARING, Phase.SENDING}

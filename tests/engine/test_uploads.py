@@ -107,7 +107,7 @@ def test_the_share_of_several_sources(service, use, large):
     async def body(session):
         generation, shares = session.edit(["a.png", "b.png"], "join them"), []
         while not generation.is_done:
-            shares.append(generation.parts[0].uploaded or 0)
+            shares.append(generation.tasks[0].uploaded or 0)
             await asyncio.sleep(0)  # whatever goes on has its turn
         return shares
 

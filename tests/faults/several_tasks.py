@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
-from runapi_magic.core.status import Step
+from runapi_magic.core.status import Phase
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
@@ -40,7 +40,7 @@ class Case:
         count: Number of images.
         kind: ``request``: one generation; ``batch``: one item of a batch with all images;
             ``items``: a batch with one item per image.
-        step: The step at which it is cancelled; None: not at all.
+        phase: The phase at which it is cancelled; None: not at all.
         cancels: How often it is cancelled.
         locked: How long another program locks the journal: "", "a moment" or "for long".
     """
@@ -49,7 +49,7 @@ class Case:
     specs: tuple[str, ...] = ()
     count: int = 3
     kind: str = "request"
-    step: Step | None = None
+    phase: Phase | None = None
     cancels: int = 0
     locked: str = ""
 
@@ -91,19 +91,19 @@ async def run(case, server, folder):
     async with asyncio.timeout(_TIMEOUT):
         async with _session(server, folder) as session:
             with _journal_locked(session.journal, case.locked):
-                handle, parts = _start(session, case)
-                await _cancel(handle, parts, case)
+                handle, tasks = _start(session, case)
+                await _cancel(handle, tasks, case)
                 await handle.ended()
-            _report(outcome, handle, parts())
+            _report(outcome, handle, tasks())
             outcome.reservations = _reservations(session.journal)
             await asyncio.to_thread(server.clear_faults)
             outcome.charged = await _charged(server, before)
         async with _session(server, folder) as session:
             resumed = resume_tasks(session)
             await resumed.ended()
-            handle, parts = _start(session, case)
+            handle, tasks = _start(session, case)
             await handle.ended()
-            outcome.images = len({image.id for part in parts() for image in part.images})
+            outcome.images = len({image.id for task in tasks() for image in task.images})
             outcome.unfinished = len(session.journal.unfinished())
             outcome.reservations += _reservations(session.journal)
         outcome.final_charge = await _charged(server, before)
@@ -135,7 +135,7 @@ def _start(session, case):
     """Start the case's request. Return a handle, and a function that returns its tasks."""
     if case.kind == "request":
         generation = session.generate(case.name, count=case.count)
-        return generation, lambda: generation.parts
+        return generation, lambda: generation.tasks
     is_one = case.kind == "batch"
     made = []
     real = session.start
@@ -151,13 +151,13 @@ def _start(session, case):
         for number in range(1 if is_one else case.count)
     ]
     batch = begin_batch(session, Batch(items))
-    return batch, lambda: [part for generation in made for part in generation.parts]
+    return batch, lambda: [task for generation in made for task in generation.tasks]
 
 
-async def _cancel(handle, parts, case):
-    if case.step is None:
+async def _cancel(handle, tasks, case):
+    if case.phase is None:
         return
-    while not any(part.step is case.step for part in parts()):  # noqa: ASYNC110 (many tasks)
+    while not any(task.phase is case.phase for task in tasks()):  # noqa: ASYNC110 (many tasks)
         await asyncio.sleep(0)
     for _ in range(case.cancels):
         handle.cancel()
@@ -165,17 +165,17 @@ async def _cancel(handle, parts, case):
         await asyncio.sleep(0)
 
 
-def _report(outcome, handle, parts):
+def _report(outcome, handle, tasks):
     """Store the reported charge: minimum and maximum."""
     low = high = 0
     charge_texts = []
-    for part in parts:
-        missing = part.count - len(part.images)
-        charged = part.error.charged if part.error else CHARGED
+    for task in tasks:
+        missing = task.count - len(task.images)
+        charged = task.error.charged if task.error else CHARGED
         if missing:
             charge_texts.append(charged)
-        low += PRICE * part.count if charged == CHARGED else 0
-        high += 0 if charged in NEVER_CHARGED else PRICE * part.count
+        low += PRICE * task.count if charged == CHARGED else 0
+        high += 0 if charged in NEVER_CHARGED else PRICE * task.count
     outcome.reported, outcome.charge_texts = (low, high), tuple(charge_texts)
     outcome.cost = round((handle.cost or 0) * 100)
     outcome.status = handle.items[0].status if isinstance(handle, Batch) else handle.status
@@ -262,10 +262,10 @@ _FAULTS = {
     ),
 }  # fmt: skip
 _SLOW = {
-    Step.PREPARING: (),
-    Step.SENDING: ("create=slow,seconds=0.2",),
-    Step.DRAWING: ("status=stuck",),
-    Step.FETCHING: ("download=slow,seconds=0.2",),
+    Phase.PREPARING: (),
+    Phase.SENDING: ("create=slow,seconds=0.2",),
+    Phase.DRAWING: ("status=stuck",),
+    Phase.FETCHING: ("download=slow,seconds=0.2",),
 }
 
 CASES = [
@@ -275,11 +275,11 @@ CASES = [
         for kind in _KINDS
     ),
     *(
-        Case(f"cancelled {times} times at {step.name} ({kind})", specs, 3, kind, step, times)
-        for step, specs in _SLOW.items()
+        Case(f"cancelled {times} times at {phase.name} ({kind})", specs, 3, kind, phase, times)
+        for phase, specs in _SLOW.items()
         for times in (1, 2, 3)
         for kind in _KINDS
-        if not (step is Step.PREPARING and kind != "request")
+        if not (phase is Phase.PREPARING and kind != "request")
     ),
     *(
         Case(f"the journal is locked for a moment ({kind})", kind=kind, locked="a moment")

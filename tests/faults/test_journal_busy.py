@@ -162,7 +162,7 @@ def test_cached_image_while_locked(server, use):
         with _other(session) as other:
             other.hold()
             again = session.generate("on disk while held")
-            await _until(lambda: again.parts[0].is_done, again)
+            await _until(lambda: again.tasks[0].is_done, again)
             other.let_go()
             await again.ended()
         return first.image.id, again
@@ -187,7 +187,7 @@ def test_unlocked_in_time(server, use, monkeypatch):
             await told.wait()
             other.let_go()
             await generation
-            return session.journal.task(generation.parts[0].id), session.journal.unfinished()
+            return session.journal.task(generation.tasks[0].id), session.journal.unfinished()
 
     stored, unfinished = use(body)
     assert (stored.state, unfinished) == ("saved", [])
@@ -213,8 +213,8 @@ def test_locked_after_the_post(server, use, monkeypatch, moment):
             held.retries_until_written = True
             monkeypatch.setattr(Journal, moment, held)
             generation = session.generate(prompt)
-            await _until(lambda: generation.parts[0].is_done, generation)
-            shown, before = generation.image.path.is_file(), generation.parts[0].id
+            await _until(lambda: generation.tasks[0].is_done, generation)
+            shown, before = generation.image.path.is_file(), generation.tasks[0].id
             other.let_go()
             await generation
         return shown, session.journal.task(before), session.journal.images(before), generation
@@ -239,7 +239,7 @@ def test_cancelled_while_it_waits(server, use):
             while not queue.locked():  # noqa: ASYNC110 (the lock has no event)
                 await asyncio.sleep(0)
             generation.cancel()
-            await _until(lambda: generation.parts[0].is_done, generation)
+            await _until(lambda: generation.tasks[0].is_done, generation)
             other.let_go()
             await generation.ended()
         return generation.status, session.journal.unfinished()

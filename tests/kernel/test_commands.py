@@ -202,7 +202,7 @@ def test_resume_shows_the_requests(tmp_path):
             server.clear_faults()
             kernel.wait(lambda: cell.is_done)
             requests = kernel.value(
-                "[(p.request.model, dict(p.request.fields)) for p in both.parts]"
+                "[(p.request.model, dict(p.request.fields)) for p in both.tasks]"
             )
             model = kernel.value("both.request.model")
     assert "a resumable lake\nflux-kontext-pro · 16:9\n" in text

@@ -228,7 +228,7 @@ THREE = """
 seen = []
 three = %gpt_image -m gpt-4o-image -a 1:1 -n 3 three hills
 def note():
-    seen.extend((part.count, part.progress) for part in three.parts if part.progress)
+    seen.extend((task.count, task.progress) for task in three.tasks if task.progress)
 stop = three.subscribe(note)
 """
 
@@ -240,7 +240,7 @@ def test_three_images_of_4o(tmp_path):
         with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
             kernel.run_ok(THREE)
             kernel.run_ok("await three")
-            assert kernel.value("[part.count for part in three.parts]") == [2, 1]
+            assert kernel.value("[task.count for task in three.tasks]") == [2, 1]
             assert kernel.value("[image.size for image in three.images]") == [(1024, 1024)] * 3
             seen = kernel.value("sorted(set(seen))")
         counts = [body.get("output_count") for _, body in created_tasks(server)]

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from runapi_magic.core.status import Phase, Step
+from runapi_magic.core.status import Phase, Stage
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from tests.conftest import KEY
 
 if TYPE_CHECKING:
-    from runapi_magic.engine.generation import Generation, Part
+    from runapi_magic.engine.generation import Generation, GenerationTask
 
 # What the simulator does so that a request stays at each point, until it is stopped.
 FAULTS = {
@@ -31,11 +31,11 @@ FAULTS = {
     "running": "status=stuck",
     "completed": "download=slow,seconds=60",
 }
-_STEPS = {
-    "planned": Step.UPLOADING,
-    "sent": Step.SENDING,
-    "running": Step.DRAWING,
-    "completed": Step.FETCHING,
+_PHASES = {
+    "planned": Phase.UPLOADING,
+    "sent": Phase.SENDING,
+    "running": Phase.DRAWING,
+    "completed": Phase.FETCHING,
 }
 
 
@@ -47,12 +47,12 @@ def start(session: Session, point: str) -> Generation:
     return session.edit("source.png", "invert")
 
 
-def is_at(point: str, part: Part) -> bool:
+def is_at(point: str, task: GenerationTask) -> bool:
     """Return whether a task is at a point, with the bytes of its POST or its image on the way."""
-    if part.step is not _STEPS[point]:
+    if task.phase is not _PHASES[point]:
         return False
     if point == "sent":
-        return part.state.phase is Phase.SENT
+        return task.state.stage is Stage.SENT
     return point != "completed" or any(Path().rglob(".*.part"))
 
 
@@ -62,7 +62,7 @@ def main(url: str, point: str, stop: str) -> None:
 
     async def run() -> Generation:
         generation = start(session, point)
-        while not is_at(point, generation.parts[0]):  # noqa: ASYNC110 (also a file)
+        while not is_at(point, generation.tasks[0]):  # noqa: ASYNC110 (also a file)
             await asyncio.sleep(0.01)
         if stop == "kill":
             os.kill(os.getpid(), signal.SIGKILL)

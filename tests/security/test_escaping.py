@@ -15,9 +15,9 @@ from PIL import Image
 from runapi_magic import errors
 from runapi_magic.core.polling import Expectation
 from runapi_magic.core.request import ImageRequest, Source
-from runapi_magic.core.status import Step
+from runapi_magic.core.status import Phase
 from runapi_magic.display import generation_view, theme
-from runapi_magic.engine.generation import Generation, Part, Slot
+from runapi_magic.engine.generation import Generation, GenerationTask, Slot
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.lineage import Node, Tree
 from runapi_magic.errors import RunAPIError
@@ -107,9 +107,9 @@ def _image(evil):
 
 def _slot(evil):
     request = _request(evil)
-    part = Part("id", request, 1, Expectation(12.0))
-    part.state.know(evil)
-    return Generation(request, [part]), Slot(part, 0)
+    task = GenerationTask("id", request, 1, Expectation(12.0))
+    task.state.know(evil)
+    return Generation(request, [task]), Slot(task, 0)
 
 
 def _error(evil):
@@ -182,7 +182,7 @@ def test_any_ratio_gives_a_box(ratio):
 
 def test_steps_have_no_markup():
     """The texts of the steps contain no markup."""
-    assert [step.value for step in Step if "<" in step.value] == []
+    assert [phase.value for phase in Phase if "<" in phase.value] == []
 
 
 SHAPES = {

@@ -7,7 +7,7 @@ import asyncio
 import ipywidgets as widgets
 import pytest
 
-from runapi_magic.core.status import Step
+from runapi_magic.core.status import Phase
 from runapi_magic.widgets.confirm import Confirm
 from runapi_magic.widgets.panel import Panel
 from runapi_magic.widgets.placed import remove_all
@@ -42,8 +42,8 @@ def test_a_question_that_is_taken_away_answers_no(is_early, in_panel):
 
 
 def _is_asked(session):
-    parts = [part for one in session._active.values() for part in one.parts]
-    return any(part.step is Step.ASKING for part in parts)
+    tasks = [task for one in session._active.values() for task in one.tasks]
+    return any(task.phase is Phase.ASKING for task in tasks)
 
 
 def test_the_panel_takes_its_questions_along():

@@ -49,7 +49,7 @@ async def _three_versions(session):
     (slot,) = generation.slots
     toolbar = Toolbar(generation, slot, session)
     for words in ("at night", "in snow"):
-        child = await session.revise(generation.parts[0].images[0], words)
+        child = await session.revise(generation.tasks[0].images[0], words)
         session.library.prepare(child.image)
         generation.show_version(slot, child.image)
     await _until(lambda: slot.tree is not None and len(slot.tree) == 3)

@@ -1,4 +1,4 @@
-"""Money in the journal: what was spent, what is set aside, and what no two kernels may cross."""
+"""Budgets, spending and reservations of money, by several kernels."""
 
 from __future__ import annotations
 
@@ -42,50 +42,53 @@ PRICE = 0.06
 
 
 class Kernel:
-    """What one kernel does with its journal and its budgets."""
+    """The journal and the budgets of one kernel."""
 
     def __init__(self, folder):
         self.journal = Journal(folder)
         self.budgets = Budgets(self.journal)
 
-    def plan(self, *, price=PRICE, hold=None, notebook="", origin=REAL, prompt=None, count=1):
-        """Write down one task that is not sent yet; return its id."""
-        number = secrets.token_hex(8)  # no other process has it
+    def plan(
+        self, *, price=PRICE, reservation=None, notebook="", origin=REAL, prompt=None, count=1
+    ):
+        """Plan a task and return its ID."""
+        number = secrets.token_hex(8)  # unique in all processes
         request = ImageRequest(prompt or f"fox {number}", "gpt-image-2", {}, count)
         (task,) = self.journal.allocate(
             f"g{number}", request, origin, split=lambda many: (many,), new_id=lambda: f"p{number}",
-            usable=lambda *_: True, since=None, billing=Billing(lambda _: price, hold, notebook),
+            usable=lambda *_: True, since=None,
+            billing=Billing(lambda _: price, reservation, notebook),
         ).planned  # fmt: skip
         return task.id
 
     def send(self, task):
-        """Write down that a task is under way."""
+        """Mark a task as sent."""
         self.journal.mark_sent(task, ATTEMPT)
 
     def finish(self, task, cost=PRICE):
-        """Write down that a task is done and costs so much."""
+        """Save the image of a task with this cost."""
         self.journal.mark_completed(task, cost, 1.0)
         image = GeneratedImage(
-            id=f"{task}-0", path=Path(f"/pictures/{task}.png"), width=8, height=6, task_id="tsk",
+            id=f"{task}-0", path=Path(f"/images/{task}.png"), width=8, height=6, task_id="tsk",
             request=ImageRequest("a fox", "gpt-image-2"), digest=f"{task:0>64}", created=5.0,
         )  # fmt: skip
         self.journal.mark_saved(task, [image])
 
-    def make(self, cost=PRICE, **terms):
-        """Do all of it."""
-        task = self.plan(**terms)
+    def make(self, cost=PRICE, **options):
+        """Plan, send and finish a task."""
+        task = self.plan(**options)
         self.send(task)
         self.finish(task, cost)
         return task
 
     def spending(self, origin=REAL, notebook=""):
-        """What was spent."""
+        """Return what was spent."""
         return self.budgets.spending(origin, notebook)
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Start kernels on one data folder; all end with the test."""
+    """Return a function that starts kernels with one data folder."""
     kernels = []
 
     def make():
@@ -99,22 +102,22 @@ def start(tmp_path):
 
 @pytest.fixture
 def kernel(start):
-    """One kernel."""
+    """Return one kernel."""
     return start()
 
 
 # What was spent
 
 
-def test_nothing_is_spent_at_first(kernel):
-    """A new journal knows of no spending, and of no notebook whose name is not known."""
+def test_a_new_journal(kernel):
+    """In a new journal, nothing is spent or reserved."""
     found = kernel.spending()
     assert (found.session, found.today, found.total, found.reserved) == (0, 0, 0, 0)
     assert found.notebook is None
 
 
-def test_the_cost_counts_where_it_is_known(kernel):
-    """A task counts by its expected price until its cost is known, then by that."""
+def test_a_task_counts_by_its_cost(kernel):
+    """A task counts by its expected price until its cost is known."""
     task = kernel.plan(price=0.10)
     kernel.send(task)
     before = kernel.spending().total
@@ -123,21 +126,21 @@ def test_the_cost_counts_where_it_is_known(kernel):
 
 
 @pytest.mark.parametrize("cost", [0.0, None])
-def test_no_cost_and_an_unknown_cost(kernel, cost):
-    """A cost of nothing is a cost; where the service says none the expected price stays."""
+def test_zero_cost_and_unknown_cost(kernel, cost):
+    """A cost of zero counts as zero. With an unknown cost, the expected price counts."""
     kernel.make(cost=cost)
     assert kernel.spending().total == (PRICE if cost is None else 0.0)
 
 
-def test_neither_cost_nor_price(kernel):
-    """What nobody knows a price of does not make the sum unknown."""
+def test_unknown_cost_and_price(kernel):
+    """A task without cost and price does not make the sum unknown."""
     kernel.make(cost=None, price=None)
     kernel.make()
     assert kernel.spending().total == PRICE
 
 
-def test_what_was_not_made_costs_nothing(kernel):
-    """Planned, refused and failed tasks count nothing."""
+def test_unsuccessful_tasks_cost_nothing(kernel):
+    """Planned, refused and failed tasks do not count."""
     kernel.plan()
     for refused in (True, False):
         task = kernel.plan()
@@ -146,16 +149,16 @@ def test_what_was_not_made_costs_nothing(kernel):
     assert kernel.spending().total == 0
 
 
-def test_what_was_let_go_of_still_counts(kernel):
-    """A task that nobody waits for any more may have been charged, and counts."""
+def test_a_released_task_counts(kernel):
+    """A released task counts, because it may have been charged."""
     task = kernel.plan()
     kernel.send(task)
     kernel.journal.release_task(task, "stopped")
     assert kernel.spending().total == PRICE
 
 
-def test_reused_pictures_cost_nothing(kernel, start):
-    """A request that is met from disk adds nothing, in this kernel or the next."""
+def test_reused_images_cost_nothing(kernel, start):
+    """A request that uses images on disk adds no spending."""
     kernel.make(prompt="a fox")
     other = start()
     found = other.journal.allocate(
@@ -167,8 +170,8 @@ def test_reused_pictures_cost_nothing(kernel, start):
     assert other.spending().session == 0
 
 
-def test_session_notebook_total(kernel, start):
-    """A session is this kernel, a notebook all its kernels, the total everything."""
+def test_session_notebook_and_total(kernel, start):
+    """The session is one kernel, the notebook is all its kernels, the total is everything."""
     other = start()
     kernel.make(0.01, notebook="a.ipynb")
     other.make(0.02, notebook="a.ipynb")
@@ -178,37 +181,37 @@ def test_session_notebook_total(kernel, start):
     assert other.spending(notebook="c.ipynb").notebook == 0
 
 
-def test_a_task_that_was_taken_over_is_its_first_kernels(kernel, start):
-    """Who finishes what a dead kernel paid for has not spent it; today and total have."""
+def test_a_claimed_task_counts_for_its_first_kernel(kernel, start):
+    """A kernel that finishes the task of an ended kernel has not spent its cost."""
     task = kernel.plan()
     kernel.send(task)
     kernel.journal.close()
-    heir = start()
-    assert [row.id for row in heir.journal.claim(lambda _: True, "heir")] == [task]
-    heir.finish(task)
-    found = heir.spending()
+    second = start()
+    assert [row.id for row in second.journal.claim(lambda _: True, "second")] == [task]
+    second.finish(task)
+    found = second.spending()
     assert (found.session, found.today, found.total) == (0, PRICE, PRICE)
 
 
 @pytest.fixture
 def at(monkeypatch):
-    """Let it be a moment of local time, in a zone where the clocks change."""
+    """Return a function that sets the clock to a local time."""
 
-    def travel(*moment, zone="Europe/Berlin"):
+    def set_clock(*moment, zone="Europe/Berlin"):
         monkeypatch.setenv("TZ", zone)
         time.tzset()
         seconds = datetime(*moment).timestamp()  # noqa: DTZ001 (local, on purpose)
         monkeypatch.setattr("time.time", lambda: seconds)
         return seconds
 
-    yield travel
+    yield set_clock
     monkeypatch.undo()
     time.tzset()
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Auckland", "America/Los_Angeles"])
 def test_a_day_begins_at_local_midnight(kernel, at, zone):
-    """What was asked for before midnight, as the wall clock shows it, is not today's."""
+    """A task from before local midnight is not part of today."""
     at(2026, 5, 3, 23, 59, 59, zone=zone)
     kernel.make(0.01)
     at(2026, 5, 4, 0, 0, 0, zone=zone)
@@ -222,8 +225,8 @@ def test_a_day_begins_at_local_midnight(kernel, at, zone):
 
 
 @pytest.mark.parametrize("month_and_day", [(3, 29), (10, 25)])
-def test_a_day_on_which_the_clocks_change(kernel, at, month_and_day):
-    """Midnight is midnight also on the days of 23 and of 25 hours."""
+def test_a_day_when_the_clocks_change(kernel, at, month_and_day):
+    """Days of 23 and 25 hours begin at midnight, too."""
     month, day = month_and_day
     at(2026, month, day - 1, 23, 30)
     kernel.make(0.01)
@@ -233,8 +236,8 @@ def test_a_day_on_which_the_clocks_change(kernel, at, month_and_day):
     assert kernel.spending().today == 0.02
 
 
-def test_a_budget_of_the_day_is_new_at_midnight(kernel, at):
-    """What was spent yesterday is not in the way of today's budget."""
+def test_the_budget_of_the_next_day(kernel, at):
+    """Spending of yesterday does not count against the budget of today."""
     at(2026, 5, 3, 12, 0)
     kernel.budgets.set_budget(REAL, "day", 0.10)
     kernel.make(0.10)
@@ -244,11 +247,11 @@ def test_a_budget_of_the_day_is_new_at_midnight(kernel, at):
     assert kernel.budgets.reserve("a", REAL, PRICE) == PRICE
 
 
-# Budgets and holds
+# Budgets and reservations
 
 
-def test_budgets_are_set_and_taken_away(kernel, start):
-    """A session's budget is this kernel's, a day's everybody's; None takes one away."""
+def test_set_and_remove_budgets(kernel, start):
+    """The budget of a session is for one kernel, the budget of a day for all. None removes it."""
     other = start()
     kernel.budgets.set_budget(REAL, "session", 1.0)
     kernel.budgets.set_budget(REAL, "day", 5.0)
@@ -266,8 +269,8 @@ def test_budgets_are_set_and_taken_away(kernel, start):
 
 
 @pytest.mark.parametrize("scope", ["session", "day"])
-def test_a_budget_is_kept_to_the_cent(kernel, scope):
-    """What just fits is let through, also where cents do not sum exactly; one cent more is not."""
+def test_a_budget_is_exact_to_the_cent(kernel, scope):
+    """A sum that equals the budget is allowed in spite of rounding errors. One cent more is not."""
     kernel.budgets.set_budget(REAL, scope, 0.30)
     kernel.budgets.reserve("a", REAL, 0.10)
     kernel.budgets.reserve("b", REAL, 0.20)
@@ -281,8 +284,8 @@ def test_a_budget_is_kept_to_the_cent(kernel, scope):
     assert kernel.spending().reserved == pytest.approx(0.30)
 
 
-def test_what_is_spent_counts_against_the_budget(kernel):
-    """Pictures that were paid before there was a budget count as well."""
+def test_earlier_spending_counts_against_a_new_budget(kernel):
+    """Images from before the budget was set count, too."""
     kernel.make(0.25)
     kernel.budgets.set_budget(REAL, "day", 0.30)
     with pytest.raises(BudgetError, match=r"\$0\.25 spent"):
@@ -290,8 +293,8 @@ def test_what_is_spent_counts_against_the_budget(kernel):
     kernel.budgets.reserve("a", REAL, 0.05)
 
 
-def test_both_budgets_are_kept(kernel):
-    """Where a session and a day have budgets, the one that is tighter decides."""
+def test_two_budgets(kernel):
+    """With a budget of the session and of the day, the smaller one decides."""
     kernel.budgets.set_budget(REAL, "session", 1.0)
     kernel.budgets.set_budget(REAL, "day", 0.05)
     with pytest.raises(BudgetError, match="budget of the day"):
@@ -303,7 +306,7 @@ def test_both_budgets_are_kept(kernel):
 
 
 def test_a_session_does_not_count_other_kernels(kernel, start):
-    """Another kernel's spending and holds are not this session's, but the day's."""
+    """Spending and reservations of another kernel count for the day, not for this session."""
     other = start()
     other.make(0.50)
     other.budgets.set_budget(REAL, "day", 1.0)
@@ -314,8 +317,8 @@ def test_a_session_does_not_count_other_kernels(kernel, start):
         other.budgets.reserve("c", REAL, 0.01)
 
 
-def test_a_hold_that_is_let_go_of_is_free_again(kernel):
-    """What was set aside and not used can be spent by the next one."""
+def test_released_money_can_be_reserved_again(kernel):
+    """Reserved money that was not spent is available after the release."""
     kernel.budgets.set_budget(REAL, "day", 0.10)
     kernel.budgets.reserve("a", REAL, 0.10)
     kernel.budgets.release("a")
@@ -323,77 +326,78 @@ def test_a_hold_that_is_let_go_of_is_free_again(kernel):
     kernel.budgets.reserve("b", REAL, 0.10)
 
 
-def test_tasks_of_an_open_hold_are_counted_once(kernel):
-    """What was asked for under an open hold is counted by the hold, not a second time."""
+def test_tasks_of_an_open_reservation_count_once(kernel):
+    """Only the reservation counts, not its tasks, while it is open."""
     kernel.budgets.set_budget(REAL, "day", 1.0)
     kernel.budgets.reserve("a", REAL, 0.60)
     for _ in range(6):
-        kernel.make(0.10, hold="a")
+        kernel.make(0.10, reservation="a")
     kernel.budgets.reserve("b", REAL, 0.40)
     with pytest.raises(BudgetError, match=r"\$0\.00 spent, \$1\.00 reserved"):
         kernel.budgets.reserve("c", REAL, 0.01)
 
 
-def test_tasks_count_by_cost_after_their_hold(kernel):
-    """After the release the tasks count by what they cost: less, or more, than was set aside."""
+def test_tasks_count_by_cost_after_the_release(kernel):
+    """After the release, tasks count by their cost, which may be less or more than reserved."""
     kernel.budgets.set_budget(REAL, "day", 1.0)
-    for name, held, cost in (("a", 0.60, 0.20), ("b", 0.20, 0.50)):
-        kernel.budgets.reserve(name, REAL, held)
-        kernel.make(cost, hold=name)
+    for name, usd, cost in (("a", 0.60, 0.20), ("b", 0.20, 0.50)):
+        kernel.budgets.reserve(name, REAL, usd)
+        kernel.make(cost, reservation=name)
         kernel.budgets.release(name)
     with pytest.raises(BudgetError, match=r"\$0\.70 spent, \$0\.00 reserved"):
         kernel.budgets.reserve("c", REAL, 0.31)
     kernel.budgets.reserve("c", REAL, 0.30)
 
 
-def test_a_failed_task_gives_its_money_back(kernel):
-    """What failed is free for the next one, once its hold is let go of."""
+def test_a_failed_task_is_free(kernel):
+    """The money of a failed task is available after the release."""
     kernel.budgets.set_budget(REAL, "session", PRICE)
     kernel.budgets.reserve("a", REAL, PRICE)
-    task = kernel.plan(hold="a")
+    task = kernel.plan(reservation="a")
     kernel.send(task)
-    kernel.journal.mark_failed(task, "asleep", refused=False)
+    kernel.journal.mark_failed(task, "the model was busy", refused=False)
     kernel.budgets.release("a")
     kernel.budgets.reserve("b", REAL, PRICE)
 
 
-def test_holds_of_dead_kernels_do_not_count(kernel, start):
-    """What a kernel had set aside is free when it is gone; what it had sent counts by price."""
+def test_reservations_of_ended_kernels_do_not_count(kernel, start):
+    """When a kernel ends, its reservations end. Tasks that it sent count by their price."""
     kernel.budgets.set_budget(REAL, "day", 1.0)
     kernel.budgets.reserve("a", REAL, 1.0)
-    kernel.send(kernel.plan(hold="a", price=0.30))
-    heir = start()
+    kernel.send(kernel.plan(reservation="a", price=0.30))
+    second = start()
     with pytest.raises(BudgetError):
-        heir.budgets.reserve("b", REAL, 0.01)
+        second.budgets.reserve("b", REAL, 0.01)
     kernel.journal.close()
-    assert heir.spending().reserved == 0
-    heir.budgets.reserve("b", REAL, 0.70)
+    assert second.spending().reserved == 0
+    second.budgets.reserve("b", REAL, 0.70)
     with pytest.raises(BudgetError, match=r"\$0\.30 spent, \$0\.70 reserved"):
-        heir.budgets.reserve("c", REAL, 0.01)
+        second.budgets.reserve("c", REAL, 0.01)
 
 
 @pytest.mark.posix
-def test_a_killed_process_lets_go_of_its_holds(kernel, tmp_path):
-    """SIGKILL frees what a process had set aside, at once."""
+def test_reservations_of_a_killed_process(kernel, tmp_path):
+    """SIGKILL ends the reservations of a process at once."""
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "from runapi_magic.journal.task_log import Journal\n"
         "from runapi_magic.journal.budgets import Budgets\n"
         f"budgets = Budgets(Journal(Path({str(tmp_path / 'data')!r})))\n"
         f"budgets.reserve('a', {REAL!r}, 1.0)\n"
-        "print('held', flush=True); sys.stdin.readline(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "print('reserved', flush=True); sys.stdin.readline()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     kernel.budgets.set_budget(REAL, "day", 1.0)
     with _process(code) as process:
-        assert process.stdout.readline() == "held\n"
+        assert process.stdout.readline() == "reserved\n"
         with pytest.raises(BudgetError):
             kernel.budgets.reserve("b", REAL, 1.0)
         process.communicate("\n", timeout=30)
     assert kernel.budgets.reserve("b", REAL, 1.0) == 1.0
 
 
-def test_origins_are_apart(kernel):
-    """Simulated money is no money: neither spent, nor set aside, nor limited, elsewhere."""
+def test_services_have_separate_money(kernel):
+    """Spending, reservations and budgets of the simulator do not count for RunAPI."""
     kernel.make(5.0, origin=HERE)
     kernel.budgets.reserve("a", HERE, 5.0)
     kernel.budgets.set_budget(REAL, "session", 1.0)
@@ -405,29 +409,29 @@ def test_origins_are_apart(kernel):
     assert kernel.spending(HERE).total == 5.0
 
 
-def test_what_a_dead_kernel_only_planned_is_paid_by_the_heir(kernel, start):
-    """A task that was never sent is free to nobody: who takes it over has its price to pay."""
+def test_a_claimed_planned_task_is_charged(kernel, start):
+    """A planned task of an ended kernel was not sent, so its images are still missing."""
     kernel.plan(prompt="a fox")
     kernel.journal.close()
-    heir = start()
+    second = start()
     request = ImageRequest("a fox", "gpt-image-2")
-    assert heir.journal.count_missing(request, REAL, usable=lambda *_: True) == 1
+    assert second.journal.count_missing(request, REAL, usable=lambda *_: True) == 1
 
 
-def test_holds_of_dead_kernels_are_deleted(kernel, start):
-    """The next kernel that sets money aside deletes what dead ones had set aside, and only that."""
+def test_reservations_of_ended_kernels_are_deleted(kernel, start):
+    """The next reservation of any kernel deletes the reservations of ended kernels only."""
     kernel.budgets.reserve("dead", REAL, 1.0)
     kernel.budgets.reserve("dead elsewhere", HERE, 1.0)
-    living, heir = start(), start()
+    living, second = start(), start()
     living.budgets.reserve("living", REAL, 1.0)
     kernel.journal.close()
-    heir.budgets.reserve("new", REAL, 1.0)
-    with heir.journal.reading() as connection:
+    second.budgets.reserve("new", REAL, 1.0)
+    with second.journal.reading() as connection:
         rows = connection.execute("SELECT id FROM holds ORDER BY id").fetchall()
     assert rows == [("living",), ("new",)]
 
 
-# Many at once
+# Many kernels at the same time
 
 
 def _process(code, *arguments):
@@ -444,26 +448,26 @@ from pathlib import Path
 from runapi_magic.errors import BudgetError
 from tests.journal.test_budgets import Kernel, REAL
 kernel = Kernel(Path(sys.argv[1]))
-chance = random.Random(int(sys.argv[2]))
+rng = random.Random(int(sys.argv[2]))
 kernel.spending()
 print("ready", flush=True)
 sys.stdin.readline()
-let_through = 0
+accepted = 0
 for number in range(15):
-    name, usd = f"{{kernel.journal.owners.me}}-{{number}}", chance.choice([0.05, 0.06, 0.10])
+    name, usd = f"{{kernel.journal.owners.me}}-{{number}}", rng.choice([0.05, 0.06, 0.10])
     try:
         kernel.budgets.reserve(name, {REAL!r}, usd)
     except BudgetError:
         continue
-    let_through += 1
-    kernel.make(usd, price=usd, hold=name)
+    accepted += 1
+    kernel.make(usd, price=usd, reservation=name)
     kernel.budgets.release(name)
-print(let_through)
+print(accepted)
 """
 
 
-def test_processes_cannot_cross_a_budget_together(kernel, tmp_path):
-    """Four processes that spend as fast as they can end just below the budget of the day."""
+def test_processes_share_a_budget(kernel, tmp_path):
+    """Four processes that spend as fast as possible stay just below the budget of the day."""
     kernel.budgets.set_budget(REAL, "day", 1.0)
     with ExitStack() as stack:
         processes = [
@@ -480,33 +484,33 @@ def test_processes_cannot_cross_a_budget_together(kernel, tmp_path):
     assert 10 <= sum(counts) <= 20
 
 
-def test_the_same_moment_many_times(start):
-    """Two kernels that ask at the same moment for what fits once: it is one of them, each time."""
+def test_two_kernels_at_the_same_moment(start):
+    """If two kernels reserve money at the same moment and it suffices for one, one gets it."""
     kernels = [start(), start()]
     kernels[0].budgets.set_budget(REAL, "day", 0.10)
     for number in range(40):
-        gate, through = threading.Barrier(2), []
+        gate, accepted = threading.Barrier(2), []
 
-        def ask(kernel, number=number, gate=gate, through=through):
+        def reserve(kernel, number=number, gate=gate, accepted=accepted):
             gate.wait(20)
             name = f"{kernel.journal.owners.me}-{number}"
             try:
                 kernel.budgets.reserve(name, REAL, PRICE)
             except BudgetError:
                 return
-            through.append((kernel, name))
+            accepted.append((kernel, name))
 
-        threads = [threading.Thread(target=ask, args=(kernel,)) for kernel in kernels]
+        threads = [threading.Thread(target=reserve, args=(kernel,)) for kernel in kernels]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(30)
-        ((winner, name),) = through
+        ((winner, name),) = accepted
         winner.budgets.release(name)
 
 
 class Interleaving(RuleBasedStateMachine):
-    """Kernels that set aside, spend, fail, let go and die in any order."""
+    """Kernels that reserve, spend, fail, release and end in any order."""
 
     def __init__(self):
         super().__init__()
@@ -520,8 +524,8 @@ class Interleaving(RuleBasedStateMachine):
     prices = st.sampled_from([0.05, 0.06, 0.10, 0.25])
 
     @rule(number=numbers, usd=prices)
-    def hold(self, number, usd):
-        """Set something aside, or be refused."""
+    def reserve(self, number, usd):
+        """Reserve money, or be refused."""
         name = secrets.token_hex(8)
         try:
             self.kernels[number].budgets.reserve(name, REAL, usd)
@@ -532,11 +536,11 @@ class Interleaving(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(data=st.data(), part=st.sampled_from([0.0, 0.5, 1.0]), fails=st.booleans())
     def spend_and_release(self, data, part, fails):
-        """Spend what was set aside, some of it or nothing, and let go of the rest."""
+        """Spend all, half or none of the reserved money, and release the reservation."""
         name = data.draw(st.sampled_from(sorted(self.open)))
         number, usd = self.open.pop(name)
         kernel = self.kernels[number]
-        task = kernel.plan(price=usd, hold=name)
+        task = kernel.plan(price=usd, reservation=name)
         kernel.send(task)
         if fails:
             kernel.journal.mark_failed(task, "no", refused=False)
@@ -547,15 +551,17 @@ class Interleaving(RuleBasedStateMachine):
 
     @precondition(lambda self: self.open)
     @rule(number=numbers)
-    def die(self, number):
-        """End a kernel in the middle; another one takes its place."""
+    def end_kernel(self, number):
+        """End a kernel and start another one."""
         self.kernels[number].journal.close()
         self.kernels[number] = Kernel(self.folder)
-        self.open = {name: held for name, held in self.open.items() if held[0] != number}
+        self.open = {
+            name: reserved for name, reserved in self.open.items() if reserved[0] != number
+        }
 
     @invariant()
-    def never_crossed(self):
-        """Spent and set aside together are within the budget, whatever came before."""
+    def never_exceeded(self):
+        """Spent and reserved money together are within the budget."""
         self._check()
 
     def _check(self, *extra):
@@ -563,9 +569,9 @@ class Interleaving(RuleBasedStateMachine):
         with self.kernels[0].journal.transaction() as connection:
             opened = budgets._open_reservations(connection, REAL)
             spent = budgets._spent(connection, REAL, opened, "TRUE")
-        held = sum(usd for _, _, usd in opened)
+        reserved = sum(usd for _, _, usd in opened)
         assert sorted(name for name, _, _ in opened) == sorted({*self.open, *extra})
-        assert spent + held <= self.budget + 1e-9
+        assert spent + reserved <= self.budget + 1e-9
 
     def teardown(self):
         """End all kernels."""
@@ -573,8 +579,8 @@ class Interleaving(RuleBasedStateMachine):
             kernel.journal.close()
 
 
-def test_no_interleaving_crosses_a_budget(tmp_path):
-    """Whatever kernels do in whatever order, spent and set aside stay within the budget."""
+def test_no_interleaving_exceeds_a_budget(tmp_path):
+    """Spent and reserved money stay within the budget for any order of actions."""
     (tmp_path / "data").mkdir()
     quick = settings(PROPERTY, max_examples=12, stateful_step_count=12)
     run_state_machine_as_test(Interleaving, settings=quick)
@@ -584,11 +590,11 @@ def test_no_interleaving_crosses_a_budget(tmp_path):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_an_older_journal_gets_its_money_side(kernel, monkeypatch, version):
-    """A journal from before budgets keeps its tasks; their costs count, and budgets work."""
+def test_a_journal_from_before_budgets(kernel, monkeypatch, version):
+    """An older journal without budgets keeps its tasks. Their costs count, and budgets work."""
     monkeypatch.setattr("runapi_magic.journal.database.MIGRATIONS", MIGRATIONS[:version])
     with kernel.journal.transaction():
-        pass  # the tables as they were then
+        pass  # create the older tables
     kernel.journal.close()
     with sqlite3.connect(kernel.journal.path) as connection:
         connection.executemany(

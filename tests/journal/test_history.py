@@ -1,4 +1,4 @@
-"""Looking back in the journal: pages, searches, files, families, and former journals."""
+"""The history: pages, search, files, trees of edits, and older journals."""
 
 from __future__ import annotations
 
@@ -14,16 +14,8 @@ from tests.sessions import record_image
 
 
 @pytest.fixture
-def journal(tmp_path):
-    """A journal."""
-    opened = Journal(tmp_path / "data")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def history(journal):
-    """What looks back into it."""
+    """Return the history of that journal."""
     return History(journal)
 
 
@@ -32,14 +24,14 @@ def _prompts(rows):
 
 
 def test_pages(journal, history):
-    """Pages come newest first, without gaps and without doubles, and the count knows them all."""
+    """Pages are newest first, without gaps and duplicates. The count includes all images."""
     for number in range(7):
-        record_image(journal, f"picture {number}", number=number)
+        record_image(journal, f"image {number}", number=number)
     pages = [history.images(limit=3, offset=offset) for offset in (0, 3, 6, 9)]
     assert [_prompts(page) for page in pages] == [
-        ["picture 6", "picture 5", "picture 4"],
-        ["picture 3", "picture 2", "picture 1"],
-        ["picture 0"],
+        ["image 6", "image 5", "image 4"],
+        ["image 3", "image 2", "image 1"],
+        ["image 0"],
         [],
     ]
     assert history.count() == 7
@@ -63,7 +55,7 @@ def test_pages(journal, history):
     ],
 )
 def test_search(journal, history, search, found):
-    """Every word must be in prompt or model, in any case; wildcards and quotes are letters."""
+    """Each word must be in the prompt or the model. Wildcards and quotes are ordinary letters."""
     prompts = ["A red FOX", "a fox, 100% wool", "under_score", "back\\slash"]
     for number, prompt in enumerate(prompts):
         model = "flux-kontext-pro" if "score" in prompt else "gpt-image-2"
@@ -74,23 +66,23 @@ def test_search(journal, history, search, found):
 
 @pytest.mark.parametrize("search", ["лиса", "ЛИСА", "Étoile", "étoile", "STRASSE straße"])
 def test_search_in_any_alphabet(journal, history, search):
-    """Case does not count for letters beyond A to Z, either."""
+    """Case is ignored for all letters, not only for A to Z."""
     record_image(journal, "Лиса ÉTOILE Straße")
     assert history.count(search) == 1
 
 
-def test_by_id_and_by_file(journal, history):
-    """A picture is found by its id, and by its file's content: the oldest where there are two."""
+def test_find_by_id_and_by_file(journal, history):
+    """An image is found by its ID and by its file. Of two identical files, it is the older one."""
     first = record_image(journal, "a fox", number=1)
     record_image(journal, "a copy", number=2, digest=first.digest)
     assert history.image(first.id).task.prompt == "a fox"
     assert history.by_digest(first.digest).id == first.id
-    assert history.image("nobody") is None
+    assert history.image("unknown") is None
     assert history.by_digest("0" * 64) is None
 
 
-def test_a_family(journal, history):
-    """From any version the whole tree is found, and nothing of another one."""
+def test_trees(journal, history):
+    """Each image of a tree finds the whole tree, and no image of another tree."""
     fox = record_image(journal, "a fox", number=1)
     snow = record_image(journal, "snow", fox, number=2)
     moon = record_image(journal, "moon", snow, number=3)
@@ -101,11 +93,11 @@ def test_a_family(journal, history):
         assert _prompts(history.trees([image.id])) == ["a fox", "snow", "moon", "rain"]
     assert _prompts(history.trees([egg.id])) == ["a hen", "an egg"]
     assert len(history.trees([moon.id, egg.id])) == 6
-    assert history.trees([]) == history.trees(["nobody"]) == []
+    assert history.trees([]) == history.trees(["unknown"]) == []
 
 
-def test_parents_in_a_circle(journal, history):
-    """A damaged journal whose parents form a circle does not hold anybody up."""
+def test_parents_in_a_cycle(journal, history):
+    """The search for a tree ends even if the parents form a cycle."""
     fox = record_image(journal, "a fox", number=1)
     snow = record_image(journal, "snow", fox, number=2)
     with journal.transaction() as connection:
@@ -114,16 +106,16 @@ def test_parents_in_a_circle(journal, history):
 
 
 def test_identical(journal, history):
-    """The takes of one request are found in the order in which a request finds them."""
-    takes = [record_image(journal, "a fox", number=number) for number in (1, 2, 3)]
+    """All images of identical requests are found, in the order of their requests."""
+    images = [record_image(journal, "a fox", number=number) for number in (1, 2, 3)]
     record_image(journal, "a hen", number=4)
-    for take in takes:
-        assert [row.id for row in history.identical(take.id)] == [one.id for one in takes]
-    assert history.identical("nobody") == []
+    for image in images:
+        assert [row.id for row in history.identical(image.id)] == [one.id for one in images]
+    assert history.identical("unknown") == []
 
 
-def test_what_was_measured(journal, history):
-    """Figures are kept with the picture, also for another kernel."""
+def test_metrics(journal, history):
+    """Another kernel reads the metrics that were stored with an image."""
     fox = record_image(journal, "a fox")
     assert (history.image(fox.id).sharpness, history.image(fox.id).noise) == (None, None)
     history.set_metrics(fox.id, 12.5, 0.0)
@@ -133,8 +125,8 @@ def test_what_was_measured(journal, history):
     assert (row.sharpness, row.noise) == (12.5, 0.0)
 
 
-def _fill_former(path):
-    """Make a journal of the first version, with a picture and an edit of it."""
+def _create_first_version(path):
+    """Create a journal with the first version of the tables, an image and an edit of it."""
     path.parent.mkdir()
     connection = sqlite3.connect(path)
     with connection:
@@ -155,7 +147,7 @@ def _fill_former(path):
 
 
 def _rows(path):
-    """All rows of a journal, each by its columns' names."""
+    """Return all rows of a journal as dictionaries."""
     connection = sqlite3.connect(path)
     connection.row_factory = sqlite3.Row
     tables = [connection.execute(f"SELECT * FROM {name}") for name in ("tasks", "images")]
@@ -164,9 +156,9 @@ def _rows(path):
     return rows
 
 
-def test_a_former_journal(journal, history):
-    """A journal of the first version keeps all its rows, and learns to look back."""
-    _fill_former(journal.path)
+def test_a_journal_of_the_first_version(journal, history):
+    """A journal of the first version keeps all rows and can store metrics."""
+    _create_first_version(journal.path)
     before = _rows(journal.path)
     assert _prompts(history.trees(["i2"])) == ["a fox", "snow"]
     row = history.by_digest("2")
@@ -178,8 +170,8 @@ def test_a_former_journal(journal, history):
         assert old.items() <= new.items()
 
 
-def test_looking_back_is_fast(journal, history):
-    """Families, files and the newest page are found by an index, not by reading all pictures."""
+def test_queries_use_indexes(journal, history):
+    """The queries for trees, files and the newest page use indexes."""
     record_image(journal, "a fox")
     plans = {}
     with journal.transaction() as connection:

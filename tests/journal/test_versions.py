@@ -95,7 +95,7 @@ def test_unfinished_tasks_of_the_first_version(journal, folder):
     assert sent.attempt.body == b'{"model":"gpt-image-2","prompt":"sent"}'
     assert check_journal(folder) == {"unfinished", "unseen"}
     assert unfinished_tasks(folder) == unfinished
-    assert journal.claim(lambda _: True, "heir") == unfinished
+    assert journal.claim(lambda _: True, "second") == unfinished
 
 
 def test_a_request_that_the_first_version_answered(journal):
@@ -187,7 +187,7 @@ USES = {
     "failed": lambda journal: journal.mark_failed("task-running", "no", refused=False),
     "release": lambda journal: journal.release("generation-running"),
     "unfinished": Journal.unfinished,
-    "take": lambda journal: journal.claim(lambda _: True, "heir"),
+    "take": lambda journal: journal.claim(lambda _: True, "second"),
     "forget": lambda journal: journal.forget(lambda _: True),
     "history": lambda journal: History(journal).images(limit=3),
     "family": lambda journal: History(journal).trees(["task-fox-0"]),

@@ -79,7 +79,7 @@ class Batch:
         self.simulated: bool = False
         self.index: Any = None
         self.id: str = batch_id or self._make_id()
-        self.hold: str = secrets.token_hex(8)
+        self.reservation: str = secrets.token_hex(8)
         self.error: RunAPIError | None = None
         self.held: Phase | None = None
         self.shown_in: str | None = None
@@ -228,11 +228,11 @@ class Batch:
     def _begin_on(self, loop: asyncio.AbstractEventLoop) -> Self:
         self._loop = loop
         # A new one each time: what was paid under the one before counts as spent by now.
-        self.hold = secrets.token_hex(8)
+        self.reservation = secrets.token_hex(8)
         scheduler = self._scheduler = Scheduler(
             self.items,
             self.concurrency,
-            partial(self._start, loop=loop, since=self.since, hold=self.hold),
+            partial(self._start, loop=loop, since=self.since, reservation=self.reservation),
             on_end=self._tell,
             on_begin=self._notify,
         )

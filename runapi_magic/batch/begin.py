@@ -46,7 +46,7 @@ def begin_batch(
     simulator = session.simulator
     service = simulator
 
-    place = session.settings.picture_place()  # wherever the working directory is meanwhile
+    place = session.settings.image_location()  # wherever the working directory is meanwhile
 
     def start(request: ImageRequest, loop: asyncio.AbstractEventLoop, **options: Any) -> Generation:
         return session.start(request, loop, service=service, image_dir=place, **options)
@@ -70,11 +70,13 @@ def begin_batch(
                 batch.hold_for(None)
         await session.services.record(saved_batches(session).save, batch, service.access.base_url)
         requests = [item.request for item in batch.items]
-        await session.pipeline.pricing.set_aside(batch.hold, requests, service, since=batch.since)
+        await session.pipeline.pricing.reserve(
+            batch.reservation, requests, service, since=batch.since
+        )
 
     async def after(batch: Batch) -> None:
         session.active_batches.discard(batch)
-        await session.pipeline.pricing.release(batch.hold)
+        await session.pipeline.pricing.release(batch.reservation)
 
     batch.held = None if gate is None else Phase.PRICING
     loop = loop or asyncio.get_running_loop()

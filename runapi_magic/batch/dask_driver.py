@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from runapi_magic.batch.batch import Batch
     from runapi_magic.core.request import Attempt
     from runapi_magic.engine.backend import Service
-    from runapi_magic.engine.download import Keeping
+    from runapi_magic.engine.download import DownloadOptions
     from runapi_magic.engine.generation import Generation, GenerationTask
-    from runapi_magic.engine.pipeline import Gate, Work
+    from runapi_magic.engine.pipeline import Gate, PlannedTask
     from runapi_magic.engine.session import Session
     from runapi_magic.media.files import Saved
 
@@ -195,7 +195,7 @@ class _Cluster:
 
     def __init__(self, client: DaskClient, batch: Batch) -> None:
         self.at_once = batch.concurrency
-        self.topic = f"runapi-magic-{batch.hold}"
+        self.topic = f"runapi-magic-{batch.reservation}"
         self._client = client
         self._jobs: dict[str, _Job] = {}
         self._is_listening = False
@@ -208,7 +208,7 @@ class _Cluster:
             RunAPIError: The cluster cannot be reached.
         """
         loop = asyncio.get_running_loop()
-        part = errand.keeping.part
+        part = errand.options.local_id
         job = self._jobs[part] = _Job(loop)
         self._listen(loop)
 
@@ -304,9 +304,13 @@ class _ClusterPipeline(Pipeline):
         vars(self).update(vars(pipeline))
         self._cluster = cluster
 
-    async def _make(self, generation: Generation, work: Work, service: Service) -> None:
-        task = work.task
-        keeping = await asyncio.to_thread(self.image_store.keeping, generation, task, service)
+    async def _run_at_service(
+        self, generation: Generation, planned: PlannedTask, service: Service
+    ) -> None:
+        task = planned.task
+        options = await asyncio.to_thread(
+            self.image_store.download_options, generation, task, service
+        )
         timeout = self._settings().timeout
 
         def errand(attempt: Attempt | None, created: CreatedTask | None) -> Errand:
@@ -317,7 +321,7 @@ class _ClusterPipeline(Pipeline):
                 created=created,
                 expectation=self.timing.expected(task.request, service),
                 timeout=timeout,
-                keeping=keeping,
+                options=options,
                 at_once=self._cluster.at_once,
                 topic=self._cluster.topic,
             )
@@ -329,15 +333,15 @@ class _ClusterPipeline(Pipeline):
             errand=errand,
         )
         through_workers = replace(service, client=remote)
-        created = await self.poster.pick_up(generation, task, work.stored, through_workers)
+        created = await self.submitter.recover(generation, task, planned.stored, through_workers)
         if created is None:
-            old = work.stored.attempt
+            old = planned.stored.attempt
             key = old.idempotency_key if old else None
-            created = await self.poster.ask(generation, task, through_workers, key)
+            created = await self.submitter.submit(generation, task, through_workers, key)
         task.phase, task.status = Phase.DRAWING, "processing"
         generation.changed()
         job = remote.job or await self._cluster.send(errand(None, created))
-        await self._receive(generation, task, service, await job.outcome(), keeping)
+        await self._receive(generation, task, service, await job.outcome(), options)
 
     async def _receive(
         self,
@@ -345,19 +349,19 @@ class _ClusterPipeline(Pipeline):
         task: GenerationTask,
         service: Service,
         outcome: Outcome,
-        keeping: Keeping,
+        options: DownloadOptions,
     ) -> None:
         """Write down what a worker has done; what is in place stays, whatever failed after it."""
         finished = outcome.task
         if finished is not None:
             task.cost = finished.cost
             task.state.finish(has_images=bool(finished.image_urls))
-            took = self.timing.learn(task, service, outcome.took)
+            learned = self.timing.learn(task, service, outcome.duration)
             await self._record(
-                self._journal.mark_completed, task.id, finished.cost, task.seconds, took
+                self._journal.mark_completed, task.id, finished.cost, task.seconds, learned
             )
             for saved, url in outcome.files:
-                here = await asyncio.to_thread(found, saved, keeping)
+                here = await asyncio.to_thread(found, saved, options)
                 self.image_store.adopt(
                     generation,
                     task,
@@ -371,22 +375,22 @@ class _ClusterPipeline(Pipeline):
             if isinstance(outcome.failure, TaskFailedError):
                 task.state.fail()
             if finished is None:
-                await self.timing.failed(task, service, outcome.took)
+                await self.timing.failed(task, service, outcome.duration)
             raise outcome.failure
         if not task.images:
             raise TaskFailedError("The task was completed without a picture.")
         await self._record(self._journal.mark_saved, task.id, task.images)
 
 
-def found(saved: Saved, keeping: Keeping) -> Saved:
+def found(saved: Saved, options: DownloadOptions) -> Saved:
     """Return a worker's file as this machine finds it, and clear away what a dead worker left.
 
     Raises:
         DownloadError: It is not to be seen from here.
     """
-    folder = keeping.place.folder
+    folder = options.place.folder
     here = replace(saved, path=folder / saved.path.name)
-    if keeping.place.url:
+    if options.place.url:
         return here
     if not here.path.is_file():
         raise DownloadError(
@@ -394,8 +398,8 @@ def found(saved: Saved, keeping: Keeping) -> Saved:
             todo="Let RunAPIMagics.image_dir be a folder that all machines share, or the URL of a"
             " store.",
         )
-    for half in folder.glob(f".{keeping.part}-*.part"):
-        half.unlink(missing_ok=True)
+    for partial in folder.glob(f".{options.local_id}-*.part"):
+        partial.unlink(missing_ok=True)
     return here
 
 

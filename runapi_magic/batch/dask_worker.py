@@ -22,7 +22,7 @@ from runapi_magic.core.paths import data_home
 from runapi_magic.core.polling import Expectation, PollingPlan
 from runapi_magic.engine.backend import remote_service
 from runapi_magic.engine.credentials import resolve_access
-from runapi_magic.engine.download import Keeping, save
+from runapi_magic.engine.download import DownloadOptions, download_image
 from runapi_magic.engine.image_store import fetch_each
 from runapi_magic.engine.settings import Settings
 from runapi_magic.engine.storage_check import StorageCheck
@@ -60,7 +60,7 @@ class Errand:
         created: The task, where it is known.
         expectation: How long it is expected to take.
         timeout: Seconds to wait for it.
-        keeping: How its pictures are to be kept.
+        options: How its pictures are to be kept.
         at_once: Tasks of this account under way at a time on the whole cluster.
         topic: Where to tell the driver of the task's id.
     """
@@ -71,7 +71,7 @@ class Errand:
     created: CreatedTask | None
     expectation: Expectation
     timeout: float
-    keeping: Keeping
+    options: DownloadOptions
     at_once: int
     topic: str
 
@@ -83,14 +83,14 @@ class Outcome:
     Attributes:
         created: The task, once the service has answered.
         task: The task when it was completed.
-        took: Seconds of the service's that it took, where they are known; see ``PollingPlan``.
+        duration: Seconds of the service's that it took, where they are known; see ``PollingPlan``.
         files: Its pictures, each with the service's address, as far as they are in place.
         failure: Why there are no more.
     """
 
     created: CreatedTask | None = None
     task: Task | None = None
-    took: float | None = None
+    duration: float | None = None
     files: list[tuple[Saved, str]] = field(default_factory=list)
     failure: RunAPIError | None = None
 
@@ -102,7 +102,7 @@ def carry_out(errand: Errand) -> Outcome:
     worker = get_worker()
 
     def tell(created: CreatedTask) -> None:
-        told = {"part": errand.keeping.part, "task": created.task.id}
+        told = {"part": errand.options.local_id, "task": created.task.id}
         worker.log_event(errand.topic, told | {"paths": list(created.status_paths)})
 
     # Its size belongs to its name: the scheduler refuses one name with two sizes. The lease of a
@@ -114,10 +114,10 @@ def carry_out(errand: Errand) -> Outcome:
 
 async def _carry_out(errand: Errand, tell: Callable[[CreatedTask], None]) -> Outcome:
     outcome = Outcome()
-    keeping = replace(
-        errand.keeping,
+    options = replace(
+        errand.options,
         # Before a store, the local copies are this machine's own.
-        place=place_of(errand.keeping.place.url or str(errand.keeping.place.folder), data_home()),
+        place=place_of(errand.options.place.url or str(errand.options.place.folder), data_home()),
         run=f"-{secrets.token_hex(4)}",
     )
     try:
@@ -129,14 +129,16 @@ async def _carry_out(errand: Errand, tell: Callable[[CreatedTask], None]) -> Out
 
     async def keep(task: Task, position: int) -> None:
         decoder = contextlib.nullcontext()  # a worker has as many threads as it is to have
-        saved = await save(client, task, position, keeping, decoder=decoder, half=set())
+        saved = await download_image(
+            client, task, position, options, decoder=decoder, partial_files=set()
+        )
         outcome.files.append((saved, task.image_urls[position]))
 
     try:
         outcome.created = errand.created
         if errand.attempt is not None:
             await client.transport.prepare()
-            await _check_storage(keeping.place, errand.topic)
+            await _check_storage(options.place, errand.topic)
             outcome.created = await client.post(errand.attempt, timeout=errand.timeout)
         assert outcome.created is not None, "an errand has an attempt or a task"
         tell(outcome.created)
@@ -151,7 +153,7 @@ async def _carry_out(errand: Errand, tell: Callable[[CreatedTask], None]) -> Out
                 client, outcome.created, plan, on_progress=lambda _: None, on_notice=_log.warning
             )
         finally:
-            outcome.took = plan.took
+            outcome.duration = plan.duration
         await fetch_each(client, outcome.task, paths, keep)
     except RunAPIError as error:
         outcome.failure = error

@@ -77,9 +77,9 @@ class Expectation:
         """Seconds that one task in ten goes beyond."""
         return self.median * exp(_HIGH * self.sigma)
 
-    def at_pace(self, pace: float) -> Expectation:
+    def at_time_scale(self, time_scale: float) -> Expectation:
         """Return the same where so many of the service's seconds pass in one of ours."""
-        return Expectation(self.median / pace, self.sigma, self.failing)
+        return Expectation(self.median / time_scale, self.sigma, self.failing)
 
     def done_by(self, elapsed: float) -> float:
         """Return the share of tasks, 0 to 1, that is finished after so many seconds."""
@@ -138,24 +138,24 @@ class PollingPlan:
     Attributes:
         expected: Returns how long the task is expected to take, as far as is known by now.
         timeout: Seconds after which to give up.
-        pace: Seconds of the service's that pass in one of ours; more than 1 with a simulator.
+        time_scale: Seconds of the service's that pass in one of ours; more than 1 with a simulator.
         chance: Returns numbers between 0 and 1, evenly: pauses differ by 10 % to either side, so
             that the tasks of one request do not fall into step.
         is_new: Whether the task began when its looks begin; else nobody knows how long it takes.
         counted: Seconds that count towards the timeout: time in which nobody could look, because
             a long cell blocked the loop, does not.
-        took: Seconds of the service's that the task took, once it has ended: between the last look
-            that found it unfinished and the one that found its end. None where
+        duration: Seconds of the service's that the task took, once it has ended: between the
+            last look that found it unfinished and the one that found its end. None where
             looks were missed, so that this says little, and where the task is not new.
     """
 
     expected: Callable[[], Expectation]
     timeout: float
-    pace: float = 1.0
+    time_scale: float = 1.0
     chance: Callable[[], float] = _in_the_middle
     is_new: bool = True
     counted: float = field(default=0.0, init=False)
-    took: float | None = field(default=None, init=False)
+    duration: float | None = field(default=None, init=False)
     _hint: float | None = field(default=None, init=False)
     _looks: int = field(default=0, init=False)
     _unfinished: float = field(default=0.0, init=False)
@@ -188,19 +188,19 @@ class PollingPlan:
     def _wanted(self, elapsed: float) -> float:
         """Return the pause that is worth it, within its bounds."""
         expectation = self.expected()
-        shortest, longest = _SHORTEST / self.pace, _LONGEST / self.pace
+        shortest, longest = _SHORTEST / self.time_scale, _LONGEST / self.time_scale
         until_some_are_done = min(expectation.low - elapsed, _EARLY * longest)
         farthest = max(longest, until_some_are_done)
         wanted = min(max(self._even(expectation, elapsed, farthest), shortest), farthest)
         blur = (2 * self.chance() - 1) * _JITTER
-        early = _FIRST_LOOK * (1 + blur) / self.pace - elapsed
+        early = _FIRST_LOOK * (1 + blur) / self.time_scale - elapsed
         if self._looks == 0 and early > 0 and expectation.failing > _HARDLY_FAILING:
             return min(wanted, early)
         return min(max(wanted + blur * min(wanted, longest), shortest), farthest)
 
     def _even(self, expectation: Expectation, elapsed: float, farthest: float) -> float:
         """Return the pause, up to the farthest, that costs as much in delay as a look."""
-        worth = look_worth(expectation.at_pace(1 / self.pace)) / self.pace
+        worth = look_worth(expectation.at_time_scale(1 / self.time_scale)) / self.time_scale
         if elapsed > expectation.high:
             # From here on the hazard hardly changes; far beyond, nothing is known.
             late = elapsed - expectation.high
@@ -244,4 +244,4 @@ class PollingPlan:
         is_known = is_known and self._looks > 0 and self.is_new
         if is_known and by_the_clock - answered < _ASLEEP:
             likely = self.expected().between(self._unfinished, answered)
-            self.took = (middle + _BY_WHAT_IS_EXPECTED * (likely - middle)) * self.pace
+            self.duration = (middle + _BY_WHAT_IS_EXPECTED * (likely - middle)) * self.time_scale

@@ -25,7 +25,7 @@ from runapi_magic.errors import ConfigurationError, RunAPIError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from runapi_magic.engine.generation import Place
+    from runapi_magic.engine.generation import CellLocation
 
 
 class Audience(Enum):
@@ -83,9 +83,9 @@ def current_cell() -> str | None:
     return message_id
 
 
-def current_place() -> Place | None:
+def current_cell_location() -> CellLocation | None:
     """Return the cell that runs now, by what outlives its kernel; None where no cell runs."""
-    from runapi_magic.engine.generation import Place
+    from runapi_magic.engine.generation import CellLocation
 
     parent = parent_message()
     if parent.get("header", {}).get("msg_type") != "execute_request":
@@ -94,8 +94,8 @@ def current_place() -> Place | None:
     cell = told if isinstance(told, str) else ""
     if cell.startswith(_VS_CODE):
         # Its ids name the notebook; what follows the # numbers cells anew each time it is opened.
-        return Place(cell.partition("#")[0], "")
-    return Place(notebook_name(), cell)
+        return CellLocation(cell.partition("#")[0], "")
+    return CellLocation(notebook_name(), cell)
 
 
 def user_variables() -> dict[str, Any]:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class DownloadOptions:
     """How the pictures of one task are to be kept, wherever they are fetched.
 
     Attributes:
-        part: The task's own id.
+        local_id: The task's own id.
         title: Makes the files' names readable.
         place: Where they go.
         note: What is written into each file, but for what only the finished task tells; None for
@@ -37,7 +37,7 @@ class Keeping:
         run: Tells half a file from that of another run, where there may be several at once.
     """
 
-    part: str
+    local_id: str
     title: str
     place: Place
     note: Note | None
@@ -50,7 +50,7 @@ class Keeping:
         if self.note is None:
             return None
         told = {
-            "image": f"{self.part}-{position}",
+            "image": f"{self.local_id}-{position}",
             "position": position,
             "task": task.id,
             "cost_usd": cost_of_one(task),
@@ -58,14 +58,14 @@ class Keeping:
         return replace(self.note, record=self.note.record | told)
 
 
-async def save(
+async def download_image(
     client: Client,
     task: Task,
     position: int,
-    keeping: Keeping,
+    options: DownloadOptions,
     *,
     decoder: AbstractAsyncContextManager[object],
-    half: set[Path],
+    partial_files: set[Path],
 ) -> Saved:
     """Download a picture, check it, and put it in its place.
 
@@ -73,32 +73,32 @@ async def save(
         client: Downloads.
         task: The finished task.
         position: Which of its pictures, from 0.
-        keeping: How it is to be kept.
+        options: How it is to be kept.
         decoder: Entered to decode it.
-        half: Takes the file's path while it is downloaded.
+        partial_files: Takes the file's path while it is downloaded.
 
     Raises:
         DownloadError: It cannot be fetched, is no good picture, or cannot be written.
         UnsafeURLError: Its address is refused.
     """
-    image_id = f"{keeping.part}-{position}"
-    place = keeping.place
-    unique, private = f"{image_id}{keeping.run}", bool(place.url)  # local copies are ours
+    image_id = f"{options.local_id}-{position}"
+    place = options.place
+    unique, private = f"{image_id}{options.run}", bool(place.url)  # local copies are ours
     into = await asyncio.to_thread(open_part, place.folder, unique, private=private)
-    half.add(into)
+    partial_files.add(into)
     try:
         url = task.image_urls[position]
         try:
-            kind = await client.download(url, into, max_megabytes=keeping.max_megabytes)
+            kind = await client.download(url, into, max_megabytes=options.max_megabytes)
         except OSError as error:  # a full disk
             raise trouble(error) from None
-        stem = await asyncio.to_thread(name_of, into, keeping.title)
-        note = keeping.note_for(task, position)
+        stem = await asyncio.to_thread(name_of, into, options.title)
+        note = options.note_for(task, position)
         async with decoder:
-            saved = await asyncio.to_thread(settle, into, stem, kind, keeping.limits, note)
+            saved = await asyncio.to_thread(settle, into, stem, kind, options.limits, note)
     finally:
         into.unlink(missing_ok=True)
-        half.discard(into)
+        partial_files.discard(into)
     if not place.url:
         return saved
     location = await asyncio.to_thread(put, saved.path, saved.digest, place.url)

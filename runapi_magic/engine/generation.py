@@ -113,7 +113,7 @@ class GenerationTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CellLocation:
     """A cell, by what stays the same when its kernel is restarted.
 
     Attributes:
@@ -167,10 +167,10 @@ class Generation:
         simulated: Whether a simulator answers.
         warnings: What the catalogue does not know of the request.
         shown_in: The cell that shows it, by its message's id.
-        place: The cell that asked for it, by what outlives the kernel; None where no cell did.
+        cell_location: Notebook and cell that made the request; None for a request without a cell.
         is_watched: Whether anybody would notice an error: a view, or somebody who waits.
         is_shown: Whether its pictures go on the screen; the thousands of a batch do not.
-        hold: Names the money that is set aside for it, where there is a budget.
+        reservation: Names the money that is set aside for it, where there is a budget.
         turns: Lets so many tasks be at the service at a time, where there is a limit.
         image_dir: Where its pictures go, an absolute folder or a URL; empty: as the settings say.
     """
@@ -191,10 +191,10 @@ class Generation:
         self.simulated = simulated
         self.warnings = warnings
         self.shown_in: str | None = None
-        self.place: Place | None = None
+        self.cell_location: CellLocation | None = None
         self.is_watched: bool = False
         self.is_shown: bool = True
-        self.hold: str = self.id
+        self.reservation: str = self.id
         self.turns: asyncio.Semaphore | None = None
         self.image_dir: str = ""
         self.on_wait: Callable[[], None] | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from runapi_magic.core.catalog import find_model
 from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.engine.backend import SIMULATOR_URL
-from runapi_magic.engine.download import Keeping, cost_of_one, save
+from runapi_magic.engine.download import DownloadOptions, cost_of_one, download_image
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.provenance import SOFTWARE, public_title, record_of
 from runapi_magic.errors import DownloadError, RunAPIError
@@ -87,8 +87,8 @@ class ImageStore:
         self._history = history
         self._record = record
         self._editor = editor
-        self._half: set[Path] = set()  # files that are being downloaded
-        weakref.finalize(self, _remove, self._half)  # also when the kernel is shut down
+        self._partial_files: set[Path] = set()  # files that are being downloaded
+        weakref.finalize(self, _remove, self._partial_files)  # also when the kernel is shut down
         self._images: weakref.WeakValueDictionary[str, GeneratedImage] = (
             weakref.WeakValueDictionary()
         )
@@ -105,16 +105,16 @@ class ImageStore:
         paths: tuple[str, ...],
     ) -> None:
         """Download a finished task's pictures; what is on disk stays, whatever fails after it."""
-        keeping = await asyncio.to_thread(self.keeping, generation, task, service)
+        options = await asyncio.to_thread(self.download_options, generation, task, service)
 
         async def keep(finished: Task, position: int) -> None:
-            saved = await save(
+            saved = await download_image(
                 service.client,
                 finished,
                 position,
-                keeping,
+                options,
                 decoder=self._decoder(),
-                half=self._half,
+                partial_files=self._partial_files,
             )
             cost, url = cost_of_one(finished), finished.image_urls[position]
             self.adopt(generation, task, service, saved, task_id=finished.id, cost=cost, url=url)
@@ -122,12 +122,14 @@ class ImageStore:
         await fetch_each(service.client, finished, paths, keep)
         await self._record(self._record.journal.mark_saved, task.id, task.images)
 
-    def keeping(self, generation: Generation, task: GenerationTask, service: Service) -> Keeping:
+    def download_options(
+        self, generation: Generation, task: GenerationTask, service: Service
+    ) -> DownloadOptions:
         """Return how the pictures of a generation's task are to be kept. Blocking."""
         settings, limits = self._settings(), self.limits()
-        image_dir = generation.image_dir or settings.picture_place()
-        return Keeping(
-            part=task.id,
+        image_dir = generation.image_dir or settings.image_location()
+        return DownloadOptions(
+            local_id=task.id,
             title=public_title(task.request),
             place=place_of(image_dir, self._record.journal.path.parent),
             note=_note(task, service) if settings.provenance else None,
@@ -351,6 +353,6 @@ def _note(task: GenerationTask, service: Service) -> Note:
     return Note(clean, description, SOFTWARE, task.asked)
 
 
-def _remove(half: set[Path]) -> None:
-    for path in half:
+def _remove(partial_files: set[Path]) -> None:
+    for path in partial_files:
         path.unlink(missing_ok=True)

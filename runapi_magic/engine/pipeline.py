@@ -17,7 +17,7 @@ from runapi_magic.engine.image_store import ImageStore, bring_back
 from runapi_magic.engine.pricing import Pricing
 from runapi_magic.engine.shown_versions import ShownVersions, show
 from runapi_magic.engine.sources import as_source
-from runapi_magic.engine.submit import Poster, turn_at_service
+from runapi_magic.engine.submit import Submitter, concurrency_slot
 from runapi_magic.engine.timing import Timing
 from runapi_magic.errors import RunAPIError, TaskFailedError
 from runapi_magic.http.wait_for_task import wait_for_task
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _JOIN_PAUSE = 0.3  # seconds between two looks at another kernel's row
 
 
-class How(Enum):
+class Mode(Enum):
     """How a task comes to its pictures."""
 
     REUSE = auto()  # they are on disk
@@ -53,12 +53,12 @@ class How(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PlannedTask:
     """A task, its row in the journal, and how it comes to its pictures."""
 
     task: GenerationTask
     stored: StoredTask
-    how: How
+    mode: Mode
 
 
 class Pipeline:
@@ -84,7 +84,7 @@ class Pipeline:
         self._record = AsyncJournal(journal, notice)
         self.image_store = ImageStore(settings, self._record, History(journal), editor)
         self.shown_versions = ShownVersions(self._record, self.image_store, notice)
-        self.poster = Poster(settings, journal, self._record)
+        self.submitter = Submitter(settings, journal, self._record)
         self.budgets = Budgets(journal)
         self.pricing = Pricing(journal, self.budgets, self._record)
         self.timing = Timing(journal, self._record)
@@ -96,7 +96,7 @@ class Pipeline:
         *,
         since: float | None = 0.0,
         gate: Gate | None = None,
-        works: list[Work] | None = None,
+        planned_tasks: list[PlannedTask] | None = None,
     ) -> None:
         """Bring a request to its end. What went wrong is in its tasks; this never raises.
 
@@ -105,23 +105,23 @@ class Pipeline:
             service: What answers.
             since: Unix time in seconds; what was asked for before does not count. None: nothing.
             gate: Awaited before anything is planned; what it raises is the request's end.
-            works: The tasks, where they are known already.
+            planned_tasks: The tasks, where they are known already.
         """
         try:
-            if works is None:
-                await self._pass(generation, gate)
-                works = await self._plan(generation, service, since)
-                tasks = [work.task for work in works]
+            if planned_tasks is None:
+                await self._wait_for_approval(generation, gate)
+                planned_tasks = await self._plan(generation, service, since)
+                tasks = [planned.task for planned in planned_tasks]
                 shown = await self.shown_versions.find(generation, tasks)
                 generation.plan(tasks)
                 show(generation, shown)
                 generation.changed()
             else:
-                works = await self._afford(generation, works, service)
+                planned_tasks = await self._reserve_budget(generation, planned_tasks, service)
             async with asyncio.TaskGroup() as group:
-                for work in works:
-                    if work.how is not How.REUSE:
-                        group.create_task(self._run_task(generation, work, service))
+                for planned in planned_tasks:
+                    if planned.mode is not Mode.REUSE:
+                        group.create_task(self._run_task(generation, planned, service))
         except asyncio.CancelledError:
             for task in generation.tasks:
                 task.stop()
@@ -132,12 +132,12 @@ class Pipeline:
                     task.status, task.error = "failed", task.state.in_words(error)
             generation.changed()
         finally:
-            await to_the_end(self._let_go(generation))
+            await to_the_end(self._finish(generation))
 
     # Planning
 
     @staticmethod
-    async def _pass(generation: Generation, gate: Gate | None) -> None:
+    async def _wait_for_approval(generation: Generation, gate: Gate | None) -> None:
         """Wait until a request may be made."""
 
         def go_on(phase: Phase) -> None:
@@ -152,15 +152,15 @@ class Pipeline:
 
     async def _plan(
         self, generation: Generation, service: Service, since: float | None
-    ) -> list[Work]:
+    ) -> list[PlannedTask]:
         """Meet a request from disk, from what is under way, and by new tasks, in this order."""
-        request = generation.request = await self._settled(generation)
-        if generation.hold == generation.id:  # else its batch has seen to it
-            await self.pricing.set_aside(generation.hold, [request], service, since=since)
+        request = generation.request = await self._resolve_sources(generation)
+        if generation.reservation == generation.id:  # else its batch has seen to it
+            await self.pricing.reserve(generation.reservation, [request], service, since=since)
         await self.timing.recall(request, service)
         billing = Billing(
             lambda count: service.expected_price(request, count),
-            generation.hold,
+            generation.reservation,
             notebook_name(),
         )
         if since is not None:
@@ -179,47 +179,47 @@ class Pipeline:
         if allocation is None:
             await self.pricing.refuse_unrecorded(service.access.base_url)
             allocation = Allocation([], [], [], _unrecorded(generation, service))
-        works = []
+        planned_tasks = []
         for image in allocation.finished:
             picture = await self.image_store.load(image, shown=generation.is_shown)
             task = GenerationTask(image.task.id, request, 1, self.timing.expected(request, service))
             task.status, task.images, task.cost = "completed", [picture], 0.0
             task.state = TaskState.of(image.task)
-            works.append(Work(task, image.task, How.REUSE))
+            planned_tasks.append(PlannedTask(task, image.task, Mode.REUSE))
         for stored in (*allocation.joined, *allocation.claimed, *allocation.planned):
-            how = How.JOIN if stored in allocation.joined else How.MAKE
-            works.append(self.work(stored, request, service, how))
-        return works
+            mode = Mode.JOIN if stored in allocation.joined else Mode.MAKE
+            planned_tasks.append(self.planned_task(stored, request, service, mode))
+        return planned_tasks
 
-    def work(
-        self, stored: StoredTask, request: ImageRequest, service: Service, how: How = How.MAKE
-    ) -> Work:
+    def planned_task(
+        self, stored: StoredTask, request: ImageRequest, service: Service, mode: Mode = Mode.MAKE
+    ) -> PlannedTask:
         """Return the work that a row of the journal stands for."""
         expected = self.timing.expected(request, service)
         task = GenerationTask(stored.id, request, stored.count, expected)
         task.state = TaskState.of(stored)
-        if how is How.JOIN:
+        if mode is Mode.JOIN:
             task.state.stage = Stage.JOINED
         task.is_resumed = stored.attempt is not None
         task.asked = stored.created
-        return Work(task, stored, how)
+        return PlannedTask(task, stored, mode)
 
-    async def _afford(
-        self, generation: Generation, works: list[Work], service: Service
-    ) -> list[Work]:
+    async def _reserve_budget(
+        self, generation: Generation, planned_tasks: list[PlannedTask], service: Service
+    ) -> list[PlannedTask]:
         """Leave out what was never sent, where there is a budget that has no room for it."""
-        fresh = [work for work in works if work.stored.attempt is None]
-        wanted = [replace(work.task.request, count=work.task.count) for work in fresh]
+        fresh = [planned for planned in planned_tasks if planned.stored.attempt is None]
+        wanted = [replace(planned.task.request, count=planned.task.count) for planned in fresh]
         try:
-            await self.pricing.set_aside(generation.hold, wanted, service, since=None)
+            await self.pricing.reserve(generation.reservation, wanted, service, since=None)
         except RunAPIError as error:
-            for work in fresh:
-                await self._fail(work.task, error)
+            for planned in fresh:
+                await self._fail(planned.task, error)
             generation.changed()
-            return [work for work in works if work not in fresh]
-        return works
+            return [planned for planned in planned_tasks if planned not in fresh]
+        return planned_tasks
 
-    async def _settled(self, generation: Generation) -> ImageRequest:
+    async def _resolve_sources(self, generation: Generation) -> ImageRequest:
         """Wait for sources that are still under way."""
         request = generation.request
 
@@ -249,43 +249,45 @@ class Pipeline:
 
     # One task
 
-    async def _run_task(self, generation: Generation, work: Work, service: Service) -> None:
-        task = work.task
+    async def _run_task(
+        self, generation: Generation, planned: PlannedTask, service: Service
+    ) -> None:
+        task = planned.task
         try:
-            left = work if work.how is How.MAKE else await self._join(generation, work)
+            left = planned if planned.mode is Mode.MAKE else await self._join(generation, planned)
             if left is not None:
-                if work.how is How.JOIN and left.stored.attempt is None:
+                if planned.mode is Mode.JOIN and left.stored.attempt is None:
                     # What its own kernel had set aside ended with that kernel.
                     wanted = replace(task.request, count=task.count)
-                    await self.pricing.set_aside(task.id, [wanted], service, since=None)
-                async with turn_at_service(generation, task):
-                    await self._make(generation, left, service)
+                    await self.pricing.reserve(task.id, [wanted], service, since=None)
+                async with concurrency_slot(generation, task):
+                    await self._run_at_service(generation, left, service)
             task.status = "completed"
         except Exception as error:  # noqa: BLE001 (whatever it is, it is shown in its place)
             await self._fail(task, task.state.in_words(error))
         finally:
-            if work.how is How.JOIN:
+            if planned.mode is Mode.JOIN:
                 await to_the_end(self.pricing.release(task.id))
             generation.changed()
 
-    async def _join(self, generation: Generation, work: Work) -> Work | None:
+    async def _join(self, generation: Generation, planned: PlannedTask) -> PlannedTask | None:
         """Wait for what another cell or kernel is at; what is left to do if it died, else None."""
-        task = work.task
+        task = planned.task
 
         def wanted(row: StoredTask) -> bool:
-            return row.id == work.stored.id
+            return row.id == planned.stored.id
 
         task.phase, task.status = Phase.JOINED, "processing"
         generation.changed()
         while True:
-            stored = await self._record(self._journal.task, work.stored.id)
+            stored = await self._record(self._journal.task, planned.stored.id)
             if stored is None:  # to ask for it here might pay for it twice
-                raise _cannot_follow()
+                raise _cannot_wait()
             task.state.task_id = stored.task_id
             if stored.state == "saved":
                 images = await self._record(self._journal.images, stored.id)
                 if images is None:
-                    raise _cannot_follow()
+                    raise _cannot_wait()
                 for image in images:
                     picture = await self.image_store.load(image, shown=generation.is_shown)
                     self.image_store.place(generation, task, picture)
@@ -304,28 +306,30 @@ class Pipeline:
                 # As it is by now: it may have been sent since this one began to wait.
                 task.phase, task.status = Phase.PREPARING, "pending"
                 task.state, task.is_resumed = TaskState.of(taken), taken.attempt is not None
-                return replace(work, stored=taken, how=How.MAKE)
+                return replace(planned, stored=taken, mode=Mode.MAKE)
 
-    async def _make(self, generation: Generation, work: Work, service: Service) -> None:
-        task = work.task
-        created = await self.poster.pick_up(generation, task, work.stored, service)
+    async def _run_at_service(
+        self, generation: Generation, planned: PlannedTask, service: Service
+    ) -> None:
+        task = planned.task
+        created = await self.submitter.recover(generation, task, planned.stored, service)
         if created is None:
             # Under the old key, where there is one: if there is a task after all, that is a
             # conflict and not a second task.
-            old = work.stored.attempt
+            old = planned.stored.attempt
             key = old.idempotency_key if old else None
-            created = await self.poster.ask(generation, task, service, key)
+            created = await self.submitter.submit(generation, task, service, key)
         task.phase, task.status = Phase.DRAWING, "processing"
         generation.changed()
 
-        finished, paths = await self._follow(generation, task, service, created)
+        finished, paths = await self._wait_for_service(generation, task, service, created)
         if not finished.image_urls:
             raise TaskFailedError("The task was completed without a picture.")
         task.phase = Phase.FETCHING
         generation.changed()
         await self.image_store.fetch(generation, task, service, finished, paths)
 
-    async def _follow(
+    async def _wait_for_service(
         self, generation: Generation, task: GenerationTask, service: Service, created: CreatedTask
     ) -> tuple[Task, tuple[str, ...]]:
         """Poll a task until the service is done with it, and learn how long it took."""
@@ -341,12 +345,14 @@ class Pipeline:
             )
         except TaskFailedError:
             task.state.fail()
-            await self.timing.failed(task, service, plan.took)
+            await self.timing.failed(task, service, plan.duration)
             raise
         task.cost = finished.cost
         task.state.finish(has_images=bool(finished.image_urls))
-        took = self.timing.learn(task, service, plan.took)
-        await self._record(self._journal.mark_completed, task.id, finished.cost, task.seconds, took)
+        learned = self.timing.learn(task, service, plan.duration)
+        await self._record(
+            self._journal.mark_completed, task.id, finished.cost, task.seconds, learned
+        )
         return finished, paths
 
     # Ends
@@ -356,7 +362,7 @@ class Pipeline:
         task.status = "completed" if task.images else "failed"
         await self._write_end(task, error.what)
 
-    async def _let_go(self, generation: Generation) -> None:
+    async def _finish(self, generation: Generation) -> None:
         """Write down what became of a request, and free what was kept for it."""
         for task in generation.tasks:
             if task.status == "cancelled":
@@ -379,7 +385,7 @@ class Pipeline:
             await self._record(self._journal.release_task, task.id, why)
 
 
-def _cannot_follow() -> RunAPIError:
+def _cannot_wait() -> RunAPIError:
     return RunAPIError(
         "Another cell asked for the same picture, and the journal cannot be read that says what"
         " became of it.",

@@ -112,9 +112,9 @@ class Pricing:
             is_quote=len(known) == len(prices) and all(price.is_quote for price in known),
         )
 
-    async def set_aside(
+    async def reserve(
         self,
-        hold: str,
+        reservation: str,
         requests: Sequence[ImageRequest],
         service: Service,
         *,
@@ -123,7 +123,7 @@ class Pricing:
         """Set aside what requests cost, where there is a budget.
 
         Args:
-            hold: A name of its own, to let go of it again.
+            reservation: A name of its own, to let go of it again.
             requests: What is asked for, its sources known by content.
             service: What answers.
             since: Unix time in seconds; what was asked for before is paid again. None: everything.
@@ -147,7 +147,10 @@ class Pricing:
                 " %runapi budget off.",
             )
         # To the end: what is held after a cancellation would never be freed.
-        if await to_the_end(self._record(self._budgets.reserve, hold, origin, cost.usd)) is None:
+        if (
+            await to_the_end(self._record(self._budgets.reserve, reservation, origin, cost.usd))
+            is None
+        ):
             raise _cannot_tell()
 
     async def refuse_unrecorded(self, origin: str) -> None:
@@ -159,9 +162,9 @@ class Pricing:
         if await asyncio.to_thread(self._budgets.may_have_budget, origin):
             raise _cannot_tell()
 
-    async def release(self, hold: str) -> None:
+    async def release(self, reservation: str) -> None:
         """Let go of what was set aside, where something was."""
-        await self._record(self._budgets.release, hold)
+        await self._record(self._budgets.release, reservation)
 
 
 def _cannot_tell() -> BudgetError:

@@ -58,12 +58,13 @@ def resume_tasks(
         )
     # Now, not on the loop: the handle is shown at once, and the journal has all that it shows.
     requests = [pipeline.image_store.request_of(task) for task in found]
-    works = [
-        pipeline.work(task, request, service) for task, request in zip(found, requests, strict=True)
+    planned_tasks = [
+        pipeline.planned_task(task, request, service)
+        for task, request in zip(found, requests, strict=True)
     ]
     generation.request = next(iter(requests), nothing)
-    generation.plan([work.task for work in works])
-    session.begin(generation, pipeline.run(generation, service, works=works), loop)
+    generation.plan([planned.task for planned in planned_tasks])
+    session.begin(generation, pipeline.run(generation, service, planned_tasks=planned_tasks), loop)
     return generation
 
 

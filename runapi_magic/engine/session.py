@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from runapi_magic.core.access import Access
     from runapi_magic.engine.backend import Price, Service
-    from runapi_magic.engine.generation import Place
+    from runapi_magic.engine.generation import CellLocation
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.library import Library
     from runapi_magic.engine.lineage import Tree
@@ -138,11 +138,11 @@ class Session:
         *,
         new: bool = False,
         since: float = 0.0,
-        hold: str | None = None,
+        reservation: str | None = None,
         turns: asyncio.Semaphore | None = None,
         gate: Gate | None = None,
         service: Service | None = None,
-        place: Place | None = None,
+        cell_location: CellLocation | None = None,
         image_dir: str = "",
     ) -> Generation:
         """Start a request and return its handle at once.
@@ -152,11 +152,11 @@ class Session:
             loop: The loop that works on it, by default the running one; another thread's is fine.
             new: Ask afresh, also where the same was made before.
             since: Unix time in seconds; what was asked for before does not count.
-            hold: Names the money that is set aside for it already.
+            reservation: Names the money that is set aside for it already.
             turns: Lets so many tasks of a batch be at the service at a time.
             gate: Awaited before anything is planned; what it raises is the request's end.
             service: What answers, where it is not to be what the settings say now.
-            place: The cell that asks; it shows the versions that it showed last.
+            cell_location: The cell that asks; it shows the versions that it showed last.
             image_dir: Where its pictures go, by default where the settings say now.
 
         Raises:
@@ -174,8 +174,9 @@ class Session:
         if gate is not None:
             for task in generation.tasks:
                 task.phase = Phase.PRICING
-        generation.hold, generation.place = hold or generation.hold, place
-        generation.image_dir = image_dir or self.settings.picture_place()
+        generation.reservation = reservation or generation.reservation
+        generation.cell_location = cell_location
+        generation.image_dir = image_dir or self.settings.image_location()
         generation.turns, generation.is_shown = turns, turns is None
         # A batch decides by `since` which images it reuses, whatever the settings are now.
         is_reused = self.settings.reuse or since or turns is not None
@@ -372,7 +373,7 @@ def _provisional(
     is_simulated = service is not None and service.is_simulated
     expectation = expect(request.output_resolution)
     if service is not None and is_simulated:
-        expectation = expectation.at_pace(service.speed)
+        expectation = expectation.at_time_scale(service.speed)
     tasks = [
         GenerationTask(new_local_id(), request, count, expectation) for count in request.task_counts
     ]

@@ -28,7 +28,7 @@ class SecretTrait(TraitType[Secret, "Secret | str"]):
         raise TraitError("api_key takes text")
 
 
-class PlaceTrait(Unicode[str, str]):
+class ImageDirTrait(Unicode[str, str]):
     """A trait that takes a folder, or the URL of a store that can be used."""
 
     def validate(self, obj: Any, value: Any) -> str:
@@ -65,7 +65,7 @@ class Settings(Configurable):
     output_resolution = Enum(
         ("", *RESOLUTIONS), "", help="Resolution for cells without -r; empty: the model's own."
     ).tag(config=True)
-    image_dir = PlaceTrait(
+    image_dir = ImageDirTrait(
         "gpt-images",
         help="Folder for pictures, relative to the working directory, or an fsspec URL of a store"
         " such as s3://bucket/pictures (extra: stores).",
@@ -107,7 +107,7 @@ class Settings(Configurable):
         config=True
     )
 
-    def picture_place(self) -> str:
+    def image_location(self) -> str:
         """Return ``image_dir`` as it is meant now: a store's URL, or an absolute folder.
 
         Raises:

@@ -18,7 +18,7 @@ from runapi_magic.media.files import is_intact, short_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runapi_magic.engine.generation import Generation, GenerationTask, Place, Slot
+    from runapi_magic.engine.generation import CellLocation, Generation, GenerationTask, Slot
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.image_store import ImageStore
     from runapi_magic.journal.async_journal import AsyncJournal
@@ -43,22 +43,22 @@ class ShownVersions:
 
     async def keep(self, generation: Generation, slot: Slot) -> None:
         """Write down which version a slot shows, for the next run of its cell."""
-        if generation.place is not None and slot.versions:
-            await self._record(self._write, generation.place, slot)
+        if generation.cell_location is not None and slot.versions:
+            await self._record(self._write, generation.cell_location, slot)
 
     @retry_until_written
-    def _write(self, place: Place, slot: Slot) -> None:
+    def _write(self, cell: CellLocation, slot: Slot) -> None:
         with self._record.journal.transaction() as connection:
             # As it is by now: of two clicks, the second may be written first.
             first, shown = slot.versions[0].id, slot.versions[slot.index].id
             connection.execute(
                 "DELETE FROM shown_versions WHERE notebook = ? AND cell = ? AND first = ?",
-                (place.notebook, place.cell, first),
+                (cell.notebook, cell.cell, first),
             )
             if shown != first:
                 connection.execute(
                     "INSERT INTO shown_versions (notebook, cell, first, shown) VALUES (?, ?, ?, ?)",
-                    (place.notebook, place.cell, first, shown),
+                    (cell.notebook, cell.cell, first, shown),
                 )
 
     async def find(
@@ -71,9 +71,9 @@ class ShownVersions:
             tasks: Its tasks, with the pictures that are there already.
         """
         firsts = [image.id for task in tasks for image in task.images]
-        if generation.place is None or not firsts:
+        if generation.cell_location is None or not firsts:
             return {}
-        stored = await self._record(self._read, generation.place, firsts) or {}
+        stored = await self._record(self._read, generation.cell_location, firsts) or {}
         found = {}
         for first, image in stored.items():
             try:
@@ -92,7 +92,7 @@ class ShownVersions:
             raise InvalidRequestError("The file was changed since.")
         return loaded
 
-    def _read(self, place: Place, firsts: list[str]) -> dict[str, StoredImage]:
+    def _read(self, cell: CellLocation, firsts: list[str]) -> dict[str, StoredImage]:
         with self._record.journal.reading() as connection:
             return {
                 first: image
@@ -101,8 +101,8 @@ class ShownVersions:
                     connection,
                     "images.id = (SELECT shown FROM shown_versions"
                     " WHERE notebook = ? AND cell = ? AND first = ?)",
-                    place.notebook,
-                    place.cell,
+                    cell.notebook,
+                    cell.cell,
                     first,
                 )
             }

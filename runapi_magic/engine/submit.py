@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from runapi_magic.journal.task_log import Journal
 
 
-class Poster:
+class Submitter:
     """Submits tasks to the service.
 
     Args:
@@ -54,11 +54,11 @@ class Poster:
             ConfigurationError: The images could not be saved, or nothing can be sent.
         """
         await service.client.transport.prepare()
-        image_dir = generation.image_dir or self._settings().picture_place()
+        image_dir = generation.image_dir or self._settings().image_location()
         place = place_of(image_dir, self._journal.path.parent)
-        await self._check_storage(place, generation.hold)
+        await self._check_storage(place, generation.reservation)
 
-    async def pick_up(
+    async def recover(
         self, generation: Generation, task: GenerationTask, stored: StoredTask, service: Service
     ) -> CreatedTask | None:
         """Go on with a task that was asked for before; None if there is none to go on with."""
@@ -93,7 +93,7 @@ class Poster:
                 return None
         return created
 
-    async def ask(
+    async def submit(
         self, generation: Generation, task: GenerationTask, service: Service, key: str | None
     ) -> CreatedTask:
         """Upload a task's sources and ask the service for it.
@@ -189,7 +189,7 @@ class Poster:
 
 
 @contextlib.asynccontextmanager
-async def turn_at_service(generation: Generation, task: GenerationTask) -> AsyncIterator[None]:
+async def concurrency_slot(generation: Generation, task: GenerationTask) -> AsyncIterator[None]:
     """Take one of the turns at the service, until it has nothing more to do for a task."""
     turns = generation.turns
     if turns is None:

@@ -41,7 +41,7 @@ class Timing:
         """Return how long one task of a request is expected to take, as far as is known by now."""
         known = self._known.get(_kind_of(request, service))
         expectation = known.expectation if known else expect(request.output_resolution)
-        return expectation.at_pace(_pace_of(service))
+        return expectation.at_time_scale(_time_scale_of(service))
 
     async def recall(self, request: ImageRequest, service: Service) -> None:
         """Read what the journal knows of tasks like a request's, where that was not done before."""
@@ -75,7 +75,7 @@ class Timing:
         return PollingPlan(
             expected,
             patience,
-            _pace_of(service),
+            _time_scale_of(service),
             chance,
             is_new=not (task.is_resumed or created.task.replayed),
         )
@@ -93,16 +93,16 @@ class Timing:
         """
         if seconds is None:
             return None
-        kind, took = _kind_of(task.request, service), Duration(seconds, failed)
+        kind, duration = _kind_of(task.request, service), Duration(seconds, failed)
         prior = expect(task.request.output_resolution)
-        self._known.setdefault(kind, Durations(prior)).add(took)
-        return kind, took
+        self._known.setdefault(kind, Durations(prior)).add(duration)
+        return kind, duration
 
     async def failed(self, task: GenerationTask, service: Service, seconds: float | None) -> None:
         """Take in, and write down, how long a task took that came to nothing; see ``learn``."""
-        took = self.learn(task, service, seconds, failed=True)
-        if took is not None:
-            await self._record(self._journal.add_duration, *took)
+        learned = self.learn(task, service, seconds, failed=True)
+        if learned is not None:
+            await self._record(self._journal.add_duration, *learned)
 
 
 def _kind_of(request: ImageRequest, service: Service) -> Kind:
@@ -116,6 +116,6 @@ def _kind_of(request: ImageRequest, service: Service) -> Kind:
     )
 
 
-def _pace_of(service: Service) -> float:
+def _time_scale_of(service: Service) -> float:
     """Return the seconds of the service's that pass in one of ours."""
     return service.speed if service.is_simulated else 1.0

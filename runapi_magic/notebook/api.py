@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.core.validation import check_type
-from runapi_magic.display.environment import Audience, audience, current_cell, current_place, launch
+from runapi_magic.display.environment import (
+    Audience,
+    audience,
+    current_cell,
+    current_cell_location,
+    launch,
+)
 from runapi_magic.engine.session import Session, current_session
 from runapi_magic.engine.spending_guard import gate_for
 from runapi_magic.errors import InvalidRequestError
@@ -36,7 +42,7 @@ def open_session(settings: Settings | None = None) -> Session:
         session.connection.cell_id = current_cell
 
         def launch_here(request: ImageRequest, **options: Any) -> Generation:
-            options = {"place": current_place(), **options}
+            options = {"cell_location": current_cell_location(), **options}
             return _watched(launch(lambda loop: session.start(request, loop, **options)))
 
         session.launch = launch_here

@@ -83,7 +83,7 @@ def status(session: Session, _arguments: list[str]) -> str:
             lines.append("           %runapi login stores one; %runapi simulator on needs none.")
     lines += [
         f"Model      {settings.model}",
-        f"Pictures   {short_path(settings.picture_place())}",
+        f"Pictures   {short_path(settings.image_location())}",
     ]
     if session.journal is not None:
         lines.append(f"Journal    {session.journal.path}")

@@ -163,7 +163,7 @@ class ImageCell:
         session, is_new = self._session, self._options.new
         gate = self._gate(requests, None if is_new else 0.0)
         # A step goes on with what the step before made, not with a version that was chosen there.
-        own: dict[str, Any] = {"place": None} if steps else {}
+        own: dict[str, Any] = {"cell_location": None} if steps else {}
         chain = [session.launch(requests[0], new=is_new, gate=gate, **own)]
         for number, step in enumerate(steps, 1):
             from runapi_magic.engine.sources import as_source

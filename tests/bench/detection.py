@@ -103,8 +103,8 @@ def learn(known: Durations, duration: float, rng: random.Random) -> tuple[float,
     """Poll one task and learn its duration. Return its delay and its requests."""
     plan = PollingPlan(lambda: known.expectation, _TIMEOUT, chance=rng.random)
     polls = poll(plan, duration)
-    if plan.took is not None:
-        known.add(Duration(plan.took))
+    if plan.duration is not None:
+        known.add(Duration(plan.duration))
     return polls[-1] - duration, len(polls)
 
 

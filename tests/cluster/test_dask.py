@@ -16,7 +16,7 @@ import pytest
 from runapi_magic.batch.batch import Batch
 from runapi_magic.batch.dask_driver import found, run_on_cluster
 from runapi_magic.batch.item import Item
-from runapi_magic.engine.download import Keeping
+from runapi_magic.engine.download import DownloadOptions
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import DownloadError, InvalidRequestError, TaskFailedError
 from runapi_magic.http.responses import error_from_response
@@ -276,12 +276,12 @@ def test_partial_files_of_a_dead_worker(tmp_path):
     folder.mkdir()
     for name in (".part1-0-aaaa.part", ".part2-0-bbbb.part", "fox.png"):
         (folder / name).touch()
-    keeping = Keeping(
-        part="part1", title="", place=Place(folder), note=None,
+    options = DownloadOptions(
+        local_id="part1", title="", place=Place(folder), note=None,
         limits=DEFAULT_LIMITS, max_megabytes=1,
     )  # fmt: skip
     saved = Saved(Path("/worker/fox.png"), 8, 6, "", None)
-    assert found(saved, keeping).path == folder / "fox.png"
+    assert found(saved, options).path == folder / "fox.png"
     assert {path.name for path in folder.iterdir()} == {".part2-0-bbbb.part", "fox.png"}
 
 

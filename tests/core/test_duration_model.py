@@ -34,7 +34,7 @@ def _delay(expectation, seconds, chance):
         if now < seconds:
             plan.unfinished(now)
     plan.finished(now, now)
-    return now - seconds, Duration(plan.took)
+    return now - seconds, Duration(plan.duration)
 
 
 @pytest.mark.parametrize("resolution", ["1k", "2k", "4k", None])

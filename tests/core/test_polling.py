@@ -96,10 +96,10 @@ def test_done_by_is_a_log_normal():
 
 @PROPERTY
 @given(EXPECTATIONS, st.floats(0.1, 1000))
-def test_a_hurried_service(expectation, pace):
+def test_a_hurried_service(expectation, time_scale):
     """Where the service's time passes faster, all figures are as many times smaller."""
-    hurried = expectation.at_pace(pace)
-    assert hurried.high == pytest.approx(expectation.high / pace)
+    hurried = expectation.at_time_scale(time_scale)
+    assert hurried.high == pytest.approx(expectation.high / time_scale)
     assert (hurried.sigma, hurried.failing) == (expectation.sigma, expectation.failing)
 
 
@@ -323,7 +323,7 @@ def test_hazards_stay_numbers(expectation, times):
     assert SHORTEST <= plan.pause(max(late, expectation.low)) <= LONGEST
 
 
-def _took(plan, end, *, slow_look=0.0, blocked=0.0, asleep=0.0):
+def _duration(plan, end, *, slow_look=0.0, blocked=0.0, asleep=0.0):
     """What a plan makes of a task that ends then: with a slow look, a blocked loop, a sleep."""
     now = 0.0
     while now < end:
@@ -332,7 +332,7 @@ def _took(plan, end, *, slow_look=0.0, blocked=0.0, asleep=0.0):
             plan.unfinished(now)
     now += slow_look + blocked
     plan.finished(now, now + asleep)
-    return plan.took
+    return plan.duration
 
 
 @PROPERTY
@@ -340,9 +340,9 @@ def _took(plan, end, *, slow_look=0.0, blocked=0.0, asleep=0.0):
 def test_what_a_task_took(expectation, end, seed):
     """The duration is taken to lie between the last two looks, as the end does."""
     looks = _looks(_plan(expectation, chance=random.Random(seed).random), end)
-    took = _took(_plan(expectation, chance=random.Random(seed).random), end)
+    duration = _duration(_plan(expectation, chance=random.Random(seed).random), end)
     before = [0.0, *looks][-2]
-    assert before <= took <= looks[-1]
+    assert before <= duration <= looks[-1]
     assert before <= end <= looks[-1]
 
 
@@ -352,7 +352,7 @@ def test_where_between_two_looks_a_task_ended():
     plan = _plan(expectation)
     first = plan.pause(0.0)
     plan.finished(first, first)
-    assert first / 2 < plan.took < expectation.between(0.0, first) < first
+    assert first / 2 < plan.duration < expectation.between(0.0, first) < first
 
 
 @PROPERTY
@@ -370,8 +370,8 @@ def test_the_mean_of_all_is_the_mean():
 
 def test_a_simulators_seconds_are_the_services():
     """At ten times the speed a task of two seconds took the service twenty."""
-    expectation = expect("2k").at_pace(10)
-    assert _took(_plan(expectation, pace=10), 2.0) == pytest.approx(20, rel=0.1)
+    expectation = expect("2k").at_time_scale(10)
+    assert _duration(_plan(expectation, time_scale=10), 2.0) == pytest.approx(20, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_a_simulators_seconds_are_the_services():
 )
 def test_durations_that_say_nothing(options, is_known):
     """A duration counts only where the looks came as planned and the machine did not sleep."""
-    assert (_took(_plan(expect("2k")), 20.0, **options) is not None) == is_known
+    assert (_duration(_plan(expect("2k")), 20.0, **options) is not None) == is_known
 
 
 def test_a_stop_that_was_over_before_the_end_does_no_harm():
@@ -395,17 +395,17 @@ def test_a_stop_that_was_over_before_the_end_does_no_harm():
     plan.pause(0.0)
     plan.unfinished(60.0)
     plan.finished(60.0 + plan.pause(60.0), 62.0)
-    assert plan.took == pytest.approx(61, abs=2)
+    assert plan.duration == pytest.approx(61, abs=2)
 
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_what_was_there_before_is_no_duration(is_new):
     """Of a task that was under way before its looks began, nobody knows how long it took."""
-    assert (_took(_plan(expect("2k"), is_new=is_new), 20.0) is not None) == is_new
+    assert (_duration(_plan(expect("2k"), is_new=is_new), 20.0) is not None) == is_new
 
 
 def test_what_was_done_at_once_is_no_duration():
     """Of a task that the create's answer called done, nothing is learned."""
     plan = _plan(expect("2k"))
     plan.finished(0.0, 0.0)
-    assert plan.took is None
+    assert plan.duration is None

@@ -50,8 +50,8 @@ FUNCTIONS = [
 CLASSES = [Generation, GeneratedImage, ImageRequest, Tree, Node, Comparison, Batch, Item, Sweep]
 # The package's own wiring: everything else that is public is for users, and on the page.
 INSIDE = {
-    Generation: "tasks parts slots shown_in place is_watched is_shown hold turns plan attach ended"
-    " ready served subscribe changed put show_version wait",
+    Generation: "tasks parts slots shown_in cell_location is_watched is_shown reservation"
+    " turns plan attach ended ready served subscribe changed put show_version wait",
     GeneratedImage: "preview prepare",
     ImageRequest: "catalogue action task_counts fingerprint body",
     Batch: "since held hold_for is_refused shown_in on_wait begin ended subscribe wait",
@@ -339,7 +339,7 @@ def _settings() -> Iterator[str]:
         if least is not None:
             span = f"{least:g} or more" if most in {None, math.inf} else f"{least:g} to {most:g}"
         values = getattr(trait, "values", None)
-        kinds = {"Unicode": "text", "Place": "text", "Secret": "text", "Enum": "one of"}
+        kinds = {"Unicode": "text", "ImageDir": "text", "Secret": "text", "Enum": "one of"}
         kind = type(trait).__name__.removesuffix("Trait").removeprefix("C")
         kind = kinds.get(kind, {"Bool": "True or False", "Int": "whole number"}.get(kind, "number"))
         if values:

@@ -29,14 +29,14 @@ async def _until(generation, has_come):
 
 async def _two(session, prompt):
     """Ask twice; return who asks and who joins it before anything is sent, and what lets it go."""
-    go_on, asked, ask = asyncio.Event(), asyncio.Event(), session.pipeline.poster.ask
+    go_on, asked, ask = asyncio.Event(), asyncio.Event(), session.pipeline.submitter.submit
 
     async def ask_later(*arguments):
         asked.set()
         await go_on.wait()
         return await ask(*arguments)
 
-    session.pipeline.poster.ask = ask_later
+    session.pipeline.submitter.submit = ask_later
     first = session.generate(prompt)
     await asked.wait()
     second = session.generate(prompt)
@@ -108,7 +108,7 @@ def taken_over(service, use):
         async def body(session):
             first, second, _ = await _two(session, "a fox of a dead kernel")
             session.budgets.set_budget(service.url, "session", budget)
-            del session.pipeline.poster.ask  # from now on nothing is held up
+            del session.pipeline.submitter.submit  # from now on nothing is held up
             with session.journal.transaction() as connection:
                 connection.execute("UPDATE tasks SET owner = 'a dead kernel'")
                 connection.execute("UPDATE holds SET owner = 'a dead kernel'")

@@ -7,11 +7,11 @@ from functools import partial
 
 import pytest
 
-from runapi_magic.engine.generation import Place
+from runapi_magic.engine.generation import CellLocation
 
 pytestmark = pytest.mark.server
 
-CELL = Place("work/a.ipynb", "c1")
+CELL = CellLocation("work/a.ipynb", "c1")
 
 
 @pytest.fixture
@@ -20,8 +20,10 @@ def kernel(service, use):
     return partial(use, service)
 
 
-async def _ask(session, prompt="an owl", place=CELL, *, new=False, **parts):
-    return await session.start(session.request(prompt, **parts), place=place, new=new)
+async def _ask(session, prompt="an owl", cell_location=CELL, *, new=False, **parts):
+    return await session.start(
+        session.request(prompt, **parts), cell_location=cell_location, new=new
+    )
 
 
 async def _choose(session, generation, image, number=0):
@@ -76,7 +78,7 @@ def test_a_source_under_way_is_the_shown_version(kernel, service):
         return (await session.start(session.request("add a hat", sources=[_source(owl)]))).image.id
 
     async def second(session):
-        owl = session.start(session.request("an owl"), place=CELL)
+        owl = session.start(session.request("an owl"), cell_location=CELL)
         assert not owl.is_done
         hat = await session.start(session.request("add a hat", sources=[_source(owl)]))
         return hat.image.id
@@ -156,17 +158,17 @@ def test_versions_of_other_buttons(kernel, how):
 
 
 @pytest.mark.parametrize(
-    "place",
+    "cell_location",
     [
-        Place("work/b.ipynb", "c1"),
-        Place("work/a.ipynb", "c2"),
-        Place("", ""),
-        Place("work/a.ipynb", ""),
+        CellLocation("work/b.ipynb", "c1"),
+        CellLocation("work/a.ipynb", "c2"),
+        CellLocation("", ""),
+        CellLocation("work/a.ipynb", ""),
         None,
     ],
     ids=["another notebook", "another cell", "unknown", "no cell id", "no cell"],
 )
-def test_other_cells_are_left_alone(kernel, place):
+def test_other_cells_are_left_alone(kernel, cell_location):
     """The same request elsewhere shows its own first version."""
 
     async def first(session):
@@ -174,7 +176,7 @@ def test_other_cells_are_left_alone(kernel, place):
         return owl.slots[0].versions[0].id
 
     async def second(session):
-        owl = await _ask(session, place=place)
+        owl = await _ask(session, cell_location=cell_location)
         return owl.image.id, owl.slots[0].index
 
     assert (kernel(first), 0) == kernel(second)
@@ -182,16 +184,16 @@ def test_other_cells_are_left_alone(kernel, place):
 
 def test_without_cell_ids_the_request_decides(kernel):
     """A front end that tells no cell ids gets the version back by notebook and request."""
-    place = Place("work/a.ipynb", "")
+    cell_location = CellLocation("work/a.ipynb", "")
 
     async def first(session):
-        owl = await _ask(session, place=place)
+        owl = await _ask(session, cell_location=cell_location)
         edit = (await session.revise(owl.image, "make it blue")).image
         await _choose(session, owl, edit)
         return edit.id
 
     async def second(session):
-        return (await _ask(session, place=place)).image.id
+        return (await _ask(session, cell_location=cell_location)).image.id
 
     assert kernel(first) == kernel(second)
 

@@ -102,11 +102,16 @@ class RunAPIError(Exception):
             what = f"{what.removesuffix('.')} ({', '.join(references)}){end}"
         return tuple(part for part in (what, self.charged, self.todo) if part)
 
+    @property
+    def named_parts(self) -> tuple[str, ...]:
+        """The same lines, with the name of the error's class before the first one."""
+        first, *rest = self.parts
+        return (f"{type(self).__name__}: {first}", *rest)
+
     def _render_traceback_(self) -> list[str]:
         """IPython shows this instead of a traceback."""
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        first, *rest = (part.encode(encoding, "replace").decode(encoding) for part in self.parts)
-        return [f"{type(self).__name__}: {first}", *rest]
+        return [part.encode(encoding, "replace").decode(encoding) for part in self.named_parts]
 
 
 def _restore(kind: type[RunAPIError], args: tuple[Any, ...], state: dict[str, Any]) -> RunAPIError:

@@ -128,8 +128,8 @@ def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") 
 
 
 def error_bundle(error: RunAPIError) -> Bundle:
-    """Return an error in its parts: what happened, whether it was charged, what to do."""
-    what, *rest = error.parts
+    """Return an error: its name, what happened, whether it was charged, what to do."""
+    what, *rest = error.named_parts
     html = "".join(f"<div>{escape(part).replace(chr(10), '<br>')}</div>" for part in rest)
     return Bundle(
         {
@@ -137,7 +137,7 @@ def error_bundle(error: RunAPIError) -> Bundle:
                 f'<div role="alert" class="{AS_TYPED}" style="{FONT};border-left:3px solid {FAULT};'
                 f'padding:4px 10px;white-space:normal"><strong>{escape(what)}</strong>{html}</div>'
             ),
-            "text/plain": str(error),
+            "text/plain": "\n".join(error.named_parts),
         },
         {},
     )

@@ -43,8 +43,8 @@ def show_in_terminal(generation: Generation) -> None:
 
 
 def _print_rest(generation: Generation) -> None:
-    for text in dict.fromkeys(map(str, generation.errors)):
-        print_text(text)
+    for parts in dict.fromkeys(error.named_parts for error in generation.errors):
+        print_text("\n".join(parts))
     for note in generation.warnings:
         print_text(f"Note: {note}")
 
@@ -79,8 +79,8 @@ def _show_end(generation: Generation) -> None:
 
 def show_batch_in_terminal(batch: Batch) -> None:
     """Print a batch as a table with the pictures' paths, and why some are missing."""
-    if batch.is_refused:
-        print_text(batch.error)
+    if batch.is_refused and batch.error is not None:
+        print_text("\n".join(batch.error.named_parts))
         return
     lines = [text_table(batch.items)]
     lines += ["\n  ".join([names, *parts]) for names, parts in reasons(batch)]

@@ -7,17 +7,19 @@ an ``=``. There are no abbreviations, and ``-n3`` is not ``-n 3``. Any other wor
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Self
 
+from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument
 
-from runapi_magic.errors import InvalidRequestError
+from runapi_magic.errors import NOT_SENT, InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _TOKEN = re.compile(r"""(?:[^\s"']|(?<=[^\s=])["'])*(?:"[^"]*"|'[^']*')(?=\s|$)|\S+""")
 _QUOTED = re.compile(r"""^([^"']*)(["'])(.*)\2$""", re.DOTALL)
@@ -81,6 +83,32 @@ _OPTIONS = (
 
 _NAMES: dict[str, argument] = {name: option for option in _OPTIONS for name in option.args}
 _QUOTES = "Put words of the prompt that start with a dash in quotes, or after --."
+
+
+def usage_error(what: str, todo: str, charged: str = NOT_SENT) -> UsageError:
+    """Return the error for a mistake on a magic's line. IPython shows it without a traceback.
+
+    Args:
+        what: What is wrong.
+        todo: What to write instead.
+        charged: Whether anything was charged.
+    """
+    return UsageError(f"{what}\n{charged}\n{todo}")
+
+
+@contextmanager
+def reading_line(hint: str = "") -> Iterator[None]:
+    """Raise errors in the values on a magic's line as ``UsageError``.
+
+    Only code that reads the line may stand inside. Every other error keeps its own name.
+
+    Args:
+        hint: Another line for the message.
+    """
+    try:
+        yield
+    except InvalidRequestError as error:
+        raise UsageError("\n".join(filter(None, [str(error), hint]))) from None
 
 
 def picture_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -83,4 +83,4 @@ async def _worded(answer: Awaitable[str]) -> str:
     try:
         return await answer
     except RunAPIError as error:
-        return str(error)
+        return "\n".join(error.named_parts)

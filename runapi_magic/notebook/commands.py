@@ -17,7 +17,7 @@ from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.sources import find_source
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import short_path
-from runapi_magic.notebook.arguments import split_line
+from runapi_magic.notebook.arguments import split_line, usage_error
 from runapi_magic.notebook.money_commands import balance, budget, spending
 from runapi_magic.notebook.recovery_commands import cancel, forget, resume
 
@@ -40,17 +40,15 @@ def find(line: str) -> tuple[Command, list[str]]:
     """Return the command that a line names, and its arguments.
 
     Raises:
-        InvalidRequestError: There is no such command, or it takes no arguments.
+        UsageError: There is no such command, or it takes no arguments.
     """
     name, *arguments = _split(line) or ["status"]
     if name not in COMMANDS:
-        raise InvalidRequestError(
-            f"%runapi knows no {name!r}.", todo=f"It knows {', '.join(COMMANDS)}."
-        )
+        raise usage_error(f"%runapi knows no {name!r}.", f"It knows {', '.join(COMMANDS)}.")
     if arguments and name in _ALONE:
-        raise InvalidRequestError(
+        raise usage_error(
             f"%runapi {name} takes no {' '.join(arguments)!r}.",
-            todo=f"Leave it out: %runapi {name}",
+            f"Leave it out: %runapi {name}",
         )
     return COMMANDS[name], arguments
 
@@ -161,8 +159,8 @@ def simulator(session: Session, arguments: list[str]) -> str:
             session.connection.simulator_off()
             return "Simulator off. From now on pictures are made by RunAPI, and are paid for."
         case _:
-            raise InvalidRequestError(
-                "%runapi simulator needs on or off.", todo="%runapi simulator on [--speed X]"
+            raise usage_error(
+                "%runapi simulator needs on or off.", "%runapi simulator on [--speed X]"
             )
 
 
@@ -175,9 +173,9 @@ def _speed(arguments: list[str]) -> float:
                 return float(value)
             except ValueError:
                 pass
-    raise InvalidRequestError(
+    raise usage_error(
         f"%runapi simulator on takes --speed and a number, and this is {' '.join(arguments)!r}.",
-        todo="%runapi simulator on --speed 10",
+        "%runapi simulator on --speed 10",
     )
 
 
@@ -207,10 +205,10 @@ def freeze(session: Session, _arguments: list[str]) -> str:
 def login(session: Session, arguments: list[str]) -> str:
     """Ask for the key without showing it, and keep it in the RunAPI CLI's private file."""
     if arguments:  # not repeated: they may be the key
-        raise InvalidRequestError(
+        raise usage_error(
             "%runapi login takes no key in the cell: the notebook would keep it.",
+            "Take it out of the cell, and run %runapi login: it asks, and shows nothing.",
             charged="Nothing was sent, nothing was stored.",
-            todo="Take it out of the cell, and run %runapi login: it asks, and shows nothing.",
         )
     path = save_key(getpass.getpass("RunAPI key (it is not shown): "))
     session.connection.forget_access()
@@ -259,15 +257,13 @@ def _limit(
         place = arguments.index("--limit")
         number = "".join(arguments[place + 1 : place + 2])
         if not number.isdecimal() or not 0 < int(number) <= most:
-            raise InvalidRequestError(
-                f"--limit {number} is no number of pictures from 1 to {most}.", todo="--limit 20"
+            raise usage_error(
+                f"--limit {number} is no number of pictures from 1 to {most}.", "--limit 20"
             )
         arguments, limit = arguments[:place] + arguments[place + 2 :], int(number)
     for word in arguments:
         if word.startswith("--"):
-            raise InvalidRequestError(
-                f"There is no option {word}.", todo="--limit 20, or words to look for"
-            )
+            raise usage_error(f"There is no option {word}.", "--limit 20, or words to look for")
     return " ".join(arguments), limit
 
 
@@ -277,9 +273,9 @@ def show(session: Session, arguments: list[str], names: Mapping[str, Any] | None
     SOURCE is a variable, as ``cat``, ``cat.images[1]``, ``{cat}`` or ``$cat``, or a file's path.
     """
     if len(arguments) != 1:
-        raise InvalidRequestError(
+        raise usage_error(
             "%runapi show takes one picture, by its variable or its path.",
-            todo="%runapi show cat, or %runapi show gpt-images/cat.png",
+            "%runapi show cat, or %runapi show gpt-images/cat.png",
         )
     image = _made_here(session, arguments[0], user_variables() if names is None else names)
     made = datetime.fromtimestamp(image.created).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -14,7 +14,7 @@ from runapi_magic.core.templates import interpolate
 from runapi_magic.core.validation import parse_param, validate
 from runapi_magic.display import environment
 from runapi_magic.engine.spending_guard import gate_for
-from runapi_magic.errors import InvalidRequestError
+from runapi_magic.notebook.arguments import reading_line, usage_error
 from runapi_magic.notebook.display_hooks import show, show_batch
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class ImageCell:
         """Start what the cell asks for and show it; with ``--dry-run`` show the price alone.
 
         Raises:
+            UsageError: The value of an option cannot be read; nothing was sent.
             RunAPIError: A request is not valid, or there is no key; nothing was sent.
         """
         return self._run_sweep() if self._options.sweep else self._run_chain()
@@ -75,8 +76,8 @@ class ImageCell:
 
         options, names, session = self._options, self._options.names, self._session
         if options.then:
-            raise InvalidRequestError(
-                "--sweep and --then exclude each other.", todo="Go on with the pictures you like."
+            raise usage_error(
+                "--sweep and --then exclude each other.", "Go on with the pictures you like."
             )
         sources, mask = self._found_sources(), self._found_mask()
 
@@ -85,9 +86,11 @@ class ImageCell:
                 prompt, sources=sources, mask=mask, count=options.count, **fields
             )
 
+        with reading_line():
+            sweeps = [parse_sweep(one, names) for one in options.sweep]
         items = sweep_items(
             self._text,
-            [parse_sweep(one, names) for one in options.sweep],
+            sweeps,
             make,
             namespace=names,
             options={name: getattr(options, name) for name in _FIELD_OPTIONS},
@@ -137,11 +140,13 @@ class ImageCell:
 
     def _steps(self, request: ImageRequest) -> list[StepRequest]:
         names = self._options.names
-        steps = [parse_step(interpolate(step, names)) for step in self._options.then]
+        texts = [interpolate(step, names) for step in self._options.then]
+        with reading_line():
+            steps = [parse_step(text) for text in texts]
         if steps and request.count > 1:
-            raise InvalidRequestError(
+            raise usage_error(
                 "--then goes on with one picture, and -n asks for more.",
-                todo="Leave out -n, or edit the pictures one by one.",
+                "Leave out -n, or edit the pictures one by one.",
             )
         return steps
 
@@ -178,7 +183,9 @@ class ImageCell:
 
     def _fields(self) -> dict[str, Any]:
         names = self._options.names
-        fields = dict(parse_param(interpolate(param, names)) for param in self._options.param)
+        params = [interpolate(param, names) for param in self._options.param]
+        with reading_line():
+            fields = dict(parse_param(param) for param in params)
         for name in _FIELD_OPTIONS:
             value = getattr(self._options, name)
             if value is not None:

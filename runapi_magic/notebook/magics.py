@@ -1,6 +1,7 @@
 """The magics: a cell's line and text become a request.
 
-``UsageError`` is raised here and nowhere else; IPython shows it without a traceback.
+A mistake on the line is a ``UsageError``. Every other error keeps its own name. IPython shows both
+without a traceback; see ``RunAPIError._render_traceback_``.
 """
 
 from __future__ import annotations
@@ -25,9 +26,16 @@ from runapi_magic.core.templates import is_name
 from runapi_magic.display import environment
 from runapi_magic.display.environment import Audience
 from runapi_magic.engine.settings import Settings
-from runapi_magic.errors import InvalidRequestError, RunAPIError
+from runapi_magic.errors import ConfigurationError
 from runapi_magic.notebook import await_transform
-from runapi_magic.notebook.arguments import as_typed, picture_options, separate, split_line
+from runapi_magic.notebook.arguments import (
+    as_typed,
+    picture_options,
+    reading_line,
+    separate,
+    split_line,
+    usage_error,
+)
 from runapi_magic.notebook.scope import names_in_reach, pass_on_names
 
 if TYPE_CHECKING:
@@ -79,9 +87,9 @@ class RunAPIMagics(Magics, Settings):
         options.names = names_in_reach(local_ns, self.shell.user_ns)
         words = as_typed(options.words)
         if cell is not None and words:
-            raise UsageError(
-                f"What is {words!r} on the %%gpt_image line?\nNothing was sent, nothing was"
-                " charged.\nThe prompt stands below the line; options start with a dash."
+            raise usage_error(
+                f"What is {words!r} on the %%gpt_image line?",
+                "The prompt stands below the line; options start with a dash.",
             )
         return self._run(options, words if cell is None else cell, options.source)
 
@@ -106,39 +114,32 @@ class RunAPIMagics(Magics, Settings):
         instruction = cell if cell is not None else as_typed(options.words[1:])
         sources = [*named, *options.source]
         if not sources:
-            raise UsageError(
-                "There is no picture to edit.\nNothing was sent, nothing was charged.\n"
-                "Name one: %%gpt_edit SOURCE, a variable, a path or a URL."
+            raise usage_error(
+                "There is no picture to edit.",
+                "Name one: %%gpt_edit SOURCE, a variable, a path or a URL.",
             )
         return self._run(options, instruction, sources)
 
     def _parse(self, magic: Any, line: str, *, text_from: int | None) -> argparse.Namespace:
-        try:
+        help_hint = f"%{magic.__name__}? lists the options."
+        with reading_line(help_hint):
             separated = separate(line, text_from=text_from)
+        try:
             options: argparse.Namespace = magic.parser.parse_args(separated.options)
-        except InvalidRequestError as error:
-            raise UsageError(f"{error}\n%{magic.__name__}? lists the options.") from None
         except UsageError as error:
-            raise UsageError(
-                f"{error}\nNothing was sent, nothing was charged.\n"
-                f"%{magic.__name__}? lists the options."
-            ) from None
+            raise usage_error(str(error), help_hint) from None
         options.sweep = separated.sweeps + options.sweep
         options.words, options.notes = separated.words, separated.notes
         if options.wait and options.detach:
-            raise UsageError(
-                "--wait and --detach exclude each other.\nNothing was sent, nothing was charged.\n"
-                "Leave out one of them."
-            )
+            raise usage_error("--wait and --detach exclude each other.", "Leave out one of them.")
         if options.max_cost is not None and not options.max_cost >= 0:
-            raise UsageError(
-                f"--max-cost {options.max_cost:g} is no amount of USD.\nNothing was sent, nothing"
-                " was charged.\nWrite for example --max-cost 0.50."
+            raise usage_error(
+                f"--max-cost {options.max_cost:g} is no amount of USD.",
+                "Write for example --max-cost 0.50.",
             )
         if options.output is not None and not is_name(options.output):
-            raise UsageError(
-                f"-o {options.output} is no name of a variable.\nNothing was sent, nothing was"
-                " charged.\nWrite for example -o cat."
+            raise usage_error(
+                f"-o {options.output} is no name of a variable.", "Write for example -o cat."
             )
         return options
 
@@ -156,8 +157,6 @@ class RunAPIMagics(Magics, Settings):
         try:
             bind = partial(self._bind, options)
             made = ImageCell(self.session, options, text, sources, bind).run()
-        except RunAPIError as error:
-            raise UsageError(str(error)) from None
         except environment.LetGo as interrupt:
             self._bind(options, interrupt.work)
             raise
@@ -189,9 +188,8 @@ class RunAPIMagics(Magics, Settings):
     def gpt_panel(self, line: str) -> None:
         """Show the panel: a form, what is under way, and the pictures that were made before."""
         if line.strip():
-            raise UsageError(
-                f"%gpt_panel takes no {line.strip()!r}.\nNothing was sent, nothing was charged.\n"
-                "Everything is chosen in the panel."
+            raise usage_error(
+                f"%gpt_panel takes no {line.strip()!r}.", "Everything is chosen in the panel."
             )
         if environment.audience() is not Audience.LIVE:
             print_text(
@@ -228,12 +226,11 @@ class RunAPIMagics(Magics, Settings):
                 answer: Any = commands.show(self.session, arguments, names)
             else:
                 answer = command(self.session, arguments)
-        except RunAPIError as error:
-            raise UsageError(str(error)) from None
         except StdinNotImplementedError:
-            raise UsageError(
-                "Nobody can type a key here.\nNothing was changed.\n"
-                "Set RUNAPI_API_KEY before you start Jupyter."
+            raise ConfigurationError(
+                "Nobody can type a key here.",
+                charged="Nothing was changed.",
+                todo="Set RUNAPI_API_KEY before you start Jupyter.",
             ) from None
         if isinstance(answer, Generation):
             show(answer, self.session)

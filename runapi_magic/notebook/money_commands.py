@@ -7,8 +7,8 @@ import math
 from typing import TYPE_CHECKING
 
 from runapi_magic.core.paths import notebook_name
-from runapi_magic.errors import InvalidRequestError
 from runapi_magic.journal.database import JournalError
+from runapi_magic.notebook.arguments import usage_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -60,9 +60,9 @@ def budget(session: Session, arguments: list[str]) -> str:
             (scope,) = scopes or ["session"]
             session.budgets.set_budget(origin, scope, _usd(amount))
             return _budgets(session)
-    raise InvalidRequestError(
+    raise usage_error(
         "%runapi budget takes an amount of USD, and whether it is for the session or the day.",
-        todo="%runapi budget 5 [--session|--day], or %runapi budget off [--session|--day]",
+        "%runapi budget 5 [--session|--day], or %runapi budget off [--session|--day]",
     )
 
 
@@ -72,7 +72,7 @@ def _usd(amount: str) -> float:
     except ValueError:
         usd = math.nan
     if not 0 <= usd < math.inf:
-        raise InvalidRequestError(f"{amount} is no amount of USD.", todo="%runapi budget 5")
+        raise usage_error(f"{amount} is no amount of USD.", "%runapi budget 5")
     return usd
 
 

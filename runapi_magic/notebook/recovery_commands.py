@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runapi_magic.engine.backend import SIMULATOR_URL
 from runapi_magic.engine.resume import forget_tasks, is_stale
-from runapi_magic.errors import InvalidRequestError
+from runapi_magic.notebook.arguments import usage_error
 
 if TYPE_CHECKING:
     from runapi_magic.engine.generation import Generation
@@ -27,9 +27,7 @@ def resume(session: Session, arguments: list[str]) -> str | Generation:
         case [task_id]:
             listed, generation = "", resume(task_id)
         case _:
-            raise InvalidRequestError(
-                "%runapi resume takes one task's id, or none.", todo="%runapi resume [ID]"
-            )
+            raise usage_error("%runapi resume takes one task's id, or none.", "%runapi resume [ID]")
     if generation.tasks:
         return generation
     return "\n".join(filter(None, ["Nothing is unfinished.", listed]))
@@ -60,9 +58,9 @@ def cancel(session: Session, arguments: list[str]) -> str:
         case [] | [_]:
             stopped = session.cancel(*arguments)
         case _:
-            raise InvalidRequestError(
+            raise usage_error(
                 "%runapi cancel takes the id of one task or batch, or none.",
-                todo="%runapi cancel [ID]",
+                "%runapi cancel [ID]",
             )
     if not stopped:
         return "Nothing is under way."
@@ -85,10 +83,10 @@ def forget(session: Session, arguments: list[str]) -> str:
         case [task_id] if not task_id.startswith("-"):
             found = forget_tasks(session.journal, task_id)
         case _:
-            raise InvalidRequestError(
+            raise usage_error(
                 "%runapi forget takes the ID of one task, or --lost.",
+                "%runapi forget ID or %runapi forget --lost",
                 charged="Nothing was changed.",
-                todo="%runapi forget ID or %runapi forget --lost",
             )
     if not found:
         return (

@@ -118,7 +118,7 @@ def test_declined_sweep(asking, server):
     asking.run_ok("question().children[2].click()")
     asking.wait(lambda: "declined" in cell.text)
     assert cell.text.strip().splitlines() == [
-        "3 pictures: $0.18 (quoted): declined.",
+        "BudgetError: 3 pictures: $0.18 (quoted): declined.",
         NOT_SENT,
         "Run the cell again to be asked again.",
     ]

@@ -79,7 +79,7 @@ def test_status_and_panel(console):
 def test_error_has_no_traceback(console):
     """A wrong option gives a message without a traceback."""
     output = console.run("%gpt_image -a 5:9 a cat")
-    assert "UsageError: '5:9'" in output
+    assert "InvalidRequestError: '5:9'" in output
     assert "Traceback" not in output
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import KEY, clean_environment, serve_simulator
 from tests.kernel.conftest import task_requests
-from tests.kernel.kernels import start_kernel
+from tests.kernel.kernels import error_message, start_kernel
 
 GUIDE = {
     "model": "gpt-image-2-text-to-image",
@@ -116,21 +116,13 @@ def test_unknown_name_gives_a_note(kernel, server):
 
 SETUP = "number = 5\nopen('notes.txt', 'w').write('no picture')"
 
-INVALID = {
-    "empty prompt": ("%%gpt_image\n ", ["prompt"]),
-    "unknown ratio": ("%%gpt_image -a 5:9\nx", ["5:9", "1:1", "16:9", "9:21"]),
-    "unknown resolution": ("%%gpt_image -r 8k\nx", ["8k", "1k", "2k", "4k"]),
-    "ratio that 4o lacks": ("%%gpt_image -m gpt-4o-image -a 16:9\nx", ["1:1", "3:2", "2:3"]),
-    "4o without ratio": ("%%gpt_image -m gpt-4o-image\nx", ["aspect_ratio", "3:2"]),
+# Mistakes on the line are a UsageError. Other invalid requests are an InvalidRequestError.
+MISTAKES = {
     "edit without source": ("%%gpt_edit\nx", ["no picture to edit"]),
-    "missing file": ("%%gpt_edit nowhere/cat.png\nx", ["nowhere/cat.png"]),
-    "file that is not an image": ("%%gpt_edit ./notes.txt\nx", ["notes.txt", "is not an image"]),
-    "missing variable": ("%%gpt_edit nobody\nx", ["nobody"]),
-    "wrong type": ("%%gpt_edit number\nx", ["number", "int"]),
-    "count of 0": ("%%gpt_image -n 0\nx", ["0"]),
     "count of words": ("%%gpt_image -n two\nx", ["two"]),
     "unknown option": ("%%gpt_image --shape 1:1\nx", ["--shape"]),
     "malformed param": ("%%gpt_image -p quality\nx", ["quality", "KEY=VALUE"]),
+    "malformed sweep": ("%%gpt_image --sweep style\nx", ["--sweep style"]),
     "wait and detach": ("%%gpt_image --wait --detach\nx", ["--wait", "--detach"]),
     "invalid variable name": ("%%gpt_image -o 2nd\nx", ["2nd"]),
     "keyword as a variable": ("%%gpt_image -o class\nx", ["-o class", "no name"]),
@@ -139,21 +131,44 @@ INVALID = {
     "prompt on the line": ("%%gpt_image a cat\nx", ["a cat"]),
 }
 
+INVALID = {
+    "empty prompt": ("%%gpt_image\n ", ["prompt"]),
+    "unknown ratio": ("%%gpt_image -a 5:9\nx", ["5:9", "1:1", "16:9", "9:21"]),
+    "unknown resolution": ("%%gpt_image -r 8k\nx", ["8k", "1k", "2k", "4k"]),
+    "ratio that 4o lacks": ("%%gpt_image -m gpt-4o-image -a 16:9\nx", ["1:1", "3:2", "2:3"]),
+    "4o without ratio": ("%%gpt_image -m gpt-4o-image\nx", ["aspect_ratio", "3:2"]),
+    "missing file": ("%%gpt_edit nowhere/cat.png\nx", ["nowhere/cat.png"]),
+    "file that is not an image": ("%%gpt_edit ./notes.txt\nx", ["notes.txt", "is not an image"]),
+    "missing variable": ("%%gpt_edit nobody\nx", ["nobody"]),
+    "wrong type": ("%%gpt_edit number\nx", ["number", "int"]),
+    "count of 0": ("%%gpt_image -n 0\nx", ["0"]),
+}
 
-@pytest.mark.parametrize("name", INVALID)
-def test_invalid_input_sends_nothing(kernel, server, name):
-    """Invalid input gives a message that names the problem, and nothing is sent."""
+
+def _check(kernel, server, code, name, words):
+    """Run a cell and check that it ends with an error of this name and sends nothing."""
     kernel.run_ok(SETUP)
     before = len(task_requests(server))
-    code, words = INVALID[name]
     cell = kernel.run(code)
-    message = cell.stream("stderr")
-    assert message.startswith("UsageError: ")
+    assert cell.reply["ename"] == name
+    message = error_message(cell)
+    assert message.startswith(f"{name}: ")
     assert "Nothing was sent" in message
     assert [word for word in words if word not in message] == []
-    assert "Traceback" not in cell.text
-    assert {output.get("name") for output in cell.outputs} == {"stderr"}
+    assert len(cell.outputs) == 1
     assert len(task_requests(server)) == before
+
+
+@pytest.mark.parametrize(("code", "words"), MISTAKES.values(), ids=MISTAKES)
+def test_mistake_on_the_line(kernel, server, code, words):
+    """A mistake on the line gives a usage error that names it, and nothing is sent."""
+    _check(kernel, server, code, "UsageError", words)
+
+
+@pytest.mark.parametrize(("code", "words"), INVALID.values(), ids=INVALID)
+def test_invalid_request(kernel, server, code, words):
+    """An invalid request gives a message that names the problem, and nothing is sent."""
+    _check(kernel, server, code, "InvalidRequestError", words)
 
 
 def test_base_url_without_scheme(kernel, server):
@@ -161,20 +176,9 @@ def test_base_url_without_scheme(kernel, server):
     kernel.run_ok("%config RunAPIMagics.base_url = 'runapi.ai'")
     cell = kernel.run("%%gpt_image\na hill without scheme")
     kernel.run_ok("%config RunAPIMagics.base_url = ''")
-    message = cell.stream("stderr")
-    assert message.startswith("UsageError: ")
+    message = error_message(cell)
+    assert message.startswith("ConfigurationError: ")
     assert "%config RunAPIMagics.base_url" in message
     assert "https://runapi.ai" in message
     assert "Nothing was sent" in message
     assert server.bodies("without scheme") == []
-
-
-def test_missing_key(tmp_path):
-    """Without a key the message names the environment variable, the login and the simulator."""
-    environment = clean_environment(tmp_path)
-    with start_kernel(tmp_path, environment, "%load_ext runapi_magic") as kernel:
-        message = kernel.run("%%gpt_image\na cat").stream("stderr")
-    assert message.startswith("UsageError: ")
-    assert "Nothing was sent" in message
-    for way in ("RUNAPI_API_KEY", "%runapi login", "%runapi simulator on"):
-        assert way in message

@@ -88,7 +88,7 @@ def test_session(tmp_path):
         child.expect(pexpect.EOF)
     assert "gpt-images/a-cat-in-a-terminal-" in output
     assert "Traceback" not in output
-    assert "UsageError: '5:9'" in error
+    assert "InvalidRequestError: '5:9'" in error
     assert "Traceback" not in error
     assert "simulator in this kernel" in status
     assert "Out[" not in status

@@ -1,7 +1,7 @@
-"""Many requests as one: so many at a time, results in order, failures beside successes.
+"""A batch: many requests that run as one, with their results in order.
 
-A batch is written down before anything is sent, and its pictures stay on disk: one that was
-killed goes on where it was when the same cell is run again, or by its id.
+A batch is written to the journal before anything is sent, and its images stay on disk. After the
+kernel was killed, run the same cell again or resume the batch by its ID: it continues where it was.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ _LONGEST_PROMPT = 40  # characters in a title
 
 
 class Batch:
-    """Many requests under way or done, returned at once.
+    """Many requests that run in the background, and their results.
 
-    ``await`` it for the end: it returns itself, or raises where there is no picture at all.
-    ``async for item in batch.as_completed()`` gives the items as they end, and
-    ``for item in batch`` all items in order.
+    ``await batch`` waits for all items. It returns the batch, or raises an error if there are no
+    images at all. ``async for item in batch.as_completed()`` yields the items as they end, and
+    ``for item in batch`` yields all items in order.
 
     Attributes:
-        id: Names it for ``resume_batch``.
-        title: What it is called.
-        items: Its requests, in order.
-        since: Unix time in seconds; pictures that were asked for before do not count.
-        concurrency: Requests under way at a time.
-        held: What is waited for before anything is sent, if anything is.
-        simulated: Whether a simulator in this process answers.
-        index: The rows' names, where they came in a data frame that has some.
-        shown_in: The cell that shows it, by its message's id.
-        on_wait: Awaited at the end by whoever waits for it, in that cell.
+        id: The ID, for ``resume_batch``.
+        title: The title, which the progress bar and the sheet show.
+        items: The requests, in order.
+        since: Unix time in seconds; images that were requested before this time are not reused.
+        concurrency: Number of tasks that run at the same time.
+        held: What the batch waits for before anything is sent; None if it waits for nothing.
+        simulated: Whether the simulator in this process makes the images.
+        index: The index of the data frame, if the rows came from one.
+        shown_in: The cell that shows the batch, by the ID of its message.
+        on_wait: Awaited at the end of each wait, on the loop of the batch. It shows the end.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Batch:
         batch_id: str | None = None,
     ) -> None:
         if not items:
-            raise InvalidRequestError("There is nothing to make.", todo="Give one prompt or more.")
+            raise InvalidRequestError("There are no prompts.", todo="Pass one prompt or more.")
         if whole_number("concurrency", concurrency) < 1:
             raise InvalidRequestError(
-                f"concurrency is {concurrency}: nothing would be sent.", todo="Give 1 or more."
+                f"concurrency must be at least 1 (got {concurrency}).", todo="Pass 1 or more."
             )
         self.items: list[Item] = list(items)
         self.title: str = title or items[0].request.title[:_LONGEST_PROMPT]
@@ -85,12 +85,12 @@ class Batch:
         self.shown_in: str | None = None
         self.on_wait: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._begun: float | None = None
-        self._took = 0.0
+        self._duration = 0.0
         self._running: asyncio.Task[None] | None = None
         self._asking: asyncio.Future[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduler: Scheduler | None = None
-        self._changed: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], None]] = []
         self._ended: Feed[Item] = Feed(item for item in self.items if item.is_done)
         self._is_over = False
 
@@ -106,16 +106,16 @@ class Batch:
         return f"<{type(self).__name__} {self.id} {self.title!r}: {counts}{money}>"
 
     def _make_id(self) -> str:
-        """The same requests, asked for again, are the same batch."""
-        asked = [(item.request.fingerprint, item.request.count) for item in self.items]
-        text = json.dumps([self.since, asked])
+        """Return an ID that the same requests have again in another run."""
+        requests = [(item.request.fingerprint, item.request.count) for item in self.items]
+        text = json.dumps([self.since, requests])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    # What there is
+    # Results
 
     @property
     def counts(self) -> dict[ItemStatus, int]:
-        """Number of items in each status."""
+        """The number of items in each status."""
         names: tuple[ItemStatus, ...] = (
             "completed", "partial", "failed", "cancelled", "running", "waiting",
         )  # fmt: skip
@@ -123,7 +123,7 @@ class Batch:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether all items have ended."""
         return all(item.is_done for item in self.items)
 
     @property
@@ -138,51 +138,53 @@ class Batch:
 
     @property
     def failures(self) -> list[Item]:
-        """The requests that have ended without all their images."""
+        """The items that ended without all their images."""
         ended = {"partial", "failed", "cancelled"}
         return [item for item in self.items if item.status in ended]
 
     @property
     def errors(self) -> list[RunAPIError]:
-        """Why pictures are missing."""
+        """Why images are missing; each error once."""
         if self.error is not None:
             return [self.error]
         return list({str(item.error): item.error for item in self.items if item.error}.values())
 
     @property
     def is_refused(self) -> bool:
-        """Whether all of it ended by one and the same error, which is told once."""
+        """Whether all items ended with the same error, which is shown once."""
         return self.error is not None and all(item.error is self.error for item in self.items)
 
     @property
     def cost(self) -> float | None:
-        """USD of all requests so far as the service said; None if it did not."""
+        """USD of all requests so far; None if RunAPI has not stated any cost."""
         costs = [item.cost for item in self.items if item.cost is not None]
         return sum(costs) if costs else None
 
     @property
     def seconds(self) -> float:
-        """How long it was worked on until now, retries included."""
+        """How many seconds the batch has run so far, retries included."""
         now = time.monotonic()
-        return self._took + (0.0 if self._begun is None else now - self._begun)
+        return self._duration + (0.0 if self._begun is None else now - self._begun)
 
     @property
     def saved(self) -> float:
-        """USD that pictures from disk did not cost again."""
+        """USD that was not spent because images came from disk."""
         return sum(item.saved for item in self.items)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the table: one dict a request, with variables, status, cost, file and error.
+        """Return the results as dicts, one for each item: variables, status, cost, file and error.
 
-        A variable keeps its column: where both have a name, the batch's begins with ``gpt_``.
+        Your columns keep their names. A column of the batch that has the same name as one of them
+        gets the prefix ``gpt_``.
         """
         return records(self.items)
 
     def to_frame(self) -> Any:
-        """Return the table as a pandas DataFrame, one row a request, with the pictures.
+        """Return the results as a pandas DataFrame, one row for each item, with the images.
 
-        It has the index of the data frame that was given; a resumed batch counts from 0. A column
-        of that data frame stays as it is: where both have a name, the batch's begins with ``gpt_``.
+        The index is that of the data frame that you passed; after ``resume_batch`` it counts from
+        0. Your columns keep their names. A column of the batch that has the same name as one of
+        them gets the prefix ``gpt_``.
 
         Raises:
             InvalidRequestError: pandas is not installed.
@@ -197,7 +199,7 @@ class Batch:
 
     @property
     def task_ids(self) -> list[str]:
-        """The service's ids of the tasks that are under way, as far as known."""
+        """The IDs of the running tasks, as far as they are known."""
         generations = self._scheduler.generations if self._scheduler else ()
         return [task_id for generation in generations for task_id in generation.task_ids]
 
@@ -212,14 +214,14 @@ class Batch:
         after: Callable[[Batch], Any],
         launch: Callable[[Callable[[asyncio.AbstractEventLoop], Self]], object] | None = None,
     ) -> None:
-        """Start working, on a loop, and return at once.
+        """Start the batch on an event loop and return at once.
 
         Args:
-            start: Starts one request.
-            loop: The loop that works on it.
-            before: Awaited before the first is sent; what it raises ends the batch.
-            after: Awaited at the end, whatever it is.
-            launch: Begins a retry on the loop of wherever the user is; by default on ``loop``.
+            start: Starts one request and returns its Generation.
+            loop: The event loop; it may run on another thread.
+            before: Awaited before the first request is sent; an exception ends the batch.
+            after: Awaited at the end, also after an error.
+            launch: Calls a function with the right event loop for a retry; by default ``loop``.
         """
         self._start, self._before, self._after = start, before, after
         self._launch = launch or (lambda begin: begin(loop))
@@ -227,13 +229,13 @@ class Batch:
 
     def _begin_on(self, loop: asyncio.AbstractEventLoop) -> Self:
         self._loop = loop
-        # A new one each time: what was paid under the one before counts as spent by now.
+        # A new one for each run: the money of the run before counts as spent by now.
         self.reservation = secrets.token_hex(8)
         scheduler = self._scheduler = Scheduler(
             self.items,
             self.concurrency,
             partial(self._start, loop=loop, since=self.since, reservation=self.reservation),
-            on_end=self._tell,
+            on_end=self._end_item,
             on_begin=self._notify,
         )
         if self._is_over:
@@ -253,15 +255,15 @@ class Batch:
     async def _run(self, scheduler: Scheduler) -> None:
         ended = self._ended
         self._asking = asyncio.ensure_future(self._before(self))
-        if scheduler.is_cancelled:  # before it came to this
+        if scheduler.is_cancelled:  # before this coroutine began
             self._asking.cancel()
         try:
             await self._asking
-            self._begun = time.monotonic()  # nobody's word is waited for any more
+            self._begun = time.monotonic()  # the time that you took to confirm does not count
             await scheduler.run()
-        except asyncio.CancelledError:  # also where the loop comes to its end: asyncio.run does so
+        except asyncio.CancelledError:  # also when asyncio.run ends before the batch
             await to_the_end(scheduler.stop())
-        except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this batch)
+        except Exception as error:  # noqa: BLE001 (any error is the result of this batch)
             sent = TaskState(Stage.SENT if scheduler.generations else Stage.PLANNED)
             self.error = sent.in_words(error)
             for item in self.items:
@@ -270,47 +272,47 @@ class Batch:
         finally:
             for item in self.items:
                 if not item.is_done:
-                    stopped = RunAPIError("Stopped before its turn.")
+                    stopped = RunAPIError("Stopped before the request was sent.")
                     item.status, item.error = "cancelled", TaskState().explain(stopped)
             try:
                 await to_the_end(self._after(self))
-            except Exception:  # noqa: BLE001 (whatever it is, the batch is over)
+            except Exception:  # noqa: BLE001 (the batch is over in any case)
                 _log.exception("the end of batch %r failed", self.id)
             finally:
-                self._took, self._begun = self.seconds, None
+                self._duration, self._begun = self.seconds, None
                 self._is_over = True
                 ended.close()
                 self._notify()
 
-    def hold_for(self, phase: Phase | None) -> None:
-        """Say what is waited for before anything is sent; None for nothing any more."""
+    def set_held(self, phase: Phase | None) -> None:
+        """Set what the batch waits for before anything is sent; None if it goes on."""
         self.held = phase
         self._notify()
 
     def cancel(self) -> None:
-        """Stop, once: nothing more is sent. What the service has begun may still be charged."""
+        """Send nothing more and stop waiting. Tasks that RunAPI has begun may still be charged."""
         if self._scheduler is None or self._scheduler.is_cancelled:
             return
         self._scheduler.cancel()
         if self._asking is not None and self._loop is not None:
-            # There may be a question that nobody is to answer any more.
+            # A question may still wait for an answer.
             self._loop.call_soon_threadsafe(self._asking.cancel)
 
     def retry_failed(self) -> Self:
-        """Ask again for the images that are missing, and return itself at once.
+        """Request the missing images again and return the batch at once.
 
-        What was paid and could not be fetched is fetched at no cost. Only the rest is made again,
-        and costs what it did; the images that there are stay. A script without a running loop, and
-        terminal IPython, wait for the end.
+        Images that you have paid for but that could not be downloaded are downloaded at no cost.
+        All others are generated again and charged again. Images that exist stay. In a script
+        without a running event loop, and in terminal IPython, the call waits for the end.
 
         Raises:
-            InvalidRequestError: It is still under way.
+            InvalidRequestError: The batch is still running.
         """
         if not self._is_over:
             raise InvalidRequestError(
-                "The batch is still under way.",
-                charged="It goes on.",
-                todo="Wait for its end: await batch.",
+                "The batch is still running.",
+                charged="It continues.",
+                todo="Wait for it first: await batch.",
             )
         for item in self.failures:
             item.status, item.error = "waiting", None
@@ -323,24 +325,24 @@ class Batch:
         return self.wait().__await__()
 
     async def wait(self) -> Self:
-        """Wait for the end; an interrupted wait leaves the batch under way.
+        """Wait for the end. If you interrupt the wait, the batch continues.
 
         Raises:
-            RunAPIError: There is no picture at all.
+            RunAPIError: The batch ended without any image.
         """
         await self.ended()
         if not self.pictures and self.failures:
-            raise self.error or self.failures[0].error or RunAPIError("There is no picture.")
+            raise self.error or self.failures[0].error or RunAPIError("The batch has no images.")
         return self
 
     async def ended(self) -> None:
-        """Wait for the end, whatever it is."""
+        """Wait for the end, also if it is an error."""
         try:
             async for _ in self.as_completed():
                 pass
             await self._show_end()
         except asyncio.CancelledError as error:
-            # IPython shows this in place of a traceback when a cell is interrupted.
+            # IPython shows this instead of a traceback when a cell is interrupted.
             error._render_traceback_ = self._explain_interrupt  # type: ignore[attr-defined]
             raise
 
@@ -356,26 +358,26 @@ class Batch:
     def _explain_interrupt(self) -> list[str]:
         return [
             f"Stopped waiting for the batch {self.id}.",
-            "It goes on, and its pictures are saved when they come; they may be charged.",
-            "Await the Batch again, or end it: batch.cancel().",
+            "The batch continues; its images are saved, and may be charged.",
+            "To wait again: await batch. To stop it: batch.cancel().",
         ]
 
     async def as_completed(self) -> AsyncIterator[Item]:
-        """Yield the items as they end, those that ended before first."""
+        """Yield the items as they end, beginning with those that have ended already."""
         async for item in self._ended.read():
             yield item
 
     def subscribe(self, listener: Callable[[], None]) -> None:
-        """Call the listener on the loop whenever something changes."""
-        self._changed.append(listener)
+        """Call a function on the event loop whenever something changes."""
+        self._listeners.append(listener)
 
-    def _tell(self, item: Item) -> None:
+    def _end_item(self, item: Item) -> None:
         self._ended.put(item)
         self._notify()
 
     def _notify(self) -> None:
-        for listener in tuple(self._changed):
+        for listener in tuple(self._listeners):
             try:
                 listener()
-            except Exception:  # noqa: BLE001 (a listener's mistake is its own and stops nothing)
+            except Exception:  # noqa: BLE001 (an error in a listener must not stop the batch)
                 _log.exception("a listener of batch %r failed", self.id)

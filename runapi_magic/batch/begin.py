@@ -30,23 +30,23 @@ def begin_batch(
     """Start a batch and return it at once.
 
     Args:
-        session: The session that makes its images.
-        batch: What is asked for.
-        loop: The loop that works on it, by default the running one; another thread's is fine.
-        gate: Awaited before anything is sent; what it raises is the batch's end.
-        launch: Begins a retry on the loop of wherever the user is; by default on the same loop.
+        session: The session that makes the images.
+        batch: The batch.
+        loop: The event loop, by default the running one; it may run on another thread.
+        gate: Awaited before anything is sent; an exception ends the batch.
+        launch: Calls a function with the right event loop for a retry; by default the same loop.
 
     Raises:
-        InvalidRequestError: A request cannot be right; nothing was sent.
-        MissingKeyError: There is no key.
-        ConfigurationError: The base URL is unusable.
+        InvalidRequestError: A request is not valid; nothing was sent.
+        MissingKeyError: There is no API key.
+        ConfigurationError: The base URL is not valid.
     """
     for item in batch.items:
         validate(item.request)
     simulator = session.simulator
     service = simulator
 
-    place = session.settings.image_location()  # wherever the working directory is meanwhile
+    place = session.settings.image_location()  # now: the working directory may change later
 
     def start(request: ImageRequest, loop: asyncio.AbstractEventLoop, **options: Any) -> Generation:
         return session.start(request, loop, service=service, image_dir=place, **options)
@@ -58,16 +58,16 @@ def begin_batch(
     async def before(batch: Batch) -> None:
         nonlocal service
         session.active_batches.add(batch)
-        # Once for all requests. The key may be another one when failed ones are asked for
-        # again, but what was simulated never comes to be paid for.
+        # Once for all requests. A retry may use another key, but a simulated batch stays on the
+        # simulator, so it is never charged.
         service = simulator or await session.connection.get_service()
         service.access.require_key()
         if gate is not None:
             try:
-                batch.hold_for(Phase.PRICING)
-                await gate(lambda: batch.hold_for(Phase.ASKING))
+                batch.set_held(Phase.PRICING)
+                await gate(lambda: batch.set_held(Phase.ASKING))
             finally:
-                batch.hold_for(None)
+                batch.set_held(None)
         await session.services.record(saved_batches(session).save, batch, service.access.base_url)
         requests = [item.request for item in batch.items]
         await session.pipeline.pricing.reserve(

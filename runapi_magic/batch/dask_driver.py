@@ -1,8 +1,8 @@
-"""A batch on a Dask cluster: this kernel keeps the journal and the money, workers do the rest.
+"""Run a batch on a Dask cluster: this kernel keeps the journal and the budget, workers do the rest.
 
-Every request goes the way that it always goes, up to its POST: met from disk where it can be,
-priced, its sources uploaded, its bytes and its idempotency key written down. Only then a worker is
-asked to post it, to wait for it and to fetch its pictures; see ``errands``.
+Up to the POST, each request is handled as always: an image on disk is reused, the price is checked,
+sources are uploaded, and the bytes and the idempotency key are written to the journal. Then a
+worker posts the request, waits for the task and downloads its images; see ``dask_worker``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.batch.begin import begin_batch
-from runapi_magic.batch.dask_worker import Errand, Outcome, carry_out
+from runapi_magic.batch.dask_worker import Job, JobResult, run_job
 from runapi_magic.core.status import Phase, TaskStatus
 from runapi_magic.core.task import Task
 from runapi_magic.core.task_state import TaskState
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from runapi_magic.engine.session import Session
     from runapi_magic.media.files import Saved
 
-# What the service says of a request's bytes. Any other refusal may come to a worker that asks once
-# more after the first one died, and then there may be a task all the same.
-_OF_THE_REQUEST = (
+# Errors that the bytes of a request cause. After any other error a task may exist: the worker may
+# have repeated the POST of another worker that died.
+_INVALID_REQUEST = (
     NotFoundError,
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
@@ -69,23 +69,24 @@ def run_on_cluster(
     gate: Gate | None = None,
     launch: Callable[..., object] | None = None,
 ) -> Batch:
-    """Start a batch of which workers make the pictures, and return it at once.
+    """Start a batch whose images are made by the workers of a cluster, and return it at once.
 
-    The workers need runapi_magic and, in their own environment or files, the same API key; and a
-    folder that they share with this machine, or an object store (``RunAPIMagics.image_dir``).
+    The workers need runapi_magic and the same API key, in their own environment or files. They also
+    need a folder that they share with this machine, or an object store
+    (``RunAPIMagics.image_dir``).
 
     Args:
-        batch: What is asked for.
-        session: Whose journal, money and settings count.
-        client: The cluster; not an asynchronous client.
-        loop: The loop that works on it, by default the running one; another thread's is fine.
-        gate: Awaited before anything is sent; what it raises is the batch's end.
-        launch: Begins a retry on the loop of wherever the user is; by default on the same loop.
+        batch: The batch.
+        session: The session with the journal, the budgets and the settings.
+        client: The client of the cluster; not an asynchronous one.
+        loop: The event loop, by default the running one; it may run on another thread.
+        gate: Awaited before anything is sent; an exception ends the batch.
+        launch: Calls a function with the right event loop for a retry; by default the same loop.
 
     Raises:
-        InvalidRequestError: A request, or the client, cannot be right; nothing was sent.
-        MissingKeyError: There is no key.
-        ConfigurationError: The base URL is unusable.
+        InvalidRequestError: A request or the client is not valid; nothing was sent.
+        MissingKeyError: There is no API key.
+        ConfigurationError: The base URL is not valid.
     """
     _check(client, session)
     cluster = _Cluster(client, batch)
@@ -101,161 +102,161 @@ def _check(client: DaskClient, session: Session) -> None:
         from distributed import Client as DaskClient
     except ImportError:
         raise InvalidRequestError(
-            "client= takes a Dask client, and Dask is not installed.",
-            todo="pip install 'runapi-magic[dask]'",
+            "client= needs Dask, which is not installed.", todo="pip install 'runapi-magic[dask]'"
         ) from None
     if not isinstance(client, DaskClient) or client.asynchronous:
         raise InvalidRequestError(
-            f"client= takes a distributed.Client that is not asynchronous, not {client!r:.60}.",
-            todo="from dask.distributed import Client; client = Client(address).",
+            f"client= must be a distributed.Client that is not asynchronous (got {client!r:.60}).",
+            todo="from dask.distributed import Client; client = Client(address)",
         )
     if session.service().is_simulated:
         raise InvalidRequestError(
             "The simulator in this kernel cannot answer other processes.",
-            todo="Start one for all: python -m runapi_magic.simulator, with RUNAPI_BASE_URL and a"
-            " made-up RUNAPI_API_KEY set here and on the workers; then %runapi simulator off.",
+            todo="Start a simulator for all of them: python -m runapi_magic.simulator. Set its"
+            " address as RUNAPI_BASE_URL and any RUNAPI_API_KEY here and on the workers, then run"
+            " %runapi simulator off.",
         )
 
 
-class _Job:
-    """An errand under way.
+class _RunningJob:
+    """A job that a worker does.
 
     Attributes:
-        future: The cluster's handle on it; None once it is done.
-        told: The task, as soon as its worker knows it.
-        done: What became of it.
+        future: Dask's future of the job; None when the job has ended.
+        known: The task, as soon as the worker has reported it.
+        done: The result of the job, or the error of the cluster.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.future: Future[Outcome] | None = None
-        self.told: asyncio.Future[CreatedTask] = loop.create_future()
-        self.done: asyncio.Future[Outcome | RunAPIError] = loop.create_future()
+        self.future: Future[JobResult] | None = None
+        self.known: asyncio.Future[CreatedTask] = loop.create_future()
+        self.done: asyncio.Future[JobResult | RunAPIError] = loop.create_future()
 
     async def created(self, stop: asyncio.Event | None) -> CreatedTask:
-        """Return the task as soon as it is known.
+        """Wait until the task is known, and return it.
 
         Raises:
-            RunAPIError: There is none, or none that is known of.
-            CancelledError: ``stop`` was set before.
+            RunAPIError: The job has ended without a task, or the task is not known.
+            CancelledError: ``stop`` was set first.
         """
         stopped = asyncio.ensure_future((stop or asyncio.Event()).wait())
-        first: list[asyncio.Future[Any]] = [self.told, self.done, stopped]
+        first: list[asyncio.Future[Any]] = [self.known, self.done, stopped]
         try:
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
-        if self.told.done():
-            return self.told.result()
+        if self.known.done():
+            return self.known.result()
         if not self.done.done():
-            self.give_up()
+            self.abandon()
             raise asyncio.CancelledError
-        outcome = self.done.result()
-        if isinstance(outcome, RunAPIError):
-            raise outcome
-        if outcome.created is None:
-            assert outcome.failure is not None, "without a task, there is a reason"
-            error = outcome.failure
-            error.doubtful = error.doubtful or not isinstance(error, _OF_THE_REQUEST)
+        result = self.done.result()
+        if isinstance(result, RunAPIError):
+            raise result
+        if result.created is None:
+            assert result.failure is not None, "without a task, there is a reason"
+            error = result.failure
+            error.doubtful = error.doubtful or not isinstance(error, _INVALID_REQUEST)
             raise error
-        return outcome.created
+        return result.created
 
-    async def outcome(self) -> Outcome:
-        """Return what became of it.
+    async def result(self) -> JobResult:
+        """Wait for the end of the job and return its result.
 
         Raises:
-            RunAPIError: Nobody knows.
+            RunAPIError: The cluster lost the job.
         """
         try:
-            outcome = await asyncio.shield(self.done)
+            result = await asyncio.shield(self.done)
         except asyncio.CancelledError:
-            self.give_up()
+            self.abandon()
             raise
-        if isinstance(outcome, RunAPIError):
-            raise outcome
-        return outcome
+        if isinstance(result, RunAPIError):
+            raise result
+        return result
 
-    def finish(self, outcome: Outcome | RunAPIError) -> None:
-        """Take what became of it. The cluster may forget it."""
+    def finish(self, result: JobResult | RunAPIError) -> None:
+        """Store the result, and let the cluster release the job."""
         self.future = None
-        self.done.set_result(outcome)
+        self.done.set_result(result)
 
-    def give_up(self) -> None:
-        """Take it off the cluster where it has not begun; else its worker ends it for nobody."""
+    def abandon(self) -> None:
+        """Cancel the job if no worker has begun it; a worker that has begun finishes it."""
         if self.future is not None:
             asyncio.get_running_loop().run_in_executor(None, self.future.cancel)
 
 
 class _Cluster:
-    """The workers, as one batch uses them.
+    """The connection of one batch to the cluster.
 
     Args:
-        client: The cluster.
+        client: The client of the cluster.
         batch: The batch.
     """
 
     def __init__(self, client: DaskClient, batch: Batch) -> None:
-        self.at_once = batch.concurrency
+        self.concurrency = batch.concurrency
         self.topic = f"runapi-magic-{batch.reservation}"
         self._client = client
-        self._jobs: dict[str, _Job] = {}
+        self._running: dict[str, _RunningJob] = {}
         self._is_listening = False
         batch.subscribe(lambda: self._stop_listening() if batch.is_done else None)
 
-    async def send(self, errand: Errand) -> _Job:
-        """Give an errand to the cluster, which gives it to a worker.
+    async def send(self, job: Job) -> _RunningJob:
+        """Submit a job to the cluster.
 
         Raises:
             RunAPIError: The cluster cannot be reached.
         """
         loop = asyncio.get_running_loop()
-        part = errand.options.local_id
-        job = self._jobs[part] = _Job(loop)
+        local_id = job.options.local_id
+        running = self._running[local_id] = _RunningJob(loop)
         self._listen(loop)
 
-        def finish(outcome: Outcome | RunAPIError) -> None:
-            job.finish(outcome)
-            if self._jobs.get(part) is job:
-                del self._jobs[part]
+        def finish(result: JobResult | RunAPIError) -> None:
+            running.finish(result)
+            if self._running.get(local_id) is running:
+                del self._running[local_id]
 
-        def finished(future: Future[Outcome]) -> None:
-            outcome: Outcome | RunAPIError
+        def finished(future: Future[JobResult]) -> None:
+            result: JobResult | RunAPIError
             try:
-                outcome = future.result()
-            except (Exception, CancelledError) as error:  # noqa: BLE001 (whatever Dask says)
-                outcome = _lost(error)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(finish, outcome)
+                result = future.result()
+            except (Exception, CancelledError) as error:  # noqa: BLE001 (any error of Dask)
+                result = _lost(error)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(finish, result)
 
         try:
             future = await asyncio.to_thread(
                 self._client.submit,
-                carry_out,
-                errand,
-                key=f"runapi-magic-{part}-{secrets.token_hex(4)}",
+                run_job,
+                job,
+                key=f"runapi-magic-{local_id}-{secrets.token_hex(4)}",
                 pure=False,
             )
-        except Exception as error:  # noqa: BLE001 (whatever Dask says)
+        except Exception as error:  # noqa: BLE001 (any error of Dask)
             raise _lost(error) from None
-        job.future = future
+        running.future = future
         future.add_done_callback(finished)
-        return job
+        return running
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Hear of tasks' ids as soon as workers know them; without it they come with the rest."""
+        """Receive the IDs of tasks as soon as workers know them, not only with the results."""
         if self._is_listening:
             return
 
-        def tell(told: dict[str, Any]) -> None:
-            job = self._jobs.get(told["part"])
-            if job is not None and not job.told.done():
-                task = Task(told["task"], TaskStatus.PROCESSING)
-                job.told.set_result(CreatedTask(task, tuple(told["paths"]), None))
+        def set_known(event: dict[str, Any]) -> None:
+            running = self._running.get(event["local_id"])
+            if running is not None and not running.known.done():
+                task = Task(event["task"], TaskStatus.PROCESSING)
+                running.known.set_result(CreatedTask(task, tuple(event["paths"]), None))
 
-        def heard(event: tuple[float, dict[str, Any]]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(tell, event[1])
+        def receive(event: tuple[float, dict[str, Any]]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(set_known, event[1])
 
-        self._client.subscribe_topic(self.topic, heard)
+        self._client.subscribe_topic(self.topic, receive)
         self._is_listening = True
 
     def _stop_listening(self) -> None:
@@ -265,12 +266,12 @@ class _Cluster:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Remote(Client):
-    """RunAPI's calls, of which a worker makes the one that is paid, and all that follow it."""
+class _ClusterClient(Client):
+    """A client of RunAPI whose POST is sent by a worker, which also does everything after it."""
 
     cluster: _Cluster
-    errand: Callable[[Attempt | None, CreatedTask | None], Errand]
-    job: _Job | None = None
+    job: Callable[[Attempt | None, CreatedTask | None], Job]
+    running: _RunningJob | None = None
 
     async def post(
         self,
@@ -278,26 +279,26 @@ class _Remote(Client):
         *,
         before_send: Callable[[Attempt], Awaitable[None]] | None = None,
         state: TaskState | None = None,
-        timeout: float = 120.0,  # noqa: ARG002 (the errand has its own)
+        timeout: float = 120.0,  # noqa: ARG002 (the job has its own)
         stop: asyncio.Event | None = None,
-        on_wait: Callable[[float], None] | None = None,  # noqa: ARG002 (workers wait, unseen)
+        on_wait: Callable[[float], None] | None = None,  # noqa: ARG002 (workers do not report it)
     ) -> CreatedTask:
-        """Let a worker send an attempt, or send it once more; see ``Client.post``."""
+        """Let a worker send a request, for the first time or again; see ``Client.post``."""
         state = TaskState() if state is None else state
         with state.sending():
             await note_send(attempt, before_send, state)
-            self.job = await self.cluster.send(self.errand(attempt, None))
-            created = await self.job.created(stop)
+            self.running = await self.cluster.send(self.job(attempt, None))
+            created = await self.running.created(stop)
         state.know(created.task.id)
         return created
 
 
 class _ClusterPipeline(Pipeline):
-    """A session's pipeline, with workers for what comes from the POST on.
+    """The pipeline of a session, with workers that do everything from the POST on.
 
     Args:
-        pipeline: The session's.
-        cluster: The workers.
+        pipeline: The pipeline of the session.
+        cluster: The connection to the cluster.
     """
 
     def __init__(self, pipeline: Pipeline, cluster: _Cluster) -> None:
@@ -313,8 +314,8 @@ class _ClusterPipeline(Pipeline):
         )
         timeout = self._settings().timeout
 
-        def errand(attempt: Attempt | None, created: CreatedTask | None) -> Errand:
-            return Errand(
+        def job(attempt: Attempt | None, created: CreatedTask | None) -> Job:
+            return Job(
                 origin=service.access.base_url,
                 account=service.access.account,
                 attempt=attempt,
@@ -322,46 +323,46 @@ class _ClusterPipeline(Pipeline):
                 expectation=self.timing.expected(task.request, service),
                 timeout=timeout,
                 options=options,
-                at_once=self._cluster.at_once,
+                concurrency=self._cluster.concurrency,
                 topic=self._cluster.topic,
             )
 
-        remote = _Remote(
+        client = _ClusterClient(
             service.client.transport,
             service.client.families,
             cluster=self._cluster,
-            errand=errand,
+            job=job,
         )
-        through_workers = replace(service, client=remote)
-        created = await self.submitter.recover(generation, task, planned.stored, through_workers)
+        service_on_cluster = replace(service, client=client)
+        created = await self.submitter.recover(generation, task, planned.stored, service_on_cluster)
         if created is None:
             old = planned.stored.attempt
             key = old.idempotency_key if old else None
-            created = await self.submitter.submit(generation, task, through_workers, key)
+            created = await self.submitter.submit(generation, task, service_on_cluster, key)
         task.phase, task.status = Phase.DRAWING, "processing"
         generation.changed()
-        job = remote.job or await self._cluster.send(errand(None, created))
-        await self._receive(generation, task, service, await job.outcome(), options)
+        running = client.running or await self._cluster.send(job(None, created))
+        await self._receive(generation, task, service, await running.result(), options)
 
     async def _receive(
         self,
         generation: Generation,
         task: GenerationTask,
         service: Service,
-        outcome: Outcome,
+        result: JobResult,
         options: DownloadOptions,
     ) -> None:
-        """Write down what a worker has done; what is in place stays, whatever failed after it."""
-        finished = outcome.task
+        """Write the result of a job to the journal. Saved images stay, also after an error."""
+        finished = result.task
         if finished is not None:
             task.cost = finished.cost
             task.state.finish(has_images=bool(finished.image_urls))
-            learned = self.timing.learn(task, service, outcome.duration)
+            learned = self.timing.learn(task, service, result.duration)
             await self._record(
                 self._journal.mark_completed, task.id, finished.cost, task.seconds, learned
             )
-            for saved, url in outcome.files:
-                here = await asyncio.to_thread(found, saved, options)
+            for saved, url in result.files:
+                here = await asyncio.to_thread(local_file, saved, options)
                 self.image_store.adopt(
                     generation,
                     task,
@@ -371,22 +372,22 @@ class _ClusterPipeline(Pipeline):
                     cost=cost_of_one(finished),
                     url=url,
                 )
-        if outcome.failure is not None:
-            if isinstance(outcome.failure, TaskFailedError):
+        if result.failure is not None:
+            if isinstance(result.failure, TaskFailedError):
                 task.state.fail()
             if finished is None:
-                await self.timing.failed(task, service, outcome.duration)
-            raise outcome.failure
+                await self.timing.failed(task, service, result.duration)
+            raise result.failure
         if not task.images:
             raise TaskFailedError("The task was completed without a picture.")
         await self._record(self._journal.mark_saved, task.id, task.images)
 
 
-def found(saved: Saved, options: DownloadOptions) -> Saved:
-    """Return a worker's file as this machine finds it, and clear away what a dead worker left.
+def local_file(saved: Saved, options: DownloadOptions) -> Saved:
+    """Return the file of a worker as this machine sees it, and delete the files of dead workers.
 
     Raises:
-        DownloadError: It is not to be seen from here.
+        DownloadError: This machine does not see the file.
     """
     folder = options.place.folder
     here = replace(saved, path=folder / saved.path.name)
@@ -394,9 +395,9 @@ def found(saved: Saved, options: DownloadOptions) -> Saved:
         return here
     if not here.path.is_file():
         raise DownloadError(
-            f"A worker saved {here.path}, and this machine cannot see it.",
-            todo="Let RunAPIMagics.image_dir be a folder that all machines share, or the URL of a"
-            " store.",
+            f"A worker saved {here.path}, but this machine cannot see it.",
+            todo="Set RunAPIMagics.image_dir to a folder that all machines share, or to the URL of"
+            " an object store.",
         )
     for partial in folder.glob(f".{options.local_id}-*.part"):
         partial.unlink(missing_ok=True)
@@ -407,8 +408,8 @@ def _lost(error: BaseException) -> RunAPIError:
     reason = str(error).strip().partition("\n")[0][:200]
     lost = RunAPIError(
         f"The Dask cluster lost this request ({type(error).__name__}: {reason}).",
-        todo="See to the cluster, then batch.retry_failed() or %runapi resume: the same task, not"
-        " a second one.",
+        todo="Check the cluster, then run batch.retry_failed() or %runapi resume. They continue"
+        " the same task and create no second one.",
     )
     lost.doubtful = True
     return lost

@@ -1,9 +1,9 @@
-"""What a worker of a cluster does for one task: all that may be repeated, and nothing else.
+"""Run one task on a Dask worker: post the request, wait for the task, and save its images.
 
-The driver has decided, priced and written down everything before: a worker posts exactly these
-bytes under exactly this idempotency key, waits for the task, and puts its pictures where they
-belong. If it dies, another one does the same and meets the same task and the same files. The API
-key is in no errand: each worker has its own way to it.
+A worker does only what may be repeated. The driver has checked the price and written the request to
+the journal. The worker posts exactly these bytes under exactly this idempotency key. If it dies,
+another worker repeats the job and finds the same task and the same files. A job does not contain
+the API key: each worker reads its own.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ _storage = StorageCheck()
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """One task, as a worker is asked for it.
+class Job:
+    """One task, as the driver sends it to a worker.
 
     Attributes:
-        origin: The service's base URL.
-        account: A hash of address and key: the worker's must be the same.
-        attempt: What to post; None where the task is known.
-        created: The task, where it is known.
-        expectation: How long it is expected to take.
-        timeout: Seconds to wait for it.
-        options: How its pictures are to be kept.
-        at_once: Tasks of this account under way at a time on the whole cluster.
-        topic: Where to tell the driver of the task's id.
+        origin: The base URL of the service.
+        account: A hash of the base URL and the API key; the worker must have the same.
+        attempt: The request to post; None if the task exists already.
+        created: The task, if it exists already.
+        expectation: The expected duration of the task.
+        timeout: Seconds to wait for the task.
+        options: How to save the images.
+        concurrency: Number of tasks of this account that run at the same time on the cluster.
+        topic: The Dask topic on which the worker reports the ID of the task.
     """
 
     origin: str
@@ -72,20 +72,20 @@ class Errand:
     expectation: Expectation
     timeout: float
     options: DownloadOptions
-    at_once: int
+    concurrency: int
     topic: str
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What became of an errand.
+class JobResult:
+    """The result of a job.
 
     Attributes:
         created: The task, once the service has answered.
-        task: The task when it was completed.
-        duration: Seconds of the service's that it took, where they are known; see ``PollingPlan``.
-        files: Its pictures, each with the service's address, as far as they are in place.
-        failure: Why there are no more.
+        task: The completed task.
+        duration: Seconds that the service needed, if they are known; see ``PollingPlan``.
+        files: The saved images, each with its URL.
+        failure: Why images are missing.
     """
 
     created: CreatedTask | None = None
@@ -95,71 +95,71 @@ class Outcome:
     failure: RunAPIError | None = None
 
 
-def carry_out(errand: Errand) -> Outcome:
-    """Do an errand in a thread of a Dask worker. What goes wrong is in the outcome."""
+def run_job(job: Job) -> JobResult:
+    """Run a job in a thread of a Dask worker. An error is part of the result."""
     from distributed import Semaphore, get_worker
 
     worker = get_worker()
 
-    def tell(created: CreatedTask) -> None:
-        told = {"part": errand.options.local_id, "task": created.task.id}
-        worker.log_event(errand.topic, told | {"paths": list(created.status_paths)})
+    def report(created: CreatedTask) -> None:
+        event = {"local_id": job.options.local_id, "task": created.task.id}
+        worker.log_event(job.topic, event | {"paths": list(created.status_paths)})
 
-    # Its size belongs to its name: the scheduler refuses one name with two sizes. The lease of a
-    # dead worker comes back after distributed.scheduler.locks.lease-timeout.
-    name = f"runapi-magic-{errand.account}-{errand.at_once}"
-    with Semaphore(errand.at_once, name):
-        return asyncio.run(_carry_out(errand, tell))
+    # The name contains the size, because Dask refuses one name with two sizes. If a worker dies,
+    # its lease becomes free after distributed.scheduler.locks.lease-timeout.
+    name = f"runapi-magic-{job.account}-{job.concurrency}"
+    with Semaphore(job.concurrency, name):
+        return asyncio.run(_run(job, report))
 
 
-async def _carry_out(errand: Errand, tell: Callable[[CreatedTask], None]) -> Outcome:
-    outcome = Outcome()
+async def _run(job: Job, report: Callable[[CreatedTask], None]) -> JobResult:
+    result = JobResult()
     options = replace(
-        errand.options,
-        # Before a store, the local copies are this machine's own.
-        place=place_of(errand.options.place.url or str(errand.options.place.folder), data_home()),
+        job.options,
+        # With an object store, each machine has its own local copies.
+        place=place_of(job.options.place.url or str(job.options.place.folder), data_home()),
         run=f"-{secrets.token_hex(4)}",
     )
     try:
-        access = _access(errand)
+        access = _access(job)
         client = remote_service(access, _limiter(access)).client
     except RunAPIError as error:
-        outcome.failure = error
-        return outcome
+        result.failure = error
+        return result
 
     async def keep(task: Task, position: int) -> None:
-        decoder = contextlib.nullcontext()  # a worker has as many threads as it is to have
+        decoder = contextlib.nullcontext()  # Dask limits the threads of a worker
         saved = await download_image(
             client, task, position, options, decoder=decoder, partial_files=set()
         )
-        outcome.files.append((saved, task.image_urls[position]))
+        result.files.append((saved, task.image_urls[position]))
 
     try:
-        outcome.created = errand.created
-        if errand.attempt is not None:
+        result.created = job.created
+        if job.attempt is not None:
             await client.transport.prepare()
-            await _check_storage(options.place, errand.topic)
-            outcome.created = await client.post(errand.attempt, timeout=errand.timeout)
-        assert outcome.created is not None, "an errand has an attempt or a task"
-        tell(outcome.created)
+            await _check_storage(options.place, job.topic)
+            result.created = await client.post(job.attempt, timeout=job.timeout)
+        assert result.created is not None, "a job has an attempt or a task"
+        report(result.created)
         plan = PollingPlan(
-            lambda: errand.expectation,
-            errand.timeout,
-            chance=random.Random(outcome.created.task.id).random,  # noqa: S311 (no secret)
-            is_new=errand.attempt is not None and not outcome.created.task.replayed,
+            lambda: job.expectation,
+            job.timeout,
+            chance=random.Random(result.created.task.id).random,  # noqa: S311 (no secret)
+            is_new=job.attempt is not None and not result.created.task.replayed,
         )
         try:
-            outcome.task, paths = await wait_for_task(
-                client, outcome.created, plan, on_progress=lambda _: None, on_notice=_log.warning
+            result.task, paths = await wait_for_task(
+                client, result.created, plan, on_progress=lambda _: None, on_notice=_log.warning
             )
         finally:
-            outcome.duration = plan.duration
-        await fetch_each(client, outcome.task, paths, keep)
+            result.duration = plan.duration
+        await fetch_each(client, result.task, paths, keep)
     except RunAPIError as error:
-        outcome.failure = error
+        result.failure = error
     finally:
         await client.transport.close()
-    return outcome
+    return result
 
 
 async def _check_storage(place: Place, run: str) -> None:
@@ -172,20 +172,26 @@ async def _check_storage(place: Place, run: str) -> None:
 
 @cache
 def _limiter(access: Access) -> Limiter:
-    """Return the limiter of an account, whose rate this machine's processes share."""
+    """Return the rate limiter of an account, which all processes of this machine share."""
     journal = Journal(data_home())
     return Limiter(SharedRate(access.account, journal, AsyncJournal(journal, _log.warning)))
 
 
-def _access(errand: Errand) -> Access:
-    """Return this worker's own way to the driver's account."""
-    access = resolve_access(Settings(base_url=errand.origin))
+def _access(job: Job) -> Access:
+    """Return the API key and base URL of this worker.
+
+    Raises:
+        MissingKeyError: The worker has no API key.
+        ConfigurationError: The worker has the API key of another account. Under that account, the
+            same request would be charged again.
+    """
+    access = resolve_access(Settings(base_url=job.origin))
     here = f"The Dask worker on {socket.gethostname()}"
-    todo = "Set RUNAPI_API_KEY where the workers are started, then: batch.retry_failed()."
+    todo = "Set RUNAPI_API_KEY where the workers start, then run batch.retry_failed()."
     if not access.key:
         raise MissingKeyError(f"{here} has no RunAPI key.", todo=todo)
-    if access.account != errand.account:  # under it, the same request would be paid again
+    if access.account != job.account:
         raise ConfigurationError(
-            f"{here} has another RunAPI key than this kernel ({access.key_source}).", todo=todo
+            f"{here} has another RunAPI key than the kernel ({access.key_source}).", todo=todo
         )
     return access

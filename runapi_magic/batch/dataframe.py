@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")  # a doubled brace stands for a brace
 _COLUMN = re.compile(r"\{([^{}]*)\}")
 _PROMPT = "prompt"  # the column that counts where no prompt is given
-_FILL_IN = "Fill it in, or leave the row out: pandas does with dropna()."
+_FILL_IN = "Fill it in, or remove the row, for example with dropna() in pandas."
 
 
 def is_frame(value: Any) -> bool:
-    """Whether a value is a pandas DataFrame. pandas is not imported for this."""
+    """Whether a value is a pandas DataFrame; pandas is not imported."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
@@ -38,23 +38,23 @@ def batch_items(
     fields: Mapping[str, Any],
     make: Callable[..., ImageRequest],
 ) -> list[Item]:
-    """Return one item a prompt or row.
+    """Return one item for each prompt or row.
 
     Args:
         prompts: Texts, dicts, or a DataFrame.
-        prompt: With rows, the prompt with ``{column}`` in it; by default the column ``prompt``.
+        prompt: For rows, the prompt with ``{column}`` in it; by default the column ``prompt``.
             ``{{`` and ``}}`` stand for braces.
-        sources: Pictures to start from; texts may hold ``{column}`` too.
-        fields: The request's fields; texts may hold ``{column}`` too.
-        make: Makes a request of a prompt, sources and fields.
+        sources: The source images; texts may contain ``{column}``.
+        fields: The fields of the request; texts may contain ``{column}``.
+        make: Makes a request from a prompt, sources and fields.
 
     Raises:
-        InvalidRequestError: A row cannot be right; it says which.
+        InvalidRequestError: A row is not valid. The message names the row.
     """
     items = []
     rows = _rows(prompts)
     read: dict[Any, Source] = {}
-    # A frame's rows go by the frame's own names for them.
+    # Messages name a row by its index in the data frame.
     names = prompts.index if is_frame(prompts) else itertools.count()
     for index, (name, row) in enumerate(zip(names, rows, strict=False)):
         try:
@@ -77,27 +77,27 @@ def _rows(prompts: Any) -> Iterable[dict[str, Any]]:
     if is_frame(prompts):
         columns = [str(name) for name in prompts.columns]
         twice = next((name for name in columns if columns.count(name) > 1), None)
-        if twice is not None:  # which of them a prompt means nobody can tell
+        if twice is not None:  # {column} would be ambiguous
             raise InvalidRequestError(
-                f"There are two columns {twice}.", todo="Give one of them another name."
+                f'Two columns have the name "{twice}".', todo="Rename one of them."
             )
         values = prompts.itertuples(index=False, name=None)
         return [dict(zip(columns, row, strict=True)) for row in values]
     if isinstance(prompts, str | bytes | dict) or not isinstance(prompts, Iterable):
         raise InvalidRequestError(
-            f"generate_many takes many prompts, and this is one {type(prompts).__name__}.",
-            todo="Put it into a list, or use generate.",
+            f"generate_many takes a list of prompts (got one {type(prompts).__name__}).",
+            todo="Put it in a list, or use generate.",
         )
     return [row if isinstance(row, dict) else {_PROMPT: row} for row in prompts]
 
 
 def _by_text(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a row with its columns' names as text, as a template writes them."""
+    """Return a row with the names of its columns as text, as a prompt names them."""
     values: dict[str, Any] = {}
     for name, value in row.items():
         if str(name) in values:
             raise InvalidRequestError(
-                f"There are two columns {name}.", todo="Give one of them another name."
+                f'Two columns have the name "{name}".', todo="Rename one of them."
             )
         values[str(name)] = value
     return values
@@ -106,22 +106,22 @@ def _by_text(row: Mapping[Any, Any]) -> dict[str, Any]:
 def _own_prompt(row: Mapping[Any, Any]) -> str:
     if _PROMPT not in row:
         raise InvalidRequestError(
-            "There is no prompt, and no column of that name.",
-            todo='Give one with columns in it: prompt="A {colour} {animal}".',
+            'There is no prompt, and no column "prompt".',
+            todo='Pass a prompt with columns in it: prompt="A {colour} {animal}".',
         )
     prompt = row[_PROMPT]
     if is_missing(prompt):
         raise InvalidRequestError("There is no prompt.", todo=_FILL_IN)
-    if not isinstance(prompt, str):  # a column of another kind of table, a list in a list
+    if not isinstance(prompt, str):  # for example a list in a list
         raise InvalidRequestError(
             f"The prompt is of type {type(prompt).__name__}.",
-            todo="Give texts, dicts or a pandas DataFrame.",
+            todo="Pass texts, dicts or a pandas DataFrame.",
         )
     return str(prompt)
 
 
 def _fill(value: Any, row: Mapping[str, Any]) -> Any:
-    """Return a value with the columns filled in that its texts name."""
+    """Return a value whose texts have the values of columns filled in."""
     if isinstance(value, list | tuple):
         return [_fill(one, row) for one in value]
     if isinstance(value, dict):
@@ -134,8 +134,8 @@ def _fill(value: Any, row: Mapping[str, Any]) -> Any:
             return match[0][0]
         if match[1] is None:
             raise InvalidRequestError(
-                f"A brace {match[0]} stands alone in {value!r}.",
-                todo="Write {column} for a column's value, and {{ or }} for a brace.",
+                f"There is a single {match[0]} in {value!r}.",
+                todo="Write {column} for the value of a column, and {{ or }} for a brace.",
             )
         return _text(match[1], row)
 
@@ -143,28 +143,28 @@ def _fill(value: Any, row: Mapping[str, Any]) -> Any:
 
 
 def _field(value: Any, row: Mapping[str, Any]) -> Any:
-    """Return a field's value; a column alone gives its own: a number stays a number."""
+    """Return the value of a field. ``{column}`` alone keeps its type: a number stays a number."""
     text = _fill(value, row)
     match = _COLUMN.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return text
     given = _value(match[1], row)
-    given = given.item() if hasattr(given, "item") else given  # a number of numpy's
+    given = given.item() if hasattr(given, "item") else given  # a numpy number
     return given if isinstance(given, int | float) else text
 
 
 def _source(value: Any, row: Mapping[str, Any], read: dict[Any, Source]) -> Source:
-    """Return a source for a row; one that several rows share is read and kept once.
+    """Return a source for a row. A source that several rows share is read and stored once.
 
     Args:
-        value: A picture, or a text that may name columns; a column alone may hold a picture.
-        row: The row's values by their columns' names.
-        read: The sources so far, by text or by the picture's identity.
+        value: An image, or a text that may name columns. ``{column}`` alone may be an image.
+        row: The values of the row by the names of their columns.
+        read: The sources so far, by text or by the identity of the image.
     """
     if isinstance(value, str):
         match = _COLUMN.fullmatch(value)
-        held = _value(match[1], row) if match else None
-        value = _fill(value, row) if match is None or is_missing(held) else held
+        given = _value(match[1], row) if match else None
+        value = _fill(value, row) if match is None or is_missing(given) else given
     key = value if isinstance(value, str) else id(value)
     if key not in read:
         read[key] = as_source(value)
@@ -172,7 +172,7 @@ def _source(value: Any, row: Mapping[str, Any], read: dict[Any, Source]) -> Sour
 
 
 def _value(name: str, row: Mapping[str, Any]) -> Any:
-    """Return what a brace stands for: a column's value, or a part of it by a dot or an index."""
+    """Return the value of a column, or a part of it that a dot or an index names."""
     for known in (name, name.strip()):
         if known in row:
             return row[known]
@@ -182,24 +182,24 @@ def _value(name: str, row: Mapping[str, Any]) -> Any:
     except LookupError:
         pass
     raise InvalidRequestError(
-        f"There is no column {name}.",
-        todo=f"There are {', '.join(row)}. {{{{{name}}}}} stands for the text {{{name}}}.",
+        f'There is no column "{name}".',
+        todo=f"The columns: {', '.join(row)}. To write {{{name}}} as text, use {{{{{name}}}}}.",
     )
 
 
 def _text(name: str, row: Mapping[str, Any]) -> str:
-    """Return a column's value as text; a picture of "nan" is not what anybody wants."""
+    """Return the value of a column as text. A missing value is refused, not sent as "nan"."""
     value = _value(name, row)
     if is_missing(value):
-        raise InvalidRequestError(f"There is no value in column {name}.", todo=_FILL_IN)
-    return as_text(value, f"Column {name}")
+        raise InvalidRequestError(f'The column "{name}" has no value.', todo=_FILL_IN)
+    return as_text(value, f'Column "{name}"')
 
 
-def teach_pandas(generate_many: Callable[..., Any]) -> None:
-    """Give data frames their ``gpt_image.generate``, where pandas is installed.
+def add_accessor(generate_many: Callable[..., Any]) -> None:
+    """Add ``gpt_image.generate`` to data frames, if pandas is installed.
 
     Args:
-        generate_many: Makes pictures of a frame's rows.
+        generate_many: Makes images from the rows of a data frame.
     """
     try:
         import pandas as pd
@@ -209,17 +209,17 @@ def teach_pandas(generate_many: Callable[..., Any]) -> None:
         return
 
     class GptImageAccessor:
-        """``df.gpt_image``: pictures from the rows of a data frame."""
+        """``df.gpt_image``: images from the rows of a data frame."""
 
         def __init__(self, frame: Any) -> None:
             self._frame = frame
 
         def generate(self, prompt: str | None = None, **options: Any) -> Any:
-            """Make a picture of each row; see ``runapi_magic.generate_many`` for the options.
+            """Make an image from each row; see ``runapi_magic.generate_many`` for the options.
 
             Args:
                 prompt: The prompt with ``{column}`` in it; by default the column ``prompt``.
-                options: As for ``generate_many``.
+                options: The options of ``generate_many``.
             """
             return generate_many(self._frame, prompt=prompt, **options)
 

@@ -1,4 +1,4 @@
-"""The requests of a batch: what each was asked for, and what became of it."""
+"""The requests of a batch and their results."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Item:
     """One request of a batch.
 
     Attributes:
-        index: Its place, from 0.
-        request: What is asked for.
-        variables: What the user called its parts by: columns or sweep variables.
-        status: Where it is; ``partial``: it has ended, and some of its images are missing.
-        images: Its images, once on disk.
-        error: Why there is none, or not all.
-        cost: USD of all its tasks, 0 for images from disk; None where the service did not say.
-        saved: USD that images from disk did not cost again.
-        paid: The cost by the image's id, also of images that are missing.
+        index: The position in the batch, from 0.
+        request: The request.
+        variables: The values of your columns or sweep variables, by name.
+        status: The status. ``partial`` means that it has ended and some of its images are missing.
+        images: The images that are on disk.
+        error: Why images are missing.
+        cost: USD of all its tasks, 0 for images from disk; None if RunAPI has not stated a cost.
+        saved: USD that was not spent because images came from disk.
+        paid: The cost of each image by its ID, also of images that are missing.
     """
 
     index: int
@@ -44,15 +44,15 @@ class Item:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the item has ended."""
         return self.status in {"completed", "partial", "failed", "cancelled"}
 
 
 def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
-    """Give each item its images, or why they are missing, and yield those that end by it.
+    """Give each item its images or its error, and yield the items that end with this.
 
-    Identical items share one generation. What an item has from an earlier try stays its own, and is
-    among the generation's images again.
+    Identical items share one generation. An item keeps its images of an earlier try; they are also
+    among the images of the generation.
     """
     kept = {image.id for item in items for image in item.images}
     slots = iter([slot for slot in generation.slots if _first_of(slot) not in kept])
@@ -64,7 +64,7 @@ def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
         for slot in mine:
             task = slot.task
             image = slot.versions[0] if slot.versions else None
-            # What was paid, and is fetched at a later try or by a resume, counts once.
+            # An image that was paid earlier, and is downloaded in this try, counts once.
             name = image.id if image is not None else f"{task.id}-{slot.position}"
             if image is not None:
                 item.images.append(image)

@@ -1,6 +1,6 @@
-"""Batches in the journal: written down before the first request, found again by their id.
+"""Batches in the journal: saved before the first request is sent, and loaded by their ID.
 
-Methods are blocking; all raise JournalError where the journal cannot be used.
+The methods are blocking. They raise JournalError if the journal cannot be used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Batches:
 
     Args:
         journal: The journal.
-        image_store: Makes sources of rows.
+        image_store: Makes the sources of requests from rows of the journal.
     """
 
     def __init__(self, journal: Journal, image_store: ImageStore) -> None:
@@ -40,11 +40,11 @@ class Batches:
         self._image_store = image_store
 
     def save(self, batch: Batch, origin: str) -> None:
-        """Write a batch down; one that is there already stays as it is.
+        """Save a batch. If it is saved already, only its service is updated.
 
         Args:
             batch: The batch.
-            origin: The base URL of the service that it is asked of now.
+            origin: The base URL of the service that makes its images now.
         """
         items = [
             {
@@ -76,16 +76,16 @@ class Batches:
             )
 
     def load(self, batch_id: str, concurrency: int, origin: str) -> Batch:
-        """Return a batch as it was asked for, to be begun again.
+        """Return a saved batch with its requests, to be started again.
 
         Args:
-            batch_id: Its id.
-            concurrency: Requests under way at a time.
-            origin: The base URL of the service that answers now.
+            batch_id: The ID of the batch.
+            concurrency: Number of tasks that run at the same time.
+            origin: The base URL of the service that is used now.
 
         Raises:
-            InvalidRequestError: There is no batch with this id, or it was asked of another service,
-                where its pictures are: here all of them would be made, and paid for, again.
+            InvalidRequestError: There is no batch with this ID, or another service made its images.
+                On this service, all images would be generated and charged again.
         """
         with self._journal.reading() as connection:
             row = connection.execute(
@@ -94,14 +94,15 @@ class Batches:
             ).fetchone()
         if row is None:
             raise InvalidRequestError(
-                f"There is no batch {batch_id}.", todo="%runapi batches lists them."
+                f"There is no batch with the ID {batch_id}.",
+                todo="%runapi batches lists the IDs of your batches.",
             )
-        is_sweep, title, since, items, before = row
-        if before not in {None, origin}:
+        is_sweep, title, since, items, saved_origin = row
+        if saved_origin not in {None, origin}:
             raise InvalidRequestError(
-                f"The batch {batch_id} was asked of {before}, and {origin} answers now.",
-                todo="%runapi simulator and RUNAPI_BASE_URL say what answers; to make it here, run"
-                " the cell that asked for it.",
+                f"Batch {batch_id} belongs to {saved_origin}, but {origin} is used now.",
+                todo="Switch back with %runapi simulator or RUNAPI_BASE_URL. To make the batch on"
+                " this service, run its cell again.",
             )
         return (Sweep if is_sweep else Batch)(
             [self._item(index, item) for index, item in enumerate(json.loads(items))],
@@ -120,7 +121,7 @@ class Batches:
         return Item(index, request, item["variables"])
 
     def newest(self, limit: int) -> list[tuple[str, float, str, int]]:
-        """Return id, Unix time in seconds, title and size of the newest batches."""
+        """Return the ID, the Unix time in seconds, the title and the size of the newest batches."""
         with self._journal.reading() as connection:
             rows = connection.execute(
                 "SELECT id, created, title, json_array_length(items) FROM batches"
@@ -131,5 +132,5 @@ class Batches:
 
 
 def _plain(value: Any) -> Any:
-    """Return a variable's value as JSON has it; what it has no word for as text."""
+    """Return a value as JSON can store it; values of other types as text."""
     return value if isinstance(value, str | int | float | bool | None) else str(value)

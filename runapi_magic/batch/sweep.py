@@ -1,6 +1,6 @@
-"""Sweeps: one prompt with several values for some of its parts, every combination one request.
+"""Sweeps: one prompt with several values for some of its parts. Each combination is a request.
 
-Pure but for ``Sweep`` itself, which is a Batch: nothing here reads a clock, a file or the network.
+The functions are pure: they read no clock, no file and no network. ``Sweep`` itself is a Batch.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from runapi_magic.core.request import ImageRequest
     from runapi_magic.engine.image import GeneratedImage
 
-_MOST = 10_000  # combinations; beyond that it is a slip of the hand
+_MOST = 10_000  # combinations; more than that is a mistake
 _LONGEST_CELL = 60  # characters in a table's column
-_EXAMPLE = "Write for example --sweep style=oil,pixel or --sweep style={styles} with a list."
+_EXAMPLE = "For example: --sweep style=oil,pixel, or --sweep style={styles} with a list."
 _OPTIONS = {"model": "-m", "aspect_ratio": "-a", "output_resolution": "-r"}
 _FIELDS = {*_OPTIONS} | {
     parameter.name
@@ -41,19 +41,20 @@ _FIELDS = {*_OPTIONS} | {
 
 _QUOTED = r""""(?:[^"]|"")*"|'(?:[^']|'')*'"""
 _VALUE = re.compile(rf"\s*(?:({_QUOTED})|([^,]*?))\s*(,|$)")
-_WORD = rf"""(?:{_QUOTED}|\{{[^{{}}]*\}}|[^\s,"'][^\s,]*)?"""  # as it stands in a magic's line
+_WORD = rf"""(?:{_QUOTED}|\{{[^{{}}]*\}}|[^\s,"'][^\s,]*)?"""  # one value in the line of a magic
 _IN_LINE = re.compile(
     rf"""--sweep(?:\s+|=)("[^"]*"(?=\s|$)|'[^']*'(?=\s|$)|[^\s="']+={_WORD}(?:,\s*{_WORD})*)"""
 )
 
 
 def sweep_at(line: str, at: int) -> tuple[str, int] | None:
-    """Read the ``--sweep`` option that begins at a place of a magic's line.
+    """Read the ``--sweep`` option that begins at a position in the line of a magic.
 
-    Quotes around a value stay, for ``parse_sweep``; those around a whole ``NAME=VALUES`` do not.
+    Quotes around a value are kept for ``parse_sweep``; quotes around all of ``NAME=VALUES`` are
+    removed.
 
     Returns:
-        What stands after ``--sweep``, and where the line goes on; None where it has no values.
+        The text after ``--sweep``, and the position after it; None if the option has no values.
     """
     match = _IN_LINE.match(line, at)
     if match is None:
@@ -65,21 +66,23 @@ def sweep_at(line: str, at: int) -> tuple[str, int] | None:
 def parse_sweep(text: str, namespace: Mapping[str, Any]) -> tuple[str, list[Any]]:
     """Read ``NAME=V1,V2,...`` or ``NAME={variable}``.
 
-    A value with a comma stands in quotes, a quote in quotes is doubled; blanks around a value
-    count only in quotes. A ``{variable}`` alone is a list, tuple, range, set (sorted), array or
-    Series of texts and numbers; nothing is evaluated.
+    A value with a comma needs quotes; double a quote inside quotes. Spaces around a value are
+    removed unless it is in quotes. ``{variable}`` must be a list, tuple, range, set (which is
+    sorted), array or Series of texts and numbers. No expression is evaluated.
 
     Args:
-        text: What stands after ``--sweep``.
+        text: The text after ``--sweep``.
         namespace: The user's variables.
 
     Raises:
-        InvalidRequestError: It is not of this form, or a value is missing or there twice.
+        InvalidRequestError: The text has another form, or a value is missing or given twice.
     """
     name, equals, rest = text.partition("=")
     name, rest = name.strip(), rest.strip()
     if not equals or not name.isidentifier():
-        raise InvalidRequestError(f"--sweep {text} is not NAME=V1,V2.", todo=_EXAMPLE)
+        raise InvalidRequestError(
+            f"--sweep {text} does not have the form NAME=V1,V2.", todo=_EXAMPLE
+        )
     variable = rest[1:-1].strip() if rest[:1] == "{" and rest[-1:] == "}" else ""
     if is_reference(variable):
         values = _from_variable(name, variable, namespace)
@@ -91,7 +94,7 @@ def parse_sweep(text: str, namespace: Mapping[str, Any]) -> tuple[str, list[Any]
 
 
 def _split(name: str, text: str) -> Iterator[tuple[str, bool]]:
-    """Yield each value between commas, and whether it was quoted."""
+    """Yield each value between commas, and whether it was in quotes."""
     at, goes_on = 0, bool(text)
     while goes_on:
         match = _VALUE.match(text, at)
@@ -99,8 +102,9 @@ def _split(name: str, text: str) -> Iterator[tuple[str, bool]]:
         quoted, plain, comma = match.groups()
         if plain and plain[0] in "\"'":
             raise InvalidRequestError(
-                f"--sweep {name}: a quote is not closed, or something stands beside it: {plain}",
-                todo=f'Quote a whole value: --sweep {name}="oil, thick",pixel.',
+                f"--sweep {name}: the quotes in {plain} are not closed, or there is text beside"
+                " them.",
+                todo=f'Put the whole value in quotes: --sweep {name}="oil, thick",pixel.',
             )
         text_of = quoted[1:-1].replace(quoted[0] * 2, quoted[0]) if quoted else plain
         yield text_of, bool(quoted)
@@ -117,7 +121,7 @@ def _from_variable(name: str, variable: str, namespace: Mapping[str, Any]) -> li
         ) from None
     if isinstance(value, str | bool | int | float):
         return [value]
-    if hasattr(value, "tolist"):  # numpy's and pandas's, without either of them
+    if hasattr(value, "tolist"):  # numpy and pandas, without importing them
         value = value.tolist()
     if isinstance(value, set | frozenset):
         value = sorted(value, key=str)
@@ -136,19 +140,19 @@ def _checked(name: str, values: list[Any]) -> list[Any]:
     known: set[str] = set()
     for at, given in enumerate(values):
         try:
-            value = given.item() if hasattr(given, "item") else given  # a number of numpy's
-        except (ValueError, RuntimeError):  # several numbers: numpy's, pandas', torch's
+            value = given.item() if hasattr(given, "item") else given  # a numpy number
+        except (ValueError, RuntimeError):  # several numbers, from numpy, pandas or torch
             value = given
         if not isinstance(value, str | bool | int | float):
             raise InvalidRequestError(
                 f"--sweep {name} has a value of type {type(value).__name__}.",
-                todo="Values are texts, numbers, true or false.",
+                todo="Values must be text, numbers, True or False.",
             )
         if not str(value).strip():
             raise InvalidRequestError(f"--sweep {name} has an empty value.", todo=_EXAMPLE)
         if str(value) in known:
             raise InvalidRequestError(
-                f"--sweep {name} has the value {value} twice.", todo="Leave one of them out."
+                f"--sweep {name} has the value {value} twice.", todo="Remove one of them."
             )
         known.add(str(value))
         values[at] = value
@@ -159,13 +163,13 @@ def combine(sweeps: Sequence[tuple[str, Sequence[Any]]]) -> list[dict[str, Any]]
     """Return every combination of values by name; the first variable changes slowest.
 
     Raises:
-        InvalidRequestError: A name is there twice, or there are more than 10,000 combinations.
+        InvalidRequestError: A name is given twice, or there are more than 10,000 combinations.
     """
     names = [name for name, _ in sweeps]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InvalidRequestError(
-            f"--sweep {twice} is there twice.", todo="Put all its values into one --sweep."
+            f"--sweep {twice} is given twice.", todo="Put all its values into one --sweep."
         )
     _check_number(math.prod(len(values) for _, values in sweeps))
     combinations = itertools.product(*(values for _, values in sweeps))
@@ -175,7 +179,7 @@ def combine(sweeps: Sequence[tuple[str, Sequence[Any]]]) -> list[dict[str, Any]]
 def _check_number(combinations: int) -> None:
     if combinations > _MOST:
         raise InvalidRequestError(
-            f"That is {combinations:,} combinations, more than the {_MOST:,} allowed.",
+            f"The sweep has {combinations:,} combinations; at most {_MOST:,} are allowed.",
             todo="Sweep fewer values at a time.",
         )
 
@@ -189,21 +193,23 @@ def sweep_items(
     options: Mapping[str, str | None] | None = None,
     params: Sequence[str] = (),
 ) -> list[Item]:
-    """Return the requests of a sweep, all of them checked.
+    """Return the items of a sweep, with valid requests.
 
-    A variable fills ``{name}`` in the prompt and in option values, before the user's variables. One
-    that stands nowhere varies the field of its name: the model, or one of the model's.
+    A sweep variable fills ``{name}`` in the prompt and in option values; it hides a user's variable
+    with the same name. If ``{name}`` is used nowhere, the variable sets the field with this name:
+    the model, or a field of the model.
 
     Args:
         template: The prompt as typed.
-        sweeps: Names and values, the outermost first.
-        make: Makes a request of a prompt and fields; ``model`` may be among them.
+        sweeps: Names and values; the first variable is the outermost.
+        make: Makes a request from a prompt and fields, which may include ``model``.
         namespace: The user's variables.
-        options: ``model``, ``aspect_ratio`` and ``output_resolution`` as typed, None where not.
+        options: ``model``, ``aspect_ratio`` and ``output_resolution`` as typed; None if not given.
         params: The values of ``-p``, ``KEY=VALUE`` as typed.
 
     Raises:
-        InvalidRequestError: A name is neither, or a request cannot be right; it says which.
+        InvalidRequestError: A name is neither used nor a field, or a request is not valid. The
+            message names the combination.
     """
     given = {name: text for name, text in (options or {}).items() if text is not None}
     texts = [template, *given.values(), *params]
@@ -218,7 +224,7 @@ def sweep_items(
             fields |= {name: interpolate(text, names) for name, text in given.items()}
             fields |= {name: _read(name, combination[name]) for name in varied}
             request = make(interpolate(template, names), fields)
-            _check_taken(request, varied)
+            _check_has_fields(request, varied)
             validate(request)
         except InvalidRequestError as error:
             raise InvalidRequestError(
@@ -236,16 +242,16 @@ def _is_used(name: str, values: Sequence[Any], texts: Sequence[str]) -> bool:
 
 
 def _check_field(name: str, given: Mapping[str, str], params: Sequence[str]) -> None:
-    """Refuse a variable that is no field, or whose field has a value already."""
+    """Refuse a variable that is not a field, or whose field has a value already."""
     if name == "count":
         raise InvalidRequestError(
-            "A sweep cannot vary count.", todo="-n asks for several pictures of each combination."
+            "A sweep cannot vary count.", todo="Use -n for several images of each combination."
         )
     if name not in _FIELDS:
         raise InvalidRequestError(
             f"--sweep {name}: there is no {{{name}}} in the prompt or in an option,"
-            f" and no field {name}.",
-            todo=f"Write {{{name}}} where its values belong, or sweep a field of the model:"
+            f" and no model has the field {name}.",
+            todo=f"Write {{{name}}} where its values belong, or sweep a field:"
             f" model, {', '.join(sorted(_FIELDS - {'model'}))}.",
         )
     option = _OPTIONS[name] if name in given else None
@@ -253,37 +259,40 @@ def _check_field(name: str, given: Mapping[str, str], params: Sequence[str]) -> 
         option = f"-p {name}"
     if option:
         raise InvalidRequestError(
-            f"{name} is given twice, by {option} and by --sweep.", todo="Leave out one of them."
+            f"{name} is given twice: by {option} and by --sweep.", todo="Remove one of them."
         )
 
 
-def _check_taken(request: ImageRequest, varied: Sequence[str]) -> None:
-    """Refuse a field that the model is known not to take; the service would pass over it."""
+def _check_has_fields(request: ImageRequest, varied: Sequence[str]) -> None:
+    """Refuse a field that the model does not have; RunAPI would ignore it."""
     for name in varied:
         known = name == "model" or request.action.parameter(name)
         if not known and request.catalogue.known:
-            takes = ", ".join(one.name for one in request.action.parameters) or "no fields"
+            fields = ", ".join(one.name for one in request.action.parameters) or "none"
             raise InvalidRequestError(
-                f"{request.model} takes no {name}.", todo=f"It takes {takes}."
+                f"{request.model} has no field {name}.", todo=f"Its fields: {fields}."
             )
 
 
 def _read(name: str, value: Any) -> Any:
-    """Return a field's value as the options read it: -p knows numbers, the others are text."""
+    """Return the value of a field as the options read it: ``-p`` may be a number, others text."""
     if name in _OPTIONS:
         return str(value)
     return parse_param(f"{name}={value}")[1] if isinstance(value, str) else value
 
 
-class NoPictureError(InvalidRequestError, KeyError):
-    """There is no picture for these values; its parts say why."""
+class NoImageError(InvalidRequestError, KeyError):
+    """There is no image for these values."""
+
+
+NoPictureError = NoImageError  # the name in version 0.1.0
 
 
 class Sweep(Batch):
-    """Every combination of some values, each one request.
+    """A batch with one request for every combination of some values.
 
-    ``sweep["oil", "dawn"]`` is the item with these values in the order of ``variables``, and
-    ``sweep.images["oil", "dawn"]`` its first picture. A value also goes by its text.
+    ``sweep["oil", "dawn"]`` is the item with these values, in the order of ``variables``, and
+    ``sweep.images["oil", "dawn"]`` is its first image. You can also give a value as text.
 
     Attributes:
         variables: The values of each variable, in order.
@@ -304,26 +313,26 @@ class Sweep(Batch):
         if texts not in self._by_values:
             names = ", ".join(self.variables)
             first = self.items[0].variables.values()
-            raise NoPictureError(
+            raise NoImageError(
                 f"There is no combination {', '.join(texts)} of {names}.",
-                todo=f"Name one value of each: [{', '.join(map(repr, first))}].",
+                todo=f"Give one value of each: [{', '.join(map(repr, first))}].",
             )
         return self._by_values[texts]
 
     @property
     def images(self) -> SweepImages:  # type: ignore[override]  # public since 0.1.0
-        """The first picture of each combination, by its values."""
+        """The first image of each combination, by its values."""
         return SweepImages(self)
 
     def table(self) -> str:
-        """Return the table as text: variables, status, cost, and the file or why there is none."""
+        """Return the results as a text table: variables, status, cost, and the files or error."""
         return text_table(self.items)
 
 
 class SweepImages(Mapping[Any, "GeneratedImage"]):
-    """A sweep's first pictures by values: a tuple, or one value where there is one variable.
+    """The first images of a sweep by their values: a tuple, or the value of the only variable.
 
-    A picture that is missing raises NoPictureError, which says why.
+    A missing image raises NoImageError, which contains the reason.
     """
 
     def __init__(self, sweep: Sweep) -> None:
@@ -335,14 +344,14 @@ class SweepImages(Mapping[Any, "GeneratedImage"]):
             return item.images[0]
         name = ", ".join(map(str, item.variables.values()))
         if item.error is not None:
-            raise NoPictureError(
-                f"There is no picture of {name}: {item.error.what}",
+            raise NoImageError(
+                f"There is no image of {name}: {item.error.what}",
                 charged=item.error.charged,
-                todo="sweep.retry_failed() asks again for what is missing.",
+                todo="sweep.retry_failed() requests the missing images again.",
             )
-        raise NoPictureError(
-            f"There is no picture of {name} yet ({item.status}).",
-            charged="The sweep goes on.",
+        raise NoImageError(
+            f"There is no image of {name} yet ({item.status}).",
+            charged="The sweep continues.",
             todo="Wait for it: await the sweep.",
         )
 
@@ -356,7 +365,7 @@ class SweepImages(Mapping[Any, "GeneratedImage"]):
         return sum(bool(item.images) for item in self._sweep.items)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} pictures by {', '.join(self._sweep.variables)}>"
+        return f"<{len(self)} images by {', '.join(self._sweep.variables)}>"
 
 
 def _texts(values: Any) -> tuple[str, ...]:
@@ -364,9 +373,9 @@ def _texts(values: Any) -> tuple[str, ...]:
 
 
 def text_table(items: Sequence[Item]) -> str:
-    """Return items as a table for people, one line each."""
+    """Return items as a text table, one line for each."""
     names = list(items[0].variables)
-    head = ["", *(names or ["prompt"]), "status", "USD", "picture"]
+    head = ["", *(names or ["prompt"]), "status", "USD", "image"]
     rows = [
         [
             str(item.index + 1),

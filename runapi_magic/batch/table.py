@@ -1,4 +1,4 @@
-"""What became of a batch's requests as a table: the user's columns, then ours."""
+"""The results of a batch as a table: the user's columns, then the columns of the batch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ _PREFIX = "gpt_"
 
 
 def records(items: Sequence[Item], *, images: bool = False) -> list[dict[str, Any]]:
-    """Return one dict a request, with its variables, status, cost, file and error.
+    """Return one dict for each item, with its variables, status, cost, file and error.
 
-    A column of the user's stays as it is: where it has a name of ours, ours begins with ``gpt_``.
+    The user's columns keep their names. A column of the batch that has the same name as one of them
+    gets the prefix ``gpt_``.
 
     Args:
-        items: The requests.
-        images: Whether the last column is the first picture of each.
+        items: The items of the batch.
+        images: Whether to add a last column with the first image of each item.
     """
-    ours = [
+    results = [
         {
             "prompt": item.request.prompt,
             "model": item.request.model,
@@ -33,25 +34,25 @@ def records(items: Sequence[Item], *, images: bool = False) -> list[dict[str, An
         }
         for item in items
     ]
-    names = {name: _free_name(name, items) for name in ours[0]} if ours else {}
+    names = {name: _free_name(name, items) for name in results[0]} if results else {}
     return [
-        {**item.variables, **{names[name]: value for name, value in made.items()}}
-        for item, made in zip(items, ours, strict=True)
+        {**item.variables, **{names[name]: value for name, value in result.items()}}
+        for item, result in zip(items, results, strict=True)
     ]
 
 
 def _free_name(name: str, items: Sequence[Item]) -> str:
-    """Return a name of ours that is no column of the user's, unless both say the same."""
-    taken = {str(known) for item in items for known in item.variables}
+    """Return a name that the user's columns do not have, unless both columns have equal values."""
+    used = {str(known) for item in items for known in item.variables}
     if all(_is_same(name, item) for item in items):
         return name
-    while name in taken:
+    while name in used:
         name = f"{_PREFIX}{name}"
     return name
 
 
 def _is_same(name: str, item: Item) -> bool:
-    """Whether a column of the user's is the prompt or the model that was asked for."""
-    given = item.variables.get(name)
-    asked = {"prompt": item.request.prompt, "model": item.request.model}
-    return isinstance(given, str) and given.strip() == asked.get(name)
+    """Whether a user's column has the prompt or the model of the request as its value."""
+    value = item.variables.get(name)
+    requested = {"prompt": item.request.prompt, "model": item.request.model}
+    return isinstance(value, str) and value.strip() == requested.get(name)

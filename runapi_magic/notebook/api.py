@@ -23,7 +23,7 @@ from runapi_magic.display.environment import (
 from runapi_magic.engine.session import Session, current_session
 from runapi_magic.engine.spending_guard import gate_for
 from runapi_magic.errors import InvalidRequestError
-from runapi_magic.notebook.display_hooks import teach_display
+from runapi_magic.notebook.display_hooks import register_display
 
 if TYPE_CHECKING:
     from runapi_magic.batch.batch import Batch
@@ -46,7 +46,7 @@ def open_session(settings: Settings | None = None) -> Session:
             return _watched(launch(lambda loop: session.start(request, loop, **options)))
 
         session.launch = launch_here
-        teach_display(session)
+        register_display(session)
     return session
 
 
@@ -189,11 +189,11 @@ def generate_many(
     return run_batch(batch, session, max_cost=max_cost, progress=progress, client=client)
 
 
-def teach_frames() -> None:
+def add_frame_accessor() -> None:
     """Give pandas' data frames their ``gpt_image.generate``."""
-    from runapi_magic.batch.dataframe import teach_pandas
+    from runapi_magic.batch.dataframe import add_accessor
 
-    teach_pandas(generate_many)
+    add_accessor(generate_many)
 
 
 def resume_batch(batch_id: str, *, progress: bool = True, client: Any = None) -> Batch:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runapi_magic.engine.session import Session
 
 
-def teach_display(session: Session) -> None:
+def register_display(session: Session) -> None:
     """Let a Generation that is a cell's last line show itself, live, in a kernel."""
     shell: Any = get_ipython()
     if getattr(shell, "kernel", None) is None:

@@ -262,9 +262,9 @@ class RunAPIMagics(Magics, Settings):
         """
         code = "".join(lines)
         if ".gpt_image" in code:  # a data frame's
-            from runapi_magic.notebook.api import teach_frames
+            from runapi_magic.notebook.api import add_frame_accessor
 
-            teach_frames()
+            add_frame_accessor()
         code = pass_on_names(code)
         has_loop = getattr(self.shell, "kernel", None) is not None and self.shell.autoawait
         if not has_loop or not is_whole:

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of batches: a session of the process, and servers."""
+"""Shared fixtures for the tests of batches: servers, and the session of a process."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ PROMPTS = [f"boat {number}" for number in range(6)]
 
 
 def sent_prompts(service):
-    """Return the prompts that a server has got, sorted."""
+    """Return the prompts that a server has received, sorted."""
     return sorted(task["body"]["prompt"] for task in service.tasks)
 
 
 @pytest.fixture(scope="session")
 def _slow_server():
-    # So slow that a task is not done at the first look, which is where tasks are told to fail.
+    # Slow enough: a fault makes a task fail when it is polled, so it must still be running then.
     with serve_simulator("--speed", "20") as server:
         yield server
 
 
 @pytest.fixture
 def failing(_slow_server):
-    """A simulator whose tasks can be told to fail."""
+    """A simulator that is slow enough for the fault ``status=failed``."""
     return Service(_slow_server)
 
 
 @pytest.fixture
 def run(use, monkeypatch):
-    """Run a coroutine function with a session that is the process's own, as in a new kernel."""
+    """Run a coroutine function with its session as the session of the process."""
 
     def start(server, body, **settings):
         async def owned(session):
@@ -46,7 +46,7 @@ def run(use, monkeypatch):
 
 @pytest.fixture
 def many(run, service):
-    """Make a batch to its end, whatever it is, and return it."""
+    """Run a batch to its end, also if it fails, and return it."""
 
     def make(prompts, server=service, **options):
         async def body(_session):

@@ -1,4 +1,4 @@
-"""Results of a batch: their order, waiting for them, and who may read them when."""
+"""The results of a batch: their order, and waiting for them on any loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.server
 
 
 def test_results_are_in_order(many, service):
-    """Whatever order the service finishes in, each item has the picture of its own prompt."""
+    """Items are in the order of the prompts, whatever order the tasks end in."""
     batch = many(PROMPTS, concurrency=3)
     assert [item.request.prompt for item in batch.items] == PROMPTS
     assert [image.prompt for image in batch.images] == PROMPTS
@@ -32,14 +32,14 @@ def test_results_are_in_order(many, service):
 
 
 def test_the_former_name_of_images(many):
-    """``pictures``, as version 0.1.0 calls the images, is the same list."""
+    """``pictures``, the name in version 0.1.0, is the same list as ``images``."""
     batch = many(PROMPTS[:2])
     assert batch.pictures == batch.images
     assert len(batch.images) == 2
 
 
 def test_items_as_they_end(run, service):
-    """``as_completed`` gives each item when it is done, not when its turn in the list has come."""
+    """``as_completed`` yields an item as soon as it ends, not in the order of the list."""
     service.fault("status=stuck,match=boat 0")
 
     async def body(_session):
@@ -59,7 +59,7 @@ def test_items_as_they_end(run, service):
 
 
 def test_a_slow_reader_misses_nothing(run, service):
-    """Who reads slowly, or begins in the middle, or afterwards, gets each item once."""
+    """A slow reader of ``as_completed``, or a late one, gets each item once."""
 
     async def body(_session):
         batch = generate_many(PROMPTS, progress=False, concurrency=2)
@@ -76,8 +76,8 @@ def test_a_slow_reader_misses_nothing(run, service):
     assert run(service, body) == [list(range(6))] * 3
 
 
-def test_waiting_on_another_threads_loop(run, service):
-    """A batch is awaited, and read item by item, on a thread whose loop is not the batch's own."""
+def test_await_on_another_loop(run, service):
+    """A batch can be awaited, and read item by item, on the loop of another thread."""
 
     async def body(_session):
         batch = generate_many(PROMPTS, progress=False, concurrency=2)
@@ -92,8 +92,8 @@ def test_waiting_on_another_threads_loop(run, service):
     assert run(service, body) == (True, [0, 1, 2, 3, 4, 5], 6)
 
 
-def test_the_end_is_shown_on_the_batchs_loop(run, service):
-    """Whichever loop waits, what shows the end runs on the loop that the batch works on."""
+def test_on_wait_runs_on_the_loop_of_the_batch(run, service):
+    """``on_wait`` runs on the loop of the batch, whichever loop waits."""
 
     async def body(_session):
         home, shown = asyncio.get_running_loop(), []
@@ -110,8 +110,8 @@ def test_the_end_is_shown_on_the_batchs_loop(run, service):
     assert run(service, body) == [True, True]
 
 
-def test_an_interrupted_wait_leaves_it_under_way(run, service):
-    """Who stops waiting gets the words for it, and the batch goes on."""
+def test_an_interrupted_wait_does_not_stop_the_batch(run, service):
+    """Interrupting a wait shows a message, and the batch continues."""
     service.fault("create=slow,seconds=0.2")
 
     async def body(_session):
@@ -128,8 +128,8 @@ def test_an_interrupted_wait_leaves_it_under_way(run, service):
     assert len(run(service, body).images) == 6
 
 
-def test_a_listeners_mistake_stops_nothing(run, service):
-    """Whoever watches a batch and stumbles does not take the batch along."""
+def test_an_error_in_a_listener(run, service):
+    """An exception in a listener does not stop the batch."""
 
     async def body(_session):
         batch = generate_many(PROMPTS, progress=False)
@@ -140,7 +140,7 @@ def test_a_listeners_mistake_stops_nothing(run, service):
 
 
 def test_without_a_journal(run, service, tmp_path):
-    """Where there can be no journal a batch is made all the same, with one notice."""
+    """If the journal cannot be created, a batch makes its images and leaves one notice."""
     (tmp_path / "data").write_text("in the way")
 
     async def body(session):
@@ -152,8 +152,8 @@ def test_without_a_journal(run, service, tmp_path):
     assert "The journal cannot be used" in notices[0]
 
 
-def test_nothing_of_a_picture_stays_in_memory(run, service):
-    """Previews are let go of as items end, and pictures with their batch: they are on disk."""
+def test_no_image_stays_in_memory(run, service):
+    """Previews are freed when items end, and images with their batch; the files are on disk."""
 
     def previews():
         gc.collect()

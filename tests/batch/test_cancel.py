@@ -31,7 +31,7 @@ def _wait_until(condition):
 
 
 def test_cancel(run, service):
-    """A cancelled batch sends nothing more, keeps what it has, and can go on."""
+    """A cancelled batch sends nothing more, keeps its images, and can be retried."""
     service.fault("status=stuck,match=boat 1", "status=stuck,match=boat 2")
 
     async def body(_session):
@@ -55,14 +55,14 @@ def test_cancel(run, service):
     assert len(service.tasks) == 6
 
 
-def test_cancel_before_the_first(run, service):
-    """Cancelled at once, a batch sends nothing at all."""
+def test_cancel_at_once(run, service):
+    """A batch that is cancelled at once sends nothing."""
 
     async def body(_session):
         batch = generate_many(PROMPTS, progress=False)
         batch.cancel()
         await batch.ended()
-        with pytest.raises(RunAPIError, match="Stopped before its turn"):
+        with pytest.raises(RunAPIError, match="Stopped before the request was sent"):
             await batch
         return batch
 
@@ -70,8 +70,8 @@ def test_cancel_before_the_first(run, service):
     assert service.tasks == []
 
 
-def test_cancel_while_it_is_asked_about(run, service):
-    """A batch that is cancelled while a question is open ends at once, and sends nothing."""
+def test_cancel_during_the_confirmation(run, service):
+    """A batch that is cancelled while it waits for a confirmation ends and sends nothing."""
 
     async def body(session):
         asked = asyncio.Event()
@@ -91,8 +91,8 @@ def test_cancel_while_it_is_asked_about(run, service):
 
 
 @pytest.mark.parametrize("by_name", [True, False])
-def test_cancel_by_the_session(run, service, by_name):
-    """Who cancels everything, or a batch by its id, is not sent the rest of the batch."""
+def test_cancel_command(run, service, by_name):
+    """``%runapi cancel``, with the ID of the batch or without, stops the rest of the batch."""
     service.fault("status=stuck")
 
     async def body(session):
@@ -111,8 +111,8 @@ def test_cancel_by_the_session(run, service, by_name):
     assert [said.count(task_id) for task_id in ids] == [1, 1]
 
 
-def test_a_loop_that_ends_before_the_batch(run, service):
-    """Where ``asyncio.run`` ends first, what is at the service is not called uncharged."""
+def test_the_loop_ends_first(run, service):
+    """If ``asyncio.run`` ends before the batch, running tasks are not called "not charged"."""
     service.fault("status=stuck")
 
     async def body(_session):
@@ -135,8 +135,8 @@ def test_a_loop_that_ends_before_the_batch(run, service):
     assert said[NOT_CHARGED] is None
 
 
-def test_a_cancel_between_the_look_and_the_request(run, service, monkeypatch):
-    """A batch that another thread cancels while a request is made sends that one neither."""
+def test_cancel_while_a_request_starts(run, service, monkeypatch):
+    """A request that starts while another thread cancels the batch is not sent."""
 
     async def body(session):
         start = session.start

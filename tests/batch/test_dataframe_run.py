@@ -18,7 +18,7 @@ pytestmark = pytest.mark.server
 
 
 def test_columns_in_prompt_and_fields(many, service):
-    """``{column}`` is filled in the prompt and in fields; doubled braces stand for braces."""
+    """``{column}`` is filled in in the prompt and in fields; doubled braces stand for braces."""
     frame = pd.DataFrame(
         {"colour": ["red", "blue"], "n": [3, 4], "ratio": ["1:1", "16:9"]}, index=["x", "y"]
     )
@@ -32,8 +32,8 @@ def test_columns_in_prompt_and_fields(many, service):
     assert batch.items[1].variables == {"colour": "blue", "n": 4, "ratio": "16:9"}
 
 
-def test_a_number_by_column(many, service):
-    """A column fills a field that takes a number or yes and no, too."""
+def test_numbers_and_booleans_from_columns(many, service):
+    """A column can fill a field that takes a number or a boolean."""
     frame = pd.DataFrame({"n": np.array([2, 0]), "more": [True, False]})
     many(
         frame, prompt="boat {n}", model="flux-kontext-pro", safety_tolerance="{n}",
@@ -44,8 +44,8 @@ def test_a_number_by_column(many, service):
     assert given == {(2, True), (0, False)}
 
 
-def test_a_source_by_column(many, service, png, home):
-    """A source may be named by a column: each row edits its own file."""
+def test_sources_from_a_column(many, service, png, home):
+    """A column can name the source file of each row."""
     work = home.parent / "work"
     for name in ("fox.png", "owl.png"):
         (work / name).write_bytes(png + name.encode())
@@ -66,8 +66,8 @@ def test_a_source_by_column(many, service, png, home):
     ],
     ids=["list", "tuple", "series", "frame", "dicts", "iterator"],
 )
-def test_what_can_be_given(many, prompts):
-    """Texts, dicts and frames, also from a generator that can be read only once."""
+def test_kinds_of_prompts(many, prompts):
+    """Prompts can be texts, dicts, a Series or a data frame, also from an iterator."""
     assert [image.prompt for image in many(prompts).images] == ["a boat", "a tree"]
 
 
@@ -79,8 +79,8 @@ def test_what_can_be_given(many, prompts):
         ({"prompt": "a boat"}, {}, "one dict"),
         (7, {}, "one int"),
         (None, {}, "one NoneType"),
-        ([], {}, "There is nothing to make"),
-        (pd.DataFrame({"prompt": []}), {}, "There is nothing to make"),
+        ([], {}, "There are no prompts"),
+        (pd.DataFrame({"prompt": []}), {}, "There are no prompts"),
         (["a boat", "  "], {}, "Row 1: The prompt is empty"),
         (["a boat", None], {}, "Row 1: There is no prompt"),
         (pd.Series(["a boat", float("nan")]), {}, "Row 1: There is no prompt"),
@@ -88,17 +88,17 @@ def test_what_can_be_given(many, prompts):
         (
             [{"c": "red"}, {"c": None}],
             {"prompt": "a {c} boat"},
-            "Row 1: There is no value in column c.",
+            'Row 1: The column "c" has no value.',
         ),
         (
             pd.DataFrame({"c": pd.array(["red", None], dtype="string")}),
             {"prompt": "a {c} boat"},
-            "Row 1: There is no value in column c.",
+            'Row 1: The column "c" has no value.',
         ),
         (
             pd.DataFrame([["red", "blue"]], columns=["c", "c"]),
             {"prompt": "a {c} boat"},
-            "There are two columns c",
+            'Two columns have the name "c".',
         ),
         (["a boat", ["a tree"]], {}, "Row 1: The prompt is of type list"),
         (np.array([["a boat", "a tree"]]), {}, "Row 0: The prompt is of type ndarray"),
@@ -115,8 +115,8 @@ def test_what_can_be_given(many, prompts):
         "ratio",
     ],
 )  # fmt: skip
-def test_rows_that_cannot_be_right(run, service, prompts, options, words):
-    """What cannot be right is named, with its row, and nothing of the batch is sent."""
+def test_invalid_rows(run, service, prompts, options, words):
+    """An invalid row is refused with its index, and nothing of the batch is sent."""
 
     async def body(_session):
         with pytest.raises(InvalidRequestError) as caught:
@@ -131,7 +131,7 @@ def test_rows_that_cannot_be_right(run, service, prompts, options, words):
 
 
 def test_to_frame(many, failing):
-    """The table has a row a request: variables, status, cost, file, error and the picture."""
+    """``to_frame`` has a row for each item: variables, status, cost, file, error and image."""
     failing.fault("status=failed,match=owl,message=not tonight")
     batch = many(
         pd.DataFrame({"animal": ["fox", "owl"], "n": [1, 2]}), failing, prompt="An {animal}"
@@ -148,16 +148,16 @@ def test_to_frame(many, failing):
 
 
 def test_to_frame_keeps_the_index(many):
-    """Each picture stands beside the row that it was made of, also of a part of a data frame."""
+    """Images can be joined to the data frame they were made from, also to a part of it."""
     frame = pd.DataFrame({"animal": ["fox", "owl", "cat"]}, index=["f", "o", "c"])
     batch = many(frame[frame.animal != "owl"], prompt="One {animal}")
-    pictures = frame.join(batch.to_frame()["image"])["image"]
-    assert (pictures["f"].prompt, pictures["c"].prompt) == ("One fox", "One cat")
-    assert pd.isna(pictures["o"])
+    images = frame.join(batch.to_frame()["image"])["image"]
+    assert (images["f"].prompt, images["c"].prompt) == ("One fox", "One cat")
+    assert pd.isna(images["o"])
 
 
 def test_to_frame_without_pandas(many, monkeypatch):
-    """Without pandas ``records`` has the table, and ``to_frame`` says what to install."""
+    """Without pandas, ``records`` works and ``to_frame`` says what to install."""
     batch = many(PROMPTS[:1])
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(InvalidRequestError) as caught:

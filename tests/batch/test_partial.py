@@ -1,4 +1,4 @@
-"""A request for several images of which some are missing: what is said, and what a retry costs."""
+"""Requests for several images of which some are missing: their cost, error and retry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _creates(server):
 
 @pytest.fixture
 def three(run, service):
-    """Ask for three images of one prompt under faults; then see what a retry does without them."""
+    """Request three images of one prompt with faults, then retry without them."""
 
     def start(*faults, **options):
         async def body(session):
@@ -31,7 +31,7 @@ def three(run, service):
             await batch.ended()
             first = {
                 "status": batch.items[0].status,
-                "images": len(batch.pictures),
+                "images": len(batch.images),
                 "cost": batch.cost,
                 "charged": service.charged,
                 "failures": len(batch.failures),
@@ -46,8 +46,8 @@ def three(run, service):
             await batch.retry_failed().ended()
             second = {
                 "status": batch.items[0].status,
-                "images": len({image.id for image in batch.pictures}),
-                "paths": len({image.path for image in batch.pictures}),
+                "images": len({image.id for image in batch.images}),
+                "paths": len({image.path for image in batch.images}),
                 "cost": batch.cost,
                 "charged": service.charged,
                 "new": _creates(service) - tasks,
@@ -61,8 +61,8 @@ def three(run, service):
 
 
 @pytest.mark.parametrize("new", [False, True], ids=["reuse", "new"])
-def test_paid_and_not_fetched(three, new):
-    """Two of three paid images cannot be fetched: all are counted, and a retry fetches them."""
+def test_charged_and_not_downloaded(three, new):
+    """If two of three charged images cannot be downloaded, a retry downloads them."""
     first, second = three("download=404,skip=1", new=new)
     assert (first["status"], first["images"], first["failures"]) == ("partial", 1, 1)
     assert first["cost"] == pytest.approx(3 * PRICE)
@@ -80,7 +80,7 @@ def test_paid_and_not_fetched(three, new):
 
 
 def test_failed_at_the_service(three):
-    """Two of three tasks fail: one is paid, and a retry asks for the other two alone."""
+    """If two of three tasks fail, one is charged, and a retry requests the other two."""
     first, second = three("status=failed,skip=1,times=2")
     assert (first["status"], first["images"]) == ("partial", 1)
     assert first["cost"] == pytest.approx(PRICE)
@@ -92,7 +92,7 @@ def test_failed_at_the_service(three):
 
 
 def test_one_of_each(three):
-    """One image is there, one is paid and not fetched, one failed: a retry pays for the last."""
+    """One image exists, one is charged but not downloaded, one failed: a retry costs one image."""
     first, second = three("status=failed,times=1", "download=503,skip=1")
     assert (first["status"], first["images"]) == ("partial", 1)
     assert first["cost"] == pytest.approx(2 * PRICE)
@@ -102,8 +102,8 @@ def test_one_of_each(three):
     assert second["cost"] == pytest.approx(second["charged"])
 
 
-def test_identical_prompts_share_and_each_says_its_own(run, service):
-    """Of three identical items two have no image: each has its own cost and its own error."""
+def test_identical_prompts(run, service):
+    """If two of three identical items have no image, each item has its own cost and error."""
 
     async def body(_session):
         service.fault("download=404,skip=1")
@@ -119,7 +119,7 @@ def test_identical_prompts_share_and_each_says_its_own(run, service):
     assert statuses == ["completed", "failed", "failed"]
     assert costs == [pytest.approx(PRICE)] * 3
     assert new == 0
-    assert len({image.id for image in batch.pictures}) == 3
+    assert len({image.id for image in batch.images}) == 3
     assert batch.cost == pytest.approx(3 * PRICE)
 
 
@@ -128,8 +128,8 @@ def test_identical_prompts_share_and_each_says_its_own(run, service):
     [{"count": 3}, {"count": 2, "model": "gpt-4o-image", "aspect_ratio": "1:1"}],
     ids=["a task each", "one task"],
 )
-def test_what_was_resumed_between_the_tries_stays_paid(run, service, fields):
-    """Images that ``resume`` fetched before the retry cost what the service charged for them."""
+def test_resumed_before_the_retry(run, service, fields):
+    """Images that ``resume`` downloaded before the retry keep their cost."""
 
     async def body(session):
         service.fault("download=404,skip=1")
@@ -149,7 +149,7 @@ def test_what_was_resumed_between_the_tries_stays_paid(run, service, fields):
 
 
 def test_one_task_for_two_items(run, service):
-    """A task that makes several images is shared by identical items, and so is what it cost."""
+    """If one task makes the images of identical items, the items share its cost."""
 
     async def body(_session):
         fields = {"model": "gpt-4o-image", "aspect_ratio": "1:1"}
@@ -164,7 +164,7 @@ def test_one_task_for_two_items(run, service):
 
 
 def test_cancelled_twice_in_every_state(run, service):
-    """A batch that is cancelled twice says of no task at the service that it was not charged."""
+    """After two cancels, no task that RunAPI has is called "not charged"."""
     service.fault("status=stuck")
 
     async def body(session):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.server
 
 
 def test_failures_beside_successes(many, failing):
-    """A failed request is in its place with its reason; the others are there all the same."""
+    """A failed item stays in its position with its error; the other items have their images."""
     failing.fault("status=failed,match=boat 2,message=the dragon was asleep")
     batch = many(PROMPTS, failing)
     assert [item.status == "completed" for item in batch.items] == [True] * 2 + [False] + [True] * 3
@@ -33,7 +33,7 @@ def test_failures_beside_successes(many, failing):
 
 
 def test_awaiting_a_batch_with_failures(run, failing):
-    """``await`` returns the batch where there is any picture, and raises where there is none."""
+    """``await`` returns the batch if it has any image, and raises an error if it has none."""
     failing.fault("status=failed,match=bad")
 
     async def body(_session):
@@ -47,8 +47,8 @@ def test_awaiting_a_batch_with_failures(run, failing):
     assert [item.status for item in run(failing, body).items] == ["failed", "failed"]
 
 
-def test_retry_failed_sends_exactly_those(run, failing):
-    """``retry_failed`` asks for what has no picture, and leaves alone what has one."""
+def test_retry_failed(run, failing):
+    """``retry_failed`` requests the missing images and leaves the others alone."""
     failing.fault("status=failed,match=boat 2,times=1", "status=failed,match=boat 4,times=1")
 
     async def body(_session):
@@ -69,7 +69,7 @@ def test_retry_failed_sends_exactly_those(run, failing):
 
 
 def test_retry_that_fails_again(run, failing):
-    """What fails once more says so once more, and can be asked for once more."""
+    """An item that fails again can be retried again."""
     failing.fault("status=failed,match=boat 2,times=2")
 
     async def body(_session):
@@ -84,13 +84,13 @@ def test_retry_that_fails_again(run, failing):
     assert run(failing, body) == ([2], [], 8, 8)
 
 
-def test_retry_while_under_way(run, service):
-    """A batch that is not over cannot be retried: it says that it goes on, and does."""
+def test_retry_while_running(run, service):
+    """A running batch cannot be retried; the message says so, and the batch continues."""
     service.fault("create=slow,seconds=0.1")
 
     async def body(_session):
         batch = generate_many(PROMPTS, progress=False)
-        with pytest.raises(InvalidRequestError, match="still under way") as caught:
+        with pytest.raises(InvalidRequestError, match="still running") as caught:
             batch.retry_failed()
         assert len(caught.value.parts) == 3
         return await batch
@@ -98,8 +98,8 @@ def test_retry_while_under_way(run, service):
     assert len(run(service, body).images) == 6
 
 
-def test_a_failed_twin_gets_a_picture_of_its_own(run, failing):
-    """A retry of one of two identical rows makes a new picture, and leaves the other its own."""
+def test_retry_of_one_of_two_identical_rows(run, failing):
+    """A retry of one of two identical rows makes a new image; the other row keeps its own."""
     failing.fault("status=failed,match=a boat,times=1")
 
     async def body(_session):
@@ -114,8 +114,8 @@ def test_a_failed_twin_gets_a_picture_of_its_own(run, failing):
     assert sent == 4
 
 
-def test_the_price_of_a_failed_twin(run, failing):
-    """The button says what a retry of one of two identical rows costs: the other keeps its own."""
+def test_price_of_that_retry(run, failing):
+    """The button shows the price of one image for that retry."""
     failing.fault("status=failed,match=a boat,times=1")
 
     async def body(session):

@@ -1,4 +1,4 @@
-"""Batches in the journal: resuming them by id, and what is not paid again."""
+"""Batches in the journal: resuming them by ID, and what is charged again."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.batch.conftest import PROMPTS
 pytestmark = pytest.mark.server
 
 
-def test_resume_by_its_id(run, failing):
-    """Another kernel goes on with a batch by its id: variables, order and pictures are the same."""
+def test_resume_by_id(run, failing):
+    """Another kernel resumes a batch by its ID: variables, order and images are the same."""
     rows = [{"animal": "fox", "n": 1}, {"animal": "owl", "n": 2}, {"animal": "cat", "n": 3}]
     failing.fault("status=failed,match=owl,times=1")
 
@@ -34,7 +34,7 @@ def test_resume_by_its_id(run, failing):
 
 
 def test_resume_edits_of_a_file(run, service, png, home):
-    """A batch of edits of a local file can be resumed: the file is found again."""
+    """A batch that edits a local file can be resumed: the file is found again."""
     (home.parent / "work" / "fox.png").write_bytes(png)
 
     async def first(_session):
@@ -45,12 +45,12 @@ def test_resume_edits_of_a_file(run, service, png, home):
 
     before = run(service, first)
     after = run(service, second)
-    assert [image.path for image in after.images] == [image.path for image in before.pictures]
+    assert [image.path for image in after.images] == [image.path for image in before.images]
     assert len(service.tasks) == 2
 
 
-def test_resume_makes_as_many_as_were_asked_for(run, service):
-    """The same prompts with another count are another batch, and go on with their own count."""
+def test_resume_keeps_the_count(run, service):
+    """The same prompts with another count are another batch, which resumes with its own count."""
 
     async def body(_session):
         one = await generate_many(["a boat"], progress=False)
@@ -58,14 +58,14 @@ def test_resume_makes_as_many_as_were_asked_for(run, service):
         again = await resume_batch(three.id, progress=False)
         return one.id, three.id, len(again.images)
 
-    one, three, pictures = run(service, body)
+    one, three, images = run(service, body)
     assert one != three
-    assert pictures == 3
+    assert images == 3
     assert len(service.tasks) == 3
 
 
-def test_resume_where_reuse_is_off(run, service):
-    """What a batch has made is not paid for again by its resume, also where nothing is reused."""
+def test_resume_reuses_in_any_case(run, service):
+    """Resuming a batch is not charged again, even if ``reuse`` is off."""
 
     async def body(session):
         batch = await generate_many(["a boat", "a tree"], progress=False)
@@ -76,8 +76,8 @@ def test_resume_where_reuse_is_off(run, service):
     assert len(service.tasks) == 2
 
 
-def test_a_simulated_batch_is_never_paid_for(run, service):
-    """A batch that began on the simulator ends on it, and is resumed and retried nowhere else."""
+def test_a_simulated_batch_is_never_charged(run, service):
+    """A batch that began on the simulator ends there, and cannot be resumed on another service."""
 
     async def body(session):
         session.connection.simulator_on(100)
@@ -88,7 +88,7 @@ def test_a_simulated_batch_is_never_paid_for(run, service):
         batch.cancel()
         await batch.ended()
         assert batch.failures
-        with pytest.raises(InvalidRequestError, match=r"was asked of http://simulator\.localhost"):
+        with pytest.raises(InvalidRequestError, match=r"belongs to http://simulator\.localhost"):
             resume_batch(batch.id, progress=False)
         return await batch.retry_failed()
 
@@ -98,8 +98,8 @@ def test_a_simulated_batch_is_never_paid_for(run, service):
     assert service.requests == []
 
 
-def test_a_batch_is_resumed_where_it_was_asked_for_last(run, service):
-    """A batch that was tried on the simulator and then asked for in earnest can be resumed."""
+def test_a_batch_belongs_to_its_last_service(run, service):
+    """A batch that ran on the simulator first and then on RunAPI can be resumed on RunAPI."""
 
     async def body(session):
         session.connection.simulator_on(100)
@@ -112,19 +112,19 @@ def test_a_batch_is_resumed_where_it_was_asked_for_last(run, service):
     assert len(service.tasks) == 1
 
 
-def test_resume_of_nothing(run, service):
-    """An id that nobody knows is refused in three parts."""
+def test_resume_of_an_unknown_id(run, service):
+    """An unknown ID is refused in three parts."""
 
     async def body(_session):
-        with pytest.raises(InvalidRequestError, match="no batch nobody") as caught:
+        with pytest.raises(InvalidRequestError, match="no batch with the ID nobody") as caught:
             resume_batch("nobody", progress=False)
         return caught.value.parts
 
     assert len(run(service, body)) == 3
 
 
-def test_afresh(run, service):
-    """``new=True`` pays again, once: resumed by its id it does not; asked afresh again it does."""
+def test_new(run, service):
+    """``new=True`` is charged again each time; resuming that batch is not."""
     ids = []
 
     async def fresh(_session):
@@ -138,7 +138,7 @@ def test_afresh(run, service):
     first = run(service, fresh)
     resumed = run(service, again)
     assert len(service.tasks) == 2
-    assert [image.path for image in resumed.images] == [image.path for image in first.pictures]
+    assert [image.path for image in resumed.images] == [image.path for image in first.images]
     second = run(service, fresh)
     assert len(service.tasks) == 4
     assert {image.path for image in second.images}.isdisjoint(image.path for image in first.images)
@@ -146,7 +146,7 @@ def test_afresh(run, service):
 
 
 def test_reuse_is_off(run, service):
-    """Where nothing is reused a batch pays once and goes on by its id without paying again."""
+    """With ``reuse`` off, each run is charged, and resuming it is not."""
 
     async def fresh(_session):
         return await generate_many(PROMPTS[:2], progress=False)

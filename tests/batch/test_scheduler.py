@@ -1,4 +1,4 @@
-"""Requests of a batch: how many at a time, and identical ones together."""
+"""The requests of a batch: how many run at a time, and identical requests."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ pytestmark = pytest.mark.server
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_so_many_at_a_time(run, concurrency):
-    """No more tasks than were allowed are under way at the service at any moment, and as many."""
+def test_concurrency(run, concurrency):
+    """As many tasks as allowed run at the service at the same time, and no more."""
 
     async def body(_session):
         prompts = [f"boat {number}" for number in range(12)]
@@ -24,8 +24,8 @@ def test_so_many_at_a_time(run, concurrency):
         assert server.state()["max_concurrent"] == concurrency
 
 
-def test_the_setting_says_how_many(run):
-    """Without an argument ``RunAPIMagics.concurrency`` counts."""
+def test_concurrency_setting(run):
+    """``RunAPIMagics.concurrency`` is the default."""
 
     async def body(_session):
         return await generate_many(PROMPTS, progress=False)
@@ -35,8 +35,8 @@ def test_the_setting_says_how_many(run):
         assert server.state()["max_concurrent"] == 2
 
 
-def test_identical_prompts_wait_their_turn(run):
-    """The limit is one of tasks: it holds for many pictures of one prompt too."""
+def test_concurrency_of_identical_prompts(run):
+    """The limit counts tasks, also when one request has many."""
 
     async def body(_session):
         return await generate_many(["a boat"] * 8, progress=False, concurrency=2)
@@ -46,8 +46,8 @@ def test_identical_prompts_wait_their_turn(run):
         assert server.state()["max_concurrent"] == 2
 
 
-def test_identical_prompts_are_pictures_of_their_own(many, service):
-    """Two rows of one prompt are two tasks and two pictures; asked for again both are there."""
+def test_identical_prompts(many, service):
+    """Two rows with the same prompt are two tasks and two images; the next run finds both."""
     prompts = ["a boat", "a tree", "a boat"]
     first = many(prompts)
     paths = [item.images[0].path for item in first.items]
@@ -60,16 +60,16 @@ def test_identical_prompts_are_pictures_of_their_own(many, service):
     assert (again.cost, again.saved) == (0, pytest.approx(0.18))
 
 
-def test_a_refused_request_is_one_items_failure(many, service):
-    """A request that the service does not take costs nothing and stops nothing."""
+def test_a_refused_request(many, service):
+    """A request that RunAPI refuses is the failure of one item; the others go on."""
     service.fault("create=422,match=boat 1,message=not this one")
     batch = many(PROMPTS)
     assert [item.index for item in batch.failures] == [1]
     assert len(service.tasks) == 5
 
 
-def test_a_longer_list_pays_for_what_is_new(many, service):
-    """More rows than before pay for the new ones alone."""
+def test_a_longer_list(many, service):
+    """With more rows than before, only the new ones are charged."""
     many(PROMPTS[:4])
     batch = many(PROMPTS)
     assert len(service.tasks) == 6

@@ -1,4 +1,4 @@
-"""Batches in a script: the call waits, and shows a progress bar."""
+"""Batches in a script: the call waits and shows a progress bar."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _script(service, folder, options=""):
 
 
 def test_a_script_waits_and_shows_a_bar(failing, tmp_path):
-    """In a script the call returns at the end; the bar is on stderr, stdout is the script's."""
+    """In a script the call returns at the end. The progress bar is on stderr."""
     failing.fault("status=failed,match=a bad tree")
     said, bar = _script(failing, tmp_path)
     assert said == "2 1 True\n"

@@ -1,4 +1,4 @@
-"""What a user writes after --sweep becomes requests, or an error that says what to write."""
+"""``--sweep`` becomes requests, or an error that says what to write."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from runapi_magic.batch.item import Item
 from runapi_magic.batch.sweep import (
+    NoImageError,
     NoPictureError,
     Sweep,
     combine,
@@ -26,7 +27,7 @@ from tests.properties import PROPERTY
 
 
 class _Series:
-    """What pandas has: no list, but it can become one."""
+    """Like a pandas Series: not a list, but it can be converted to one."""
 
     def tolist(self):
         return ["oil", "pixel"]
@@ -87,7 +88,7 @@ def _items(template, *sweeps, options=None, params=()):
     ],
 )
 def test_values(text, values):
-    """Values stand between commas, in quotes where they hold one, or in a variable."""
+    """Values are separated by commas, may be in quotes, or come from a variable."""
     name, found = parse_sweep(text, NAMES)
     assert (name, found) == ("style", values)
     assert not [value for value in found if type(value).__module__ == "numpy"]
@@ -96,17 +97,17 @@ def test_values(text, values):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("style", "is not NAME=V1,V2"),
-        ("1st=a,b", "is not NAME=V1,V2"),
-        ("my style=a,b", "is not NAME=V1,V2"),
+        ("style", "does not have the form NAME=V1,V2"),
+        ("1st=a,b", "does not have the form NAME=V1,V2"),
+        ("my style=a,b", "does not have the form NAME=V1,V2"),
         ("style=", "has no values"),
         ("style={empty}", "has no values"),
         ("style=oil,", "an empty value"),
         ("style=,oil", "an empty value"),
         ('style=oil," "', "an empty value"),
         ("style=oil,ink,oil", "the value oil twice"),
-        ('style="oil,ink', "a quote is not closed"),
-        ("style='oil'x,ink", "a quote is not closed"),
+        ('style="oil,ink', "are not closed"),
+        ("style='oil'x,ink", "are not closed"),
         ("style={nothing}", "there is no variable nothing"),
         ("style={styles.__class__}", "there is no variable styles.__class__"),
         ("style={mapping}", "mapping is of type dict"),
@@ -116,7 +117,7 @@ def test_values(text, values):
     ],
 )
 def test_mistakes(text, words):
-    """What is no list of values is refused in three parts, and nothing is called."""
+    """An invalid list of values is refused in three parts, and nothing is called."""
     with pytest.raises(InvalidRequestError) as caught:
         parse_sweep(text, NAMES)
     what, charged, todo = caught.value.parts
@@ -130,8 +131,8 @@ _TEXTS = st.text(st.characters(exclude_categories=["Cs"])).filter(str.strip)
 
 @given(st.lists(_TEXTS, min_size=1, unique=True))
 @PROPERTY
-def test_quoting_holds_any_text(values):
-    """Any text goes through in quotes, whatever stands in it."""
+def test_any_text_in_quotes(values):
+    """Any text can be a value in quotes."""
     quoted = ",".join('"' + value.replace('"', '""') + '"' for value in values)
     assert parse_sweep(f"x={quoted}", {}) == ("x", values)
 
@@ -139,7 +140,7 @@ def test_quoting_holds_any_text(values):
 @given(st.text())
 @PROPERTY
 def test_any_text_is_values_or_an_error(text):
-    """No text after --sweep ends in anything but values or a clear error."""
+    """Any text after --sweep gives values or a clear error."""
     with suppress(InvalidRequestError):
         _, values = parse_sweep(f"x={text}", {})
         assert values == list(dict.fromkeys(values))
@@ -161,7 +162,7 @@ def test_any_text_is_values_or_an_error(text):
     ],
 )
 def test_in_a_line(line, sweep, rest):
-    """A --sweep option gives its values with the quotes around them; the line goes on after it."""
+    """A --sweep option ends where its values end; their quotes are kept."""
     found = sweep_at(f"-q {line}", 3)
     assert found is not None
     assert (found[0], f"-q {line}"[found[1] :]) == (sweep, rest)
@@ -169,29 +170,29 @@ def test_in_a_line(line, sweep, rest):
 
 @pytest.mark.parametrize("line", ["--sweep", "--sweep a", "--sweep =x", "street-sweep a=b"])
 def test_no_values_in_a_line(line):
-    """An option without values is left to whoever reads the rest of the line."""
+    """An option without values is not read here."""
     assert sweep_at(line, 0) is None
 
 
-def test_more_values_than_combinations():
+def test_too_many_values():
     """A variable with too many values is refused before they are listed."""
     with pytest.raises(InvalidRequestError, match="10,001 combinations"):
         parse_sweep("seed={many}", {"many": range(10_001)})
 
 
 def test_combinations():
-    """Every combination is there once, the first variable changing slowest."""
+    """Each combination occurs once; the first variable changes slowest."""
     assert combine([("a", [1, 2]), ("b", ["x", "y"])]) == [
         {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"},
     ]  # fmt: skip
-    with pytest.raises(InvalidRequestError, match="a is there twice"):
+    with pytest.raises(InvalidRequestError, match="a is given twice"):
         combine([("a", [1]), ("b", [1]), ("a", [2])])
     with pytest.raises(InvalidRequestError, match="1,000,000,000 combinations"):
         combine([(name, range(1000)) for name in "abc"])
 
 
 def test_a_variable_fills_the_prompt():
-    """{name} gets the value, before a variable of the user's; others stay the user's."""
+    """``{name}`` gets the value of the sweep variable before a user's variable."""
     items = _items("a {animal} in {style}, {other}", ("style", ["oil", "ink"]), ("animal", ["dog"]))
     assert [item.request.prompt for item in items] == [
         "a dog in oil, {other}", "a dog in ink, {other}",
@@ -203,7 +204,7 @@ def test_a_variable_fills_the_prompt():
 
 
 def test_a_variable_fills_an_option():
-    """A variable may stand in the values of options, too."""
+    """A sweep variable also fills the values of options."""
     items = _items(
         "a {animal}", ("mark", ["a", "b"]), ("shape", ["16:9"]),
         options={"model": "flux-kontext-pro", "aspect_ratio": "{shape}", "output_resolution": None},
@@ -216,8 +217,8 @@ def test_a_variable_fills_an_option():
     assert {item.request.prompt for item in items} == {"a cat"}
 
 
-def test_a_variable_varies_a_field():
-    """A variable that stands nowhere is the field of its name, read as the options read it."""
+def test_a_variable_sets_a_field():
+    """A variable that is used nowhere sets the field with its name, read as the option reads it."""
     items = _items("a cat", ("model", ["flux-kontext-pro", "flux-kontext-max"]),
                    ("safety_tolerance", ["0", 1]), ("enable_translation", ["true"]))  # fmt: skip
     found = [(item.request.model, dict(item.request.fields)) for item in items]
@@ -233,27 +234,27 @@ def test_a_variable_varies_a_field():
 @pytest.mark.parametrize(
     ("sweep", "more", "words"),
     [
-        (("styl", ["oil"]), {}, ["no {styl}", "no field styl", "Write {styl}", "aspect_ratio"]),
+        (("styl", ["oil"]), {}, ["no {styl}", "the field styl", "Write {styl}", "aspect_ratio"]),
         (("count", [1, 2]), {}, ["cannot vary count", "-n"]),
-        (("prompt", ["x"]), {}, ["no {prompt}", "no field prompt"]),
+        (("prompt", ["x"]), {}, ["no {prompt}", "no model has the field prompt"]),
         (("aspect_ratio", ["1:1"]), {"options": {"aspect_ratio": "16:9"}}, ["twice", "by -a"]),
         (("quality", ["high"]), {"params": ["quality=medium"]}, ["twice", "by -p quality"]),
         (("aspect_ratio", ["1:1", "7:5"]), {}, ["aspect_ratio=7:5: '7:5' is not a value", "16:9"]),
-        (("quality", ["high"]), {}, ["quality=high: gpt-image-2 takes no quality"]),
+        (("quality", ["high"]), {}, ["quality=high: gpt-image-2 has no field quality"]),
         (("model", ["gpt-image-2", "topaz-upscale-image"]), {},
          ["model=topaz-upscale-image: ", "works on a picture"]),
     ],
 )  # fmt: skip
-def test_a_variable_that_is_neither(sweep, more, words):
-    """What is no variable and no field, or cannot be right, is an error that says which and how."""
+def test_invalid_variables(sweep, more, words):
+    """A variable that is neither used nor a field is an error that says what to write."""
     with pytest.raises(InvalidRequestError) as caught:
         _items("a cat", sweep, **more)
     assert [word for word in words if word not in str(caught.value)] == []
     assert "Nothing was sent, nothing was charged." in caught.value.parts
 
 
-def test_a_counted_thing_is_no_field():
-    """A variable of a field's name that stands in the prompt is only that."""
+def test_a_used_variable_is_not_a_field():
+    """A variable with the name of a field that the prompt uses does not set the field."""
     one, two = _items("{count} cats", ("count", [1, 2]))
     assert (one.request.prompt, two.request.prompt) == ("1 cats", "2 cats")
     assert (one.request.count, dict(one.request.fields)) == (1, {})
@@ -272,7 +273,7 @@ def _image(item, path):
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Two styles by two numbers; the second cell failed and the third is under way."""
+    """Two styles by two numbers: the second item failed and the third is running."""
     made = _sweep(("style", ["oil", "ink"]), ("time", [1, 2]))
     for index in (0, 3):
         item = made.items[index]
@@ -283,8 +284,8 @@ def sweep(tmp_path):
     return made
 
 
-def test_pictures_by_their_values(sweep):
-    """A picture goes by its values in the order of the variables, or by their texts."""
+def test_images_by_values(sweep):
+    """An image is found by its values in the order of the variables, or by their texts."""
     assert sweep.variables == {"style": ["oil", "ink"], "time": [1, 2]}
     assert sweep.images["oil", 1].id == "0"
     assert sweep.images["ink", "2"].id == "3"
@@ -297,24 +298,25 @@ def test_pictures_by_their_values(sweep):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (("oil", 2), "no picture of oil, 2: The task failed: no."),
-        (("ink", 1), "no picture of ink, 1 yet (running)"),
+        (("oil", 2), "no image of oil, 2: The task failed: no."),
+        (("ink", 1), "no image of ink, 1 yet (running)"),
         (("ink", 7), "no combination ink, 7 of style, time"),
         ("oil", "no combination oil of style, time"),
     ],
 )
-def test_a_picture_that_is_missing(sweep, values, words):
-    """A picture that is not there is a KeyError that says why."""
-    with pytest.raises(NoPictureError) as caught:
+def test_a_missing_image(sweep, values, words):
+    """A missing image is a KeyError with the reason."""
+    with pytest.raises(NoImageError) as caught:
         sweep.images[values]
     assert words in caught.value.what
+    assert NoPictureError is NoImageError  # the name in version 0.1.0
     assert isinstance(caught.value, KeyError)
     assert sweep.images.get(values) is None
     assert values not in sweep.images
 
 
 def test_one_variable():
-    """With one variable its value alone is the key."""
+    """With one variable, the value alone is the key."""
     made = _sweep(("style", ["oil"]), prompt="{style}")
     item = made.items[0]
     item.images = [_image(item, None)]
@@ -323,9 +325,9 @@ def test_one_variable():
 
 
 def test_table(sweep):
-    """The table has the variables as columns, with what came of each combination."""
+    """The table has a column for each variable, and the result of each combination."""
     head, first, second, third, _ = sweep.table().splitlines()
-    assert head.split() == ["style", "time", "status", "USD", "picture"]
+    assert head.split() == ["style", "time", "status", "USD", "image"]
     assert first.split()[:5] == ["1", "oil", "1", "completed", "0.06"]
     assert first.endswith("0.png")
     assert second.split(maxsplit=4) == ["2", "oil", "2", "failed", "The task failed: no."]
@@ -337,7 +339,7 @@ def test_table(sweep):
 
 
 def test_true_and_one_are_two_values():
-    """Values that Python takes for equal are told apart by their texts."""
+    """Values that are equal in Python are distinguished by their texts."""
     made = Sweep([Item(n, ImageRequest(str(n), "gpt-image-2"), {"x": x})
                   for n, x in enumerate([1, True])])  # fmt: skip
     assert [repr(value) for value in made.variables["x"]] == ["1", "True"]

@@ -1,4 +1,4 @@
-"""Sweeps on the simulator: what is sent, what the sheet shows, what is asked again."""
+"""Sweeps on the simulator: requests, the contact sheet, and retries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REASON = "The filter refused it"
 
 @pytest.fixture(scope="module")
 def _server():
-    """Slow enough that a task is looked at before it is done."""
+    """A server that is slow enough for a fault at the first poll."""
     with serve_simulator("--speed", "25", "--balance-cents", "100000") as server:
         yield server
 
@@ -44,7 +44,7 @@ def service(_server):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """The sheets and captions that were displayed, with their metadata, oldest first."""
+    """The displayed sheets and captions with their metadata, oldest first."""
     calls = []
 
     class Handle:
@@ -77,7 +77,7 @@ def _three_by_four(session, place="a harbour"):
 
 
 def test_three_by_four_with_a_failure(use, service, shown):
-    """12 requests, 11 pictures, a cell that says why; retrying sends exactly one request."""
+    """Of 12 items, 11 have images and one has its error in the cell; a retry sends one request."""
     service.fault(FAULT)
 
     async def body(session):
@@ -108,7 +108,7 @@ def test_three_by_four_with_a_failure(use, service, shown):
 
 
 def test_a_caption_is_not_ahead_of_its_sheet(use, service, shown):
-    """Pictures that come while a sheet is drawn are counted with the sheet that has them."""
+    """The caption counts the images that the sheet shows, not those that arrive meanwhile."""
 
     async def body(session):
         def make(words, fields):
@@ -141,7 +141,7 @@ def test_a_caption_is_not_ahead_of_its_sheet(use, service, shown):
 
 
 def test_a_second_run_is_from_disk(use, service, shown):
-    """The same sweep again sends nothing but what failed, and says what it saved."""
+    """The same sweep again sends only the failed request, and says what it saved."""
     service.fault(FAULT)
 
     async def body(session):
@@ -158,8 +158,8 @@ def test_a_second_run_is_from_disk(use, service, shown):
     use(service, body)
 
 
-def test_unattended_only_the_end(use, service, shown, monkeypatch):
-    """Without a person there is the first sheet and the last, again in the cell that waits."""
+def test_unattended_shows_only_the_end(use, service, shown, monkeypatch):
+    """Without a person, only the first and the last sheet are shown, also in a cell that waits."""
     cells = ["one"]
     monkeypatch.setattr("runapi_magic.display.batch_view.current_cell", lambda: cells[-1])
 
@@ -182,8 +182,8 @@ def test_unattended_only_the_end(use, service, shown, monkeypatch):
     use(service, body)
 
 
-def test_live_it_fills_in(use, service, shown, monkeypatch):
-    """With a person the sheet is drawn anew while it fills in, the loop stays free, no faster."""
+def test_live_updates(use, service, shown, monkeypatch):
+    """With a person, the sheet is updated at most once a second, and the event loop stays free."""
     monkeypatch.setattr("runapi_magic.display.batch_view._TICK", 0.1)
     service.fault(STUCK)
 
@@ -213,12 +213,12 @@ def test_live_it_fills_in(use, service, shown, monkeypatch):
 
 
 def _colours(data):
-    picture = Image.open(io.BytesIO(data)).convert("RGB").resize((64, 64))
-    return len(set(picture.get_flattened_data()))
+    image = Image.open(io.BytesIO(data)).convert("RGB").resize((64, 64))
+    return len(set(image.get_flattened_data()))
 
 
 def test_a_batch_without_axes(use, service, shown, capsys):
-    """A plain batch has a sheet by number and prompt; a terminal gets table, paths and reasons."""
+    """The sheet of a batch has numbers and prompts. A terminal gets the table, paths and errors."""
     service.fault(FAULT)
 
     async def body(session):
@@ -228,7 +228,7 @@ def test_a_batch_without_axes(use, service, shown, capsys):
         await begin_batch(session, batch)
         show_batch_in_terminal(batch)
         printed = capsys.readouterr().out
-        assert [image.path.name for image in batch.pictures if image.path.name not in printed] == []
+        assert [image.path.name for image in batch.images if image.path.name not in printed] == []
         assert "2 a hen in ink at dusk:" in printed
         assert REASON in printed
         assert view.item_at(0.5, 0.5) is batch.items[1]

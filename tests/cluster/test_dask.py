@@ -14,7 +14,7 @@ import cloudpickle
 import pytest
 
 from runapi_magic.batch.batch import Batch
-from runapi_magic.batch.dask_driver import found, run_on_cluster
+from runapi_magic.batch.dask_driver import local_file, run_on_cluster
 from runapi_magic.batch.item import Item
 from runapi_magic.engine.download import DownloadOptions
 from runapi_magic.engine.resume import resume_tasks
@@ -281,7 +281,7 @@ def test_partial_files_of_a_dead_worker(tmp_path):
         limits=DEFAULT_LIMITS, max_megabytes=1,
     )  # fmt: skip
     saved = Saved(Path("/worker/fox.png"), 8, 6, "", None)
-    assert found(saved, options).path == folder / "fox.png"
+    assert local_file(saved, options).path == folder / "fox.png"
     assert {path.name for path in folder.iterdir()} == {".part2-0-bbbb.part", "fox.png"}
 
 

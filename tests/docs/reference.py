@@ -54,7 +54,7 @@ INSIDE = {
     " turns plan attach ended ready served subscribe changed put show_version wait",
     GeneratedImage: "preview prepare",
     ImageRequest: "catalogue action task_counts fingerprint body",
-    Batch: "since held hold_for is_refused shown_in on_wait begin ended subscribe wait",
+    Batch: "since held set_held is_refused shown_in on_wait begin ended subscribe wait",
 }
 ENVIRONMENT = {
     "RUNAPI_API_KEY": "the key",
@@ -314,7 +314,7 @@ def _errors() -> Iterator[str]:
         for _, kind in error_tree()
     ]
     yield from _table(("error", "when", "charged", "what to do"), rows)
-    yield "Two more: `sweep.images[...]` raises `runapi_magic.batch.sweep.NoPictureError`, an"
+    yield "Two more: `sweep.images[...]` raises `runapi_magic.batch.sweep.NoImageError`, an"
     yield "`InvalidRequestError` and a `KeyError`, where there is no picture; where the journal is"
     yield f"unusable, what reads it raises `{JournalError.__module__}.{JournalError.__name__}`.\n"
     yield "They have these attributes:\n"

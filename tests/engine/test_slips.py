@@ -86,8 +86,11 @@ def test_a_long_cell_while_connecting(monkeypatch):
         (lambda: generate("a hen", count=10**9), "1,000,000,000"),
         (lambda: edit("hen.png", None), "NoneType"),
         (lambda: generate("a hen", model=2), "The model is of type int"),
-        (lambda: generate_many(["a hen"], concurrency=-1), "concurrency is -1"),
-        (lambda: generate_many(["a hen"], concurrency=0), "concurrency is 0"),
+        (
+            lambda: generate_many(["a hen"], concurrency=-1),
+            "at least 1 (got -1)",
+        ),
+        (lambda: generate_many(["a hen"], concurrency=0), "at least 1 (got 0)"),
         (lambda: generate_many(["a hen"], concurrency="4"), "concurrency is '4'"),
         (lambda: generate_many(["a hen"], max_cost="a lot"), "max_cost is of type str"),
         (lambda: open_image(5), "type int"),

@@ -9,13 +9,13 @@ import pytest
 
 import runapi_magic
 from runapi_magic.errors import NOT_SENT, InvalidRequestError
-from runapi_magic.notebook.api import teach_frames
+from runapi_magic.notebook.api import add_frame_accessor
 
 PIXEL = b"P1 1 1 0"
 
 
 def _frame(**options):
-    teach_frames()
+    add_frame_accessor()
     return pd.DataFrame({"c": ["red"]}).gpt_image.generate(**options)
 
 
@@ -41,7 +41,7 @@ WRONG = {
         lambda: runapi_magic.generate_many(["a"], concurrency="2"), "concurrency is '2', which"
     ),
     "no concurrency": (
-        lambda: runapi_magic.generate_many(["a"], concurrency=0), "concurrency is 0: nothing would"
+        lambda: runapi_magic.generate_many(["a"], concurrency=0), "concurrency must be at least 1"
     ),
     "title": (lambda: runapi_magic.generate_many(["a"], title=5), "title is of type int."),
     "cost": (lambda: runapi_magic.generate_many(["a"], max_cost="1"), "max_cost is of type str."),

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from runapi_magic.engine.generation import Generation, GenerationTask
     from runapi_magic.engine.pipeline import Gate, PlannedTask
     from runapi_magic.engine.session import Session
-    from runapi_magic.media.files import Saved
+    from runapi_magic.media.files import SavedFile
 
 # Errors that the bytes of a request cause. After any other error a task may exist: the worker may
 # have repeated the POST of another worker that died.
@@ -352,7 +352,7 @@ class _ClusterPipeline(Pipeline):
         result: JobResult,
         options: DownloadOptions,
     ) -> None:
-        """Write the result of a job to the journal. Saved images stay, also after an error."""
+        """Write the result of a job to the journal. SavedFile images stay, also after an error."""
         finished = result.task
         if finished is not None:
             task.cost = finished.cost
@@ -383,7 +383,7 @@ class _ClusterPipeline(Pipeline):
         await self._record(self._journal.mark_saved, task.id, task.images)
 
 
-def local_file(saved: Saved, options: DownloadOptions) -> Saved:
+def local_file(saved: SavedFile, options: DownloadOptions) -> SavedFile:
     """Return the file of a worker as this machine sees it, and delete the files of dead workers.
 
     Raises:

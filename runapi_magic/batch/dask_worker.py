@@ -32,7 +32,7 @@ from runapi_magic.http.wait_for_task import wait_for_task
 from runapi_magic.journal.async_journal import AsyncJournal
 from runapi_magic.journal.rate_store import SharedRate
 from runapi_magic.journal.task_log import Journal
-from runapi_magic.media.object_store import place_of
+from runapi_magic.media.object_store import save_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from runapi_magic.core.request import Attempt
     from runapi_magic.core.task import Task
     from runapi_magic.http.results import CreatedTask
-    from runapi_magic.media.files import Saved
-    from runapi_magic.media.object_store import Place
+    from runapi_magic.media.files import SavedFile
+    from runapi_magic.media.object_store import SaveLocation
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class JobResult:
     created: CreatedTask | None = None
     task: Task | None = None
     duration: float | None = None
-    files: list[tuple[Saved, str]] = field(default_factory=list)
+    files: list[tuple[SavedFile, str]] = field(default_factory=list)
     failure: RunAPIError | None = None
 
 
@@ -117,7 +117,7 @@ async def _run(job: Job, report: Callable[[CreatedTask], None]) -> JobResult:
     options = replace(
         job.options,
         # With an object store, each machine has its own local copies.
-        place=place_of(job.options.place.url or str(job.options.place.folder), data_home()),
+        place=save_location(job.options.place.url or str(job.options.place.folder), data_home()),
         run=f"-{secrets.token_hex(4)}",
     )
     try:
@@ -162,7 +162,7 @@ async def _run(job: Job, report: Callable[[CreatedTask], None]) -> JobResult:
     return result
 
 
-async def _check_storage(place: Place, run: str) -> None:
+async def _check_storage(place: SaveLocation, run: str) -> None:
     try:
         await _storage(place, run)
     except ConfigurationError as error:

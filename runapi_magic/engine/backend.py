@@ -15,7 +15,7 @@ from runapi_magic.engine.quotes import Quotes
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.http.client import Client
 from runapi_magic.http.transport import Transport
-from runapi_magic.media.uploads import check_mask, for_upload, upload_name
+from runapi_magic.media.uploads import check_mask, encode_for_upload, upload_name
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -154,7 +154,7 @@ def check_mask_of(request: ImageRequest) -> None:
 
 
 def _encoded(source: Source, *, is_mask: bool) -> tuple[bytes, str]:
-    return for_upload(_read(source), source.label, is_mask=is_mask)
+    return encode_for_upload(_read(source), source.label, is_mask=is_mask)
 
 
 def _read(source: Source) -> bytes:

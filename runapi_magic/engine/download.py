@@ -9,8 +9,8 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runapi_magic.media.files import Saved, name_of, open_part, settle, trouble
-from runapi_magic.media.object_store import Place, put
+from runapi_magic.media.files import SavedFile, create_part, disk_error, finish_part, readable_stem
+from runapi_magic.media.object_store import SaveLocation, put
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -39,7 +39,7 @@ class DownloadOptions:
 
     local_id: str
     title: str
-    place: Place
+    place: SaveLocation
     note: Note | None
     limits: Limits
     max_megabytes: float
@@ -66,7 +66,7 @@ async def download_image(
     *,
     decoder: AbstractAsyncContextManager[object],
     partial_files: set[Path],
-) -> Saved:
+) -> SavedFile:
     """Download a picture, check it, and put it in its place.
 
     Args:
@@ -84,18 +84,18 @@ async def download_image(
     image_id = f"{options.local_id}-{position}"
     place = options.place
     unique, private = f"{image_id}{options.run}", bool(place.url)  # local copies are ours
-    into = await asyncio.to_thread(open_part, place.folder, unique, private=private)
+    into = await asyncio.to_thread(create_part, place.folder, unique, private=private)
     partial_files.add(into)
     try:
         url = task.image_urls[position]
         try:
             kind = await client.download(url, into, max_megabytes=options.max_megabytes)
         except OSError as error:  # a full disk
-            raise trouble(error) from None
-        stem = await asyncio.to_thread(name_of, into, options.title)
+            raise disk_error(error) from None
+        stem = await asyncio.to_thread(readable_stem, into, options.title)
         note = options.note_for(task, position)
         async with decoder:
-            saved = await asyncio.to_thread(settle, into, stem, kind, options.limits, note)
+            saved = await asyncio.to_thread(finish_part, into, stem, kind, options.limits, note)
     finally:
         into.unlink(missing_ok=True)
         partial_files.discard(into)

@@ -10,10 +10,9 @@ from runapi_magic.core.chain import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODE
 from runapi_magic.core.text import shorten
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import short_path
-from runapi_magic.media.object_store import fetch
+from runapi_magic.media.object_store import download
 from runapi_magic.media.pixel_values import to_8_bit
 from runapi_magic.media.preview import DEFAULT_LIMITS, has_alpha, make_preview
-from runapi_magic.media.preview import open_picture as _open_picture  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -226,7 +225,7 @@ class GeneratedImage:
             DownloadError: It is in the store no more, or cannot be read.
         """
         if self.stored and not self.is_on_disk:
-            fetch(self.stored, self.path, self.digest)
+            download(self.stored, self.path, self.digest)
         return self.path
 
     def pil(self) -> Image:

@@ -21,7 +21,7 @@ from runapi_magic.errors import DownloadError, RunAPIError
 from runapi_magic.journal.database import JournalError
 from runapi_magic.media.files import is_intact
 from runapi_magic.media.metadata_note import Note
-from runapi_magic.media.object_store import fetch, place_of
+from runapi_magic.media.object_store import download, save_location
 from runapi_magic.media.preview import Limits, make_preview
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from runapi_magic.journal.async_journal import AsyncJournal
     from runapi_magic.journal.history import History
     from runapi_magic.journal.tables import StoredImage, StoredTask
-    from runapi_magic.media.files import Saved
+    from runapi_magic.media.files import SavedFile
 
 _DOWNLOAD_TRIES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds between two of them
@@ -63,7 +63,7 @@ def _fetch_missing(kept: list[StoredImage]) -> None:
     for image in kept:
         if image.location and not is_intact(image.path, image.digest):
             with suppress(RunAPIError):  # then it is not usable
-                fetch(image.location, image.path, image.digest)
+                download(image.location, image.path, image.digest)
 
 
 class ImageStore:
@@ -131,7 +131,7 @@ class ImageStore:
         return DownloadOptions(
             local_id=task.id,
             title=public_title(task.request),
-            place=place_of(image_dir, self._record.journal.path.parent),
+            place=save_location(image_dir, self._record.journal.path.parent),
             note=_note(task, service) if settings.provenance else None,
             limits=limits if generation.is_shown else replace(limits, preview_size=0),
             max_megabytes=settings.max_download_mb,
@@ -142,7 +142,7 @@ class ImageStore:
         generation: Generation,
         task: GenerationTask,
         service: Service,
-        saved: Saved,
+        saved: SavedFile,
         *,
         task_id: str,
         cost: float | None,

@@ -16,12 +16,12 @@ from runapi_magic.engine.lineage import plant
 from runapi_magic.engine.provenance import SOFTWARE, public_title, restore
 from runapi_magic.engine.sources import unreadable
 from runapi_magic.errors import InvalidRequestError
-from runapi_magic.media.files import give_name, is_intact, short_path
+from runapi_magic.media.files import is_intact, link_or_rename, short_path
 from runapi_magic.media.from_python import as_shown, upright
 from runapi_magic.media.metadata import embed, extract
 from runapi_magic.media.metadata_note import Note
 from runapi_magic.media.metrics import Quality, measure
-from runapi_magic.media.preview import open_picture
+from runapi_magic.media.preview import open_image_file
 from runapi_magic.media.thumbnails import LONGEST_SIDE, flatten, read_small
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class Library:
             else:
                 _convert(image, part, path.suffix.lower())
             try:
-                give_name(part, path)
+                link_or_rename(part, path)
             except FileExistsError:
                 raise _taken(path) from None
         except (OSError, ValueError) as error:
@@ -243,7 +243,7 @@ class Library:
             image = self._image_store.restore(stored)
             return image if image.path == path else replace(image, path=path)
         try:
-            with open_picture(path) as picture:
+            with open_image_file(path) as picture:
                 size = picture.size
         except Exception:  # noqa: BLE001 (damaged files make Pillow raise anything)
             raise InvalidRequestError(

@@ -33,10 +33,10 @@ class ImageDirTrait(Unicode[str, str]):
 
     def validate(self, obj: Any, value: Any) -> str:
         """Refuse a URL for which something is not installed, before anything is paid."""
-        from runapi_magic.media.object_store import check
+        from runapi_magic.media.object_store import check_image_dir
 
         place = super().validate(obj, value)
-        check(place)
+        check_image_dir(place)
         return place
 
     def set(self, obj: Any, value: Any) -> None:
@@ -113,6 +113,6 @@ class Settings(Configurable):
         Raises:
             ConfigurationError: It cannot be found; see ``stores.locate``.
         """
-        from runapi_magic.media.object_store import locate
+        from runapi_magic.media.object_store import resolve_image_dir
 
-        return locate(self.image_dir, self.named_in)
+        return resolve_image_dir(self.image_dir, self.named_in)

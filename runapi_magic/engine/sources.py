@@ -16,8 +16,8 @@ from runapi_magic.engine.generation import Generation
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import short_path
-from runapi_magic.media.from_python import encode_picture, is_picture_like
-from runapi_magic.media.uploads import decode, look_at_file
+from runapi_magic.media.from_python import encode_value, is_image_like
+from runapi_magic.media.uploads import check_file, decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,7 @@ def picture_variables(namespace: Mapping[str, Any]) -> list[str]:
         name
         for name, value in namespace.items()
         if not name.startswith("_")
-        and (isinstance(value, Generation | GeneratedImage) or is_picture_like(value))
+        and (isinstance(value, Generation | GeneratedImage) or is_image_like(value))
     ]
 
 
@@ -72,7 +72,7 @@ def as_source(value: Any, *, label: str | None = None, kinds: str = _KINDS) -> S
     """Return a source for a value; local pictures are read and checked.
 
     Args:
-        value: A URL, a path, a GeneratedImage, a Generation, or what ``encode_picture`` takes.
+        value: A URL, a path, a GeneratedImage, a Generation, or what ``encode_value`` takes.
         label: What the user called it.
         kinds: What may be used, in words.
 
@@ -188,7 +188,7 @@ def _read_data_url(url: str) -> bytes:
 
 
 def _from_picture(value: Any, label: str | None) -> Source | None:
-    content = encode_picture(value)
+    content = encode_value(value)
     return None if content is None else _from_bytes(content, label or "picture")
 
 
@@ -216,7 +216,7 @@ def _is_file(text: str) -> bool:
 
 def _from_file(path: Path, label: str, image: GeneratedImage | None = None) -> Source:
     content = _read(path)
-    note = look_at_file(content, shorten(short_path(path), _LONGEST_LABEL))
+    note = check_file(content, shorten(short_path(path), _LONGEST_LABEL))
     digest = hashlib.sha256(content).hexdigest()
     # Absolute: it means the same file wherever the working directory is later.
     path = path.expanduser().absolute()
@@ -233,5 +233,5 @@ def _read(path: Path | None) -> bytes:
 
 def _from_bytes(content: bytes, label: str) -> Source:
     label = shorten(label, _LONGEST_LABEL)
-    note = look_at_file(content, label)
+    note = check_file(content, label)
     return Source(label, hashlib.sha256(content).hexdigest(), content=content, note=note)

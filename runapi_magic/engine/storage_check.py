@@ -13,14 +13,14 @@ from weakref import WeakKeyDictionary
 
 from runapi_magic.errors import ConfigurationError
 from runapi_magic.http.rate_limit import lock_of_loop
-from runapi_magic.media.files import make_folder
-from runapi_magic.media.object_store import try_out
+from runapi_magic.media.files import create_folder
+from runapi_magic.media.object_store import check_writable
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from pathlib import Path
 
-    from runapi_magic.media.object_store import Place
+    from runapi_magic.media.object_store import SaveLocation
 
 _FOLDER_GOOD_FOR = 1.0  # seconds: a test takes a millisecond, and a disk may fill up meanwhile
 _STORE_GOOD_FOR = 300.0  # seconds: a test is two requests
@@ -37,11 +37,11 @@ class StorageCheck:
     """
 
     def __init__(self) -> None:
-        self._good_until: dict[Place, float] = {}
-        self._refusals: dict[Place, tuple[str, ConfigurationError]] = {}
+        self._good_until: dict[SaveLocation, float] = {}
+        self._refusals: dict[SaveLocation, tuple[str, ConfigurationError]] = {}
         self._lines: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
-    async def __call__(self, place: Place, run: str) -> None:
+    async def __call__(self, place: SaveLocation, run: str) -> None:
         """Try a place, unless it is known already.
 
         Args:
@@ -66,7 +66,7 @@ class StorageCheck:
             self._good_until[place] = time.monotonic() + good_for
 
 
-def try_place(place: Place) -> None:
+def try_place(place: SaveLocation) -> None:
     """Save a small file in a place and delete it. Blocking.
 
     Raises:
@@ -74,12 +74,12 @@ def try_place(place: Place) -> None:
     """
     _try_folder(place.folder, private=bool(place.url))  # local copies are ours
     if place.url:
-        try_out(place.url)
+        check_writable(place.url)
 
 
 def _try_folder(folder: Path, *, private: bool) -> None:
     try:
-        make_folder(folder, private=private)
+        create_folder(folder, private=private)
         # It has no name, so that a kernel that is killed meanwhile leaves nothing behind.
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(_TEST)

@@ -16,7 +16,7 @@ from runapi_magic.engine.storage_check import StorageCheck
 from runapi_magic.errors import NotFoundError, RunAPIError, ValidationError
 from runapi_magic.http.rate_limit import StoppedError
 from runapi_magic.http.results import CreatedTask
-from runapi_magic.media.object_store import place_of
+from runapi_magic.media.object_store import save_location
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,7 +55,7 @@ class Submitter:
         """
         await service.client.transport.prepare()
         image_dir = generation.image_dir or self._settings().image_location()
-        place = place_of(image_dir, self._journal.path.parent)
+        place = save_location(image_dir, self._journal.path.parent)
         await self._check_storage(place, generation.reservation)
 
     async def recover(

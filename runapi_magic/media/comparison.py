@@ -101,7 +101,7 @@ class Comparison:
         return sheet
 
 
-def compare_pictures(
+def compare_images(
     before: Image,
     after: Image,
     *,

@@ -28,7 +28,7 @@ _NOT_FOR_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errn
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedFile:
     """A picture that is safely on disk, and its preview.
 
     Attributes:
@@ -48,7 +48,7 @@ class Saved:
     location: str = ""
 
 
-def open_part(folder: Path, unique: str, *, private: bool = False) -> Path:
+def create_part(folder: Path, unique: str, *, private: bool = False) -> Path:
     """Make the folder and an empty file in it to download to, hidden until it has its name.
 
     Args:
@@ -61,7 +61,7 @@ def open_part(folder: Path, unique: str, *, private: bool = False) -> Path:
     """
     part = folder / f".{unique}.part"
     try:
-        make_folder(folder, private=private)
+        create_folder(folder, private=private)
         part.unlink(missing_ok=True)
         mode = 0o600 if private else 0o666
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
@@ -73,7 +73,7 @@ def open_part(folder: Path, unique: str, *, private: bool = False) -> Path:
     return part
 
 
-def make_folder(folder: Path, *, private: bool = False) -> None:
+def create_folder(folder: Path, *, private: bool = False) -> None:
     """Make a folder, where it is missing, so that a power cut does not take it away again.
 
     Args:
@@ -120,7 +120,9 @@ def _digest_of_state(path: Path, _size: int, _modified: int, _changed: int) -> s
     return digest_of(path)
 
 
-def settle(part: Path, stem: str, kind: str, limits: Limits, note: Note | None = None) -> Saved:
+def finish_part(
+    part: Path, stem: str, kind: str, limits: Limits, note: Note | None = None
+) -> SavedFile:
     """Check a downloaded file, flush it to the disk and give it its name, in one step.
 
     Args:
@@ -134,10 +136,10 @@ def settle(part: Path, stem: str, kind: str, limits: Limits, note: Note | None =
         DownloadError: It is no good picture, or the disk does not take it.
     """
     from runapi_magic.media.metadata import embed
-    from runapi_magic.media.preview import look_at
+    from runapi_magic.media.preview import decode_image
 
     try:
-        width, height, preview = look_at(part, limits)
+        width, height, preview = decode_image(part, limits)
         digest = ""
         if note is not None:
             try:
@@ -149,14 +151,14 @@ def settle(part: Path, stem: str, kind: str, limits: Limits, note: Note | None =
             os.fsync(file.fileno())
         path = _give_name(part, stem, kind, digest)
         _flush_folder(path.parent)  # a name is lost in a power cut until its folder is on the disk
-        return Saved(path, width, height, digest, preview)
+        return SavedFile(path, width, height, digest, preview)
     except OSError as error:
-        raise trouble(error) from None
+        raise disk_error(error) from None
     finally:
         part.unlink(missing_ok=True)
 
 
-def name_of(part: Path, title: str) -> str:
+def readable_stem(part: Path, title: str) -> str:
     """Return a readable name for a downloaded file, without its ending; a hash tells it apart.
 
     The same file has the same name in every run: a notebook that runs again on the simulator, whose
@@ -172,10 +174,10 @@ def name_of(part: Path, title: str) -> str:
     try:
         return file_stem(title, digest_of(part))
     except OSError as error:
-        raise trouble(error) from None
+        raise disk_error(error) from None
 
 
-def trouble(error: OSError) -> DownloadError:
+def disk_error(error: OSError) -> DownloadError:
     """Return what a disk's refusal means for a picture."""
     return DownloadError(
         f"The picture cannot be written ({error.strerror}).",
@@ -188,7 +190,7 @@ def _give_name(part: Path, stem: str, kind: str, digest: str) -> Path:
     while True:
         path = part.parent / (f"{stem}.{kind}" if number == 1 else f"{stem}-{number}.{kind}")
         try:
-            give_name(part, path)
+            link_or_rename(part, path)
         except FileExistsError:
             if is_intact(path, digest):
                 return path
@@ -197,7 +199,7 @@ def _give_name(part: Path, stem: str, kind: str, digest: str) -> Path:
             return path
 
 
-def give_name(part: Path, path: Path) -> None:
+def link_or_rename(part: Path, path: Path) -> None:
     """Give a finished file its name in one step; it may keep its old one as well.
 
     Args:

@@ -24,7 +24,7 @@ _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 _ORIENTATION = 0x0112  # an Exif tag
 
 
-def encode_picture(value: Any) -> bytes | None:
+def encode_value(value: Any) -> bytes | None:
     """Return a value as the bytes of a picture file; None where it is of no known type.
 
     Known are bytes, open files, Pillow images, numpy arrays (height x width, with 1 to 4 channels
@@ -56,7 +56,7 @@ def encode_picture(value: Any) -> bytes | None:
     return None
 
 
-def is_picture_like(value: Any) -> bool:
+def is_image_like(value: Any) -> bool:
     """Whether a value is a Pillow image, a numpy array of a picture's shape, or a figure."""
     pillow, numpy = map(sys.modules.get, ("PIL.Image", "numpy"))
     if pillow is not None and isinstance(value, pillow.Image):

@@ -24,7 +24,7 @@ _CHUNK = 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SaveLocation:
     """Where pictures go.
 
     Attributes:
@@ -36,7 +36,7 @@ class Place:
     url: str = ""
 
 
-def place_of(image_dir: str, data: Path) -> Place:
+def save_location(image_dir: str, data: Path) -> SaveLocation:
     """Return the place that ``image_dir`` names.
 
     Args:
@@ -44,11 +44,11 @@ def place_of(image_dir: str, data: Path) -> Place:
         data: The data folder; local copies of what is in a store are in its ``pictures``.
     """
     if is_url(image_dir):
-        return Place(data / "pictures", image_dir.rstrip("/"))
-    return Place(Path(image_dir).expanduser().absolute())
+        return SaveLocation(data / "pictures", image_dir.rstrip("/"))
+    return SaveLocation(Path(image_dir).expanduser().absolute())
 
 
-def locate(image_dir: str, named_in: Path | None) -> str:
+def resolve_image_dir(image_dir: str, named_in: Path | None) -> str:
     """Return the place that ``image_dir`` means now: a store's URL, or an absolute folder.
 
     A folder that was set starts where the working directory was then, the default where it is now.
@@ -78,7 +78,7 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-def check(image_dir: str) -> None:
+def check_image_dir(image_dir: str) -> None:
     """Find out whether pictures can be put there at all; nothing is sent for it.
 
     Raises:
@@ -97,7 +97,7 @@ def check(image_dir: str) -> None:
     _open_store(image_dir)
 
 
-def try_out(store: str) -> None:
+def check_writable(store: str) -> None:
     """Write a small object to a store and delete it.
 
     Raises:
@@ -144,7 +144,7 @@ def put(path: Path, digest: str, store: str) -> str:
             number += 1
 
 
-def fetch(location: str, path: Path, digest: str) -> None:
+def download(location: str, path: Path, digest: str) -> None:
     """Copy a picture from a store to its place on the local disk, in one step.
 
     Args:

@@ -72,7 +72,7 @@ def make_preview(path: Path, limits: Limits) -> Preview:
     Raises:
         DownloadError: The file is no good picture.
     """
-    _, _, preview = look_at(path, limits)
+    _, _, preview = decode_image(path, limits)
     assert preview is not None, "a size is asked for"
     return preview
 
@@ -118,7 +118,7 @@ def _encode(image: Image, quality: int, *, transparent: bool) -> bytes:
     return buffer.getvalue()
 
 
-def look_at(path: Path, limits: Limits) -> tuple[int, int, Preview | None]:
+def decode_image(path: Path, limits: Limits) -> tuple[int, int, Preview | None]:
     """Decode a picture completely; return its size in pixels and its preview, None for no size.
 
     One with more pixels than allowed is not decoded: a grey preview stands for it.
@@ -127,7 +127,7 @@ def look_at(path: Path, limits: Limits) -> tuple[int, int, Preview | None]:
         DownloadError: It is cut off, damaged or of another format.
     """
     try:
-        with open_picture(path) as image:
+        with open_image_file(path) as image:
             if image.width * image.height > limits.megapixels * 1e6:
                 return *image.size, _stand_in(image.size, limits) if limits.preview_size else None
             if not limits.preview_size:
@@ -140,7 +140,7 @@ def look_at(path: Path, limits: Limits) -> tuple[int, int, Preview | None]:
         ) from None
 
 
-def open_picture(path: Path) -> ImageFile:
+def open_image_file(path: Path) -> ImageFile:
     """Open a picture by its bytes. ``Image.open`` would apply its own limit before ours."""
     from PIL import GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 

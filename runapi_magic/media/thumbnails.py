@@ -15,7 +15,7 @@ from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import is_intact
 from runapi_magic.media.from_python import as_shown
 from runapi_magic.media.pixel_values import to_8_bit
-from runapi_magic.media.preview import DEFAULT_LIMITS, has_alpha, open_picture
+from runapi_magic.media.preview import DEFAULT_LIMITS, has_alpha, open_image_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,7 +38,7 @@ def read_small(
         InvalidRequestError: The file is missing, damaged, of another format or too large.
     """
     try:
-        with open_picture(path) as image:
+        with open_image_file(path) as image:
             millions = image.width * image.height / 1e6
             if millions <= megapixels:
                 image.draft("RGB", (2 * longest_side, 2 * longest_side))

@@ -27,10 +27,10 @@ _SIDEWAYS = range(5, 9)  # Exif orientations that swap width and height
 _USE = "Use a PNG, JPEG or WEBP picture."
 
 
-def look_at_file(content: bytes, label: str) -> str:
+def check_file(content: bytes, label: str) -> str:
     """Check what a file is, by its header; return a note where it is converted before it is sent.
 
-    The pixels are not decoded: ``for_upload`` does that.
+    The pixels are not decoded: ``encode_for_upload`` does that.
 
     Raises:
         InvalidRequestError: It is not an image, is damaged or has too many pixels.
@@ -55,7 +55,7 @@ def decode(content: bytes, label: str) -> Image:
         return _load(image, label).copy()
 
 
-def for_upload(content: bytes, label: str, *, is_mask: bool = False) -> tuple[bytes, str]:
+def encode_for_upload(content: bytes, label: str, *, is_mask: bool = False) -> tuple[bytes, str]:
     """Return the bytes to send for a file, decoded completely before, and their kind.
 
     Args:

@@ -346,14 +346,14 @@ def compare(before: Any, after: Any) -> Comparison:
         RunAPIError: One of them is no picture, is still under way, or is a URL.
     """
     from runapi_magic.engine.sources import LOCAL_KINDS, as_source, open_source
-    from runapi_magic.media.comparison import compare_pictures
+    from runapi_magic.media.comparison import compare_images
 
     sources = [as_source(one, kinds=LOCAL_KINDS) for one in (before, after)]
     pictures = [open_source(source) for source in sources]
     names = [source.label for source in sources]
     if names[0] == names[1]:
         names = ["before", "after"]
-    return compare_pictures(*pictures, names=(names[0], names[1]))
+    return compare_images(*pictures, names=(names[0], names[1]))
 
 
 def resume(task_id: str | None = None) -> Generation:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import ipywidgets as widgets
 
 from runapi_magic.display.theme import ACCENT, FONT, MUTED
-from runapi_magic.media.comparison import compare_pictures
+from runapi_magic.media.comparison import compare_images
 from runapi_magic.widgets.slider import slider_html
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class CompareDrawer:
                 width=preview.width,
                 height=preview.height,
             )
-        compared = compare_pictures(before.pil(), after.pil(), names=names)
+        compared = compare_images(before.pil(), after.pil(), names=names)
         plain = compared.side_by_side if self.way.value == SIDES else compared.difference
         return _plain_html(plain, f"{self.way.value}. {compared}")
 

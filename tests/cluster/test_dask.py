@@ -21,9 +21,9 @@ from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.errors import DownloadError, InvalidRequestError, TaskFailedError
 from runapi_magic.http.responses import error_from_response
 from runapi_magic.journal.tables import select_tasks
-from runapi_magic.media.files import Saved
+from runapi_magic.media.files import SavedFile
 from runapi_magic.media.metadata import extract
-from runapi_magic.media.object_store import Place
+from runapi_magic.media.object_store import SaveLocation
 from runapi_magic.media.preview import DEFAULT_LIMITS
 from tests.cluster.conftest import until
 from tests.conftest import KEY, ROOT, serve_simulator
@@ -277,10 +277,10 @@ def test_partial_files_of_a_dead_worker(tmp_path):
     for name in (".part1-0-aaaa.part", ".part2-0-bbbb.part", "fox.png"):
         (folder / name).touch()
     options = DownloadOptions(
-        local_id="part1", title="", place=Place(folder), note=None,
+        local_id="part1", title="", place=SaveLocation(folder), note=None,
         limits=DEFAULT_LIMITS, max_megabytes=1,
     )  # fmt: skip
-    saved = Saved(Path("/worker/fox.png"), 8, 6, "", None)
+    saved = SavedFile(Path("/worker/fox.png"), 8, 6, "", None)
     assert local_file(saved, options).path == folder / "fox.png"
     assert {path.name for path in folder.iterdir()} == {".part2-0-bbbb.part", "fox.png"}
 
@@ -298,7 +298,7 @@ def hide_images():
     """Make a worker save images in its own folder, as without a shared folder."""
     from runapi_magic.batch import dask_worker
 
-    dask_worker.place_of = lambda *_: Place(Path("elsewhere").absolute())
+    dask_worker.save_location = lambda *_: SaveLocation(Path("elsewhere").absolute())
 
 
 def rows(session, word=""):

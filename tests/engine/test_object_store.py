@@ -103,7 +103,7 @@ def test_a_store_that_cannot_be_written(fail, use, service, tmp_path, monkeypatc
     store = tmp_path / "store"
     # It is good when it is tried before the request, and no more when the picture comes.
     spoil = lambda _: store.write_bytes(b"in the way")  # noqa: E731 (short)
-    monkeypatch.setattr("runapi_magic.engine.storage_check.try_out", spoil)
+    monkeypatch.setattr("runapi_magic.engine.storage_check.check_writable", spoil)
     generation, error, row = fail(service, "a fox", image_dir=f"file://{store}")
     assert isinstance(error, DownloadError)
     assert error.charged == CHARGED

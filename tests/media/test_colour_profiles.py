@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from runapi_magic.media.colour_profiles import to_srgb
-from runapi_magic.media.from_python import encode_picture
-from runapi_magic.media.preview import DEFAULT_LIMITS, look_at
+from runapi_magic.media.from_python import encode_value
+from runapi_magic.media.preview import DEFAULT_LIMITS, decode_image
 from runapi_magic.media.thumbnails import read_small
 from tests.media import profiles
 
@@ -35,7 +35,7 @@ def _decoded(content):
 def test_wide_colours(profile, mode):
     """A muted red in a wide colour space is a stronger red in sRGB, and no profile is left."""
     image = Image.new("RGB", SIZE, (200, 80, 80)).convert(mode)
-    made = _decoded(encode_picture(_with(image, profile)))
+    made = _decoded(encode_value(_with(image, profile)))
     before, after = (each.convert("RGB").getpixel((1, 1)) for each in (image, made))
     assert after[0] - before[0] > 5
     assert max(after[1] - before[1], after[2] - before[2]) < 3
@@ -46,15 +46,15 @@ def test_transparency_stays():
     """Transparency is no colour: it stays what it was, as a channel and as a colour's."""
     keyed = _with(Image.new("RGB", SIZE, (200, 80, 80)), WIDE["Display P3"])
     keyed.info["transparency"] = (200, 80, 80)
-    assert _decoded(encode_picture(keyed)).convert("RGBA").getpixel((0, 0))[3] == 0
+    assert _decoded(encode_value(keyed)).convert("RGBA").getpixel((0, 0))[3] == 0
     half = _with(Image.new("RGBA", SIZE, (200, 80, 80, 128)), WIDE["Display P3"])
-    assert _decoded(encode_picture(half)).getpixel((0, 0))[3] == 128
+    assert _decoded(encode_value(half)).getpixel((0, 0))[3] == 128
 
 
 def test_grey():
     """A grey of another gamma is converted, with and without transparency, and stays grey."""
     for mode, pixel in (("L", 128), ("LA", (128, 7))):
-        made = _decoded(encode_picture(_with(Image.new(mode, SIZE, pixel), profiles.grey(1.0))))
+        made = _decoded(encode_value(_with(Image.new(mode, SIZE, pixel), profiles.grey(1.0))))
         assert made.mode == mode
         assert (made.getpixel((0, 0))[0] if mode == "LA" else made.getpixel((0, 0))) > 180
 
@@ -62,7 +62,7 @@ def test_grey():
 def test_cmyk():
     """CMYK goes by its profile, and the PNG has none: one of CMYK has no place there."""
     image = _with(Image.new("CMYK", SIZE, (0, 0, 255, 0)), profiles.cmyk())
-    made = _decoded(encode_picture(image))
+    made = _decoded(encode_value(image))
     red, _, blue = made.getpixel((0, 0))
     assert made.mode == "RGB"
     assert blue > red + 50  # the profile's yellow is blue; without it blue would be 0
@@ -84,7 +84,7 @@ NO_CHANGE = {
 def test_profiles_that_change_nothing(profile, mode):
     """With sRGB, and with a damaged profile or one for other images, the pixels stay."""
     image = Image.new("RGB", SIZE, (200, 80, 80)).convert(mode)
-    made = _decoded(encode_picture(_with(image, profile)))
+    made = _decoded(encode_value(_with(image, profile)))
     assert made.convert("RGB").getpixel((0, 0)) == image.convert("RGB").getpixel((0, 0))
 
 
@@ -99,7 +99,7 @@ def test_nothing_to_do():
 def test_the_same_bytes_each_time():
     """A converted image has no time of day in it: asked for again, it is the same source."""
     image = _with(Image.new("RGB", SIZE, (200, 80, 80)), WIDE["Display P3"])
-    assert encode_picture(image) == encode_picture(image.copy())
+    assert encode_value(image) == encode_value(image.copy())
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -107,7 +107,7 @@ def test_previews(kind, tmp_path):
     """Preview and thumbnail of a wide-gamut file show its colours in sRGB."""
     path = tmp_path / "wide"
     Image.new("RGB", (64, 64), (200, 80, 80)).save(path, kind, icc_profile=WIDE["Display P3"])
-    _, _, preview = look_at(path, DEFAULT_LIMITS)
+    _, _, preview = decode_image(path, DEFAULT_LIMITS)
     for image in (_decoded(preview.data), read_small(path, 32)):
         assert image.getpixel((5, 5))[0] > 207
 
@@ -116,5 +116,5 @@ def test_a_damaged_profile_of_a_paid_picture(tmp_path):
     """A picture that came with a damaged profile is shown all the same."""
     path = tmp_path / "a.png"
     Image.new("RGB", (64, 64), (200, 80, 80)).save(path, icc_profile=b"junk")
-    _, _, preview = look_at(path, DEFAULT_LIMITS)
+    _, _, preview = decode_image(path, DEFAULT_LIMITS)
     assert abs(_decoded(preview.data).getpixel((5, 5))[0] - 200) < 4

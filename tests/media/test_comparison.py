@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runapi_magic.media.comparison import compare_pictures
+from runapi_magic.media.comparison import compare_images
 
 
 def _grey(level, size=(40, 30), mode="RGB"):
@@ -32,7 +32,7 @@ def _sheet(comparison):
 
 def test_identical_pictures():
     """Identical pictures have no difference: black, with gain 1, and words that say so."""
-    comparison = compare_pictures(_noise((40, 30), 1), _noise((40, 30), 1))
+    comparison = compare_images(_noise((40, 30), 1), _noise((40, 30), 1))
     assert comparison.difference.getextrema() == ((0, 0),) * 3
     assert (comparison.gain, comparison.changed, comparison.mean_difference) == (1, 0, 0)
     assert str(comparison) == "before and after, compared at 40 x 30 px: no difference"
@@ -42,7 +42,7 @@ def test_the_figures():
     """Share, mean and gain are those of numpy's difference."""
     before, after = _grey(100), _grey(100)
     after.paste((100, 160, 90), (0, 0, 10, 30))
-    comparison = compare_pictures(before, after)
+    comparison = compare_images(before, after)
     difference = np.abs(np.asarray(before).astype(int) - np.asarray(after))
     assert comparison.changed == pytest.approx(0.25)
     assert comparison.mean_difference == pytest.approx(difference.mean())
@@ -58,21 +58,21 @@ def test_the_figures():
 @pytest.mark.parametrize(("level", "changed"), [(108, 0), (109, 1), (92, 0), (91, 1)])
 def test_the_threshold(level, changed):
     """A pixel counts as changed from 9 of 255 on, lighter or darker."""
-    assert compare_pictures(_grey(100), _grey(level)).changed == changed
+    assert compare_images(_grey(100), _grey(level)).changed == changed
 
 
 def test_small_shares():
     """A share that would be rounded to none is said to be small, not none."""
     before, after = _grey(0, (100, 100)), _grey(0, (100, 100))
     after.putpixel((3, 3), (255, 255, 255))
-    words = str(compare_pictures(before, after))
+    words = str(compare_images(before, after))
     assert "less than 0.1 % of the pixels" in words
     assert "times as strong" not in words
 
 
 def test_opposites():
     """Black against white is the largest difference there is."""
-    comparison = compare_pictures(_grey(0), _grey(255))
+    comparison = compare_images(_grey(0), _grey(255))
     assert (comparison.gain, comparison.changed, comparison.mean_difference) == (1, 1, 255)
 
 
@@ -88,27 +88,27 @@ def test_opposites():
 )
 def test_sizes(first, second, expected):
     """Both are brought to the size of the smaller one, at most 768 pixels."""
-    comparison = compare_pictures(_grey(50, first), _grey(50, second))
+    comparison = compare_images(_grey(50, first), _grey(50, second))
     assert comparison.before.size == comparison.after.size == expected
     assert comparison.difference.size == expected
 
 
 def test_the_longest_side():
     """The longest side is the caller's."""
-    comparison = compare_pictures(_grey(1, (400, 100)), _grey(1, (400, 100)), longest_side=100)
+    comparison = compare_images(_grey(1, (400, 100)), _grey(1, (400, 100)), longest_side=100)
     assert comparison.before.size == (100, 25)
 
 
 def test_an_enlarged_copy():
     """A picture and its enlargement differ in nothing that is seen."""
     small = Image.radial_gradient("L")
-    comparison = compare_pictures(small, small.resize((1024, 1024)))
+    comparison = compare_images(small, small.resize((1024, 1024)))
     assert comparison.changed == 0
 
 
 def test_another_shape():
     """A picture of another shape is shown whole between grey bars, which count as changed."""
-    comparison = compare_pictures(_grey(10, (100, 100)), _grey(10, (400, 200)))
+    comparison = compare_images(_grey(10, (100, 100)), _grey(10, (400, 200)))
     assert comparison.after.getpixel((50, 10)) == (189, 189, 189)
     assert comparison.after.getpixel((50, 50)) == (10, 10, 10)
     assert comparison.changed == pytest.approx(0.5, abs=0.03)
@@ -116,7 +116,7 @@ def test_another_shape():
 
 def test_nearly_the_same_shape():
     """A pixel that rounding took makes no bars."""
-    comparison = compare_pictures(_grey(10, (100, 99)), _grey(10, (200, 197)))
+    comparison = compare_images(_grey(10, (100, 99)), _grey(10, (200, 197)))
     assert comparison.mean_difference == 0
 
 
@@ -124,25 +124,25 @@ def test_transparency():
     """Transparency shows a checkerboard, the same in both, and half lets half of it through."""
     clear = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
     half = Image.new("RGBA", (40, 40), (0, 0, 0, 128))
-    comparison = compare_pictures(clear, half)
+    comparison = compare_images(clear, half)
     colours = {comparison.before.getpixel((x, 3))[0] for x in range(40)}
     assert colours == {225, 255}
     assert comparison.after.getpixel((3, 3))[0] in range(111, 114)
-    assert compare_pictures(clear, clear.copy()).changed == 0
+    assert compare_images(clear, clear.copy()).changed == 0
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "RGBA", "I;16", "F"])
 def test_modes(mode):
     """Pictures of every mode can be compared, and are left as they were."""
     image = Image.new(mode, (20, 10))
-    comparison = compare_pictures(image, _grey(0, (20, 10)))
+    comparison = compare_images(image, _grey(0, (20, 10)))
     assert comparison.before.mode == comparison.after.mode == "RGB"
     assert image.mode == mode
 
 
 def test_side_by_side():
     """Both pictures stand beside each other at full size, each under its name."""
-    comparison = compare_pictures(_grey(0, (200, 100)), _grey(90, (200, 100)), names=("v1", "v2"))
+    comparison = compare_images(_grey(0, (200, 100)), _grey(90, (200, 100)), names=("v1", "v2"))
     picture = comparison.side_by_side
     assert picture.getpixel((100, 80)) == (0, 0, 0)
     assert picture.getpixel((330, 80)) == (90, 90, 90)
@@ -157,7 +157,7 @@ def test_side_by_side():
 )
 def test_the_sheet(size, height):
     """The notebook's picture is 768 pixels wide, and not much higher."""
-    image, data = _sheet(compare_pictures(_grey(20, size), _grey(200, size)))
+    image, data = _sheet(compare_images(_grey(20, size), _grey(200, size)))
     assert image.size == (768, height)
     assert "mean difference 180 of 255" in data["text/plain"]
 
@@ -165,7 +165,7 @@ def test_the_sheet(size, height):
 @pytest.mark.parametrize("size", [(768, 768), (768, 1024), (1024, 512)])
 def test_sheets_of_noise_are_small(size):
     """Even pictures of noise, which compress worst, make at most 110 kB."""
-    _, data = _sheet(compare_pictures(_noise(size, 1), _noise(size, 2)))
+    _, data = _sheet(compare_images(_noise(size, 1), _noise(size, 2)))
     assert len(data["image/jpeg"]) <= 110_000
 
 
@@ -175,7 +175,7 @@ def test_sheets_of_noise_are_small(size):
 )
 def test_extreme_shapes(first, second):
     """Strips and dots can be compared too, in a picture of usual size with room for the words."""
-    image, _ = _sheet(compare_pictures(_grey(0, first), _grey(9, second)))
+    image, _ = _sheet(compare_images(_grey(0, first), _grey(9, second)))
     assert 500 < image.width <= 768
     assert 200 < image.height <= 1000
 
@@ -183,7 +183,7 @@ def test_extreme_shapes(first, second):
 def test_long_names():
     """A name of any length is shortened to its picture's width."""
     names = ("W" * 5000, "x")
-    comparison = compare_pictures(_grey(0, (300, 200)), _grey(0, (300, 200)), names=names)
+    comparison = compare_images(_grey(0, (300, 200)), _grey(0, (300, 200)), names=names)
     gap = comparison.side_by_side.crop((313, 0, 323, 29)).convert("L")
     assert gap.getextrema() == (255, 255)
 
@@ -191,4 +191,4 @@ def test_long_names():
 def test_the_same_again():
     """The same pictures give the same bytes."""
     pair = _noise((300, 200), 1), _noise((300, 200), 2)
-    assert _sheet(compare_pictures(*pair))[1] == _sheet(compare_pictures(*pair))[1]
+    assert _sheet(compare_images(*pair))[1] == _sheet(compare_images(*pair))[1]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from runapi_magic.errors import InvalidRequestError
-from runapi_magic.media.from_python import encode_picture
+from runapi_magic.media.from_python import encode_value
 
 RED = (255, 0, 0)
 
@@ -26,7 +26,7 @@ def _figure(**options):
 
 
 def _decoded(value):
-    return Image.open(io.BytesIO(encode_picture(value))).convert("RGB")
+    return Image.open(io.BytesIO(encode_value(value))).convert("RGB")
 
 
 def _share(image, colour):
@@ -50,7 +50,7 @@ def test_a_figure_is_of_its_size(layout):
     expected = io.BytesIO()
     figure.savefig(expected, format="png", metadata={"Software": None})
     before = _state(figure)
-    assert encode_picture(figure) == expected.getvalue()
+    assert encode_value(figure) == expected.getvalue()
     assert _state(figure) == before
 
 
@@ -135,11 +135,11 @@ def _vast():
 def test_what_cannot_be_drawn(make):
     """A figure that matplotlib cannot draw is refused in words, not by its exception."""
     with pytest.raises(InvalidRequestError) as caught:
-        encode_picture(make())
+        encode_value(make())
     assert caught.value.todo
 
 
 def test_the_array_of_subplots():
     """What ``subplots`` returns for several Axes is refused as what it is."""
     with pytest.raises(InvalidRequestError, match="array of object"):
-        encode_picture(_figure().subplots(2, 2))
+        encode_value(_figure().subplots(2, 2))

@@ -25,7 +25,7 @@ from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.errors import DownloadError, InvalidRequestError
 from runapi_magic.media import files
-from runapi_magic.media.files import file_stem, open_part, settle
+from runapi_magic.media.files import create_part, file_stem, finish_part
 from runapi_magic.media.preview import Limits, has_alpha, make_preview
 from tests.properties import PROPERTY
 
@@ -34,7 +34,7 @@ LARGEST = 110_000
 
 
 def _part(content, unique="u"):
-    part = open_part(Path("pictures").absolute(), unique)
+    part = create_part(Path("pictures").absolute(), unique)
     part.write_bytes(content)
     return part
 
@@ -152,7 +152,7 @@ def test_settling(make_image, kind):
     """A good picture gets its name, is byte for byte what came, and is measured."""
     content = make_image((40, 30), kind=kind)
     part = _part(content)
-    saved = settle(part, "a-fox-12345678", kind.lower(), LIMITS)
+    saved = finish_part(part, "a-fox-12345678", kind.lower(), LIMITS)
     assert saved.path == Path("pictures").absolute() / f"a-fox-12345678.{kind.lower()}"
     assert saved.path.read_bytes() == content
     assert (saved.width, saved.height) == (40, 30)
@@ -178,7 +178,7 @@ def test_pictures_that_are_cut_off(make_image, kind, share):
     content = make_image((300, 200), kind=kind, noise=True)
     part = _part(content[: int(len(content) * share)])
     with pytest.raises(DownloadError, match="damaged or cut off"):
-        settle(part, "x", kind.lower(), LIMITS)
+        finish_part(part, "x", kind.lower(), LIMITS)
     assert list(Path("pictures").iterdir()) == []
 
 
@@ -197,7 +197,7 @@ def test_what_is_no_picture(make_image, content):
     """A web page, nothing, rubbish or a format that browsers do not show is refused and removed."""
     part = _part(make_image(kind="TIFF") if content is None else content)
     with pytest.raises(DownloadError, match="damaged or cut off"):
-        settle(part, "x", "png", LIMITS)
+        finish_part(part, "x", "png", LIMITS)
     assert list(Path("pictures").iterdir()) == []
 
 
@@ -207,12 +207,12 @@ def test_a_damaged_middle(make_image):
     third = len(content) // 3
     content[third:-third] = bytes(len(content) - 2 * third)
     with pytest.raises(DownloadError, match="damaged"):
-        settle(_part(bytes(content)), "x", "png", LIMITS)
+        finish_part(_part(bytes(content)), "x", "png", LIMITS)
 
 
 def test_a_bomb():
     """A small file of 400 million pixels is kept but not decoded: a grey picture stands for it."""
-    saved = settle(_part(_bomb()), "x", "png", LIMITS)
+    saved = finish_part(_part(_bomb()), "x", "png", LIMITS)
     assert (saved.width, saved.height) == (20_000, 20_000)
     assert (saved.preview.width, saved.preview.height) == (768, 768)
     assert _opened(saved.preview).convert("RGB").getpixel((700, 700)) == (158, 158, 158)
@@ -221,7 +221,7 @@ def test_a_bomb():
 
 def test_a_picture_above_the_users_limit(make_image):
     """A picture of more pixels than the user allows keeps its shape in the stand-in."""
-    saved = settle(_part(make_image((2000, 1500))), "x", "png", Limits(2, 768, 85))
+    saved = finish_part(_part(make_image((2000, 1500))), "x", "png", Limits(2, 768, 85))
     assert (saved.width, saved.height) == (2000, 1500)
     assert (saved.preview.width, saved.preview.height) == (768, 576)
     middle = _opened(saved.preview).convert("RGB").getpixel((384, 400))
@@ -234,22 +234,22 @@ def test_a_large_picture_is_no_warning():
     Image.new("1", (10_000, 10_000)).save(buffer, "PNG")
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        saved = settle(_part(buffer.getvalue()), "x", "png", LIMITS)
+        saved = finish_part(_part(buffer.getvalue()), "x", "png", LIMITS)
     assert (saved.width, seen) == (10_000, [])
 
 
 def test_names_do_not_collide(make_image):
     """Another picture under the same name gets a name of its own; nothing is overwritten."""
     contents = [make_image(color=color) for color in ("red", "green", "blue")]
-    paths = [settle(_part(content), "fox", "png", LIMITS).path for content in contents]
+    paths = [finish_part(_part(content), "fox", "png", LIMITS).path for content in contents]
     assert [path.name for path in paths] == ["fox.png", "fox-2.png", "fox-3.png"]
     assert [path.read_bytes() for path in paths] == contents
 
 
 def test_the_same_picture_keeps_its_name(make_image):
     """The same bytes under the same name, as after a crash, are one file."""
-    first = settle(_part(make_image()), "fox", "png", LIMITS).path
-    assert settle(_part(make_image()), "fox", "png", LIMITS).path == first
+    first = finish_part(_part(make_image()), "fox", "png", LIMITS).path
+    assert finish_part(_part(make_image()), "fox", "png", LIMITS).path == first
     assert [path.name for path in first.parent.iterdir()] == ["fox.png"]
 
 
@@ -257,7 +257,7 @@ def test_a_users_file_is_not_overwritten(make_image):
     """A file of the user's under that name stays what it is."""
     Path("pictures").mkdir()
     Path("pictures/fox.png").write_text("mine")
-    assert settle(_part(make_image()), "fox", "png", LIMITS).path.name == "fox-2.png"
+    assert finish_part(_part(make_image()), "fox", "png", LIMITS).path.name == "fox-2.png"
     assert Path("pictures/fox.png").read_text() == "mine"
 
 
@@ -271,17 +271,17 @@ def test_nothing_is_overwritten_without_hard_links(make_image, monkeypatch):
     Path("pictures").mkdir()
     Path("pictures/fox.png").write_text("mine")
     content = make_image()
-    path = settle(_part(content), "fox", "png", LIMITS).path
+    path = finish_part(_part(content), "fox", "png", LIMITS).path
     assert Path("pictures/fox.png").read_text() == "mine"
     assert path.read_bytes() == content
 
 
 def test_names_of_many_at_once(make_image):
-    """Pictures that settle at the same moment under one name all get there."""
+    """Pictures that are finished at the same moment under one name all get there."""
     contents = [make_image(color=(number, 0, 0)) for number in range(16)]
     parts = [_part(content, f"u{number}") for number, content in enumerate(contents)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda part: settle(part, "fox", "png", LIMITS).path, parts))
+        found = list(pool.map(lambda part: finish_part(part, "fox", "png", LIMITS).path, parts))
     assert len(set(found)) == 16
     assert [path.read_bytes() for path in found] == contents
 
@@ -294,7 +294,7 @@ def test_a_full_disk(make_image, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(DownloadError) as caught:
-        settle(_part(make_image()), "x", "png", LIMITS)
+        finish_part(_part(make_image()), "x", "png", LIMITS)
     assert "No space left on device" in caught.value.what
     assert "resume" in caught.value.todo
     assert list(Path("pictures").iterdir()) == []
@@ -351,7 +351,7 @@ def test_a_picture_survives_a_power_cut(make_image, monkeypatch):
     part = _part(make_image())
     monkeypatch.setattr(os, "fsync", flushed)
     monkeypatch.setattr(os, "link", named)
-    settle(part, "fox", "png", LIMITS)
+    finish_part(part, "fox", "png", LIMITS)
     assert steps == ["file", "name", "folder"]
 
 
@@ -365,7 +365,7 @@ def test_new_folders_survive_a_power_cut(tmp_path, monkeypatch):
         flush(handle)
 
     monkeypatch.setattr(os, "fsync", note)
-    open_part(tmp_path / "a" / "b", "u")
+    create_part(tmp_path / "a" / "b", "u")
     assert set(flushed) == {tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino}
 
 
@@ -383,7 +383,7 @@ def test_folders_that_cannot_be_flushed(make_image, monkeypatch, step):
 
     part = _part(make_image())
     monkeypatch.setattr(os, step, refuse)
-    assert settle(part, "fox", "png", LIMITS).path.is_file()
+    assert finish_part(part, "fox", "png", LIMITS).path.is_file()
 
 
 def test_a_name_that_is_not_taken_is_free_again(make_image, monkeypatch):
@@ -396,7 +396,7 @@ def test_a_name_that_is_not_taken_is_free_again(make_image, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(DownloadError):
-        settle(part, "fox", "png", LIMITS)
+        finish_part(part, "fox", "png", LIMITS)
     assert list(Path("pictures").iterdir()) == []
 
 
@@ -404,7 +404,7 @@ def test_a_folder_that_cannot_be_made():
     """A file in the place of the folder is named, with the setting that names another."""
     Path("pictures").write_text("in the way")
     with pytest.raises(DownloadError) as caught:
-        open_part(Path("pictures").absolute(), "u")
+        create_part(Path("pictures").absolute(), "u")
     assert "pictures" in caught.value.what
     assert "image_dir" in caught.value.todo
 
@@ -412,7 +412,7 @@ def test_a_folder_that_cannot_be_made():
 def test_a_part_is_hidden_and_empty():
     """A download goes to a hidden, empty file, also where a dead kernel left one."""
     part = _part(b"old rubbish")
-    again = open_part(part.parent, "u")
+    again = create_part(part.parent, "u")
     assert again.name.startswith(".")
     assert again.read_bytes() == b""
 

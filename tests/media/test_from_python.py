@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from runapi_magic.errors import InvalidRequestError
-from runapi_magic.media.from_python import encode_picture
+from runapi_magic.media.from_python import encode_value
 
 RAMP = np.linspace(0, 1, 24).reshape(4, 6)
 
 
 def _decoded(value):
-    return Image.open(io.BytesIO(encode_picture(value)))
+    return Image.open(io.BytesIO(encode_value(value)))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_arrays(array, mode, last):
 def test_arrays_that_are_no_pictures(array, words):
     """An array that is no picture is refused with what it is, and what would do."""
     with pytest.raises(InvalidRequestError) as error:
-        encode_picture(array)
+        encode_value(array)
     assert words in error.value.what
     assert error.value.todo
 
@@ -69,11 +69,11 @@ def test_open_files(tmp_path):
     Image.new("RGB", (3, 2)).save(path)
     with path.open("rb") as file:
         file.read()
-        assert encode_picture(file) == path.read_bytes()
+        assert encode_value(file) == path.read_bytes()
     text = Path(tmp_path, "a.txt")
     text.write_text("hello")
     with text.open() as file, pytest.raises(InvalidRequestError, match="open as text"):
-        encode_picture(file)
+        encode_value(file)
 
 
 def test_a_closed_file(tmp_path):
@@ -83,7 +83,7 @@ def test_a_closed_file(tmp_path):
     with path.open("rb") as file:
         pass
     with pytest.raises(InvalidRequestError, match="cannot be read"):
-        encode_picture(file)
+        encode_value(file)
 
 
 class _Stream:
@@ -108,10 +108,10 @@ def _released():
 
 def test_other_readers():
     """Whatever has ``read`` is read, and its errors are told in words."""
-    assert encode_picture(_Stream()) == b"content"
+    assert encode_value(_Stream()) == b"content"
     for unreadable in (_Broken(), _released()):
         with pytest.raises(InvalidRequestError, match="cannot be read"):
-            encode_picture(unreadable)
+            encode_value(unreadable)
 
 
 def test_figures(monkeypatch, tmp_path):
@@ -122,10 +122,10 @@ def test_figures(monkeypatch, tmp_path):
     figure = Figure(figsize=(4, 3), dpi=50)
     figure.subplots().plot([1, 3, 2])
     assert _decoded(figure).size == (200, 150)
-    assert encode_picture(figure) == encode_picture(figure)
+    assert encode_value(figure) == encode_value(figure)
 
 
 @pytest.mark.parametrize("value", [None, 3, object(), {"a": 1}])
 def test_other_values(value):
     """What is no picture-like value is not taken for one."""
-    assert encode_picture(value) is None
+    assert encode_value(value) is None

@@ -14,7 +14,13 @@ from runapi_magic.core.task_state import TaskState
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import CHARGED, ConfigurationError, DownloadError
 from runapi_magic.media.files import short_path
-from runapi_magic.media.object_store import Place, check, fetch, place_of, put
+from runapi_magic.media.object_store import (
+    SaveLocation,
+    check_image_dir,
+    download,
+    put,
+    save_location,
+)
 
 FOX, CAT = b"a fox", b"a cat"
 
@@ -52,10 +58,10 @@ def keep(tmp_path):
 
 def test_a_folder_stays_a_folder(home):
     """A folder is made absolute, as ever; a URL has its local copies in the data folder."""
-    assert place_of("pictures", Path("/data")) == Place(Path.cwd() / "pictures")
-    assert place_of("~/pictures", Path("/data")) == Place(home / "pictures")
-    store = Place(Path("/data/pictures"), "s3://bucket/x")
-    assert place_of("s3://bucket/x/", Path("/data")) == store
+    assert save_location("pictures", Path("/data")) == SaveLocation(Path.cwd() / "pictures")
+    assert save_location("~/pictures", Path("/data")) == SaveLocation(home / "pictures")
+    store = SaveLocation(Path("/data/pictures"), "s3://bucket/x")
+    assert save_location("s3://bucket/x/", Path("/data")) == store
 
 
 @pytest.mark.posix
@@ -64,7 +70,7 @@ def test_there_and_back(keep, store, tmp_path):
     location = keep(FOX, store)
     assert location == f"{store}/fox.png"
     back = tmp_path / "elsewhere" / "fox.png"
-    fetch(location, back, digest(FOX))
+    download(location, back, digest(FOX))
     assert back.read_bytes() == FOX
     assert stat.S_IMODE(back.stat().st_mode) == 0o600
     assert list(back.parent.iterdir()) == [back]
@@ -75,7 +81,7 @@ def test_never_on_top_of_another(keep, store, tmp_path):
     locations = [keep(FOX, store), keep(CAT, store), keep(FOX, store), keep(CAT, store)]
     assert locations == [f"{store}/fox.png", f"{store}/fox-2.png"] * 2
     for location, content in zip(locations, (FOX, CAT, FOX, CAT), strict=True):
-        fetch(location, tmp_path / "back.png", digest(content))
+        download(location, tmp_path / "back.png", digest(content))
 
 
 def test_somebody_was_faster(keep, monkeypatch, tmp_path):
@@ -90,21 +96,21 @@ def test_somebody_was_faster(keep, monkeypatch, tmp_path):
 
     monkeypatch.setattr(MemoryFileSystem, "put_file", put_file)
     assert keep(FOX, "memory://bucket") == "memory://bucket/fox-2.png"
-    fetch("memory://bucket/fox.png", tmp_path / "back.png", digest(CAT))
+    download("memory://bucket/fox.png", tmp_path / "back.png", digest(CAT))
 
 
 def test_changed_in_the_store(keep, store, tmp_path):
     """A file that is not what was put there is not taken for it."""
     location = keep(FOX, store)
     with pytest.raises(DownloadError, match="not what was put there"):
-        fetch(location, tmp_path / "back.png", digest(CAT))
+        download(location, tmp_path / "back.png", digest(CAT))
     assert not (tmp_path / "back.png").exists()
 
 
 def test_gone_from_the_store(store, tmp_path):
     """A file that is there no more is said to be so, in words."""
     with pytest.raises(DownloadError) as caught:
-        fetch(f"{store}/fox.png", tmp_path / "back.png", digest(FOX))
+        download(f"{store}/fox.png", tmp_path / "back.png", digest(FOX))
     assert f"{store}/fox.png" in caught.value.what
     assert "%runapi resume" in caught.value.todo
 
@@ -152,7 +158,7 @@ def test_without_fsspec(monkeypatch, keep):
 def test_a_folder_needs_no_fsspec(monkeypatch):
     """A folder, whatever its name, asks for nothing to be installed."""
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    check("C:\\pictures")
+    check_image_dir("C:\\pictures")
     assert Settings(image_dir="my pictures").image_dir == "my pictures"
 
 

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from runapi_magic.errors import NOT_SENT, InvalidRequestError
-from runapi_magic.media.from_python import as_shown, encode_picture
-from runapi_magic.media.preview import DEFAULT_LIMITS, look_at
+from runapi_magic.media.from_python import as_shown, encode_value
+from runapi_magic.media.preview import DEFAULT_LIMITS, decode_image
 from runapi_magic.media.thumbnails import flatten, read_small
 
 SIZE = (16, 12)
 
 
 def _decoded(value):
-    return Image.open(io.BytesIO(encode_picture(value)))
+    return Image.open(io.BytesIO(encode_value(value)))
 
 
 def _grey(level, mode):
@@ -80,7 +80,7 @@ def test_pillow_modes(image, mode, pixel):
 def test_unclear_pillow_images(image, words):
     """Values that may mean two things, or none, are refused with advice; nothing was sent."""
     with pytest.raises(InvalidRequestError) as caught:
-        encode_picture(image)
+        encode_value(image)
     assert words in caught.value.what
     assert caught.value.todo
     assert caught.value.charged == NOT_SENT
@@ -114,7 +114,7 @@ def test_numpy_and_pillow_agree():
     for dtype in ("uint16", "int32", "float32"):
         array = np.linspace(0, 1 if dtype == "float32" else 65535, 256).reshape(16, 16)
         array = array.astype(dtype)
-        assert encode_picture(array) == encode_picture(Image.fromarray(array))
+        assert encode_value(array) == encode_value(Image.fromarray(array))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_numpy_and_pillow_agree():
 def test_unclear_arrays(array, words):
     """An array whose values or shape may mean two things, or no picture, is refused in words."""
     with pytest.raises(InvalidRequestError) as caught:
-        encode_picture(array)
+        encode_value(array)
     assert words in caught.value.what
     assert caught.value.todo
 
@@ -150,7 +150,7 @@ def test_unclear_arrays(array, words):
 def test_channels_first():
     """An array as torch has it is refused with the line that turns it."""
     with pytest.raises(InvalidRequestError, match=r"array\.transpose\(1, 2, 0\)"):
-        encode_picture(np.zeros((3, 20, 20), "uint8"))
+        encode_value(np.zeros((3, 20, 20), "uint8"))
 
 
 def test_arrays_that_are_views():
@@ -195,7 +195,7 @@ def test_images_that_cannot_be_read(make, tmp_path):
     Image.effect_noise((64, 64), 60).save(tmp_path / "whole.png")
     image = make(tmp_path)
     with pytest.raises(InvalidRequestError, match="cannot be read"):
-        encode_picture(image)
+        encode_value(image)
     image.close()
 
 
@@ -219,7 +219,7 @@ def test_what_is_shown_of_16_bits(tmp_path):
     """Preview, thumbnail and comparison of a 16-bit grey file show its grey, not white."""
     path = tmp_path / "deep.png"
     _grey(30000, "I;16").save(path)
-    _, _, preview = look_at(path, DEFAULT_LIMITS)
+    _, _, preview = decode_image(path, DEFAULT_LIMITS)
     shown = [Image.open(io.BytesIO(preview.data)), read_small(path, 99), flatten(
         as_shown(Image.open(path)), "white")]  # fmt: skip
     assert {abs(image.convert("L").getpixel((1, 1)) - 116) <= 2 for image in shown} == {True}

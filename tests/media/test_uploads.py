@@ -14,7 +14,13 @@ from runapi_magic.core.request import ImageRequest
 from runapi_magic.core.validation import validate
 from runapi_magic.engine.sources import as_source, open_source
 from runapi_magic.errors import NOT_SENT, InvalidRequestError
-from runapi_magic.media.uploads import check_mask, decode, for_upload, look_at_file, upload_name
+from runapi_magic.media.uploads import (
+    check_file,
+    check_mask,
+    decode,
+    encode_for_upload,
+    upload_name,
+)
 from tests.media import profiles
 
 SIZE = (48, 32)
@@ -49,8 +55,8 @@ RIGHT = {
 @pytest.mark.parametrize(("content", "kind"), RIGHT.values(), ids=RIGHT)
 def test_what_is_right_stays(content, kind):
     """What the service takes goes up byte by byte, with no note: so it is found again, too."""
-    assert for_upload(content, "cat") == (content, kind)
-    assert look_at_file(content, "cat") == ""
+    assert encode_for_upload(content, "cat") == (content, kind)
+    assert check_file(content, "cat") == ""
 
 
 CONVERTED = {
@@ -65,11 +71,11 @@ CONVERTED = {
 @pytest.mark.parametrize(("content", "words"), CONVERTED.values(), ids=CONVERTED)
 def test_what_is_converted(content, words):
     """Other formats go up as a PNG of the same pixels, and a note says so before."""
-    made, kind = for_upload(content, "cat")
+    made, kind = encode_for_upload(content, "cat")
     with Image.open(io.BytesIO(made)) as image:
         assert (kind, image.format, image.size, image.mode) == ("png", "PNG", SIZE, "RGB")
         assert image.tobytes() == decode(content, "cat").convert("RGB").tobytes()
-    note = look_at_file(content, "cat")
+    note = check_file(content, "cat")
     assert words in note
     assert "PNG" in note
 
@@ -78,8 +84,8 @@ def test_what_is_converted(content, words):
 def test_animations(kind):
     """Of an animation, and of a file with pages, the first frame goes up, and a note says so."""
     content = _animated(kind)
-    assert "3 frames; the first is sent" in look_at_file(content, "cat")
-    made, ending = for_upload(content, "cat")
+    assert "3 frames; the first is sent" in check_file(content, "cat")
+    made, ending = encode_for_upload(content, "cat")
     with Image.open(io.BytesIO(made)) as image:
         red, green, blue = image.convert("RGB").getpixel((9, 9))
         assert (ending, image.format, getattr(image, "n_frames", 1)) == ("png", "PNG", 1)
@@ -90,7 +96,7 @@ def test_a_gif():
     """A GIF of one frame is converted, and keeps its transparency."""
     image = Image.new("RGBA", SIZE, (255, 0, 0, 0))
     image.paste((0, 0, 255, 255), (0, 0, 9, 9))
-    made, kind = for_upload(_encoded("GIF", image), "cat")
+    made, kind = encode_for_upload(_encoded("GIF", image), "cat")
     assert kind == "png"
     assert Image.open(io.BytesIO(made)).convert("RGBA").getchannel("A").getextrema() == (0, 255)
 
@@ -98,7 +104,7 @@ def test_a_gif():
 @pytest.mark.skipif(not features.check("avif"), reason="Pillow was built without AVIF")
 def test_avif():
     """An AVIF file is converted."""
-    made, kind = for_upload(_encoded("AVIF"), "cat")
+    made, kind = encode_for_upload(_encoded("AVIF"), "cat")
     assert (kind, Image.open(io.BytesIO(made)).size) == ("png", SIZE)
 
 
@@ -106,7 +112,7 @@ def test_a_tiff_of_16_bits_that_lies_on_its_side():
     """What is converted is upright, with its 16 bits as 8, and in sRGB."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    made, _ = for_upload(_encoded("TIFF", Image.new("I;16", SIZE, 30000), exif=exif), "cat")
+    made, _ = encode_for_upload(_encoded("TIFF", Image.new("I;16", SIZE, 30000), exif=exif), "cat")
     with Image.open(io.BytesIO(made)) as image:
         assert (image.size, image.mode, image.getpixel((0, 0))) == (SIZE[::-1], "L", 116)
 
@@ -152,8 +158,8 @@ def test_cut_off_files(kind, left):
     content = whole[: int(len(whole) * left)]
 
     def use():
-        look_at_file(content, "cat")
-        for_upload(content, "cat")
+        check_file(content, "cat")
+        encode_for_upload(content, "cat")
 
     with pytest.raises(InvalidRequestError, match="cat is damaged or cut off"):
         use()
@@ -223,7 +229,7 @@ def test_masks(kind, source):
     """A mask of its source's size with a transparent part is right, and goes up as a PNG."""
     content = _mask(kind=kind)
     check_mask(content, "mask", source)
-    made, ending = for_upload(content, "mask", is_mask=True)
+    made, ending = encode_for_upload(content, "mask", is_mask=True)
     with Image.open(io.BytesIO(made)) as image:
         assert (ending, image.format, image.mode) == ("png", "PNG", "RGBA")
         assert image.getchannel("A").getextrema() == (0, 255)
@@ -232,13 +238,13 @@ def test_masks(kind, source):
 def test_a_mask_that_is_right_stays():
     """A PNG with an alpha channel goes up byte by byte."""
     content = _mask()
-    assert for_upload(content, "mask", is_mask=True) == (content, "png")
+    assert encode_for_upload(content, "mask", is_mask=True) == (content, "png")
 
 
 def test_a_palette_becomes_a_channel():
     """A mask whose transparency is a colour of its palette gets an alpha channel."""
     content = _encoded("PNG", Image.open(io.BytesIO(_mask(kind="GIF"))))
-    made, _ = for_upload(content, "mask", is_mask=True)
+    made, _ = encode_for_upload(content, "mask", is_mask=True)
     assert Image.open(io.BytesIO(made)).mode == "RGBA"
 
 
@@ -274,7 +280,7 @@ def test_the_profile_of_what_is_converted():
     """A wide-gamut TIFF is in sRGB as a PNG."""
     red = Image.new("RGB", SIZE, (200, 80, 80))
     wide = _encoded("TIFF", red, icc_profile=profiles.rgb(profiles.DISPLAY_P3))
-    made, _ = for_upload(wide, "cat")
+    made, _ = encode_for_upload(wide, "cat")
     with Image.open(io.BytesIO(made)) as image:
         assert image.getpixel((0, 0))[0] > 207
         assert "icc_profile" not in image.info

@@ -18,7 +18,7 @@ from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import ConfigurationError, DownloadError
 from runapi_magic.http.client import new_idempotency_key
 from runapi_magic.journal.task_log import Journal
-from runapi_magic.media.files import file_stem, open_part, settle
+from runapi_magic.media.files import create_part, file_stem, finish_part
 from runapi_magic.media.preview import DEFAULT_LIMITS
 from tests.conftest import KEY
 from tests.faults.fake_service import FakeService, json_response
@@ -158,9 +158,9 @@ def test_an_existing_file_is_never_replaced(tmp_path, make_image):
     """An existing file with the image's name is kept. The image gets another name."""
     (tmp_path / "same.png").write_text("the user's own")
     (tmp_path / "same-2.png").symlink_to(tmp_path / "nowhere")
-    part = open_part(tmp_path, "unique")
+    part = create_part(tmp_path, "unique")
     part.write_bytes(make_image())
-    saved = settle(part, "same", "png", DEFAULT_LIMITS)
+    saved = finish_part(part, "same", "png", DEFAULT_LIMITS)
     assert saved.path.name == "same-3.png"
     assert (tmp_path / "same.png").read_text() == "the user's own"
     assert not (tmp_path / "nowhere").exists()
@@ -173,7 +173,7 @@ def test_a_link_at_the_part_file_is_not_followed(tmp_path):
     victim.write_text("untouched")
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / ".unique.part").symlink_to(victim)
-    part = open_part(tmp_path / "images", "unique")
+    part = create_part(tmp_path / "images", "unique")
     part.write_text("image")
     assert victim.read_text() == "untouched"
     assert not part.is_symlink()
@@ -183,7 +183,7 @@ def test_a_file_in_place_of_the_folder(tmp_path):
     """If the image folder is a file, the error names it."""
     (tmp_path / "images").write_text("")
     with pytest.raises(DownloadError, match="images"):
-        open_part(tmp_path / "images", "unique")
+        create_part(tmp_path / "images", "unique")
 
 
 # Permissions
@@ -225,7 +225,7 @@ def test_the_journal_is_private(make, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("open_mask")
 def test_copies_of_a_store_are_private(tmp_path):
     """Only the user can read the local copies of images in an object store."""
-    part = open_part(tmp_path / "images", "unique", private=True)
+    part = create_part(tmp_path / "images", "unique", private=True)
     assert (_mode(part), _mode(part.parent)) == ("0o600", "0o700")
 
 

@@ -13,7 +13,7 @@ from runapi_magic.core.formats import picture_kind
 from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import DownloadError
 from runapi_magic.http.client import Client
-from runapi_magic.media.files import open_part, settle
+from runapi_magic.media.files import create_part, finish_part
 from runapi_magic.media.preview import Limits, make_preview
 
 URL = "https://files.example/a.png"
@@ -49,17 +49,17 @@ REFUSED = {
 
 @pytest.fixture
 def fetch(run, network, dns, tmp_path):
-    """Download a body and settle it as the pipeline does. Return the saved file or the error."""
+    """Download a body and save it as the pipeline does. Return the file or the error."""
 
     def call(body, *, content_type="image/png", most=1, stream=None):
         network.responses[URL] = httpx.Response(
             200, content=stream or body, headers={"content-type": content_type}
         )
-        part = open_part(tmp_path / "images", "unique")
+        part = create_part(tmp_path / "images", "unique")
 
         async def get(transport):
             kind = await Client(transport).download(URL, part, max_megabytes=most)
-            return settle(part, "stem", kind, LIMITS)
+            return finish_part(part, "stem", kind, LIMITS)
 
         return run(get)
 

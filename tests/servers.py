@@ -33,7 +33,7 @@ def _quick(request, monkeypatch):
     Pauses that a service asks for stay.
     """
     if request.node.get_closest_marker("server"):
-        monkeypatch.setattr("runapi_magic.core.polling._FIRST_LOOK", 0.1)
+        monkeypatch.setattr("runapi_magic.core.polling._FIRST_POLL", 0.1)
         monkeypatch.setattr("runapi_magic.core.polling._SHORTEST", 0.05)
         monkeypatch.setattr("runapi_magic.core.polling._LONGEST", 0.1)
         monkeypatch.setattr("runapi_magic.http.retry._FIRST_BACKOFF", 0.05)

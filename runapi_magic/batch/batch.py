@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from runapi_magic.batch.scheduler import Scheduler
 from runapi_magic.batch.table import records
-from runapi_magic.core.cancellation import to_the_end
+from runapi_magic.core.cancellation import finish_despite_cancellation
 from runapi_magic.core.events import Feed
 from runapi_magic.core.status import Stage
 from runapi_magic.core.task_state import TaskState
@@ -262,10 +262,10 @@ class Batch:
             self._begun = time.monotonic()  # the time that you took to confirm does not count
             await scheduler.run()
         except asyncio.CancelledError:  # also when asyncio.run ends before the batch
-            await to_the_end(scheduler.stop())
+            await finish_despite_cancellation(scheduler.stop())
         except Exception as error:  # noqa: BLE001 (any error is the result of this batch)
             sent = TaskState(Stage.SENT if scheduler.generations else Stage.PLANNED)
-            self.error = sent.in_words(error)
+            self.error = sent.as_runapi_error(error)
             for item in self.items:
                 if not item.is_done:
                     item.status, item.error = "failed", self.error
@@ -275,7 +275,7 @@ class Batch:
                     stopped = RunAPIError("Stopped before the request was sent.")
                     item.status, item.error = "cancelled", TaskState().explain(stopped)
             try:
-                await to_the_end(self._after(self))
+                await finish_despite_cancellation(self._after(self))
             except Exception:  # noqa: BLE001 (the batch is over in any case)
                 _log.exception("the end of batch %r failed", self.id)
             finally:

@@ -145,7 +145,7 @@ async def _run(job: Job, report: Callable[[CreatedTask], None]) -> JobResult:
         plan = PollingPlan(
             lambda: job.expectation,
             job.timeout,
-            chance=random.Random(result.created.task.id).random,  # noqa: S311 (no secret)
+            random=random.Random(result.created.task.id).random,  # noqa: S311 (no secret)
             is_new=job.attempt is not None and not result.created.task.replayed,
         )
         try:

@@ -9,7 +9,6 @@ import sys
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from runapi_magic.core.paths import data_home as data_home  # noqa: PLC0414 (for those who read both)
 from runapi_magic.errors import ConfigurationError, MissingKeyError
 
 DEFAULT_BASE_URL = "https://runapi.ai"

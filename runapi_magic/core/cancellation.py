@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def to_the_end(
+async def finish_despite_cancellation(
     work: Coroutine[object, object, T], on_cancel: Callable[[], object] | None = None
 ) -> T:
     """Await some work; a cancellation is raised when the work is done, and not before.

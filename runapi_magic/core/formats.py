@@ -12,6 +12,6 @@ _MAGIC_BYTES = {
 }
 
 
-def picture_kind(start: bytes | bytearray) -> str | None:
+def image_format(start: bytes | bytearray) -> str | None:
     """Return ``png``, ``jpg``, ``webp`` or ``gif`` by a file's first bytes, None for no picture."""
     return next((kind for kind, magic in _MAGIC_BYTES.items() if magic.match(start)), None)

@@ -28,7 +28,7 @@ _EVERY = 2.0  # seconds between two looks of the official SDK; its first look is
 _MOST_WORTH = 0.13  # seconds: nobody minds one look more at a task that takes seconds
 _SHORTEST, _LONGEST = 0.25, 5.0  # seconds between two looks
 _EARLY = 4.0  # times the longest pause, before one task in ten is done
-_FIRST_LOOK = 4.0  # seconds; failures tend to come early
+_FIRST_POLL = 4.0  # seconds; failures tend to come early
 _FAILING = 0.05  # share of tasks that fail early, before any task was seen
 _HARDLY_FAILING = 0.02  # below, the early look costs more than the failures that it would show
 _SHORTEST_HINT = 0.02  # seconds, whatever the service allows
@@ -122,7 +122,7 @@ def expect(output_resolution: str | None) -> Expectation:
     return Expectation(_MEDIANS.get(output_resolution or "1k", _MEDIANS["1k"]))
 
 
-def look_worth(expectation: Expectation) -> float:
+def poll_value(expectation: Expectation) -> float:
     """Return the delay, in seconds, that one look at a task is worth."""
     return min(_WORTH / (1 + 0.5 + expectation.mean / _EVERY), _MOST_WORTH)
 
@@ -139,7 +139,7 @@ class PollingPlan:
         expected: Returns how long the task is expected to take, as far as is known by now.
         timeout: Seconds after which to give up.
         time_scale: Seconds of the service's that pass in one of ours; more than 1 with a simulator.
-        chance: Returns numbers between 0 and 1, evenly: pauses differ by 10 % to either side, so
+        random: Returns numbers between 0 and 1, evenly: pauses differ by 10 % to either side, so
             that the tasks of one request do not fall into step.
         is_new: Whether the task began when its looks begin; else nobody knows how long it takes.
         counted: Seconds that count towards the timeout: time in which nobody could look, because
@@ -152,7 +152,7 @@ class PollingPlan:
     expected: Callable[[], Expectation]
     timeout: float
     time_scale: float = 1.0
-    chance: Callable[[], float] = _in_the_middle
+    random: Callable[[], float] = _in_the_middle
     is_new: bool = True
     counted: float = field(default=0.0, init=False)
     duration: float | None = field(default=None, init=False)
@@ -180,7 +180,7 @@ class PollingPlan:
             if hint is not None:
                 # Never before. Where the plan is to look later, it does: who does as a service
                 # says that asks for every two seconds takes the looks of the official SDK.
-                wanted = max(wanted, hint * (1 + _JITTER * self.chance()))
+                wanted = max(wanted, hint * (1 + _JITTER * self.random()))
         self._looks += 1
         self._planned += wanted
         return max(0.0, min(wanted, self.timeout - self.counted))
@@ -192,15 +192,15 @@ class PollingPlan:
         until_some_are_done = min(expectation.low - elapsed, _EARLY * longest)
         farthest = max(longest, until_some_are_done)
         wanted = min(max(self._even(expectation, elapsed, farthest), shortest), farthest)
-        blur = (2 * self.chance() - 1) * _JITTER
-        early = _FIRST_LOOK * (1 + blur) / self.time_scale - elapsed
+        blur = (2 * self.random() - 1) * _JITTER
+        early = _FIRST_POLL * (1 + blur) / self.time_scale - elapsed
         if self._looks == 0 and early > 0 and expectation.failing > _HARDLY_FAILING:
             return min(wanted, early)
         return min(max(wanted + blur * min(wanted, longest), shortest), farthest)
 
     def _even(self, expectation: Expectation, elapsed: float, farthest: float) -> float:
         """Return the pause, up to the farthest, that costs as much in delay as a look."""
-        worth = look_worth(expectation.at_time_scale(1 / self.time_scale)) / self.time_scale
+        worth = poll_value(expectation.at_time_scale(1 / self.time_scale)) / self.time_scale
         if elapsed > expectation.high:
             # From here on the hazard hardly changes; far beyond, nothing is known.
             late = elapsed - expectation.high

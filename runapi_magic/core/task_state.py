@@ -175,7 +175,7 @@ class TaskState:
             error.todo = f"{error.todo} Then: {advice}" if is_own and error.todo else advice
         return error
 
-    def in_words(self, error: Exception) -> RunAPIError:
+    def as_runapi_error(self, error: Exception) -> RunAPIError:
         """Return any exception that ended the work on the task as an error for the user."""
         if isinstance(error, RunAPIError):
             # Several tasks may share one error that ended them, and differ in what they cost.

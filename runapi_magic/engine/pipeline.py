@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from runapi_magic.core.cancellation import to_the_end
+from runapi_magic.core.cancellation import finish_despite_cancellation
 from runapi_magic.core.paths import notebook_name
 from runapi_magic.core.status import Phase, Stage
 from runapi_magic.core.task_state import TaskState
@@ -129,10 +129,10 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this request)
             for task in generation.tasks:
                 if not task.is_done:
-                    task.status, task.error = "failed", task.state.in_words(error)
+                    task.status, task.error = "failed", task.state.as_runapi_error(error)
             generation.changed()
         finally:
-            await to_the_end(self._finish(generation))
+            await finish_despite_cancellation(self._finish(generation))
 
     # Planning
 
@@ -264,10 +264,10 @@ class Pipeline:
                     await self._run_at_service(generation, left, service)
             task.status = "completed"
         except Exception as error:  # noqa: BLE001 (whatever it is, it is shown in its place)
-            await self._fail(task, task.state.in_words(error))
+            await self._fail(task, task.state.as_runapi_error(error))
         finally:
             if planned.mode is Mode.JOIN:
-                await to_the_end(self.pricing.release(task.id))
+                await finish_despite_cancellation(self.pricing.release(task.id))
             generation.changed()
 
     async def _join(self, generation: Generation, planned: PlannedTask) -> PlannedTask | None:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runapi_magic.core.cancellation import to_the_end
+from runapi_magic.core.cancellation import finish_despite_cancellation
 from runapi_magic.engine.image_store import bring_back
 from runapi_magic.errors import BudgetError
 from runapi_magic.media.files import is_intact
@@ -148,7 +148,9 @@ class Pricing:
             )
         # To the end: what is held after a cancellation would never be freed.
         if (
-            await to_the_end(self._record(self._budgets.reserve, reservation, origin, cost.usd))
+            await finish_despite_cancellation(
+                self._record(self._budgets.reserve, reservation, origin, cost.usd)
+            )
             is None
         ):
             raise _cannot_tell()

@@ -7,7 +7,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from runapi_magic.core.cancellation import to_the_end
+from runapi_magic.core.cancellation import finish_despite_cancellation
 from runapi_magic.core.status import Phase, Stage, TaskStatus
 from runapi_magic.core.task import Task
 from runapi_magic.core.task_state import TaskState
@@ -177,7 +177,7 @@ class Submitter:
 
         try:
             # What is on its way cannot be called back: its answer is taken all the same.
-            return await to_the_end(answered(), stop.set)
+            return await finish_despite_cancellation(answered(), stop.set)
         except StoppedError as error:
             raise asyncio.CancelledError from error
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from runapi_magic.core.formats import picture_kind
+from runapi_magic.core.formats import image_format
 from runapi_magic.errors import (
     CertificateError,
     ConfigurationError,
@@ -223,7 +223,7 @@ async def _save(
 
 
 def _require_image(start: bytes | bytearray, content_type: str) -> str:
-    kind = picture_kind(start)
+    kind = image_format(start)
     if kind is not None:
         return kind
     shown = content_type.partition(";")[0].strip() or "unknown"

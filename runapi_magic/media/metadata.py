@@ -14,7 +14,7 @@ import struct
 import zlib
 from typing import IO, TYPE_CHECKING, Any
 
-from runapi_magic.core.formats import picture_kind
+from runapi_magic.core.formats import image_format
 from runapi_magic.media.file_pieces import DAMAGED, read_pieces
 from runapi_magic.media.metadata_exif import read_jpeg, read_webp, write_jpeg, write_webp
 from runapi_magic.media.metadata_gif import read_gif, write_gif
@@ -65,7 +65,7 @@ def embed(path: Path, kind: str, note: Note) -> str:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            if picture_kind(file.read(16)) != kind:
+            if image_format(file.read(16)) != kind:
                 raise ValueError(DAMAGED)
             try:
                 pieces = _WRITERS[kind](file, note)
@@ -90,7 +90,7 @@ def extract(path: Path) -> dict[str, Any] | None:
     """
     try:
         with path.open("rb") as file:
-            kind = picture_kind(file.read(16))
+            kind = image_format(file.read(16))
             record = json.loads(_READERS[kind](file)) if kind else None
             if kind != "png" and isinstance(record, dict):
                 record = record.get(NAME.decode())

@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runapi_magic.core.formats import picture_kind
+from runapi_magic.core.formats import image_format
 from runapi_magic.errors import DownloadError
 from runapi_magic.media.from_python import as_shown
 from runapi_magic.media.pixel_values import to_8_bit
@@ -151,7 +151,7 @@ def open_image_file(path: Path) -> ImageFile:
         "gif": GifImagePlugin.GifImageFile,
     }
     with path.open("rb") as file:
-        kind = picture_kind(file.read(16))
+        kind = image_format(file.read(16))
     return plugins[kind](path)
 
 

@@ -7,7 +7,7 @@ it. A request is a poll. "SDK" is the official SDK's `run` with a replaced clock
 duration from polls, so the durations are not exact. Of 200 tasks, the journal keeps the last 64.
 "optimum" is the best series of polls for the true distribution, with any first poll. Dynamic
 programming on a grid of 0.1 s finds it: it minimises the mean delay plus the number of requests
-times the value of a poll (`polling.look_worth`). "product" is delay times requests, relative to
+times the value of a poll (`polling.poll_value`). "product" is delay times requests, relative to
 the SDK. "cost" is the quantity that the optimum minimises, relative to the optimum. For a spread
 of 0.35 or more, even the optimum's product is about a half.
 
@@ -32,7 +32,7 @@ from runapi.gpt_image_2.resources import TextToImage
 
 from runapi_magic.core import duration_model
 from runapi_magic.core.duration_model import KEPT, Duration, Durations
-from runapi_magic.core.polling import Expectation, PollingPlan, expect, look_worth
+from runapi_magic.core.polling import Expectation, PollingPlan, expect, poll_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ class Result:
 
     def cost(self, truth: Expectation) -> float:
         """Return the quantity that the optimum minimises."""
-        return self.delay + look_worth(truth) * self.requests
+        return self.delay + poll_value(truth) * self.requests
 
 
 def draw_duration(truth: Expectation, rng: random.Random) -> float:
@@ -101,7 +101,7 @@ def poll(plan: PollingPlan, until: float, hint: float | None = None) -> list[flo
 
 def learn(known: Durations, duration: float, rng: random.Random) -> tuple[float, int]:
     """Poll one task and learn its duration. Return its delay and its requests."""
-    plan = PollingPlan(lambda: known.expectation, _TIMEOUT, chance=rng.random)
+    plan = PollingPlan(lambda: known.expectation, _TIMEOUT, random=rng.random)
     polls = poll(plan, duration)
     if plan.duration is not None:
         known.add(Duration(plan.duration))
@@ -118,7 +118,7 @@ def measure(
     pairs = []
     for _ in range(_PLANS):
         tasks = [draw_duration(truth, rng) for _ in range(_TASKS)]
-        plan = PollingPlan(lambda: expectation, _TIMEOUT, chance=rng.random)
+        plan = PollingPlan(lambda: expectation, _TIMEOUT, random=rng.random)
         polls = poll(plan, max(tasks), hint)  # a plan does not know the end of its task
         for task in tasks:
             found = bisect_left(polls, task)
@@ -172,7 +172,7 @@ def sdk(truth: Expectation) -> Result:
 
 def optimum(truth: Expectation) -> list[float]:
     """Return the times of the best polls, until almost every task has ended."""
-    worth = look_worth(truth)
+    worth = poll_value(truth)
     count = int(truth.median * exp(5 * truth.sigma) / _GRID)
     max_gap = int(_MAX_GAP / _GRID)
     at = [number * _GRID for number in range(count + 1)]

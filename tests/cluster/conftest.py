@@ -46,7 +46,7 @@ def _shorten_pauses():
     from runapi_magic.core import polling
     from runapi_magic.engine import image_store
 
-    polling._FIRST_LOOK, polling._SHORTEST, polling._LONGEST = 0.1, 0.05, 0.1
+    polling._FIRST_POLL, polling._SHORTEST, polling._LONGEST = 0.1, 0.05, 0.1
     image_store._FIRST_PAUSE = 0.02
 
 

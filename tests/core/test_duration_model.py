@@ -28,7 +28,7 @@ def _ends(median, count, chance, spread=0.3):
 
 def _delay(expectation, seconds, chance):
     """How long after a task's end a plan looks."""
-    plan, now = PollingPlan(lambda: expectation, 900, chance=chance.random), 0.0
+    plan, now = PollingPlan(lambda: expectation, 900, random=chance.random), 0.0
     while now < seconds:
         now += plan.pause(now)
         if now < seconds:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runapi_magic.core.polling import Expectation, PollingPlan, expect, look_worth
+from runapi_magic.core.polling import Expectation, PollingPlan, expect, poll_value
 from tests.properties import PROPERTY
 
 SECONDS = st.floats(0, 5000, allow_nan=False)
@@ -105,7 +105,7 @@ def test_a_hurried_service(expectation, time_scale):
 
 def test_what_a_look_is_worth():
     """The longer a task takes the cheaper is one of its many looks; none costs more than 0.13 s."""
-    worths = [look_worth(Expectation(median, 0.3)) for median in (0.5, 12, 18, 27, 120)]
+    worths = [poll_value(Expectation(median, 0.3)) for median in (0.5, 12, 18, 27, 120)]
     assert worths[0] == 0.13
     assert all(one > other for one, other in pairwise(worths[1:]))
 
@@ -117,7 +117,7 @@ def test_pauses_keep_their_bounds(expectation, chance, moments, timeout):
 
     Before one task in ten is done it may be longer, but neither beyond that nor beyond 20 seconds.
     """
-    plan = _plan(expectation, timeout, chance=chance)
+    plan = _plan(expectation, timeout, random=chance)
     plan.pause(0.0)
     for elapsed in moments:
         pause = plan.pause(elapsed)
@@ -147,7 +147,7 @@ def test_a_fast_model_is_looked_at_sooner():
 @given(st.floats(1, 100), SECONDS, EXPECTATIONS, CHANCES)
 def test_hints_are_obeyed_once(hint, elapsed, expectation, chance):
     """No look comes before ``Retry-After``, nor much later than planned or asked; only one."""
-    plan, untold = _plan(expectation, chance=chance), _plan(expectation, chance=lambda: 1.0)
+    plan, untold = _plan(expectation, random=chance), _plan(expectation, random=lambda: 1.0)
     plan.pause(0.0)
     untold.pause(0.0)
     plan.hint(hint)
@@ -160,7 +160,7 @@ def test_hints_are_obeyed_once(hint, elapsed, expectation, chance):
 @given(st.floats(0.05, 0.99), st.floats(0, 30), CHANCES)
 def test_a_hurried_simulator_is_obeyed_to_the_letter(hint, elapsed, chance):
     """A ``Retry-After`` below a second, which HTTP has not, is a simulator's: the look is then."""
-    plan = _plan(expect("1k"), chance=chance)
+    plan = _plan(expect("1k"), random=chance)
     for _ in range(3):
         plan.hint(hint)
         assert plan.pause(elapsed) == hint
@@ -287,7 +287,7 @@ def test_a_pause_costs_as_much_as_its_look(resolution):
     steps = [begin + (end - begin) * (number + 0.5) / 1000 for number in range(1000)]
     late = sum(expectation.done_by(step) - expectation.done_by(begin) for step in steps)
     delay = late * (end - begin) / 1000 / (1 - expectation.done_by(begin))
-    assert delay == pytest.approx(look_worth(expectation), rel=0.01)
+    assert delay == pytest.approx(poll_value(expectation), rel=0.01)
 
 
 def test_news_count_from_the_next_pause_on():
@@ -304,7 +304,7 @@ def test_tasks_of_one_request_do_not_fall_into_step():
     """Plans that begin together soon look at different moments, each time in the same way."""
 
     def moments(seed):
-        return _looks(_plan(expect("2k"), chance=random.Random(seed).random), 30)
+        return _looks(_plan(expect("2k"), random=random.Random(seed).random), 30)
 
     each = [moments(seed) for seed in range(20)]
     assert len({looks[3] for looks in each}) == 20
@@ -339,8 +339,8 @@ def _duration(plan, end, *, slow_look=0.0, blocked=0.0, asleep=0.0):
 @given(EXPECTATIONS, st.floats(0.05, 200), st.integers(0, 99))
 def test_what_a_task_took(expectation, end, seed):
     """The duration is taken to lie between the last two looks, as the end does."""
-    looks = _looks(_plan(expectation, chance=random.Random(seed).random), end)
-    duration = _duration(_plan(expectation, chance=random.Random(seed).random), end)
+    looks = _looks(_plan(expectation, random=random.Random(seed).random), end)
+    duration = _duration(_plan(expectation, random=random.Random(seed).random), end)
     before = [0.0, *looks][-2]
     assert before <= duration <= looks[-1]
     assert before <= end <= looks[-1]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runapi_magic.core.cancellation import to_the_end
+from runapi_magic.core.cancellation import finish_despite_cancellation
 from runapi_magic.core.status import Stage
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.errors import (
@@ -71,7 +71,7 @@ WAYS = {
 )  # fmt: skip
 def test_the_state_words_the_charge(charged, steps, error):
     """Whatever the error: what is said of the charge comes from how far the task has come."""
-    worded = _state(*steps).in_words(error)
+    worded = _state(*steps).as_runapi_error(error)
     assert worded.charged == charged
     assert ("%runapi resume" in worded.todo) == (charged in {MAYBE_CHARGED, STILL_THERE, CHARGED})
     error.charged = ""  # the parameter is shared
@@ -120,16 +120,16 @@ def test_a_post_that_failed(before, error, doubtful, after):
 def test_an_exception_before_the_first_byte_is_free():
     """An exception of our own is doubtful only where bytes may have left before it."""
     state = TaskState()
-    assert state.in_words(RuntimeError("a lock of another loop")).charged == NOT_CHARGED
+    assert state.as_runapi_error(RuntimeError("a lock of another loop")).charged == NOT_CHARGED
     state.send()
-    assert state.in_words(RuntimeError("a broken answer")).charged == MAYBE_CHARGED
+    assert state.as_runapi_error(RuntimeError("a broken answer")).charged == MAYBE_CHARGED
 
 
 def test_an_error_is_not_shared_between_tasks():
     """Two tasks that one error ended say each what it costs itself."""
     error = RunAPIError("the disk is full")
     one, other = _state(*KNOWN), _state(*SENT)
-    first, second = one.in_words(error), other.in_words(error)
+    first, second = one.as_runapi_error(error), other.as_runapi_error(error)
     assert (first.task_id, first.charged) == ("tsk_1", STILL_THERE)
     assert (second.task_id, second.charged) == (None, MAYBE_CHARGED)
 
@@ -147,7 +147,7 @@ def test_advice_is_given_once(kind):
     once = _state(*SENT).explain(_api(kind, 409))
     thrice = _api(kind, 409)
     for _ in range(3):
-        thrice = _state(*SENT).in_words(thrice)
+        thrice = _state(*SENT).as_runapi_error(thrice)
     assert str(thrice) == str(once)
 
 
@@ -219,7 +219,9 @@ def test_work_goes_to_its_end_through_many_cancellations():
 
     async def main():
         go = asyncio.Event()
-        waiting = asyncio.ensure_future(to_the_end(work(go), lambda: cancelled.append(1)))
+        waiting = asyncio.ensure_future(
+            finish_despite_cancellation(work(go), lambda: cancelled.append(1))
+        )
         for _ in range(3):
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -244,7 +246,7 @@ def test_what_the_work_raises_wins():
 
     async def main():
         go = asyncio.Event()
-        waiting = asyncio.ensure_future(to_the_end(work(go)))
+        waiting = asyncio.ensure_future(finish_despite_cancellation(work(go)))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.sleep(0)

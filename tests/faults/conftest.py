@@ -43,7 +43,7 @@ def short_pauses(patch, no_certificates):
     patch.setattr(rate, "_FIRST_SPACING", 0.01)
     patch.setattr(rate, "_SHORTEST_PAUSE", 0.01)
     patch.setattr(image_store, "_FIRST_PAUSE", 0.01)
-    for name in ("_FIRST_LOOK", "_SHORTEST", "_LONGEST", "_SHORTEST_HINT"):
+    for name in ("_FIRST_POLL", "_SHORTEST", "_LONGEST", "_SHORTEST_HINT"):
         patch.setattr(polling, name, 0.05)
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps, ImageSequence, PngImagePlugin
 
-from runapi_magic.core.formats import picture_kind
+from runapi_magic.core.formats import image_format
 from runapi_magic.media.metadata import embed, extract
 from runapi_magic.media.metadata_note import Note
 from tests.properties import PROPERTY
@@ -147,7 +147,7 @@ OURS = {
 def _written(content, note=NOTE, kind=None):
     path = Path(".u.part")
     path.write_bytes(content)
-    embed(path, kind or picture_kind(content), note)
+    embed(path, kind or image_format(content), note)
     return path.read_bytes()
 
 

@@ -105,7 +105,7 @@ def test_names_of_one_prompt_differ(uniques):
 @pytest.fixture
 def make(tmp_path, make_image, home, monkeypatch):
     """Return a function that makes an image; the service returns the given task id."""
-    for name in ("_FIRST_LOOK", "_SHORTEST", "_LONGEST"):
+    for name in ("_FIRST_POLL", "_SHORTEST", "_LONGEST"):
         monkeypatch.setattr(polling, name, 0.0)
 
     def call(prompt, task_id="tsk_1", *, edit=False, name="source.png"):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from runapi_magic.core.formats import picture_kind
+from runapi_magic.core.formats import image_format
 from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import DownloadError
 from runapi_magic.http.client import Client
@@ -175,7 +175,7 @@ def test_an_animation_is_one_image(fetch):
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
 def test_other_types_by_their_first_bytes(body):
     """The first bytes show that a file is not an image."""
-    assert picture_kind(body[:16]) is None
+    assert image_format(body[:16]) is None
 
 
 def test_a_source_with_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):

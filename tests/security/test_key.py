@@ -32,7 +32,7 @@ def short_pauses(monkeypatch):
     """Make pauses short."""
     monkeypatch.setattr("runapi_magic.http.retry._FIRST_BACKOFF", 0.001)
     monkeypatch.setattr("runapi_magic.engine.image_store._FIRST_PAUSE", 0.001)
-    for name in ("_FIRST_LOOK", "_SHORTEST", "_LONGEST"):
+    for name in ("_FIRST_POLL", "_SHORTEST", "_LONGEST"):
         monkeypatch.setattr(f"runapi_magic.core.polling.{name}", 0.0)
 
 

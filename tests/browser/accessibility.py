@@ -1,4 +1,4 @@
-"""``python -m tests.browser.accessibility`` writes docs/accessibility.md."""
+"""Write docs/accessibility.md: ``python -m tests.browser.accessibility``."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ JupyterLab's. `make test` does the same, and fails where there is anything.
 
 
 def page_of(auditor):
-    """Return the page.
+    """Return the text of the page.
 
     Args:
-        auditor: What was found.
+        auditor: The auditor with its results.
     """
-    found = [impact for broken in auditor.found.values() for impact, _ in broken]
+    found = [impact for violations in auditor.found.values() for impact, _ in violations]
     text = _TEXT.format(
         version=auditor.version,
         totals=", ".join(f"{found.count(impact)} {impact}" for impact in IMPACTS),
@@ -102,14 +102,14 @@ def page_of(auditor):
     )
     for state in dict.fromkeys(state for state, _ in auditor.found):
         for theme in THEMES:
-            broken = [impact for impact, _ in auditor.found[state, theme]]
-            counts = " | ".join(str(broken.count(impact)) for impact in IMPACTS)
+            impacts = [impact for impact, _ in auditor.found[state, theme]]
+            counts = " | ".join(str(impacts.count(impact)) for impact in IMPACTS)
             text += f"| {state} | {theme.split()[-1].lower()} | {counts} |\n"
     return text
 
 
 def main():
-    """Look at everything, and write the page."""
+    """Check all states and write the page."""
     browser = find_browser()
     if browser is None:
         raise SystemExit("There is no Chromium on this machine.")
@@ -126,10 +126,10 @@ def main():
                 page = opened.new_page(viewport={"width": 1280, "height": 1200})
                 auditor = audit(Lab(page, url, "audit.ipynb"), server)
     PAGE.write_text(page_of(auditor), "utf-8")
-    for (state, theme), broken in auditor.found.items():
-        for impact, what in broken:
-            print(f"{impact}: {state}, {theme}: {what}")  # noqa: T201
-    print(f"{PAGE.relative_to(ROOT)}: {len(auditor.found)} looks")  # noqa: T201
+    for (state, theme), violations in auditor.found.items():
+        for impact, violation in violations:
+            print(f"{impact}: {state}, {theme}: {violation}")  # noqa: T201
+    print(f"{PAGE.relative_to(ROOT)}: {len(auditor.found)} checks")  # noqa: T201
 
 
 if __name__ == "__main__":

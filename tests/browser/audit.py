@@ -1,4 +1,4 @@
-"""What axe-core finds in the outputs of cells, in JupyterLab's two themes."""
+"""Check the outputs of cells with axe-core, in both themes of JupyterLab."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.browser.lab import LOAD, STUCK
 
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
 IMPACTS = ("critical", "serious", "moderate", "minor")
-REFUSED = "The filter refused it"
+REASON = "The filter refused it"
 CELLS = (
     f"{LOAD}\n%config RunAPIMagics.ask_above_count = 5",
     "%%gpt_image -a 16:9 -o fox\na fox to listen to",
@@ -23,10 +23,10 @@ CELLS = (
 )
 FAULTS = (
     STUCK + "stuck",
-    f"status=failed,match=refused,message={REFUSED}",
-    f"status=failed,match=cat heard at dusk,message={REFUSED}",
+    f"status=failed,match=refused,message={REASON}",
+    f"status=failed,match=cat heard at dusk,message={REASON}",
 )
-_DRAWERS = ("Edit", "Upscale", "Refine", "Compare", "Save as", "Copy as cell")
+_FORMS = ("Edit", "Upscale", "Refine", "Compare", "Save as", "Copy as cell")
 
 _CHANGE_THEME = """async theme => {
     await window.jupyterapp.commands.execute('apputils:change-theme', {theme});
@@ -37,7 +37,8 @@ _MARK = """outputs => {
     for (const one of document.querySelectorAll('[data-audited]')) delete one.dataset.audited;
     for (const one of outputs) one.dataset.audited = '';
 }"""
-# JupyterLab fades from one state of a button to the next, and axe-core reads colours at once.
+# JupyterLab changes the colours of a button gradually, and axe-core reads them at once. For that
+# reason transitions are off during a check.
 _RUN = """async () => {
     const still = document.createElement('style');
     still.textContent = '* {transition:none !important; animation-duration:0s !important}';
@@ -49,11 +50,11 @@ _RUN = """async () => {
 
 
 class Auditor:
-    """Keeps what axe-core finds.
+    """Checks cells with axe-core and collects the violations.
 
     Attributes:
-        version: Of axe-core.
-        found: Violations by state and theme: pairs of a rule's impact and where it is broken.
+        version: The version of axe-core.
+        found: The violations by state and theme, as pairs of the impact and a description.
     """
 
     def __init__(self, lab):
@@ -61,67 +62,67 @@ class Auditor:
         self.version = ""
         self.found = {}
 
-    def look(self, state, number):
-        """Look at the outputs of a cell, in both themes.
+    def check(self, state, number):
+        """Check the outputs of a cell in both themes.
 
         Args:
-            state: What they show.
-            number: The cell.
+            state: A description of what the outputs show.
+            number: The number of the cell.
         """
         page = self._lab.page
         if not page.evaluate("'axe' in window"):
             page.evaluate(AXE_SCRIPT)
-        # The theme that is there comes first: a change takes a while.
+        # The current theme comes first, because a change of the theme is slow.
         for theme in sorted(THEMES, key=lambda name: not page.evaluate(_IS_THEME, name)):
             change_theme(page, theme)
             outputs = self._lab.cell(number).locator(".jp-OutputArea-output")
             outputs.locator("visible=true").first.wait_for()
             outputs.evaluate_all(_MARK)
-            told = page.evaluate(_RUN)
-            self.version = told["version"]
+            report = page.evaluate(_RUN)
+            self.version = report["version"]
             self.found[state, theme] = [
                 (rule["impact"], f"{rule['id']}: {node['html'][:200]}")
-                for rule in told["violations"]
+                for rule in report["violations"]
                 for node in rule["nodes"]
             ]
 
 
 def change_theme(page, theme):
-    """Change JupyterLab's theme and wait until it is there."""
+    """Change the theme of JupyterLab and wait until the page shows it."""
     page.evaluate(_CHANGE_THEME, theme)
     page.wait_for_function(_IS_THEME, arg=theme)
 
 
 def audit(lab, server):
-    """Bring everything that can be seen before axe-core once, and return the auditor.
+    """Check all outputs and controls with axe-core and return the auditor.
 
     Args:
-        lab: A notebook of ``CELLS``.
-        server: The simulator.
+        lab: A notebook with ``CELLS``.
+        server: The simulator server.
     """
     auditor = Auditor(lab)
     server.fault(*FAULTS)
     lab.run(0)
     lab.wait_until_done(0)
-    _look_at_cells(lab, auditor)
-    _look_at_versions(lab, auditor)
-    _look_at_sheets(lab, auditor)
-    _look_at_the_panel(lab, auditor)
+    _check_cells(lab, auditor)
+    _check_versions(lab, auditor)
+    _check_sheets(lab, auditor)
+    _check_panel(lab, auditor)
     server.clear_faults()
     return auditor
 
 
-def _look_at_cells(lab, auditor):
+def _check_cells(lab, auditor):
     lab.run(2)
     lab.wait_for_text(2, "The service is drawing")
-    auditor.look("a placeholder", 2)
+    auditor.check("a placeholder", 2)
     lab.run(3)
-    lab.wait_for_text(3, REFUSED)
-    auditor.look("an error", 3)
+    lab.wait_for_text(3, REASON)
+    auditor.check("an error", 3)
     lab.run(1)
     lab.wait_for_images(1)
     expect(lab.button(1, "Edit")).to_be_visible()
-    auditor.look("a picture, its caption and its buttons", 1)
+    auditor.check("a picture, its caption and its buttons", 1)
 
 
 def _edit(lab, text, version):
@@ -131,53 +132,53 @@ def _edit(lab, text, version):
     expect(lab.cell(1).get_by_text(re.compile(f"^{version} of "))).to_be_visible()
 
 
-def _look_at_versions(lab, auditor):
+def _check_versions(lab, auditor):
     _edit(lab, "make it red", "v2")
-    auditor.look("the row of versions", 1)
-    for drawer in _DRAWERS:
-        lab.click(1, drawer)
+    auditor.check("the row of versions", 1)
+    for form in _FORMS:
+        lab.click(1, form)
         expect(lab.button(1, "Close").locator("visible=true")).to_be_visible()
-        auditor.look(f"{drawer}, opened", 1)
+        auditor.check(f"{form}, opened", 1)
         lab.button(1, "Close").locator("visible=true").click()
     lab.click(1, "Compare")
-    way = lab.cell(1).get_by_role("combobox", name="Shown as")
+    menu = lab.cell(1).get_by_role("combobox", name="Shown as")
     for name in ("Side by side", "Difference"):
-        way.select_option(name)
+        menu.select_option(name)
         expect(lab.cell(1).get_by_role("img", name=re.compile(f"^{name}"))).to_be_visible()
-        auditor.look(f"Compare, {name.lower()}", 1)
+        auditor.check(f"Compare, {name.lower()}", 1)
     lab.button(1, "Close").locator("visible=true").click()
     _edit(lab, "make it green", "v3")
     lab.wait_for_text(1, "The next edit would be pass 3")
-    auditor.look("the word before a third pass", 1)
+    auditor.check("the word before a third pass", 1)
     lab.click(1, "Edit")
     lab.type(1, "a stuck edit")
     lab.page.keyboard.press("Enter")
     lab.wait_for_text(1, "Editing …")
-    auditor.look("an edit under way", 1)
+    auditor.check("an edit under way", 1)
 
 
-def _look_at_sheets(lab, auditor):
+def _check_sheets(lab, auditor):
     lab.run(4)
     lab.wait_for_text(4, "3 of 4 pictures")
     lab.cell(4).get_by_role("button", name=re.compile("^Retry failed .*0")).wait_for()
-    auditor.look("a contact sheet with a failure", 4)
+    auditor.check("a contact sheet with a failure", 4)
     lab.cell(4).get_by_role("combobox", name="Open").select_option("fox, dusk")
     lab.wait_for_images(4, 2)
     expect(lab.button(4, "Edit")).to_be_visible()
-    auditor.look("a contact sheet and a picture opened from it", 4)
+    auditor.check("a contact sheet and a picture opened from it", 4)
     lab.run(5)
     expect(lab.button(5, "Generate")).to_be_visible()
-    auditor.look("the question before much is paid", 5)
+    auditor.check("the question before much is paid", 5)
     lab.click(5, "Cancel")
     lab.wait_until_done(5)
 
 
-def _look_at_the_panel(lab, auditor):
+def _check_panel(lab, auditor):
     lab.run(6)
     panel = lab.cell(6).locator(".runapi-panel")
     tiles = panel.get_by_role("group", name="History").get_by_role("button")
     tiles.first.wait_for()
-    auditor.look("the panel", 6)
+    auditor.check("the panel", 6)
     model = panel.get_by_role("combobox", name="Model")
     model.select_option("GPT-4o Image (gpt-4o-image)")
     lab.wait_for_text(6, "gpt-4o-image needs")
@@ -188,18 +189,18 @@ def _look_at_the_panel(lab, auditor):
     expect(lab.button(6, "is the mask")).to_be_visible()
     lab.click(6, "Generate")
     lab.wait_for_text(6, "Nothing was sent")
-    auditor.look("the panel with sources, a mask and an error", 6)
-    for left in (1, 0):
+    auditor.check("the panel with sources, a mask and an error", 6)
+    for remaining in (1, 0):
         lab.button(6, "Leave out fox").first.click()
-        expect(lab.button(6, "Leave out fox")).to_have_count(left)
+        expect(lab.button(6, "Leave out fox")).to_have_count(remaining)
     model.select_option("Flux Kontext Pro (flux-kontext-pro)")
     panel.get_by_role("textbox", name="Prompt").fill("a fox refused in the panel")
     lab.click(6, "Generate")
-    lab.wait_for_text(6, REFUSED)
+    lab.wait_for_text(6, REASON)
     panel.get_by_role("textbox", name="Prompt").fill("a fox stuck in the panel")
     lab.click(6, "Generate")
     panel.get_by_role("progressbar").wait_for()
     tiles.first.click()
     lab.wait_for_images(6)
     expect(lab.button(6, "Edit")).to_be_visible()
-    auditor.look("the panel with a chosen picture, one under way and one refused", 6)
+    auditor.check("the panel with a chosen picture, one under way and one refused", 6)

@@ -1,4 +1,4 @@
-"""``python -m tests.browser.screenshots``: the pictures of notebooks in docs, drawn anew."""
+"""Take the screenshots in docs/images again: ``python -m tests.browser.screenshots``."""
 
 from __future__ import annotations
 
@@ -38,21 +38,23 @@ batch""",
     "",
 )
 PREFIXES = {Lab: "", Notebook: "notebook7-"}
-_MARGIN = 4  # pixels; what is further away belongs to the neighbours
+_MARGIN = 4  # pixels; a larger margin would show the neighbouring cells
 
 
-def take(lab: Lab, number: int, name: str, start: str = "") -> None:
-    """Save a picture of one cell with its outputs.
+def take_screenshot(lab: Lab, number: int, name: str, start: str = "") -> None:
+    """Save a screenshot of a cell with its outputs.
 
     Args:
         lab: The notebook.
-        number: The cell.
-        name: The picture's.
-        start: CSS selector of what it begins with, where not with the cell.
+        number: The number of the cell.
+        name: The name of the screenshot.
+        start: CSS selector of the first part to show; the whole cell by default.
     """
-    lab.cell(number + 1).locator(lab.editor).click()  # no frame and no icons
+    lab.cell(number + 1).locator(
+        lab.editor
+    ).click()  # another cell is active, so this one has no frame and no icons
     lab.page.mouse.move(0, 0)
-    lab.cell(number).hover(trial=True)  # the click may have moved it out of sight
+    lab.cell(number).hover(trial=True)  # the click may have scrolled it away
     cell = lab.cell(number).bounding_box()
     top = lab.cell(number).locator(start).bounding_box()["y"] if start else cell["y"]
     clip = {
@@ -64,59 +66,57 @@ def take(lab: Lab, number: int, name: str, start: str = "") -> None:
     shot = Image.open(io.BytesIO(lab.page.screenshot(clip=clip))).convert("RGB")
     path = FOLDER / f"{PREFIXES[type(lab)]}{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The text of code has few pixels, and must keep its colours.
+    # The colours of code must stay, although its text has few pixels.
     palette = shot.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1)
     shot.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
     print(f"{path.relative_to(ROOT)}  {shot.width} x {shot.height}, {path.stat().st_size} bytes")  # noqa: T201
 
 
-def take_both(lab: Lab, number: int, name: str) -> None:
-    """Save a picture of one cell with its outputs in the light theme and in the dark one."""
-    take(lab, number, name)
+def take_in_both_themes(lab: Lab, number: int, name: str) -> None:
+    """Save screenshots of a cell with its outputs in the light and in the dark theme."""
+    take_screenshot(lab, number, name)
     lab.choose_theme("JupyterLab Dark")
-    take(lab, number, f"{name}-dark")
+    take_screenshot(lab, number, f"{name}-dark")
     lab.choose_theme("JupyterLab Light")
 
 
-def draw(lab: Lab) -> None:
-    """Draw the pictures of one front end."""
+def take_all(lab: Lab) -> None:
+    """Take the screenshots of one front end."""
     page = lab.page
     lab.run(0)
     lab.run(FOX)
     lab.wait_for_images(FOX)
     lab.wait_for_text(FOX, "gpt-images/")
-    take_both(lab, FOX, "cell")
+    take_in_both_themes(lab, FOX, "cell")
     lab.click(FOX, "Edit")
     lab.type(FOX, "Add a balloon")
     page.keyboard.press("Enter")
     lab.wait_for_text(FOX, "v2 of 2")
     lab.wait_for_text(FOX, "gpt-images/add-a-balloon")
-    take_both(lab, FOX, "edit")
+    take_in_both_themes(lab, FOX, "edit")
     if type(lab) is Lab:
-        draw_versions(lab)
+        take_versions(lab)
     lab.run(SWEEP)
-    lab.wait_for_text(
-        SWEEP, "6 of 6 pictures · "
-    )  # the caption, not what is told to screen readers
-    take_both(lab, SWEEP, "sweep")
+    lab.wait_for_text(SWEEP, "6 of 6 pictures · ")  # the caption, not the text for screen readers
+    take_in_both_themes(lab, SWEEP, "sweep")
     lab.run(PANEL)
     page.locator(".runapi-gallery button").nth(2).wait_for()
     page.get_by_role("textbox", name="Prompt").fill("A paper boat on a still lake")
     page.get_by_role("button", name="3:2", exact=True).click()
     page.get_by_text("$0.06 (simulated)").wait_for()
-    take_both(lab, PANEL, "panel")
+    take_in_both_themes(lab, PANEL, "panel")
     if type(lab) is Lab:
         lab.run(ROWS)
         lab.wait_for_text(ROWS, "2 of 2 pictures · ")
-        take(lab, ROWS, "batch")
+        take_screenshot(lab, ROWS, "batch")
 
 
-def draw_versions(lab: Lab) -> None:
-    """Draw the ways through a picture's versions."""
+def take_versions(lab: Lab) -> None:
+    """Take the screenshots of the versions of an image."""
     page = lab.page
     lab.click(FOX, "Compare")
     page.locator("[data-slider]").wait_for()
-    take(lab, FOX, "compare", ".runapi-toolbar")
+    take_screenshot(lab, FOX, "compare", ".runapi-toolbar")
     lab.click(FOX, "Close")
     page.get_by_role("button", name="v1: ").click()
     lab.wait_for_text(FOX, "v1 of 2")
@@ -125,11 +125,11 @@ def draw_versions(lab: Lab) -> None:
     page.keyboard.press("Enter")
     lab.wait_for_text(FOX, "v3 of 3")
     lab.wait_for_text(FOX, "gpt-images/make-it-night")
-    take(lab, FOX, "versions")
+    take_screenshot(lab, FOX, "versions")
 
 
 def main() -> None:
-    """Draw all pictures."""
+    """Take all screenshots."""
     browser = find_browser()
     if browser is None:
         raise SystemExit("There is no Chromium on this machine.")
@@ -145,7 +145,7 @@ def main() -> None:
                 page = opened.new_page(viewport={"width": WIDTH, "height": 3000})
                 lab = front_end(page, url, "fox.ipynb")
                 lab.hide_files()
-                draw(lab)
+                take_all(lab)
                 lab.shut_down()
 
 

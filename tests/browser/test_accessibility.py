@@ -1,4 +1,4 @@
-"""For those who see little or nothing, or use no pointer: axe-core, names, keys, the focus."""
+"""Accessibility: the rules of axe-core, names of controls, keyboard use, focus and messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STATUS = ".runapi-toolbar > [role=status]"
 
 
 def _enter(lab, number):
-    """Focus a cell by keys alone from its editor, as somebody does who has just written in it."""
+    """Move the focus from a cell's editor to the cell by keyboard."""
     lab.cell(number).locator(".cm-content").first.focus()
     lab.page.keyboard.press("Escape")
 
@@ -39,7 +39,7 @@ def _tab(lab):
 
 
 def _tab_to(lab, name):
-    """Press Tab until what has this name has the focus."""
+    """Press Tab until the control with this name has the focus."""
     seen = []
     while not seen or not re.fullmatch(name, seen[-1]):
         seen.append(_tab(lab)["name"])
@@ -47,7 +47,7 @@ def _tab_to(lab, name):
 
 
 def _walk(lab, number):
-    """Return the names of a cell's controls in the order of Tab; each has a ring."""
+    """Return the names of a cell's controls in tab order; check their focus rings."""
     _enter(lab, number)
     walked = []
     focused = _tab(lab)
@@ -58,21 +58,21 @@ def _walk(lab, number):
     return [one["name"] for one in walked]
 
 
-def _said(lab):
+def _status(lab):
     return lab.cell(1).locator(_STATUS)
 
 
-def test_axe(open_lab, server):
-    """Nothing that can be seen breaks a rule of axe-core's, light or dark; the page says so."""
+def test_axe_finds_no_violation(open_lab, server):
+    """axe-core finds no violation in either theme, and docs/accessibility.md says so."""
     auditor = audit(open_lab(*CELLS), server)
-    assert {where: what for where, what in auditor.found.items() if what} == {}
-    written = PAGE.read_text("utf-8")
-    written_by = re.search(r"axe-core\) ([\d.]+),", written)[1]
-    assert written == page_of(auditor).replace(auditor.version, written_by)
+    assert {where: found for where, found in auditor.found.items() if found} == {}
+    page = PAGE.read_text("utf-8")
+    version = re.search(r"axe-core\) ([\d.]+),", page)[1]
+    assert page == page_of(auditor).replace(auditor.version, version)
 
 
-def test_an_edit_by_keys_alone(open_lab, server):
-    """All buttons have names and their turn; an edit and its versions need no pointer or eyes."""
+def test_edit_by_keyboard(open_lab, server):
+    """All buttons have names and a tab order. You can edit and change versions by keyboard."""
     lab = open_lab(LOAD, "%%gpt_image -a 16:9\na hill for the ear", "")
     press = lab.page.keyboard.press
     server.fault(STUCK + "for the ear")
@@ -84,13 +84,13 @@ def test_an_edit_by_keys_alone(open_lab, server):
     expect(bar).to_have_attribute("aria-valuenow", re.compile("[1-9]"))
     live = "[role=status]:not(.runapi-toolbar > *), [role=alert], [aria-live]"
     assert lab.cell(1).locator(f".jp-OutputArea-output :is({live})").count() == 0
-    expect(_said(lab)).to_have_text("")
+    expect(_status(lab)).to_have_text("")
     assert _walk(lab, 1) == ["Cancel"]
     lab.button(1, "Cancel").focus()
     server.clear_faults()
-    expect(_said(lab)).to_have_text("Shown: a hill for the ear.")
+    expect(_status(lab)).to_have_text("Shown: a hill for the ear.")
     expect(lab.images(1).first).to_have_attribute("alt", "Generated picture: a hill for the ear")
-    expect(lab.button(1, "Edit")).to_be_focused()  # in the place of Cancel, which went away
+    expect(lab.button(1, "Edit")).to_be_focused()  # instead of Cancel, which was removed
 
     press("Enter")
     expect(lab.cell(1).get_by_role("textbox", name="Edit")).to_be_focused()
@@ -98,17 +98,17 @@ def test_an_edit_by_keys_alone(open_lab, server):
     lab.page.keyboard.type("make it louder")
     press("Enter")
     lab.wait_for_text(1, re.compile("^Editing … [2-9]"))
-    expect(_said(lab)).to_have_text("Editing …")
+    expect(_status(lab)).to_have_text("Editing …")
     server.clear_faults()
-    expect(_said(lab)).to_have_text("Shown: make it louder.")
+    expect(_status(lab)).to_have_text("Shown: make it louder.")
     expect(lab.button(1, "Edit")).to_be_focused()
     _enter(lab, 1)
     _tab_to(lab, "Previous version")
     press("Space")
-    expect(_said(lab)).to_have_text("Shown: v1: a hill for the ear.")
-    expect(lab.button(1, "Next version")).to_be_focused()  # there is no version before it
+    expect(_status(lab)).to_have_text("Shown: v1: a hill for the ear.")
+    expect(lab.button(1, "Next version")).to_be_focused()  # "Previous version" is disabled now
     press("ArrowRight")
-    expect(_said(lab)).to_have_text("Shown: v2: make it louder.")
+    expect(_status(lab)).to_have_text("Shown: v2: make it louder.")
     assert _walk(lab, 1) == [
         "Edit", "Presets", "Again ($0.06)", "Upscale", "Refine", "Compare", "Save as",
         "Copy as cell",
@@ -117,18 +117,18 @@ def test_an_edit_by_keys_alone(open_lab, server):
     _enter(lab, 1)
     _tab_to(lab, "v1: .*")
     press("Enter")
-    expect(_said(lab)).to_have_text("Shown: v1: a hill for the ear.")
+    expect(_status(lab)).to_have_text("Shown: v1: a hill for the ear.")
     expect(lab.cell(1).get_by_role("button", name="v1: a hill")).to_be_focused()
     press("ArrowRight")
-    expect(_said(lab)).to_have_text("Shown: v2: make it louder.")
+    expect(_status(lab)).to_have_text("Shown: v2: make it louder.")
     for theme in THEMES:
         change_theme(lab.page, theme)
         assert contrast(*lab.page.evaluate(_COLOURS)) >= 3
     assert lab.input_prompt(2) == "[ ]:"
 
 
-def test_a_picture_by_keys_alone(open_lab, server):
-    """The panel's controls have names and their turn; a picture is made and chosen with keys."""
+def test_panel_by_keyboard(open_lab, server):
+    """The panel's controls have names and a tab order. You can generate and select an image."""
     lab = open_lab(LOAD, "%gpt_panel")
     press = lab.page.keyboard.press
     lab.run(0)
@@ -151,7 +151,7 @@ def test_a_picture_by_keys_alone(open_lab, server):
     _tab_to(lab, "Generate")
     press("Enter")
     lab.wait_for_images(1)
-    expect(_said(lab)).to_have_text("Shown: a horn for the panel.")
+    expect(_status(lab)).to_have_text("Shown: a horn for the panel.")
     expect(tiles.first).to_have_accessible_name("a horn for the panel")
     (body,) = server.bodies("a horn for the panel")
     assert body["aspect_ratio"] == "3:2"
@@ -167,8 +167,8 @@ def test_a_picture_by_keys_alone(open_lab, server):
     expect(tiles.first).to_be_focused()
 
 
-def test_a_sheet_by_keys_alone(open_lab, server):
-    """A sheet says what it is; keys open its pictures, which have their alt and buttons."""
+def test_sheet_by_keyboard(open_lab, server):
+    """A contact sheet has an alt text. Keys open its images, with alt texts and buttons."""
     lab = open_lab(LOAD, "%gpt_image --sweep animal=owl,bat a {animal} <b>heard</b>")
     lab.run(0)
     lab.run(1)

@@ -1,4 +1,4 @@
-"""A notebook of twelve pictures, executed with nobody there: its size, and what it turns into."""
+"""A notebook with twelve images from an unattended run: its size, and its exported formats."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from tests.kernel.kernels import execute
 COUNT = 12
 FORMATS = ("-a 1:1", "-a 3:2", "-a 3:4 -r 2k", "-a 16:9")
 SUBJECTS = ("a fox by a lake", "a cat on a sill", "a city at night")
-ALL = [f"%gpt_image {options} {subject}" for options in FORMATS for subject in SUBJECTS]
-# No name is found: what a page asks of the network must not matter.
-APART = "--host-resolver-rules=MAP * ~NOTFOUND"
+IMAGE_CELLS = [f"%gpt_image {options} {subject}" for options in FORMATS for subject in SUBJECTS]
+# No host name is found, so that the result does not depend on the network.
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND"
 
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory, browser):
-    """The saved notebook."""
+    """Run the notebook with nbclient, save it, and return its path."""
     folder = tmp_path_factory.mktemp("twelve")
-    notebook = make_notebook("%load_ext runapi_magic\n%runapi simulator on --speed 45", *ALL)
+    notebook = make_notebook(
+        "%load_ext runapi_magic\n%runapi simulator on --speed 45", *IMAGE_CELLS
+    )
     execute(notebook, folder, clean_environment(folder))
     path = folder / "twelve.ipynb"
     nbformat.write(notebook, path)
@@ -33,7 +35,7 @@ def executed(tmp_path_factory, browser):
 
 
 def test_saved_size(executed):
-    """The notebook is valid, under 2 MB with its twelve pictures, and no widget is in it."""
+    """The notebook with its twelve images is valid and under 2 MB, without widgets."""
     notebook = nbformat.read(executed, 4)
     nbformat.validate(notebook)
     outputs = [output for cell in notebook.cells for output in cell.outputs]
@@ -44,17 +46,17 @@ def test_saved_size(executed):
 
 
 def test_html_without_scripts(executed, browser):
-    """As HTML it shows twelve pictures and twelve captions in a browser that runs no script."""
+    """The HTML shows twelve images with captions in a browser without JavaScript."""
     exported, _ = HTMLExporter().from_filename(executed)
     path = executed.with_suffix(".html")
     path.write_text(exported)
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(path.as_uri(), wait_until="domcontentloaded")
-    pictures = page.locator(".jp-RenderedImage img")
-    pictures.last.wait_for()
-    assert pictures.count() == COUNT
-    assert all(one.evaluate("picture => picture.naturalWidth") > 0 for one in pictures.all())
+    images = page.locator(".jp-RenderedImage img")
+    images.last.wait_for()
+    assert images.count() == COUNT
+    assert all(one.evaluate("image => image.naturalWidth") > 0 for one in images.all())
     captions = page.locator(".jp-RenderedHTML", has_text=re.compile("not charged.*gpt-images/"))
     assert captions.count() == COUNT
     assert all(caption.is_visible() for caption in captions.all())
@@ -62,7 +64,7 @@ def test_html_without_scripts(executed, browser):
 
 
 def test_markdown(executed):
-    """As Markdown it has twelve pictures as files beside it, each with its caption."""
+    """The Markdown has twelve images as files beside it, each with its caption."""
     text, resources = MarkdownExporter().from_filename(executed)
     names = re.findall(r"^!\[jpeg\]\((.*\.jpg)\)$", text, re.MULTILINE)
     assert len(names) == COUNT
@@ -71,14 +73,14 @@ def test_markdown(executed):
 
 
 def test_pdf(executed):
-    """The HTML that nbconvert prints for webpdf, printed by Chromium: a PDF of twelve pictures."""
+    """Chromium prints nbconvert's webpdf HTML to a PDF with twelve images."""
     exported, _ = HTMLExporter(template_name="webpdf").from_filename(executed)
     page, pdf = executed.with_name("printed.html"), executed.with_name("printed.pdf")
     page.write_text(exported)
     command = [find_browser(), "--headless", "--no-pdf-header-footer", f"--print-to-pdf={pdf}"]
     profile = f"--user-data-dir={executed.parent / 'profile'}"
     subprocess.run(
-        [*command, *CHROMIUM_FLAGS, APART, profile, page.as_uri()],
+        [*command, *CHROMIUM_FLAGS, OFFLINE, profile, page.as_uri()],
         check=True,
         capture_output=True,
         timeout=120,

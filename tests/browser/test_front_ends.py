@@ -1,4 +1,4 @@
-"""Notebook 7 and nbclassic: the same cells, pictures and buttons as in JupyterLab."""
+"""Notebook 7 and nbclassic show the same cells, images and buttons as JupyterLab."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CELLS = (
 
 @pytest.fixture(scope="module", params=[Notebook, Classic])
 def notebook(workspace, page, request):
-    """A notebook that is open in a front end; each test runs a cell of its own."""
+    """Open a notebook in a front end. Each test runs a cell of its own."""
     name = request.param.__name__
     cells = [cell.replace("NAME", name) for cell in CELLS]
     write_notebook(workspace.folder / f"{name}.ipynb", make_notebook(*cells))
@@ -33,7 +33,7 @@ def notebook(workspace, page, request):
 
 
 def test_cell_and_edit(notebook, server):
-    """A placeholder becomes the picture; an edit by Enter is version 2 in the same place."""
+    """An image replaces the placeholder. An edit by Enter shows version 2 in the same output."""
     server.fault(STUCK + "a cat in")
     notebook.run(CAT)
     notebook.wait_for_text(CAT, "The service is drawing")
@@ -54,8 +54,8 @@ def test_cell_and_edit(notebook, server):
     expect(missing).to_be_hidden()
 
 
-def test_sheet_opens_where_it_is_clicked(notebook, server):
-    """A click on a contact sheet, right half, opens the second of its two pictures below."""
+def test_click_on_a_contact_sheet(notebook, server):
+    """A click on the right half of a contact sheet of two images opens the second one below."""
     notebook.run(SWEEP)
     notebook.wait_for_text(SWEEP, "2 of 2 pictures")
     sheet = notebook.images(SWEEP).first
@@ -67,7 +67,7 @@ def test_sheet_opens_where_it_is_clicked(notebook, server):
 
 
 def test_panel(notebook, server):
-    """The panel sends the prompt that stands in it, and shows the picture with its buttons."""
+    """The panel sends the typed prompt and shows the image with its buttons."""
     notebook.run(PANEL)
     prompt = f"a boat in {type(notebook).__name__}"
     notebook.page.get_by_role("textbox", name="Prompt").fill(prompt)
@@ -78,8 +78,8 @@ def test_panel(notebook, server):
     assert len(server.bodies(prompt)) == 1
 
 
-def test_dollars_are_no_formula(notebook, server):
-    """Prompts and prices are shown as written, though a front end sets mathematics in HTML."""
+def test_dollars_are_not_shown_as_formulas(notebook, server):
+    """Dollar signs in prompts and prices stay as written, even if the front end shows formulas."""
     notebook.run(DOLLARS)
     notebook.wait_for_images(DOLLARS)
     notebook.wait_for_text(DOLLARS, "apples $5, pears $3")

@@ -1,4 +1,4 @@
-"""JupyterLab with a real browser: what a person sees and clicks."""
+"""Cells and buttons in JupyterLab, in a real browser."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.browser.lab import LOAD, STUCK, XSS, choose
 from tests.conftest import ROOT
 
 
-def test_cell_returns_and_the_picture_follows(open_lab, server):
-    """A cell has its number while its picture is under way; another runs; the picture comes."""
+def test_cell_returns_before_its_image(open_lab, server):
+    """A cell returns while its task runs. Another cell runs, and then the image appears."""
     server.fault(STUCK + "takes its time")
     lab = open_lab(LOAD, "%%gpt_image -o cat\na cat that takes its time", "20 + 22")
     lab.run(0)
@@ -29,7 +29,7 @@ def test_cell_returns_and_the_picture_follows(open_lab, server):
 
 @pytest.mark.versions
 def test_buttons(open_lab, server, workspace):
-    """Edit by Enter and by Go, the way back and forth, Again and Save as, all in one output."""
+    """Edit (by Enter or Go), both arrows, Again and Save as work in one output."""
     lab = open_lab(LOAD, "%%gpt_image -o cat\na cat with buttons", "len(cat.images)")
     lab.run(0)
     lab.run(1)
@@ -71,8 +71,8 @@ def test_buttons(open_lab, server, workspace):
     lab.wait_for_text(2, "4")
 
 
-def test_empty_instruction_is_told(open_lab, server):
-    """Sending an empty instruction says so and asks for nothing."""
+def test_empty_instruction_is_rejected(open_lab, server):
+    """An empty instruction gives a message and sends nothing."""
     lab = open_lab(LOAD, "%gpt_image a cat without instruction")
     lab.run(0)
     lab.run(1)
@@ -82,14 +82,14 @@ def test_empty_instruction_is_told(open_lab, server):
     lab.click(1, "Go ($0.06)")
     lab.wait_for_text(1, "Nothing was sent.")
     assert len(server.state()["tasks"]) == before
-    told = lab.cell(1).locator(".widget-html").get_by_text("Nothing was sent.")
-    expect(told).to_have_count(1)
+    message = lab.cell(1).locator(".widget-html").get_by_text("Nothing was sent.")
+    expect(message).to_have_count(1)
     choose(lab.cell(1).get_by_role("combobox", name="Presets"), "Remove the background")
-    expect(told).to_have_count(0)
+    expect(message).to_have_count(0)
 
 
 def test_cancel_button(open_lab, server):
-    """Cancel ends the waiting and says in the picture's place that it may be charged."""
+    """Cancel stops waiting and says in the cell that the task may be charged."""
     server.fault(STUCK + "cancelled by hand")
     lab = open_lab(LOAD, "%gpt_image a cat cancelled by hand")
     lab.run(0)
@@ -102,7 +102,7 @@ def test_cancel_button(open_lab, server):
 
 
 def test_markup_in_texts_stays_text(open_lab, server):
-    """Markup in a prompt, an instruction or the service's words is shown as text, never run."""
+    """Markup in a prompt, an instruction or an error of the service is shown as text."""
     server.fault(f"status=failed,match=refuse,message={XSS}")
     lab = open_lab(LOAD, f"%%gpt_image\n{XSS}", f"%%gpt_image\nrefuse {XSS}", "1 + 1")
     dialogs = []
@@ -128,8 +128,8 @@ def test_markup_in_texts_stays_text(open_lab, server):
 
 
 @pytest.mark.versions
-def test_picture_survives_saving_and_reloading(open_lab, server):
-    """A saved notebook that is opened again shows the picture that came after its cell returned."""
+def test_saved_notebook_shows_the_image_after_a_reload(open_lab, server):
+    """After a save and a reload, the notebook shows the image that arrived after its cell."""
     lab = open_lab(LOAD, "%gpt_image -a 1:1 a cat that survives")
     lab.run(0)
     lab.run(1)
@@ -143,16 +143,16 @@ def test_picture_survives_saving_and_reloading(open_lab, server):
     lab.wait_for_text(1, "gpt-images/a-cat-that-survives")
 
 
-def test_run_all_of_the_quickstart(open_lab):
-    """The quickstart, all cells run at once in a live front end, ends with all its pictures."""
+def test_run_all_cells_of_the_quickstart(open_lab):
+    """With Run All Cells in JupyterLab, the quickstart shows all its images and no error."""
     quickstart = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", 4)
     lab = open_lab(notebook=quickstart)
     lab.run_all()
-    last = len(quickstart.cells) - 2  # words follow it
+    last = len(quickstart.cells) - 2  # a text cell follows it
     lab.wait_until_done(last)
-    pictures = lab.page.locator(".jp-RenderedImage img")
-    pictures.nth(6).wait_for(timeout=60_000)
-    assert pictures.count() == 7
+    images = lab.page.locator(".jp-RenderedImage img")
+    images.nth(6).wait_for(timeout=60_000)
+    assert images.count() == 7
     assert "[(1024, 1024), (1024, 1024)]" in lab.cell(last).inner_text()
     errors = lab.page.locator("[data-mime-type='application/vnd.jupyter.error']")
     assert errors.count() == 0

@@ -1,4 +1,4 @@
-"""The panel in JupyterLab, over a history of a thousand pictures."""
+"""The panel in JupyterLab, with a history of a thousand images."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.journal.task_log import Journal
 from tests.browser.lab import BLOCK_KERNEL, LOAD, STUCK
 
-PAGE = 24  # pictures
-_TASKS, _EACH = 50, 20
+PAGE = 24  # images
+_TASKS, _IMAGES_PER_TASK = 50, 20
 
 
 @pytest.fixture(scope="module", autouse=True)
 def history(workspace):
-    """A thousand pictures that were made before, each with its file."""
+    """Save a thousand images in the journal, each with its file."""
     journal = Journal(workspace.folder.parent / "data")
     folder = workspace.folder / "old"
     folder.mkdir()
     for number in range(_TASKS):
-        request = ImageRequest(f"old picture {number:02}", "gpt-image-2", count=_EACH)
+        request = ImageRequest(f"old picture {number:02}", "gpt-image-2", count=_IMAGES_PER_TASK)
         (task,) = journal.allocate(
             secrets.token_hex(8), request, workspace.server.url,
             split=lambda count: (count,), new_id=lambda: secrets.token_hex(8),
             usable=lambda *_: False,
         ).planned  # fmt: skip
-        journal.mark_saved(task.id, [_old(folder, request, task.id, at) for at in range(_EACH)])
+        journal.mark_saved(
+            task.id, [_save_image(folder, request, task.id, at) for at in range(_IMAGES_PER_TASK)]
+        )
     journal.close()
 
 
-def _old(folder, request, task, position):
+def _save_image(folder, request, task, position):
     content = io.BytesIO()
     Image.new("RGB", (32, 24), f"#{secrets.token_hex(3)}").save(content, "PNG")
     path = folder / f"{task}-{position}.png"
@@ -50,7 +52,7 @@ def _old(folder, request, task, position):
 
 @pytest.fixture
 def open_panel(open_lab):
-    """A function that opens a notebook whose cell 1 is the panel, ready for use."""
+    """Return a function that opens a notebook with the panel in cell 1 and waits for it."""
 
     def open_(*cells):
         lab = open_lab(LOAD, "%gpt_panel", *cells)
@@ -79,7 +81,7 @@ def _menu(lab, name):
     return _panel(lab).get_by_role("combobox", name=name)
 
 
-def _says(lab, text):
+def _wait_for_text(lab, text):
     lab.wait_for_text(1, text, ".runapi-panel")
 
 
@@ -89,15 +91,15 @@ def _generate(lab, prompt):
 
 
 def test_request_and_its_price(open_panel, server):
-    """Ratio, resolution and count are sent as chosen; the price beside the button follows them."""
+    """The chosen ratio, resolution and count are sent, and the price beside the button follows."""
     lab = open_panel("%runapi simulator on --speed 20")
-    _says(lab, "$0.06 (quoted)")
+    _wait_for_text(lab, "$0.06 (quoted)")
     lab.click(1, "16:9")
     lab.click(1, "2k")
-    _says(lab, "$0.10 (quoted)")
+    _wait_for_text(lab, "$0.10 (quoted)")
     _panel(lab).get_by_role("spinbutton", name="Pictures").fill("2")
     lab.page.keyboard.press("Tab")
-    _says(lab, "$0.20 (quoted)")
+    _wait_for_text(lab, "$0.20 (quoted)")
     _generate(lab, "two ships by panel")
     lab.wait_for_images(1)
     lab.wait_for_text(1, "gpt-image-2 · 16:9 · 2k · 2048 x 1152 px")
@@ -109,11 +111,11 @@ def test_request_and_its_price(open_panel, server):
     lab.run(2)
     lab.wait_until_done(2)
     lab.click(1, "1k")
-    _says(lab, "$0.12 (simulated)")
+    _wait_for_text(lab, "$0.12 (simulated)")
 
 
-def test_a_click_does_not_overtake_what_was_typed(open_panel, server, release):
-    """Generate sends what stands in the form, also while the kernel is busy; typing on is kept."""
+def test_generate_sends_the_latest_values_of_a_busy_kernel(open_panel, server, release):
+    """Generate sends the form's latest values, even if the kernel is busy. Later typing stays."""
     lab = open_panel(BLOCK_KERNEL)
     lab.run(2)
     number = _panel(lab).get_by_role("spinbutton", name="Pictures")
@@ -136,7 +138,7 @@ def test_a_click_does_not_overtake_what_was_typed(open_panel, server, release):
     expect(_prompt(lab)).to_have_value("a prompt to come")
 
 
-_PICTURES = """import matplotlib
+_VARIABLES = """import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
@@ -145,8 +147,8 @@ curve, axes = plt.subplots(figsize=(2, 2))"""
 
 
 def test_sources_of_every_kind(open_panel, server, workspace):
-    """A numpy array, a figure, an upload and an address are the sources of one request."""
-    lab = open_panel(_PICTURES)
+    """A numpy array, a figure, an upload and a URL can be the sources of one request."""
+    lab = open_panel(_VARIABLES)
     lab.run(2)
     lab.wait_until_done(2)
     _generate(lab, "a picture with an address")
@@ -167,7 +169,7 @@ def test_sources_of_every_kind(open_panel, server, workspace):
     entry = _panel(lab).get_by_role("textbox", name="Source")
     entry.fill("nothing_of_this_name")
     lab.page.keyboard.press("Enter")
-    _says(lab, "There is no variable, and no file, nothing_of_this_name.")
+    _wait_for_text(lab, "There is no variable, and no file, nothing_of_this_name.")
     entry.fill(f"{server.url}/files/{first}/0.png")
     lab.click(1, "Add")
     expect(_panel(lab).get_by_role("button", name=re.compile("^Leave out"))).to_have_count(4)
@@ -183,26 +185,26 @@ def test_sources_of_every_kind(open_panel, server, workspace):
     expect(_panel(lab).get_by_role("button", name=re.compile("^Leave out"))).to_have_count(3)
 
 
-def test_options_of_the_models(open_panel, server, workspace):
-    """A model's own fields are shown; what it needs is told before anything is sent."""
+def test_fields_of_the_models(open_panel, server, workspace):
+    """The panel shows a model's fields and says which are missing before it sends a request."""
     lab = open_panel()
     before = len(server.state()["tasks"])
     _menu(lab, "Model").select_option("GPT-4o Image (gpt-4o-image)")
     expect(lab.button(1, "16:9")).not_to_be_visible()
-    _says(lab, "gpt-4o-image needs")
+    _wait_for_text(lab, "gpt-4o-image needs")
     _generate(lab, "a boat without a ratio")
     expect(_panel(lab).get_by_role("alert")).to_contain_text("Nothing was sent")
     assert len(server.state()["tasks"]) == before
     lab.click(1, "3:2")
-    _says(lab, "$0.06 (quoted)")
+    _wait_for_text(lab, "$0.06 (quoted)")
     lab.click(1, "Generate")
     lab.wait_for_text(1, "gpt-4o-image · 3:2")
     expect(_panel(lab).get_by_role("alert")).not_to_be_visible()
 
     lab.click(1, "Use as source")
     (boat,) = (workspace.folder / "gpt-images").glob("a-boat-without-a-ratio*")
-    with Image.open(boat) as picture:
-        mask = Image.new("RGBA", picture.size)
+    with Image.open(boat) as image:
+        mask = Image.new("RGBA", image.size)
     mask.paste("black", (0, 0, mask.width // 2, mask.height))
     mask.save(workspace.folder / "mask.png")
     with lab.page.expect_file_chooser() as chooser:
@@ -224,29 +226,29 @@ def test_options_of_the_models(open_panel, server, workspace):
     lab.click(1, "Generate")
     expect(_panel(lab).get_by_role("alert")).to_contain_text("works on a picture")
     lab.click(1, "Use as source")
-    _says(lab, "topaz-upscale-image needs upscale_factor.")
+    _wait_for_text(lab, "topaz-upscale-image needs upscale_factor.")
     factor = _menu(lab, "Upscale factor (required)")
     expect(factor).to_have_value("choose one")
     factor.select_option("4")
-    _says(lab, "$0.20 (quoted)")
+    _wait_for_text(lab, "$0.20 (quoted)")
     lab.click(1, "Generate")
     lab.wait_for_text(1, "topaz-upscale-image · ")
     last = server.state()["tasks"][-1]["body"]
     assert (last["upscale_factor"], "prompt" in last) == (4, False)
 
 
-def test_queue(open_panel, server):
-    """Several are under way at once, each with progress and Cancel; an error stays until read."""
+def test_several_requests_at_once(open_panel, server):
+    """Requests run at once, each with its progress and Cancel. An error stays until Dismiss."""
     server.fault(STUCK + "in the queue")
     lab = open_panel()
     _generate(lab, "first in the queue")
-    _says(lab, "first in the queue · The service is drawing")
+    _wait_for_text(lab, "first in the queue · The service is drawing")
     _generate(lab, "second in the queue")
-    _says(lab, "second in the queue · The service is drawing")
+    _wait_for_text(lab, "second in the queue · The service is drawing")
     bars = _panel(lab).get_by_role("progressbar")
     expect(bars).to_have_count(2)
     lab.click(1, "Cancel")
-    _says(lab, "first in the queue: Stopped waiting")
+    _wait_for_text(lab, "first in the queue: Stopped waiting")
     expect(bars).to_have_count(1)
     server.clear_faults()
     server.fault("status=failed,match=refused,message=<b>No</b> such thing")
@@ -254,8 +256,8 @@ def test_queue(open_panel, server):
     lab.wait_for_text(1, "gpt-images/second-in-the-queue")
     expect(bars).to_have_count(0)
     _generate(lab, "a refused picture")
-    _says(lab, "a refused picture: ")
-    _says(lab, "<b>No</b> such thing")
+    _wait_for_text(lab, "a refused picture: ")
+    _wait_for_text(lab, "<b>No</b> such thing")
     lab.button(1, "Dismiss").nth(1).click()
     expect(lab.button(1, "Dismiss")).to_have_count(1)
     lab.click(1, "Dismiss")
@@ -263,29 +265,29 @@ def test_queue(open_panel, server):
     assert lab.images(1).count() == 1
 
 
-def test_gallery_of_a_thousand(open_panel, server, workspace):
-    """One page is loaded of a thousand; search, pages, reuse, source, edit; the picture stays."""
+def test_history_of_a_thousand_images(open_panel, server, workspace):
+    """The history loads one page. You can search it, page through it, and reuse its images."""
     lab = open_panel()
-    _says(lab, re.compile(r"^1 to 24 of 1\d\d\d$"))
+    _wait_for_text(lab, re.compile(r"^1 to 24 of 1\d\d\d$"))
     assert _panel(lab).locator("img").count() == PAGE
     small = workspace.folder.parent / "data" / "thumbnails"
     assert sum(path.is_file() for path in small.rglob("*")) < 300
     lab.click(1, "Older pictures")
-    _says(lab, re.compile(r"^25 to 48 of 1\d\d\d$"))
+    _wait_for_text(lab, re.compile(r"^25 to 48 of 1\d\d\d$"))
     search = _panel(lab).get_by_role("textbox", name="Search")
     expect(search).to_have_attribute("placeholder", re.compile("then Enter$"))
     search.fill("OLD picture 49")
     lab.page.keyboard.press("Enter")
-    _says(lab, "1 to 20 of 20")
+    _wait_for_text(lab, "1 to 20 of 20")
     expect(_tiles(lab)).to_have_count(20)
     expect(lab.button(1, "Newer pictures")).to_be_disabled()
     expect(lab.button(1, "Older pictures")).to_be_disabled()
     search.fill("no such words")
     lab.page.keyboard.press("Enter")
-    _says(lab, "No picture has 'no such words' in its prompt or model.")
+    _wait_for_text(lab, "No picture has 'no such words' in its prompt or model.")
     search.fill("old picture 07")
     lab.page.keyboard.press("Enter")
-    _says(lab, "1 to 20 of 20")
+    _wait_for_text(lab, "1 to 20 of 20")
     third = _tiles(lab).nth(2)
     third.focus()
     lab.page.keyboard.press("Enter")
@@ -317,22 +319,22 @@ def test_gallery_of_a_thousand(open_panel, server, workspace):
     lab.wait_for_text(1, "gpt-images/make-the-new-one-blue")
 
 
-def test_what_others_make_appears(open_panel, server):
-    """A picture that comes after its cell has returned appears in the history, by itself."""
+def test_history_shows_images_of_other_cells(open_panel, server):
+    """An image that arrives after its cell has returned appears in the history."""
     server.fault(STUCK + "made elsewhere")
     lab = open_panel("%gpt_image a ship made elsewhere")
     lab.run(2)
     lab.wait_for_text(2, "The service is drawing")
     expect(_tiles(lab)).to_have_count(PAGE)
-    made = _panel(lab).get_by_role("button", name="a ship made elsewhere")
-    expect(made).to_have_count(0)
+    image = _panel(lab).get_by_role("button", name="a ship made elsewhere")
+    expect(image).to_have_count(0)
     server.clear_faults()
     lab.wait_for_images(2)
-    expect(made).to_be_visible()
+    expect(image).to_be_visible()
 
 
-def test_a_panel_that_was_run_again_is_one(open_panel):
-    """Where its cell is run again, only the panel that the page shows still follows the history."""
+def test_repeated_cell_has_one_open_panel(open_panel):
+    """After the panel's cell runs again, only the visible panel updates its history."""
     lab = open_panel(
         "from runapi_magic.widgets.updates import _updates\n"
         "print('open panels:', [len(one._panels) for one in _updates.values()])"
@@ -346,8 +348,8 @@ def test_a_panel_that_was_run_again_is_one(open_panel):
     lab.wait_for_text(2, "open panels: [1]")
 
 
-def test_unfinished_is_offered(open_lab, server):
-    """What was left unfinished is offered in the panel, and Resume brings it."""
+def test_resume_of_unfinished_tasks(open_lab, server):
+    """The panel offers unfinished tasks, and Resume gets their images."""
     server.fault(STUCK + "left unfinished")
     lab = open_lab(LOAD, "%gpt_panel", "%gpt_image a ship left unfinished", "%runapi cancel")
     lab.run(0)
@@ -356,7 +358,7 @@ def test_unfinished_is_offered(open_lab, server):
     lab.run(3)
     lab.wait_for_text(2, "Stopped waiting")
     lab.run(1)
-    _says(lab, re.compile("pictures? (is|are) unfinished"))
+    _wait_for_text(lab, re.compile("pictures? (is|are) unfinished"))
     server.clear_faults()
     lab.click(1, "Resume")
     lab.wait_for_images(1)

@@ -1,4 +1,4 @@
-"""A saved notebook, opened when its kernel is gone: pictures, captions, and no dead widgets."""
+"""A saved notebook that is opened without its kernel: images, captions, no broken widgets."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CELLS = (
     "%gpt_panel",
     "%runapi freeze",
 )
-PICTURES = {1: 1, 2: 1, 3: 0}  # by cell
+IMAGES = {1: 1, 2: 1, 3: 0}  # by cell
 
 
 def freeze(lab):
-    """Take the buttons out, and let nobody shut the kernel down in order."""
+    """Remove the buttons with %runapi freeze."""
     lab.run(4)
     lab.wait_for_text(4, "The buttons were taken out")
 
@@ -32,14 +32,14 @@ def restart(lab):
 
 
 def shut_down(lab):
-    """Shut the kernel down from the menu."""
+    """Shut down the kernel from the menu."""
     lab.shut_down_from_menu()
 
 
 @pytest.mark.versions
 @pytest.mark.parametrize("end", [freeze, restart, shut_down])
 def test_reopened(open_lab, workspace, page, end):
-    """Frozen, restarted or shut down, and saved: it reopens with pictures and captions alone."""
+    """After freeze, restart or shutdown, the saved notebook opens with images and captions only."""
     lab = open_lab(*CELLS)
     lab.run(0)
     for number in (1, 2):
@@ -51,7 +51,7 @@ def test_reopened(open_lab, workspace, page, end):
     lab.wait_for_text(1, "gpt-images/")
     lab.wait_for_text(2, "2 of 2 pictures")
     end(lab)
-    for number in PICTURES:
+    for number in IMAGES:
         lab.cell(number).locator(".jupyter-widgets").first.wait_for(state="detached")
     lab.save()
     path = next(workspace.folder.glob("test_reopened*.ipynb"))
@@ -63,7 +63,7 @@ def test_reopened(open_lab, workspace, page, end):
     lab.shut_down()
     page.goto("about:blank")
     again = Lab(page, workspace.url, path.name)
-    for number, count in PICTURES.items():
+    for number, count in IMAGES.items():
         expect(again.images(number)).to_have_count(count)
     again.wait_for_text(1, "a lighthouse to keep")
     assert page.get_by_text("Error displaying widget").count() == 0

@@ -1,4 +1,4 @@
-"""A whole session by clicks alone, and the next day."""
+"""Sessions in the panel and in cells, by clicks, and their state after a restart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from tests.browser.lab import LOAD, choose
 
 
-def _is_at(lab, version, count, path):
+def _wait_for_version(lab, version, count, path):
     expect(lab.cell(0).get_by_text(f"{version} of {count}", exact=True)).to_be_visible()
     expect(lab.cell(0).get_by_text(re.compile(rf"^{path} · "))).to_be_visible()
 
@@ -30,8 +30,8 @@ def _names(lab):
     )
 
 
-def test_session_by_clicks(open_lab, server):
-    """Generate, edit twice, branch, compare, upscale; a restarted kernel has history and tree."""
+def test_session_in_the_panel(open_lab, server):
+    """You can generate, edit, branch, compare and upscale. A restarted kernel has the history."""
     lab = open_lab("%load_ext runapi_magic\n%gpt_panel")
     lab.run(0)
     prompt = lab.cell(0).get_by_role("textbox", name="Prompt")
@@ -43,14 +43,14 @@ def test_session_by_clicks(open_lab, server):
     lab.wait_for_text(0, "gpt-images/a-fox-in-a-session")
     first = lab.source(0)
     _edit(lab, "make it blue")
-    _is_at(lab, "v2", 2, "v1 > v2")
+    _wait_for_version(lab, "v2", 2, "v1 > v2")
     _edit(lab, "add a balloon")
-    _is_at(lab, "v3", 3, "v1 > v2 > v3")
+    _wait_for_version(lab, "v3", 3, "v1 > v2 > v3")
     lab.cell(0).get_by_role("button", name=re.compile("^v1:")).click()
-    _is_at(lab, "v1", 3, "v1")
+    _wait_for_version(lab, "v1", 3, "v1")
     assert lab.source(0) == first
     _edit(lab, "make it night")
-    _is_at(lab, "v4", 4, "v1 > v4")
+    _wait_for_version(lab, "v4", 4, "v1 > v4")
     lab.click(0, "Compare")
     other = lab.cell(0).get_by_role("combobox", name="Compare with")
     expect(other).to_be_focused()
@@ -60,7 +60,7 @@ def test_session_by_clicks(open_lab, server):
     lab.page.keyboard.press("Escape")
     lab.click(0, "Upscale")
     lab.cell(0).get_by_role("button", name=re.compile("^2 times: ")).click()
-    _is_at(lab, "v5", 5, "v1 > v4 > v5")
+    _wait_for_version(lab, "v5", 5, "v1 > v4 > v5")
     expect(lab.cell(0).locator(".runapi-gallery button")).to_have_count(5)
     names, tasks = _names(lab), len(server.state()["tasks"])
     assert len(names) == 5
@@ -72,14 +72,14 @@ def test_session_by_clicks(open_lab, server):
     tiles = lab.cell(0).locator(".runapi-gallery button")
     expect(tiles).to_have_count(5)
     tiles.first.click()
-    _is_at(lab, "v5", 5, "v1 > v4 > v5")
+    _wait_for_version(lab, "v5", 5, "v1 > v4 > v5")
     lab.wait_for_images(0)
     assert _names(lab) == names
     assert len(server.state()["tasks"]) == tasks
 
 
-def test_restart_and_run_all_keep_the_version(open_lab, server):
-    """Edit by click, edit that in a cell, restart, Run All: the same versions, at no cost."""
+def test_versions_stay_after_restart_and_run_all(open_lab, server):
+    """After restart and Run All, an edit by a click and its edit in a cell are shown at no cost."""
     lab = open_lab(
         LOAD,
         "%%gpt_image -o owl\nan owl to be kept",

@@ -1,4 +1,4 @@
-"""A sweep's sheet in JupyterLab: it fills in, cells open, what failed is asked again."""
+"""The contact sheet of a sweep in JupyterLab: its progress, clicks on its images, and retries."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ SWEEP = """%load_ext runapi_magic
 from runapi_magic.notebook.api import open_session
 from runapi_magic.display.environment import Audience
 from runapi_magic.display.batch_view import SheetView
+from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.sweep import Sweep, sweep_items
 from runapi_magic.widgets.sheet import show_sheet_controls
 
@@ -53,14 +54,14 @@ def _sheet(lab):
 
 
 def _click(lab, across, down):
-    """Click a cell of the 3 x 4 sheet, counted from 0, by what the eye sees of it."""
+    """Click an image of the 3 x 4 sheet, counted from 0, at its visible position."""
     box = _sheet(lab).bounding_box()
     x = box["width"] * (0.22 + 0.2 * across)
     y = box["height"] * (0.25 + 0.3 * down)
     _sheet(lab).click(position={"x": x, "y": y})
 
 
-def _says(lab, text):
+def _wait_for_text(lab, text):
     lab.wait_for_text(1, text, ".runapi-sheet")
 
 
@@ -69,16 +70,16 @@ def _pixels(lab):
     return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB").resize((96, 96))
 
 
-def test_a_sheet_with_a_failure(open_lab, server):
-    """11 pictures and a cell that says why; cells open by clicks; a retry sends one request."""
+def test_sheet_with_a_failure(open_lab, server):
+    """A failed cell shows its reason, a click opens an image, and a retry sends one request."""
     server.fault(FAULT)
     server.fault(STUCK)
     lab = _open(open_lab, THREE_BY_FOUR.format("barn"))
     lab.wait_for_text(1, re.compile("10 of 12 pictures, 1 failed, 1 under way"))
     _click(lab, 3, 2)
-    _says(lab, "in pixel, at night: not there yet (running).")
+    _wait_for_text(lab, "in pixel, at night: not there yet (running).")
     _click(lab, 2, 1)
-    _says(lab, re.compile(f"in ink, at dusk: .*{REASON}"))
+    _wait_for_text(lab, re.compile(f"in ink, at dusk: .*{REASON}"))
     server.clear_faults()
     lab.wait_for_text(1, re.compile(r"11 of 12 pictures, 1 failed · \$0.66 · \d+ s · batch \w+"))
     expect(lab.images(1)).to_have_count(1)
@@ -96,8 +97,8 @@ def test_a_sheet_with_a_failure(open_lab, server):
     assert [task["body"]["prompt"] for task in tasks] == ["a barn in ink at dusk"]
 
 
-def test_the_menu_and_the_pointer(open_lab, server):
-    """The keyboard opens a picture by its values; only the sheet has a hand for a pointer."""
+def test_menu_and_pointer(open_lab, server):
+    """The menu opens an image by its values. Only the contact sheet shows a hand as the pointer."""
     lab = _open(open_lab, THREE_BY_FOUR.format("well"))
     lab.wait_for_text(1, re.compile("12 of 12 pictures"))
     menu = _controls(lab).get_by_role("combobox", name="Open")
@@ -119,7 +120,7 @@ def test_the_menu_and_the_pointer(open_lab, server):
 
 
 def test_cancel(open_lab, server):
-    """Cancel stops what is under way; what is there stays, and the rest can be asked again."""
+    """Cancel stops the running requests. Finished images stay, and the rest can be retried."""
     server.fault(STUCK)
     lab = _open(open_lab, THREE_BY_FOUR.format("gate"))
     lab.wait_for_text(1, re.compile("11 of 12 pictures, 1 under way"))
@@ -131,8 +132,8 @@ def test_cancel(open_lab, server):
     ).to_be_visible()
 
 
-def test_many_pictures_before_the_click(open_lab, server):
-    """While the user is asked there is the question and one line, and no place of 12 pictures."""
+def test_question_before_many_images(open_lab, server):
+    """Before the confirmation the cell shows the question and one line, and no placeholders."""
     lab = open_lab(LOAD, "%gpt_image -n 12 a fox to be asked about")
     lab.run(0)
     lab.run(1)
@@ -146,8 +147,8 @@ def test_many_pictures_before_the_click(open_lab, server):
     expect(lab.cell(1).get_by_text("Waiting for your click above")).to_have_count(0)
 
 
-def test_a_refused_sweep(open_lab, server):
-    """A sweep that is refused shows one error, its dollars as typed, and nothing to click."""
+def test_sweep_over_the_maximum_cost(open_lab, server):
+    """A sweep over --max-cost shows one error with its dollar signs, and no buttons."""
     lab = open_lab(LOAD, "%gpt_image --max-cost 0.1 --sweep animal=fox,owl a dear {animal}")
     lab.run(0)
     lab.run(1)
@@ -157,8 +158,8 @@ def test_a_refused_sweep(open_lab, server):
     assert server.bodies("a dear") == []
 
 
-def test_it_fills_in_and_survives(open_lab, server):
-    """The sheet is there at once and fills in; saved and reopened it is there without a kernel."""
+def test_sheet_fills_in_and_is_saved(open_lab, server):
+    """The contact sheet appears at once and fills in. After a save and a reload it is unchanged."""
     server.fault(STUCK)
     lab = _open(open_lab, THREE_BY_FOUR.format("ruin"))
     empty = _pixels(lab)

@@ -1,4 +1,4 @@
-"""A picture without its background: made by a preset at its price, shown on a checkerboard."""
+"""Images with a transparent background: the preset, its price, and the checkerboard."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from runapi_magic.display.theme import CHECKERBOARD
 from tests.browser.lab import LOAD, choose
 
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
-_GROUND = "picture => getComputedStyle(picture).backgroundImage"
+_BACKGROUND = "image => getComputedStyle(image).backgroundImage"
 
 
-def _is_checkered(picture):
-    return "conic-gradient" in picture.evaluate(_GROUND)
+def _is_checkered(image):
+    return "conic-gradient" in image.evaluate(_BACKGROUND)
 
 
 @pytest.mark.versions
 def test_remove_the_background(open_lab, workspace, server):
-    """The preset uses Recraft at its price; the result stands on a checkerboard, the source not."""
+    """The preset shows Recraft's price. Its result has a checkerboard, and the source has none."""
     lab = open_lab(LOAD, "%gpt_image an owl to cut out")
     lab.run(0)
     lab.run(1)
@@ -40,21 +40,21 @@ def test_remove_the_background(open_lab, workspace, server):
         lab.choose_theme(theme)
         assert _is_checkered(lab.images(1).first)
     lab.save()
-    (picture,) = [
+    (image,) = [
         output.data
         for output in nbformat.read(workspace.folder / "test_remove_the_background.ipynb", 4)
         .cells[1]
         .outputs
         if "image/png" in output.get("data", {})
     ]
-    assert sorted(picture) == ["image/png", "text/plain"]
+    assert sorted(image) == ["image/png", "text/plain"]
     lab.click(1, "Previous version")
     expect(lab.images(1).first).to_have_attribute("src", first)
     assert not _is_checkered(lab.images(1).first)
 
 
-def test_a_saved_notebook_as_html(browser, tmp_path):
-    """In nbconvert's HTML, without scripts, only the transparent picture is on a checkerboard."""
+def test_exported_html(browser, tmp_path):
+    """In nbconvert's HTML without JavaScript, only the transparent image has a checkerboard."""
     outputs = []
     for mode, style in (("RGB", ""), ("RGBA", CHECKERBOARD)):
         file = io.BytesIO()
@@ -70,6 +70,6 @@ def test_a_saved_notebook_as_html(browser, tmp_path):
     path.write_text(html)
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(path.as_uri(), wait_until="domcontentloaded")
-    pictures = page.locator(".jp-RenderedImage img")
-    pictures.last.wait_for()
-    assert [_is_checkered(picture) for picture in pictures.all()] == [False, True]
+    images = page.locator(".jp-RenderedImage img")
+    images.last.wait_for()
+    assert [_is_checkered(image) for image in images.all()] == [False, True]

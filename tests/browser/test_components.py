@@ -1,4 +1,4 @@
-"""The pieces of the toolbar and the panel in JupyterLab: told to Python, usable by keyboard."""
+"""Components of the toolbar and the panel in JupyterLab: messages to Python and keyboard use."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from runapi_magic.widgets.bridge import Bridge
 from runapi_magic.widgets.form import FieldsForm
 from runapi_magic.widgets.slider import slider_html
 
-told = widgets.Label("nothing")
-told.add_class("told")
+received = widgets.Label("nothing")
+received.add_class("received")
 
-def picture(colour, mime="JPEG"):
+def image(colour, kind="JPEG"):
     file = io.BytesIO()
-    Image.new("RGB", (600, 400), colour).save(file, mime)
+    Image.new("RGB", (600, 400), colour).save(file, kind)
     return file.getvalue()
 
 def box(on_action, *children):
-    bridge = Bridge(on_action, "pieces")
-    box = widgets.VBox([*children, bridge, bridge.missing, told])
-    box.add_class("pieces")
+    bridge = Bridge(on_action, "components")
+    box = widgets.VBox([*children, bridge, bridge.missing, received])
+    box.add_class("components")
     return box, bridge
 """
 
@@ -44,23 +44,23 @@ def html(version):
     return f"<i>{version} times</i>" + "".join(button.format(number) for number in (1, 2))
 
 def on_action(action, value):
-    told.value = f"{action} {value}"
+    received.value = f"{action} {value}"
     thumbnails.value = html(int(value or 0))
 
 thumbnails = widgets.HTML(html(0))
 entry = widgets.Text(placeholder="type here")
-place, bridge = box(on_action, thumbnails, entry)
-place
+view, bridge = box(on_action, thumbnails, entry)
+view
 """
 )
 
 _SLIDER = (
     _HEAD
     + """
-place, bridge = box(print, widgets.HTML(slider_html(
-    picture("red"), picture("blue", "PNG"), names=("a <b>red</b> one", "blue"),
+view, bridge = box(print, widgets.HTML(slider_html(
+    image("red"), image("blue", "PNG"), names=("a <b>red</b> one", "blue"),
     width=600, height=400)))
-place
+view
 """
 )
 
@@ -68,7 +68,7 @@ _FORM = (
     _HEAD
     + """
 def show():
-    told.value = repr(form.values)
+    received.value = repr(form.values)
 
 def on_action(action, value):
     form.act(action, value)
@@ -76,8 +76,8 @@ def on_action(action, value):
 form = FieldsForm()
 form.on_change(show)
 form.show(find_model("gpt-image-2").text)
-place, bridge = box(on_action, form.widget)
-place
+view, bridge = box(on_action, form.widget)
+view
 """
 )
 
@@ -87,41 +87,41 @@ _COPY = (
 def on_action(action, value):
     if action == "copy":
         bridge.copy('%%gpt_edit cat\\nmake it "blue" & äöü')
-    told.value = f"{action} {value}"
+    received.value = f"{action} {value}"
 
-place, bridge = box(on_action, widgets.HTML('<button data-action="copy">Copy</button>'))
-place
+view, bridge = box(on_action, widgets.HTML('<button data-action="copy">Copy</button>'))
+view
 """
 )
 
 
-def _told(lab, text):
-    expect(lab.cell(0).locator(".told")).to_have_text(text)
+def _wait_for_message(lab, text):
+    expect(lab.cell(0).locator(".received")).to_have_text(text)
 
 
 @pytest.fixture
 def show(open_lab):
-    """A function that runs a cell and returns the notebook once its pieces are there."""
+    """Return a function that runs a cell, waits for its components, and returns the notebook."""
 
     def show_(cell, *more):
         lab = open_lab(cell, *more)
         lab.run(0)
-        lab.cell(0).locator("[data-bridged] .told").wait_for(timeout=60_000)
+        lab.cell(0).locator("[data-bridged] .received").wait_for(timeout=60_000)
         lab.wait_until_done(0)
         return lab
 
     return show_
 
 
-def test_click_on_a_thumbnail_is_told(show):
-    """A click on a thumbnail, on its picture too, reaches Python with its value."""
+def test_click_on_a_thumbnail(show):
+    """A click on the image of a thumbnail sends the thumbnail's value to Python."""
     lab = show(_THUMBNAILS)
     lab.cell(0).get_by_role("img", name="version 2").click()
-    _told(lab, "version 2")
+    _wait_for_message(lab, "version 2")
 
 
-def test_escape_is_told_and_stays_here(show):
-    """Escape in a text field is told to Python, and JupyterLab never hears of it."""
+def test_escape_is_sent_to_python_only(show):
+    """Escape in a text field is sent to Python and does not reach JupyterLab."""
     lab = show(_THUMBNAILS)
     listen = "document.addEventListener('keydown', event => window.heard = event.key, true)"
     lab.page.evaluate(f"() => {{ {listen} }}")
@@ -129,26 +129,26 @@ def test_escape_is_told_and_stays_here(show):
     entry.press_sequentially("half")
     assert lab.page.evaluate("window.heard") == "f"
     lab.page.keyboard.press("Escape")
-    _told(lab, "escape")
+    _wait_for_message(lab, "escape")
     expect(entry).to_be_focused()
     expect(entry).to_have_value("half")
     assert lab.page.evaluate("window.heard") == "f"
 
 
-def test_keys_on_a_button_press_it_and_nothing_else(show):
-    """Enter and Space press a button; letters, arrows and Shift+Enter are no shortcuts there."""
+def test_keys_on_a_button(show):
+    """Enter and Space press a button. Other keys are not shortcuts of JupyterLab there."""
     lab = show(_THUMBNAILS, "1 + 1")
     button = lab.cell(0).locator("[data-value='1']")
     button.focus()
     lab.page.keyboard.press("Enter")
-    _told(lab, "version 1")
+    _wait_for_message(lab, "version 1")
     lab.cell(0).locator("[data-value='2']").focus()
     lab.page.keyboard.press("Space")
     lab.wait_for_text(0, "2 times")
     for key in ("a", "b", "d", "d", "x", "m", "0", "ArrowDown", "Shift+Enter"):
         lab.page.keyboard.press(key)
     lab.page.keyboard.press("Escape")
-    _told(lab, "escape")
+    _wait_for_message(lab, "escape")
     assert lab.page.locator(".jp-NotebookPanel .jp-Cell").count() == 2
     assert lab.page.locator(".jp-NotebookPanel .jp-CodeCell").count() == 2
     assert lab.input_prompt(0) == "[1]:"
@@ -156,7 +156,7 @@ def test_keys_on_a_button_press_it_and_nothing_else(show):
 
 
 def test_shortcuts_with_control_still_work(show):
-    """Ctrl+S in a container saves the notebook, as everywhere in JupyterLab."""
+    """Ctrl+S saves the notebook while a component has the focus."""
     lab = show(_THUMBNAILS)
     lab.save()
     lab.page.locator(".jp-NotebookPanel .jp-Cell").first.locator(".cm-content").click()
@@ -169,7 +169,7 @@ def test_shortcuts_with_control_still_work(show):
 
 
 def test_focus_stays_when_html_is_replaced(show):
-    """The button that was pressed has the focus after its HTML has been replaced, each time."""
+    """A pressed button keeps the focus when Python replaces its HTML."""
     lab = show(_THUMBNAILS)
     for number in (1, 2, 1):
         button = lab.cell(0).locator(f"[data-value='{number}']")
@@ -189,8 +189,8 @@ _LEAVE_AND_REPLACE = """async button => {
 }"""
 
 
-def test_focus_that_was_left_is_not_taken_back(show):
-    """Whoever has left a button on purpose does not get it again when its HTML is replaced."""
+def test_focus_does_not_return_to_a_button_that_lost_it(show):
+    """A button that lost the focus does not get it back when its HTML is replaced."""
     lab = show(_THUMBNAILS)
     button = lab.cell(0).locator("[data-value='2']")
     button.focus()
@@ -198,7 +198,7 @@ def test_focus_that_was_left_is_not_taken_back(show):
 
 
 def test_python_moves_the_focus(show):
-    """The focus goes where Python says, of somebody who is at work there."""
+    """Python can move the focus to another control of the component that has it."""
     lab = show(_THUMBNAILS, "bridge.on_msg(lambda *_: bridge.focus('input'))")
     lab.run(1)
     lab.wait_until_done(1)
@@ -207,14 +207,14 @@ def test_python_moves_the_focus(show):
 
 
 def _share(slider):
-    """How much of the slider's picture lies left of the line."""
+    """Return the share of the slider's image that is left of the line."""
     line = slider.locator(".runapi-slider-line").bounding_box()
     frame = slider.locator(".runapi-slider-frame").bounding_box()
     return (line["x"] + line["width"] / 2 - frame["x"]) / frame["width"]
 
 
 def test_slider_moves_by_keyboard_and_mouse(show):
-    """The line follows the arrow keys and the mouse, and the picture is clipped at it."""
+    """The line follows the arrow keys and the mouse, and the first image ends at the line."""
     lab = show(_SLIDER)
     slider = lab.cell(0).locator("[data-slider]")
     assert _share(slider) == pytest.approx(0.5, abs=0.01)
@@ -235,30 +235,30 @@ def test_slider_moves_by_keyboard_and_mouse(show):
 
 
 def test_names_of_a_slider_are_text(show):
-    """Markup in a picture's name is shown as text."""
+    """Markup in an image's name is shown as text."""
     lab = show(_SLIDER)
     lab.wait_for_text(0, "a <b>red</b> one")
     assert lab.cell(0).locator("[data-slider] b").count() == 0
 
 
 def test_text_reaches_the_clipboard(show):
-    """A text from Python is on the clipboard, with its lines and signs, and Python is told."""
+    """A text from Python is copied to the clipboard unchanged, and Python gets a confirmation."""
     lab = show(_COPY)
     lab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     lab.click(0, "Copy")
-    _told(lab, "copied yes")
+    _wait_for_message(lab, "copied yes")
     text = lab.page.evaluate("navigator.clipboard.readText()")
     assert text == '%%gpt_edit cat\nmake it "blue" & äöü'
 
 
 def test_text_reaches_the_clipboard_without_permission(show):
-    """Where the page may not use the clipboard, as without https, the browser's command does."""
+    """If the page cannot use the clipboard API, as without HTTPS, the browser's command copies."""
     lab = show(_COPY, "")
     lab.page.evaluate(
         "Object.defineProperty(navigator, 'clipboard', {value: null, configurable: true})"
     )
     lab.click(0, "Copy")
-    _told(lab, "copied yes")
+    _wait_for_message(lab, "copied yes")
     expect(lab.cell(0).get_by_role("button", name="Copy")).to_be_focused()
     lab.cell(1).locator(".cm-content").click()
     lab.page.keyboard.press("Control+v")
@@ -267,34 +267,34 @@ def test_text_reaches_the_clipboard_without_permission(show):
 
 
 def test_ratio_by_keyboard(show):
-    """A ratio is chosen and released by keyboard alone; the button keeps the focus."""
+    """You can choose and clear a ratio by keyboard, and the button keeps the focus."""
     lab = show(_FORM)
     auto = lab.cell(0).get_by_role("button", name="auto", exact=True)
     auto.focus()
     lab.page.keyboard.press("Tab")
     lab.page.keyboard.press("Space")
-    _told(lab, "{'aspect_ratio': '1:1'}")
+    _wait_for_message(lab, "{'aspect_ratio': '1:1'}")
     square = lab.cell(0).get_by_role("button", name="1:1", exact=True)
     expect(square).to_have_attribute("aria-pressed", "true")
     expect(square).to_be_focused()
     lab.page.keyboard.press("Enter")
-    _told(lab, "{}")
+    _wait_for_message(lab, "{}")
     expect(square).to_have_attribute("aria-pressed", "false")
     expect(square).to_be_focused()
 
 
 def test_menus_and_texts_of_a_form(show):
-    """Menus and texts have their labels, tell their values, and fit a narrow place."""
+    """Menus and text fields have labels, send their values to Python, and fit a narrow view."""
     cell = _FORM.replace("gpt-image-2", "flux-kontext-pro")
-    lab = show(cell + "\nplace.layout.width = '380px'\nplace")
+    lab = show(cell + "\nview.layout.width = '380px'\nview")
     fields = lab.cell(0).locator(".runapi-fields").first
     fields.get_by_label("Watermark").fill("mine")
     lab.page.keyboard.press("Enter")
-    _told(lab, "{'watermark': 'mine'}")
+    _wait_for_message(lab, "{'watermark': 'mine'}")
     fields.get_by_label("Enable prompt expansion").select_option("yes")
-    _told(lab, "{'enable_prompt_expansion': True, 'watermark': 'mine'}")
+    _wait_for_message(lab, "{'enable_prompt_expansion': True, 'watermark': 'mine'}")
     fields.get_by_label("Safety tolerance").select_option("0")
-    _told(lab, re.compile("'safety_tolerance': 0"))
+    _wait_for_message(lab, re.compile("'safety_tolerance': 0"))
     cut = (
         "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.outerHTML)"
     )
@@ -302,20 +302,20 @@ def test_menus_and_texts_of_a_form(show):
     assert fields.evaluate("one => one.scrollWidth <= one.clientWidth")
 
 
-def test_without_the_front_end_a_note_says_so(browser, tmp_path):
-    """Where JupyterLab lacks anywidget nothing looks broken, and a note says what to install."""
+def test_note_if_jupyterlab_has_no_anywidget(browser, tmp_path):
+    """Without anywidget in JupyterLab nothing looks broken, and a note says what to install."""
     config = tmp_path / "jupyter-config" / "labconfig"
     config.mkdir(parents=True)
     disabled = {"disabledExtensions": {"anywidget": True}}
     (config / "page_config.json").write_text(json.dumps(disabled))
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    write_notebook(folder / "pieces.ipynb", make_notebook(_THUMBNAILS))
+    write_notebook(folder / "components.ipynb", make_notebook(_THUMBNAILS))
     with serve_lab(folder, clean_environment(tmp_path)) as url:
         page = browser.new_page()
-        lab = Lab(page, url, "pieces.ipynb")
+        lab = Lab(page, url, "components.ipynb")
         lab.run(0)
-        lab.cell(0).locator(".told").wait_for(timeout=60_000)
+        lab.cell(0).locator(".received").wait_for(timeout=60_000)
         note = lab.cell(0).get_by_text("pip install anywidget")
         expect(note).not_to_be_visible()
         expect(note).to_be_visible()
@@ -326,8 +326,8 @@ def test_without_the_front_end_a_note_says_so(browser, tmp_path):
         page.close()
 
 
-def test_with_the_front_end_the_note_takes_no_room(show):
-    """Where the bridge works its note is never seen."""
+def test_no_note_if_the_bridge_works(show):
+    """If the bridge works, the note is not shown."""
     lab = show(_THUMBNAILS)
     note = lab.cell(0).locator(".runapi-missing")
     expect(note).to_have_count(1)

@@ -198,13 +198,13 @@ class SheetView:
             ratio=self._ratio(),
         )
         about = {
-            "width": self._sheet.picture.width // DENSITY,
-            "height": self._sheet.picture.height // DENSITY,
+            "width": self._sheet.image.width // DENSITY,
+            "height": self._sheet.image.height // DENSITY,
             "alt": self.alt,
         }
         title = shorten(self.batch.title, _LONGEST_TITLE)
         data = {
-            "image/jpeg": encode_sheet(self._sheet.picture),
+            "image/jpeg": encode_sheet(self._sheet.image),
             "text/plain": f"[contact sheet] {title}\n{_table(self.batch)}",
         }
         return Bundle(data, {"image/jpeg": about})

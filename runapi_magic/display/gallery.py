@@ -57,7 +57,7 @@ class Album:
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         cells = [self._cell(number, image) for number, image in enumerate(self.images, 1)]
-        drawn = draw_sheet(cells, None, None, longest_side=self.longest_side).picture
+        drawn = draw_sheet(cells, None, None, longest_side=self.longest_side).image
         size = {
             "width": drawn.width // DENSITY,
             "height": drawn.height // DENSITY,

@@ -1,1 +1,1 @@
-"""Image files: decode, preview, metadata, measure, compare, contact sheet, object store."""
+"""Image files: decoding, previews, metadata, metrics, comparison, contact sheets, storage."""

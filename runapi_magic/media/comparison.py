@@ -1,4 +1,4 @@
-"""Two pictures beside each other, what differs between them, and by how much."""
+"""Compare two images: side by side, with their difference, and in numbers."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-_THRESHOLD = 8  # of 255: about what JPEG's quality 85 changes, and hardly seen
+_THRESHOLD = 8  # of 255; JPEG with quality 85 changes about as much, which is hardly visible
 _FULL = 255
-_BARS = "#bdbdbd"  # beside a picture of another shape
-_SQUARE = 8  # pixels of the checkerboard under transparency
+_BARS = "#bdbdbd"  # beside an image with another aspect ratio
+_SQUARE = 8  # pixels of a square of the checkerboard behind transparency
 _GAP, _TEXT, _LABEL = 12, 15, 24  # pixels
 _NARROWEST, _LOWEST = 160, 72  # pixels of a cell
-_WIDTH = 768  # pixels of the picture for the notebook
+_WIDTH = 768  # pixels of the image in the notebook
 _QUALITY, _LOWEST_QUALITY = 85, 35
-_LARGEST = 110_000  # bytes, as for every preview
-_SAME_SHAPE = 0.01  # relative difference of width/height that rounding makes
+_LARGEST = 110_000  # bytes, as for previews
+_SAME_RATIO = 0.01  # relative difference of aspect ratios that rounding explains
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """Two pictures of one size, and what differs between them.
+    """Two images of the same size and their difference.
 
     Attributes:
-        before: RGB, transparency over a checkerboard.
-        after: RGB, of the same size.
-        difference: Absolute difference of each channel, times the gain; black is no difference.
-        gain: What makes the largest difference 255; 1 where there is none.
-        changed: Share of the pixels that differ by more than 8 of 255 in a channel, 0 to 1.
-        mean_difference: Over all pixels and channels, 0 to 255.
-        names: What the two pictures are called.
+        before: The first image in RGB, with a checkerboard behind transparency.
+        after: The second image, in the same way.
+        difference: The absolute difference of each channel, times the gain. Black means equal.
+        gain: The factor that makes the largest difference 255; 1 if there is no difference.
+        changed: The share of pixels that differ by more than 8 of 255 in a channel, 0 to 1.
+        mean_difference: The mean over all pixels and channels, 0 to 255.
+        names: The names of the two images.
     """
 
     before: Image
@@ -59,7 +59,7 @@ class Comparison:
 
     @property
     def side_by_side(self) -> Image:
-        """Both pictures in one, each under its name."""
+        """Both images in one, each under its name."""
         return _draw_grid((self.before, self.after), self.names, columns=2)
 
     def _figures(self) -> list[str]:
@@ -79,16 +79,16 @@ class Comparison:
         return {"image/jpeg": _encode(sheet), "text/plain": str(self)}, {"image/jpeg": about}
 
     def _draw_sheet(self) -> Image:
-        """Upright pictures in one row with the figures below, others in two rows."""
+        """Draw tall images in one row with the figures below, and wide ones in two rows."""
         from PIL import ImageDraw
 
         names = (*self.names, "difference")
-        pictures = (self.before, self.after, self.difference)
+        images = (self.before, self.after, self.difference)
         columns = 3 if self.before.height > self.before.width else 2
         side = (_WIDTH - _GAP * (columns + 1)) // columns
-        small = [contain(picture, (side, 2 * side)) for picture in pictures]
+        small = [contain(image, (side, 2 * side)) for image in images]
         lines = self._figures()
-        below = _LABEL * len(lines) + _GAP // 2 if columns == len(pictures) else 0
+        below = _LABEL * len(lines) + _GAP // 2 if columns == len(images) else 0
         sheet = _draw_grid(small, names, columns, below=below)
         draw = ImageDraw.Draw(sheet)
         face = font(_TEXT)
@@ -108,16 +108,16 @@ def compare_images(
     names: tuple[str, str] = ("before", "after"),
     longest_side: int = 768,
 ) -> Comparison:
-    """Compare two pictures.
+    """Compare two images.
 
-    Both are brought to the size of the one with fewer pixels, at most ``longest_side``. Where the
-    other has another shape, it is shown whole, with grey bars, which count as a difference.
+    Both are scaled to the size of the one with fewer pixels, at most to ``longest_side``. If the
+    other one has another aspect ratio, it gets grey bars, which count as a difference.
 
     Args:
         before: Any Pillow image.
         after: Any Pillow image.
-        names: What to call them.
-        longest_side: Pixels.
+        names: The names of the two images.
+        longest_side: The longest side of the result in pixels.
     """
     from PIL import ImageChops, ImageStat
 
@@ -125,7 +125,7 @@ def compare_images(
     smaller = min(before, after, key=lambda image: image.width * image.height)
     scale = min(1, longest_side / max(smaller.size))
     size = max(1, round(smaller.width * scale)), max(1, round(smaller.height * scale))
-    first, second = (_bring_to(image, size) for image in (before, after))
+    first, second = (_scale_to(image, size) for image in (before, after))
     difference = ImageChops.difference(first, second)
     red, green, blue = difference.split()
     largest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
@@ -143,12 +143,12 @@ def compare_images(
     )
 
 
-def _bring_to(image: Image, size: tuple[int, int]) -> Image:
+def _scale_to(image: Image, size: tuple[int, int]) -> Image:
     from PIL import Image as PillowImage
 
     small = contain(image, size)
-    shape, wanted = image.width / image.height, size[0] / size[1]
-    if small.size != size and abs(shape / wanted - 1) <= _SAME_SHAPE:
+    ratio, wanted = image.width / image.height, size[0] / size[1]
+    if small.size != size and abs(ratio / wanted - 1) <= _SAME_RATIO:
         small = small.resize(size)
     flat = flatten(small, _checkerboard(small.size))
     whole = PillowImage.new("RGB", size, _BARS)
@@ -166,19 +166,19 @@ def _checkerboard(size: tuple[int, int]) -> Image:
     return large.crop((0, 0, *size))
 
 
-def _cell(picture: Image) -> tuple[int, int]:
-    """Room for a picture, at least as much as a name and the figures take."""
-    return max(picture.width, _NARROWEST), max(picture.height, _LOWEST)
+def _cell(image: Image) -> tuple[int, int]:
+    """Return the size of a cell for an image, a name and the figures."""
+    return max(image.width, _NARROWEST), max(image.height, _LOWEST)
 
 
 def _draw_grid(
-    pictures: Sequence[Image], names: Sequence[str], columns: int, *, below: int = 0
+    images: Sequence[Image], names: Sequence[str], columns: int, *, below: int = 0
 ) -> Image:
-    """Draw pictures of one size in rows, each under its name, on white."""
+    """Draw images of one size in rows on white, each under its name."""
     from PIL import Image, ImageDraw
 
-    width, height = _cell(pictures[0])
-    rows = -(-len(pictures) // columns)
+    width, height = _cell(images[0])
+    rows = -(-len(images) // columns)
     sheet = Image.new(
         "RGB",
         (columns * (width + _GAP) + _GAP, rows * (_LABEL + height + _GAP) + _GAP // 2 + below),
@@ -186,13 +186,13 @@ def _draw_grid(
     )
     draw = ImageDraw.Draw(sheet)
     face = font(_TEXT)
-    for number, (picture, name) in enumerate(zip(pictures, names, strict=True)):
+    for number, (image, name) in enumerate(zip(images, names, strict=True)):
         row, column = divmod(number, columns)
         x, y = _GAP + column * (width + _GAP), _GAP // 2 + row * (_LABEL + height + _GAP)
         draw.text((x, y), fit_text(name, face, width), INK, face)
         y += _LABEL
-        draw.rectangle((x - 1, y - 1, x + picture.width, y + picture.height), outline=LINE)
-        sheet.paste(picture, (x, y))
+        draw.rectangle((x - 1, y - 1, x + image.width, y + image.height), outline=LINE)
+        sheet.paste(image, (x, y))
     return sheet
 
 
@@ -210,6 +210,6 @@ def _figure(value: float) -> str:
 
 
 def _percent(share: float) -> str:
-    if 0 < share < 0.001:  # noqa: PLR2004 (what would be shown as 0.0 %)
+    if 0 < share < 0.001:  # noqa: PLR2004 (it would be shown as 0.0 %)
         return "less than 0.1 %"
     return f"{share:.1%}".replace("%", " %")

@@ -1,6 +1,6 @@
-"""The contact sheet of a sweep or a batch: many small pictures as one, drawn with Pillow.
+"""Draw the contact sheet of a sweep or a batch: many small images in one.
 
-It is drawn with two pixels for each on the screen, so that its words stay readable.
+It is drawn with two pixels for each pixel on the screen, so that its text stays readable.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
     Box = tuple[int, int, int, int]
 
-DENSITY = 2  # pixels drawn for each on the screen
-MOST_ACROSS, MOST_CELLS = 12, 100  # in each direction of two axes; of a grid without them
+DENSITY = 2  # pixels of the file for each pixel on the screen
+MOST_ACROSS, MOST_CELLS = 12, 100  # rows or columns with axes; cells without axes
 _LARGEST_BOX = 512  # pixels
-_LARGE_ENOUGH = 0.9  # of the largest possible box, for an even grid
+_LARGE_ENOUGH = 0.9  # of the largest possible box; a smaller box may give an even grid
 _TEXT, _SMALL_TEXT = 24, 20  # pixels
 _LINE = 32  # pixels
 _MARGIN, _GAP = 16, 12  # pixels
-_LONGEST_LABEL = 80  # characters that count for the room that labels get
-_NARROWEST = 4  # pixels of a letter
-_WIDEST_LABEL = 0.22  # of the sheet, for the labels at its side
-_LARGEST_FILE = 110_000  # bytes; as base64 in the notebook about 150 kB
+_LONGEST_LABEL = 80  # characters that are measured for the width of labels
+_NARROWEST = 4  # pixels of a character
+_WIDEST_LABEL = 0.22  # of the width of the sheet, for the labels of rows
+_LARGEST_FILE = 110_000  # bytes; in the notebook, as base64, it is about 150 kB
 _QUALITIES = (85, 75, 65)  # of the JPEG
-_SMALLEST_SIDE, _SMALLEST_SHEET = 64, 300  # pixels: of the file; on the screen, to be laid out
-_FAULT, _FAULT_GROUND, _EMPTY, _UNDER_WAY = "#b71c1c", "#fdecea", "#eeeeee", "#e3f2fd"
+_SMALLEST_SIDE, _SMALLEST_SHEET = 64, 300  # pixels of the file; pixels of the layout
+_FAULT, _FAULT_BACKGROUND, _EMPTY, _RUNNING = "#b71c1c", "#fdecea", "#eeeeee", "#e3f2fd"
 _WORDS: dict[ItemStatus, str] = {"waiting": "…", "running": "drawing", "completed": "…"}
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What varies along one side of a sheet.
+    """The rows or the columns of a sheet.
 
     Attributes:
-        name: The variable, or several.
-        values: One label for each row or column; a label may have several lines.
+        name: The name of the variable, or of several.
+        values: One label for each row or column. A label may have several lines.
     """
 
     name: str
@@ -59,18 +59,18 @@ class SheetCell:
     """One cell of a sheet.
 
     Attributes:
-        status: Where its request is.
-        label: What stands below it where no axes say what it is.
-        picture: Reads its first picture, of about so many pixels on the longest side; None: there
-            is none, or it is not to be read now.
-        more: Number of its other pictures.
-        missing: Number of pictures that were asked for besides, and did not come.
-        reason: Why there is no picture.
+        status: The status of its request.
+        label: The text below it on a sheet without axes.
+        image: Read its first image, with about this many pixels on the longest side. None if there
+            is no image, or if it is not to be read now.
+        more: The number of its other images.
+        missing: The number of requested images that are missing.
+        reason: Why there is no image.
     """
 
     status: ItemStatus
     label: str = ""
-    picture: Callable[[int], Image] | None = None
+    image: Callable[[int], Image] | None = None
     more: int = 0
     missing: int = 0
     reason: str = ""
@@ -81,21 +81,21 @@ class Sheet:
     """A drawn sheet.
 
     Attributes:
-        picture: The sheet, twice as large as it is shown.
-        boxes: Left, top, right and bottom of each cell that is drawn, in pixels, by its number.
+        image: The sheet, twice as large as it is shown.
+        boxes: Left, top, right and bottom of each cell in pixels, by the number of the cell.
     """
 
-    picture: Image
+    image: Image
     boxes: Mapping[int, Box]
 
     def cell_at(self, x: float, y: float) -> int | None:
-        """Return the number of the cell at a place; None beside all of them.
+        """Return the number of the cell at a position; None if there is none.
 
         Args:
-            x: Share of the sheet's width, 0 to 1.
-            y: Share of its height, 0 to 1.
+            x: The position as a share of the width, 0 to 1.
+            y: The position as a share of the height, 0 to 1.
         """
-        across, down = x * self.picture.width, y * self.picture.height
+        across, down = x * self.image.width, y * self.image.height
         return next(
             (
                 number
@@ -107,10 +107,10 @@ class Sheet:
 
 
 def axes(variables: Mapping[str, Sequence[object]]) -> tuple[Axis | None, Axis | None, str]:
-    """Return what goes down, what goes across, and what stands above a sheet.
+    """Return the rows, the columns and the heading of a sheet.
 
-    The last variable goes across and the others down; what has one value only stands above. With
-    one variable there are no axes: its values go around in a grid.
+    The last variable gives the columns, the others the rows. A variable with one value is only in
+    the heading. With one variable there are no axes, and its values are in a grid.
     """
     varied = {name: values for name, values in variables.items() if len(values) > 1}
     fixed = [f"{name}: {values[0]}" for name, values in variables.items() if len(values) == 1]
@@ -124,14 +124,14 @@ def axes(variables: Mapping[str, Sequence[object]]) -> tuple[Axis | None, Axis |
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where cells are, in pixels: the box of a picture in its place among rows and columns."""
+    """The layout of the cells, in pixels: the size, the distance and the start of the boxes."""
 
     box: tuple[int, int]
     pitch: tuple[int, int]
     start: tuple[int, int]
     columns: int
     rows: int
-    below: int  # for the label under each box
+    below: int  # height of the label under each box
 
     @property
     def size(self) -> tuple[int, int]:
@@ -159,26 +159,27 @@ def draw_sheet(
 ) -> Sheet:
     """Draw a contact sheet on white.
 
-    With axes a cell's number is ``row * len(columns.values) + column``. At most the first 12 rows
-    and columns are drawn, without axes the first 100 cells; the sheet says so.
+    With axes, the number of a cell is ``row * len(columns.values) + column``. At most the first 12
+    rows and columns are drawn, without axes the first 100 cells. The heading notes if cells are
+    left out.
 
     Args:
-        cells: At least one.
-        rows: What goes down; None together with ``columns`` for a grid that wraps.
-        columns: What goes across.
-        longest_side: Of the sheet as it is shown, pixels; it is drawn twice as large.
-        heading: A line above.
-        ratio: Width by height of most pictures.
+        cells: At least one cell.
+        rows: The rows; None together with ``columns`` for a grid.
+        columns: The columns.
+        longest_side: The longest side of the sheet on the screen in pixels.
+        heading: A line above the sheet.
+        ratio: The aspect ratio of most images, width by height.
     """
     from PIL import Image, ImageDraw
 
     side = max(longest_side, _SMALLEST_SHEET) * DENSITY
     face = font(_TEXT)
-    across, places = _places(cells, rows, columns)
-    if len(places) < len(cells):
-        heading = " · ".join([*filter(None, [heading]), f"first {len(places)} of {len(cells)}"])
+    across, drawn = _drawn_cells(cells, rows, columns)
+    if len(drawn) < len(cells):
+        heading = " · ".join([*filter(None, [heading]), f"first {len(drawn)} of {len(cells)}"])
     labels = [value for axis in (columns,) if axis for value in axis.values[:MOST_ACROSS]]
-    labels = labels or [cells[number].label for number in places]
+    labels = labels or [cells[number].label for number in drawn]
     head = _MARGIN + _LINE * (bool(heading) + 2 * (columns is not None))
     aside = _MARGIN
     if rows is not None:
@@ -188,47 +189,47 @@ def draw_sheet(
     below = 0 if columns else _LINE
     widest_label = max((face.getlength(label[:_LONGEST_LABEL]) for label in labels), default=0)
     layout = _fit(
-        len(places), across, (aside, head), side=side, ratio=ratio, below=below,
+        len(drawn), across, (aside, head), side=side, ratio=ratio, below=below,
         label=round(widest_label) + 1,
     )  # fmt: skip
     width, height = layout.size
     title = face.getlength(heading[:side])
-    picture = Image.new("RGB", (min(side, max(width, round(title) + 2 * _MARGIN)), height), "white")
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (min(side, max(width, round(title) + 2 * _MARGIN)), height), "white")
+    draw = ImageDraw.Draw(image)
     if heading:
-        text = _cut(heading, face, picture.width - 2 * _MARGIN)
+        text = _cut(heading, face, image.width - 2 * _MARGIN)
         draw.text((_MARGIN, _MARGIN - 4), text, MUTED, face)
     if rows is not None and columns is not None:
-        _draw_axes(picture, draw, layout, rows, columns)
+        _draw_axes(image, draw, layout, rows, columns)
     boxes: dict[int, Box] = {}
-    for place, number in enumerate(places):
-        left, top = layout.corner(*divmod(place, layout.columns))
+    for position, number in enumerate(drawn):
+        left, top = layout.corner(*divmod(position, layout.columns))
         boxes[number] = left, top, left + layout.box[0], top + layout.box[1]
-        _draw_cell(picture, draw, cells[number], boxes[number])
+        _draw_cell(image, draw, cells[number], boxes[number])
         if below:
             room = layout.pitch[0] - _GAP
             text = _cut(cells[number].label, face, room)
             middle = left + (layout.box[0] - face.getlength(text)) / 2
             draw.text((middle, top + layout.box[1] + 2), text, INK, face)
-    return _shrink(Sheet(picture, boxes), longest_side * DENSITY)
+    return _shrink(Sheet(image, boxes), longest_side * DENSITY)
 
 
 def _shrink(sheet: Sheet, side: int) -> Sheet:
-    """Return a sheet that is no larger than this; its words may be too small to be read then."""
-    scale = side / max(sheet.picture.size)
+    """Return a sheet that is not larger than this. Its text may be too small to read then."""
+    scale = side / max(sheet.image.size)
     if scale >= 1:
         return sheet
     boxes = {
         number: (int(left * scale), int(top * scale), int(right * scale), int(bottom * scale))
         for number, (left, top, right, bottom) in sheet.boxes.items()
     }
-    return Sheet(contain(sheet.picture, (side, side)), boxes)
+    return Sheet(contain(sheet.image, (side, side)), boxes)
 
 
-def _places(
+def _drawn_cells(
     cells: Sequence[SheetCell], rows: Axis | None, columns: Axis | None
 ) -> tuple[int | None, list[int]]:
-    """Return the number of columns where axes say so, and which cells are drawn, in order."""
+    """Return the number of columns, None without axes, and the numbers of the cells to draw."""
     if rows is None or columns is None:
         return None, list(range(min(len(cells), MOST_CELLS)))
     across = min(len(columns.values), MOST_ACROSS)
@@ -242,7 +243,7 @@ def _fit(
     number: int, across: int | None, start: tuple[int, int], *, side: int, ratio: float,
     below: int, label: int,
 ) -> _Layout:  # fmt: skip
-    """Return the layout with large boxes: with so many columns, or the fewest places left empty."""
+    """Return the layout with large boxes. Of similar ones, it has the fewest empty cells."""
     layouts = []
     for columns in [across] if across else range(1, number + 1):
         rows = -(-number // columns)
@@ -257,7 +258,7 @@ def _fit(
     return min(large, key=lambda layout: (layout.rows * layout.columns, layout.rows))
 
 
-def _draw_axes(picture: Image, draw: ImageDraw, layout: _Layout, rows: Axis, columns: Axis) -> None:
+def _draw_axes(image: Image, draw: ImageDraw, layout: _Layout, rows: Axis, columns: Axis) -> None:
     from PIL import Image, ImageDraw
 
     face = font(_TEXT)
@@ -275,7 +276,7 @@ def _draw_axes(picture: Image, draw: ImageDraw, layout: _Layout, rows: Axis, col
     turned = Image.new("RGB", (high, _LINE), "white")
     name = _cut(rows.name, face, high)
     ImageDraw.Draw(turned).text(((high - face.getlength(name)) / 2, 2), name, MUTED, face)
-    picture.paste(turned.rotate(90, expand=True), (_MARGIN - 8, top))
+    image.paste(turned.rotate(90, expand=True), (_MARGIN - 8, top))
     room = left - _GAP - _LINE - _MARGIN
     for row, value in enumerate(rows.values[: layout.rows]):
         lines = value.split("\n")[: max(1, layout.box[1] // _LINE)]
@@ -286,15 +287,15 @@ def _draw_axes(picture: Image, draw: ImageDraw, layout: _Layout, rows: Axis, col
             y += _LINE
 
 
-def _draw_cell(picture: Image, draw: ImageDraw, cell: SheetCell, box: Box) -> None:
+def _draw_cell(image: Image, draw: ImageDraw, cell: SheetCell, box: Box) -> None:
     left, top, right, bottom = box
     size = right - left, bottom - top
     face = font(_SMALL_TEXT)
-    if cell.picture is not None:
-        small = flatten(contain(cell.picture(max(size)), size), "white")
+    if cell.image is not None:
+        small = flatten(contain(cell.image(max(size)), size), "white")
         left += (size[0] - small.width) // 2
         top += (size[1] - small.height) // 2
-        picture.paste(small, (left, top))
+        image.paste(small, (left, top))
         if cell.more or cell.missing:
             have = 1 + cell.more
             text = f"{have} of {have + cell.missing}" if cell.missing else f"+{cell.more}"
@@ -304,8 +305,8 @@ def _draw_cell(picture: Image, draw: ImageDraw, cell: SheetCell, box: Box) -> No
             draw.text((corner[0] + 7, corner[1] + 4), text, "white", face)
         return
     waits = cell.status in _WORDS
-    ground = _UNDER_WAY if cell.status == "running" else _EMPTY if waits else _FAULT_GROUND
-    draw.rectangle((left, top, right - 1, bottom - 1), ground, LINE)
+    background = _RUNNING if cell.status == "running" else _EMPTY if waits else _FAULT_BACKGROUND
+    draw.rectangle((left, top, right - 1, bottom - 1), background, LINE)
     words = _WORDS.get(cell.status) or f"{cell.status}: {cell.reason}"
     ink = MUTED if waits else _FAULT
     lines = _wrap(words, face, size[0] - 12, max(1, (size[1] - 8) // (_SMALL_TEXT + 4)))
@@ -317,7 +318,7 @@ def _draw_cell(picture: Image, draw: ImageDraw, cell: SheetCell, box: Box) -> No
 
 
 def _wrap(text: str, face: Font, width: float, most: int) -> list[str]:
-    """Return a text in lines of so many pixels, the last with ``…`` where more would follow."""
+    """Return a text in lines of this width. The last line ends with ``…`` if the text is cut."""
     words = text.split()
     lines: list[str] = []
     while words and len(lines) < most:
@@ -331,28 +332,28 @@ def _wrap(text: str, face: Font, width: float, most: int) -> list[str]:
 
 
 def _cut(text: str, face: Font, width: float) -> str:
-    """Return what of a text has room; letters that surely have none are not even measured."""
+    """Return the part of a text that fits. At most as many characters as could fit are measured."""
     most = int(max(0, width) / _NARROWEST)
     return fit_text(text if len(text) <= most else f"{text[:most]}…", face, width)
 
 
-def encode_sheet(picture: Image) -> bytes:
-    """Return a sheet as a JPEG of at most 110 kB, with fewer pixels where that is needed."""
+def encode_sheet(image: Image) -> bytes:
+    """Return a sheet as a JPEG of at most 110 kB, with fewer pixels if necessary."""
     from PIL import Image as PillowImage
 
     for quality in _QUALITIES:
-        data = _encode(picture, quality)
+        data = _encode(image, quality)
         if len(data) <= _LARGEST_FILE:
             return data
-    while len(data) > _LARGEST_FILE and min(picture.size) > _SMALLEST_SIDE:
+    while len(data) > _LARGEST_FILE and min(image.size) > _SMALLEST_SIDE:
         scale = 0.97 * (_LARGEST_FILE / len(data)) ** 0.5
-        smaller = int(picture.width * scale), int(picture.height * scale)
-        picture = picture.resize(smaller, PillowImage.Resampling.LANCZOS)
-        data = _encode(picture, quality)
+        smaller = int(image.width * scale), int(image.height * scale)
+        image = image.resize(smaller, PillowImage.Resampling.LANCZOS)
+        data = _encode(image, quality)
     return data
 
 
-def _encode(picture: Image, quality: int) -> bytes:
+def _encode(image: Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, optimize=True)
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue()

@@ -1,9 +1,10 @@
-"""Exif data with a few tags added: the data that are there keep their bytes and their places.
+"""Add tags to Exif data without moving the existing data.
 
-New directories go behind the old data, and the header points to them. So orientation, thumbnail
-and the maker's notes stay good, and what was added can be taken away again. Pillow is not used:
-it loads every value of a directory, though a hostile one can name the same megabyte thousands of
-times, and it leaves out the thumbnail.
+New directories are appended to the old data, and the header points to them. The offsets of the
+orientation, the thumbnail and the maker notes stay valid, and the new tags can be removed again.
+
+Pillow is not used, for two reasons. It loads every value of a directory, so a hostile file can make
+it load the same megabyte thousands of times. And it drops the thumbnail.
 
 The format: https://www.cipa.jp/std/documents/download_e.html?DC-008-Translation-2023-E
 """
@@ -20,44 +21,44 @@ DESCRIPTION, SOFTWARE, DATE_TIME = 0x010E, 0x0131, 0x0132  # tags of the first d
 _EXIF_IFD, _VERSION, _OFFSET_TIME, _USER_COMMENT = 0x8769, 0x9000, 0x9010, 0x9286
 _ASCII, _LONG, _UNDEFINED = 2, 4, 7  # types of values
 _EMPTY = b"MM\0*" + bytes(4)  # no directory
-_TRAILER = struct.Struct(">12sII")  # _MARK, and what was there before: length, first directory
+_TRAILER = struct.Struct(">12sII")  # _MARK, length and first directory of the old data
 _MARK = b"runapi_magic"
 
 
 def _directory(tiff: bytes, order: str, at: int) -> tuple[dict[int, bytes], bytes]:
-    """Return a directory's 12-byte entries by tag, and where the next directory is."""
+    """Return the 12-byte entries of a directory by tag, and the offset of the next directory."""
     if not at:
         return {}, bytes(4)
     (count,) = struct.unpack_from(f"{order}H", tiff, at)
     end = at + 2 + 12 * count
     if end > len(tiff):
-        raise ValueError("The Exif data are damaged.")
+        raise ValueError("The Exif data is damaged.")
     entries = [tiff[start : start + 12] for start in range(at + 2, end, 12)]
     tags = {struct.unpack_from(f"{order}H", entry)[0]: entry for entry in entries}
     return tags, tiff[end : end + 4].ljust(4, b"\0")
 
 
 def _open(tiff: bytes) -> tuple[str, int, int]:
-    """Return the byte order and where the first directory and the Exif directory are, 0: none."""
+    """Return the byte order and the offsets of the first and the Exif directory; 0: none."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
-        raise ValueError("The Exif data are damaged.")
+        raise ValueError("The Exif data is damaged.")
     (first,) = struct.unpack_from(f"{order}I", tiff, 4)
     entry = _directory(tiff, order, first)[0].get(_EXIF_IFD, bytes(12))
     return order, first, struct.unpack_from(f"{order}I", entry, 8)[0]
 
 
 def add_tags(tiff: bytes, comment: bytes, texts: Mapping[int, bytes]) -> bytes:
-    """Add tags to Exif data, instead of those that an earlier call added.
+    """Add tags to Exif data. They replace the tags of an earlier call.
 
     Args:
-        tiff: The data, from the TIFF header on; empty where there are none.
-        comment: The UserComment, with the 8 bytes that name its code.
-        texts: Values of the first directory by tag. Times in them are UTC.
+        tiff: The data from the TIFF header on; empty if there are none.
+        comment: The UserComment, with the 8 bytes for its encoding.
+        texts: Values of the first directory by tag. Times are UTC.
 
     Raises:
-        ValueError: The data are damaged.
-        struct.error: The data are damaged.
+        ValueError: The data is damaged.
+        struct.error: The data is damaged.
     """
     tiff = tiff or _EMPTY
     order, first_at, exif_at = _open(tiff)
@@ -69,7 +70,7 @@ def add_tags(tiff: bytes, comment: bytes, texts: Mapping[int, bytes]) -> bytes:
 
     def entry(tag: int, kind: int, value: bytes) -> bytes:
         here = value.ljust(4, b"\0")
-        if len(here) > 4:  # noqa: PLR2004 (what an entry itself can hold)
+        if len(here) > 4:  # noqa: PLR2004 (the size of a value in the entry itself)
             here = struct.pack(f"{order}I", len(out))
             out.extend(value + bytes(len(value) % 2))
         return struct.pack(f"{order}HHI", tag, kind, len(value)) + here
@@ -95,15 +96,15 @@ def add_tags(tiff: bytes, comment: bytes, texts: Mapping[int, bytes]) -> bytes:
 
 
 def user_comment(tiff: bytes) -> bytes:
-    """Return the UserComment with the 8 bytes that name its code.
+    """Return the UserComment with the 8 bytes for its encoding.
 
     Raises:
-        ValueError: The data are damaged.
-        struct.error: The data are damaged, or have no UserComment.
+        ValueError: The data is damaged.
+        struct.error: The data is damaged or has no UserComment.
     """
     order, _, exif_at = _open(tiff)
     tags, _ = _directory(tiff, order, exif_at)
     count, at = struct.unpack_from(f"{order}II", tags.get(_USER_COMMENT, b""), 4)
     if at + count > len(tiff):
-        raise ValueError("The Exif data are damaged.")
+        raise ValueError("The Exif data is damaged.")
     return tiff[at : at + count]

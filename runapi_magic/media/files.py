@@ -1,4 +1,4 @@
-"""A downloaded file, checked, flushed to the disk and given its name."""
+"""Save a downloaded file: check it, flush it to the disk and give it its name."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LONGEST_SLUG = 48  # characters of the prompt in a file name
-_JUST_NOW = 2.0  # seconds; the coarsest file system counts in these
-_REMEMBERED = 10_000  # files
-_NOT_FOR_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
+_JUST_NOW = 2.0  # seconds; the coarsest resolution of a file system's times
+_CACHED = 10_000  # digests of files
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True, slots=True)
 class SavedFile:
-    """A picture that is safely on disk, and its preview.
+    """An image that is safely on disk, and its preview.
 
     Attributes:
         path: The file.
         width: Pixels.
         height: Pixels.
         digest: Hex SHA-256 of its bytes.
-        preview: The small picture, where it was made.
-        location: Its URL where it is in a store too, else empty.
+        preview: The preview; None if none was requested.
+        location: Its URL in an object store; empty if it is only on disk.
     """
 
     path: Path
@@ -49,15 +49,15 @@ class SavedFile:
 
 
 def create_part(folder: Path, unique: str, *, private: bool = False) -> Path:
-    """Make the folder and an empty file in it to download to, hidden until it has its name.
+    """Create the folder, and a hidden, empty file in it for a download.
 
     Args:
-        folder: Where pictures go.
-        unique: The picture's id, so that what a dead kernel left is written over.
-        private: Make both for their owner alone; otherwise the umask decides.
+        folder: The folder for images.
+        unique: The ID of the image. It makes sure that the file of an ended kernel is replaced.
+        private: Only the user may read folder and file. Otherwise the umask decides.
 
     Raises:
-        DownloadError: The folder cannot be written to.
+        DownloadError: The folder cannot be written.
     """
     part = folder / f".{unique}.part"
     try:
@@ -68,20 +68,20 @@ def create_part(folder: Path, unique: str, *, private: bool = False) -> Path:
     except OSError as error:
         raise DownloadError(
             f"The folder {folder} cannot be written to ({error.strerror}).",
-            todo="Make it writable or set %config RunAPIMagics.image_dir, then %runapi resume.",
+            todo="Make it writable or set %config RunAPIMagics.image_dir, then run %runapi resume.",
         ) from None
     return part
 
 
 def create_folder(folder: Path, *, private: bool = False) -> None:
-    """Make a folder, where it is missing, so that a power cut does not take it away again.
+    """Create a folder if it is missing, and flush it to the disk.
 
     Args:
-        folder: Where pictures go.
-        private: Make it for its owner alone; otherwise the umask decides.
+        folder: The folder for images.
+        private: Only the user may read it. Otherwise the umask decides.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def create_folder(folder: Path, *, private: bool = False) -> None:
 
 
 def digest_of(path: Path) -> str:
-    """Return the hex SHA-256 of a file's bytes.
+    """Return the hex SHA-256 of a file.
 
     Raises:
         OSError: The file cannot be read.
@@ -100,10 +100,10 @@ def digest_of(path: Path) -> str:
 
 
 def is_intact(path: Path, digest: str) -> bool:
-    """Whether a picture's file is still there, unchanged.
+    """Whether the file of an image exists and has this hex SHA-256.
 
-    A file is read once for each state of it. One that changed just now may change again without
-    another time of change, so it is read each time.
+    The digest of a file is cached until its size or time changes. A file that was changed in the
+    last two seconds is always read, because it may change again without a new time.
     """
     try:
         found = path.stat()
@@ -115,7 +115,7 @@ def is_intact(path: Path, digest: str) -> bool:
         return False
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_CACHED)
 def _digest_of_state(path: Path, _size: int, _modified: int, _changed: int) -> str:
     return digest_of(path)
 
@@ -123,17 +123,17 @@ def _digest_of_state(path: Path, _size: int, _modified: int, _changed: int) -> s
 def finish_part(
     part: Path, stem: str, kind: str, limits: Limits, note: Note | None = None
 ) -> SavedFile:
-    """Check a downloaded file, flush it to the disk and give it its name, in one step.
+    """Check a downloaded file, write its note, flush it to the disk and give it its name.
 
     Args:
-        part: The downloaded file; it is gone afterwards, whatever happens.
-        stem: The name without its ending; made unique where another picture has it.
+        part: The downloaded file. It is removed in any case.
+        stem: The name without its ending. A number is added if another image has it.
         kind: ``png``, ``jpg``, ``webp`` or ``gif``.
-        limits: Largest picture to decode, and the preview's measures.
-        note: What is written into the file, beside its pixels.
+        limits: The largest image to decode, and the size of the preview.
+        note: The note to write into the file; None for none.
 
     Raises:
-        DownloadError: It is no good picture, or the disk does not take it.
+        DownloadError: The file is not a valid image, or cannot be saved.
     """
     from runapi_magic.media.metadata import embed
     from runapi_magic.media.preview import decode_image
@@ -144,13 +144,13 @@ def finish_part(
         if note is not None:
             try:
                 digest = embed(part, kind, note)
-            except ValueError as error:  # paid for, so kept as it is
-                _log.warning("nothing was written into %s: %s", stem, error)
+            except ValueError as error:  # the image was paid for, so it is kept without a note
+                _log.warning("no note was written into %s: %s", stem, error)
         with part.open("rb+") as file:
             digest = digest or hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
         path = _give_name(part, stem, kind, digest)
-        _flush_folder(path.parent)  # a name is lost in a power cut until its folder is on the disk
+        _flush_folder(path.parent)  # until then, a power failure could lose the name
         return SavedFile(path, width, height, digest, preview)
     except OSError as error:
         raise disk_error(error) from None
@@ -159,14 +159,14 @@ def finish_part(
 
 
 def readable_stem(part: Path, title: str) -> str:
-    """Return a readable name for a downloaded file, without its ending; a hash tells it apart.
+    """Return a readable and unique name for a downloaded file, without its ending.
 
-    The same file has the same name in every run: a notebook that runs again on the simulator, whose
-    pictures do not change, is the same to the letter.
+    The same file gets the same name in every run, so a notebook that is run again on the simulator
+    has identical outputs.
 
     Args:
         part: The downloaded file.
-        title: Its letters and digits make the readable part.
+        title: The text for the readable part.
 
     Raises:
         DownloadError: The file cannot be read.
@@ -178,10 +178,10 @@ def readable_stem(part: Path, title: str) -> str:
 
 
 def disk_error(error: OSError) -> DownloadError:
-    """Return what a disk's refusal means for a picture."""
+    """Return the error for an image that cannot be written to the disk."""
     return DownloadError(
-        f"The picture cannot be written ({error.strerror}).",
-        todo="Make room or set %config RunAPIMagics.image_dir, then %runapi resume.",
+        f"The image cannot be saved ({error.strerror}).",
+        todo="Make room or set %config RunAPIMagics.image_dir, then run %runapi resume.",
     )
 
 
@@ -200,18 +200,18 @@ def _give_name(part: Path, stem: str, kind: str, digest: str) -> Path:
 
 
 def link_or_rename(part: Path, path: Path) -> None:
-    """Give a finished file its name in one step; it may keep its old one as well.
+    """Give a file another name in one step, without replacing a file. It may keep its old name.
 
     Args:
-        part: The file, in the folder of its name.
-        path: The name.
+        part: The file. It is in the same folder as the new path.
+        path: The new path.
 
     Raises:
-        FileExistsError: Another file has this name.
-        OSError: The disk does not take it.
+        FileExistsError: There is a file at this path.
+        OSError: The disk refuses it.
     """
     try:
-        os.link(part, path)  # unlike a rename, never on top of another file
+        os.link(part, path)  # unlike a rename, this never replaces a file
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
@@ -219,31 +219,31 @@ def link_or_rename(part: Path, path: Path) -> None:
         try:
             part.replace(path)
         except BaseException:
-            path.unlink(missing_ok=True)  # the empty file that kept the name free
+            path.unlink(missing_ok=True)  # the empty file that reserved the name
             raise
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush a folder's list of names to the disk, where the platform and file system can do so."""
+    """Flush the names in a folder to the disk, if the platform and file system support it."""
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
+    except OSError:  # Windows cannot open folders
         return
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in _NOT_FOR_FOLDERS:
+        if error.errno not in _NO_FOLDER_SYNC:
             raise
     finally:
         os.close(handle)
 
 
 def file_stem(prompt: str, unique: str) -> str:
-    """Return a readable file name for a picture, without folder and ending.
+    """Return a readable and unique file name for an image, without folder and ending.
 
     Args:
-        prompt: Its letters and digits make the readable part.
-        unique: What tells this picture from all others; only its hash goes into the name.
+        prompt: The text for the readable part. Only its letters and digits are used.
+        unique: A text that no other image has. Its hash is part of the name.
     """
     words = re.sub(r"[^\w]+", "-", prompt.lower(), flags=re.ASCII).strip("-_")
     slug = words[:_LONGEST_SLUG].rstrip("-_") or "image"
@@ -251,7 +251,7 @@ def file_stem(prompt: str, unique: str) -> str:
 
 
 def short_path(path: Path | str) -> str:
-    """Return a path as seen from the working directory, where it lies below it; a URL as it is."""
+    """Return a path relative to the working directory if it is inside. A URL is not changed."""
     if isinstance(path, str):
         from runapi_magic.media.object_store import is_url
 

@@ -1,7 +1,6 @@
-"""Picture-like Python values as the bytes of a picture file.
+"""Encode Python values that are images (bytes, files, Pillow, numpy, matplotlib) as image files.
 
-A library is only asked for its types where it is loaded already: a value of its type cannot exist
-without it, and nothing is imported for this.
+No library is imported for this: a value of its type can only exist if it is imported already.
 """
 
 from __future__ import annotations
@@ -18,28 +17,28 @@ from runapi_magic.media.pixel_values import check_size, image_of_array, to_8_bit
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_RGB, _RGBA = 3, 4  # dimensions, and most channels, of an array
-_SMALLEST = 8  # pixels; a smaller array is hardly meant as a picture
+_RGB, _RGBA = 3, 4  # the dimensions of a colour array, and its maximum number of channels
+_SMALLEST = 8  # pixels; a smaller array is probably not an image
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 _ORIENTATION = 0x0112  # an Exif tag
 
 
 def encode_value(value: Any) -> bytes | None:
-    """Return a value as the bytes of a picture file; None where it is of no known type.
+    """Return a value as the bytes of an image file; None if its type is not supported.
 
-    Known are bytes, open files, Pillow images, numpy arrays (height x width, with 1 to 4 channels
-    as a third dimension) and matplotlib's Figure, SubFigure and Axes. ``pixel_values`` has the
-    rules for their values. A Pillow image is turned upright and brought to sRGB.
+    Supported are bytes, open files, Pillow images, numpy arrays (height x width, or height x width
+    x 1 to 4 channels) and matplotlib's Figure, SubFigure and Axes. ``pixel_values`` has the rules
+    for pixels. A Pillow image is rotated upright and converted to sRGB.
 
     Raises:
-        InvalidRequestError: It is of a known type and does not hold a picture.
+        InvalidRequestError: The type is supported, but the value is not an image.
     """
     if isinstance(value, bytes | bytearray | memoryview):
         try:
             return bytes(value)
-        except ValueError as error:  # a memoryview that was released
+        except ValueError as error:  # the memoryview was released
             raise InvalidRequestError(
-                f"The memoryview cannot be read ({error}).", todo="Use the bytes themselves."
+                f"The memoryview cannot be read ({error}).", todo="Use bytes instead."
             ) from None
     if callable(getattr(value, "read", None)):
         return _read(value)
@@ -57,7 +56,7 @@ def encode_value(value: Any) -> bytes | None:
 
 
 def is_image_like(value: Any) -> bool:
-    """Whether a value is a Pillow image, a numpy array of a picture's shape, or a figure."""
+    """Whether a value is a Pillow image, a numpy array with the shape of an image, or a figure."""
     pillow, numpy = map(sys.modules.get, ("PIL.Image", "numpy"))
     if pillow is not None and isinstance(value, pillow.Image):
         return True
@@ -75,15 +74,15 @@ def _read(file: Any) -> bytes:
         if hasattr(file, "seekable") and file.seekable():
             file.seek(0)
         content = file.read()
-    except Exception as error:  # noqa: BLE001 (a file of another library may raise anything)
+    except Exception as error:  # noqa: BLE001 (files of other libraries may raise any exception)
         raise InvalidRequestError(
-            f"The open file cannot be read ({error}).", todo="Open it again, or name its path."
+            f"The open file cannot be read ({error}).", todo="Open it again, or use its path."
         ) from None
     if isinstance(content, bytearray | memoryview):
         return bytes(content)
     if not isinstance(content, bytes):
         raise InvalidRequestError(
-            "The file is open as text.", todo='Open it with open(path, "rb"), or name its path.'
+            "The file is open in text mode.", todo='Open it with open(path, "rb"), or use its path.'
         )
     return content
 
@@ -92,8 +91,8 @@ def encode_image(image: Image) -> bytes:
     """Return a Pillow image as a PNG: upright, in sRGB, with 8 bits per channel.
 
     Raises:
-        InvalidRequestError: It cannot be read, has no pixels or too many, or values without a
-            clear meaning.
+        InvalidRequestError: It cannot be read, has no pixels or too many, or its values are
+            ambiguous.
     """
     check_size(image.size)
     try:
@@ -101,7 +100,7 @@ def encode_image(image: Image) -> bytes:
         return _png(as_shown(image))
     except InvalidRequestError:
         raise
-    except Exception as error:  # noqa: BLE001 (a lazily read file may raise anything)
+    except Exception as error:  # noqa: BLE001 (the file is read only now, which may raise any exception)
         raise InvalidRequestError(
             f"The Pillow image cannot be read ({type(error).__name__}: {error}).",
             todo="Open its file again, or use a complete copy of the file.",
@@ -113,30 +112,30 @@ def as_shown(image: Image, *, strict: bool = True) -> Image:
 
     Args:
         image: An image of any mode.
-        strict: Refuse values that may mean two things; otherwise take the likelier meaning.
+        strict: Refuse ambiguous values. Otherwise use the more likely meaning.
 
     Returns:
-        An image of mode 1, L, LA, P, RGB or RGBA; the same object where there is nothing to do.
+        An image of mode 1, L, LA, P, RGB or RGBA. It is the same object if nothing had to change.
 
     Raises:
-        InvalidRequestError: Its values have no clear meaning.
+        InvalidRequestError: Its values are ambiguous.
     """
     image = to_srgb(to_8_bit(upright(image), strict=strict))
     return image if image.mode in _PNG_MODES else image.convert("RGB")
 
 
 def upright(image: Image) -> Image:
-    """Return an image turned as its Exif orientation says; the same object where it is upright."""
+    """Return an image rotated by its Exif orientation; the same object if it is upright."""
     from PIL import ImageOps
 
     return image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
 
 
 def orientation_of(image: Image) -> int:
-    """Return an image's Exif orientation, 1 to 8; 1 is upright."""
+    """Return the Exif orientation of an image, 1 to 8; 1 is upright."""
     try:
         value = image.getexif().get(_ORIENTATION)
-    except Exception:  # noqa: BLE001 (damaged Exif data raise anything)
+    except Exception:  # noqa: BLE001 (damaged Exif data raises many exceptions)
         return 1
     return value if isinstance(value, int) and value in range(1, 9) else 1
 

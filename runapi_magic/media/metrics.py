@@ -1,4 +1,4 @@
-"""How sharp and how noisy a picture is, so that repeated edits can be compared with the first."""
+"""Measure sharpness and noise of an image, to compare repeated edits with the first version."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-# Pixels. Copies of three pictures of 1024 pixels, enlarged 1.5, 2 and 4 times by each of Pillow's
-# methods, measure 0.75 to 1.18 of the noise and 0.66 to 1.30 of the sharpness when both are
-# reduced to 512; at 1024, where only the copy is reduced, 0.27 to 0.76 and 0.14 to 0.78.
+# Pixels. Three images of 1024 pixels were enlarged 1.5, 2 and 4 times with each method of Pillow.
+# Relative to the original, the copies have 0.75 to 1.18 of the noise and 0.66 to 1.30 of the
+# sharpness if both are reduced to 512 pixels. At 1024 pixels, where only the copy is reduced, it is
+# 0.27 to 0.76 and 0.14 to 0.78.
 _LONGEST_SIDE = 512
 _LAPLACIAN = (0, 1, 0, 1, -4, 1, 0, 1, 0)
 _IMMERKAER = (1, -2, 1, -2, 4, -2, 1, -2, 1)
-_IMMERKAER_GAIN = 6  # the root of the sum of its squares: what it makes of white noise's deviation
-_SMALLEST_SIDE = 3  # pixels: the side of both kernels
-_MANY_TIMES = 10  # from here on without decimals
+_IMMERKAER_GAIN = 6  # the factor for the deviation of white noise: root of the sum of squares
+_SMALLEST_SIDE = 3  # pixels; the side of both kernels
+_NO_DECIMALS = 10  # ratios from here on are shown without decimals
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Two figures that say something beside those of a similar picture, and little alone.
+    """The metrics of an image. They are meaningful only compared with a similar image.
 
     Attributes:
-        sharpness: Variance of the Laplacian, in squared grey levels (Pech-Pacheco et al. 2000,
-            "Diatom autofocusing in brightfield microscopy"). Falls with blur, rises with noise.
-        noise: Estimated standard deviation of the noise, in grey levels of 0 to 255 (Immerkaer
-            1996, "Fast noise variance estimation"). Fine texture counts as noise too.
+        sharpness: The variance of the Laplacian, in squared grey levels (Pech-Pacheco et al. 2000,
+            "Diatom autofocusing in brightfield microscopy"). Blur decreases it, noise increases it.
+        noise: The estimated standard deviation of the noise, in grey levels of 0 to 255 (Immerkaer
+            1996, "Fast noise variance estimation"). Fine texture counts as noise, too.
     """
 
     sharpness: float
@@ -42,16 +43,17 @@ class Quality:
 
 
 def measure(path: Path, *, megapixels: float = DEFAULT_LIMITS.megapixels) -> Quality:
-    """Measure a picture. Blocks for reading and decoding.
+    """Measure an image. This blocks while the file is read and decoded.
 
-    Measured is the luminance (ITU-R 601), reduced to at most 512 pixels on the long side, so that
-    versions of different size can be compared; reducing averages noise, so of a larger picture
-    the figures are smaller than its own. Transparency shows mid grey. The outermost pixels, which
-    lack neighbours, are left out; a picture of less than 3 pixels across has zeros.
+    The luminance (ITU-R 601) is measured, reduced to at most 512 pixels on the longest side, so
+    that versions of different sizes can be compared. Reducing an image averages its noise, so the
+    values of a large image are smaller than in its full size. Transparent pixels are mid grey. The
+    outermost pixels are left out, because they have no neighbours. An image with a side of less
+    than 3 pixels has zeros.
 
     Args:
         path: A PNG, JPEG, WEBP or GIF.
-        megapixels: Largest picture to decode, millions of pixels.
+        megapixels: The largest image to decode, in millions of pixels.
 
     Raises:
         InvalidRequestError: The file is missing, damaged, of another format or too large.
@@ -69,10 +71,10 @@ def measure(path: Path, *, megapixels: float = DEFAULT_LIMITS.megapixels) -> Qua
 
 
 def _moments(grey: Image, kernel: Sequence[int]) -> tuple[float, float, float]:
-    """Return the mean of a kernel's responses, of their absolute values, and of their squares.
+    """Return the means of a kernel's responses, of their absolute values and of their squares.
 
-    Pillow clips what a filter returns to 0 to 255, so the negative responses come from the
-    negated kernel; those beyond 255 in size count as 255.
+    Pillow clips the result of a filter to 0 to 255, so negative responses are computed with the
+    negated kernel. A response with an absolute value above 255 counts as 255.
     """
     from PIL import ImageFilter, ImageStat
 
@@ -94,12 +96,12 @@ def _moments(grey: Image, kernel: Sequence[int]) -> tuple[float, float, float]:
 
 
 def hint(quality: Quality, first: Quality, name: str = "v1") -> str:
-    """Say in words how a picture compares with the first of its line.
+    """Return a text that compares the metrics of an image with those of its first version.
 
     Args:
-        quality: Of the picture.
-        first: Of the first picture.
-        name: What the first picture is called.
+        quality: The metrics of the image.
+        first: The metrics of the first version.
+        name: The name of the first version.
     """
     if not first.sharpness or not first.noise:
         return (
@@ -111,4 +113,4 @@ def hint(quality: Quality, first: Quality, name: str = "v1") -> str:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.0f}x" if ratio >= _MANY_TIMES else f"{ratio:.{1 if ratio >= 1 else 2}f}x"
+    return f"{ratio:.0f}x" if ratio >= _NO_DECIMALS else f"{ratio:.{1 if ratio >= 1 else 2}f}x"

@@ -1,7 +1,6 @@
-"""Object stores: pictures at an fsspec URL such as ``s3://bucket/pictures``, beside a local copy.
+"""Object stores: images at an fsspec URL such as ``s3://bucket/pictures``, and their local copies.
 
-What is given as a folder stays one: everything here that meets no ``://`` costs nothing, and
-fsspec is imported with the first URL. Methods are blocking: not for the loop.
+fsspec is imported only for URLs, not for folders. All functions block, so call them in a thread.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ _CHUNK = 1024 * 1024  # bytes
 
 @dataclass(frozen=True, slots=True)
 class SaveLocation:
-    """Where pictures go.
+    """The location where images are saved.
 
     Attributes:
-        folder: The local folder; before a store, the one for the local copies.
-        url: The store's URL without a slash at its end; empty where there is none.
+        folder: The local folder. With an object store, it is for the local copies.
+        url: The URL in the store, without a slash at the end; empty if there is no store.
     """
 
     folder: Path
@@ -37,11 +36,11 @@ class SaveLocation:
 
 
 def save_location(image_dir: str, data: Path) -> SaveLocation:
-    """Return the place that ``image_dir`` names.
+    """Return the location that ``image_dir`` names.
 
     Args:
-        image_dir: A folder, relative to the working directory, or an fsspec URL.
-        data: The data folder; local copies of what is in a store are in its ``pictures``.
+        image_dir: A folder relative to the working directory, or an fsspec URL.
+        data: The data folder. Local copies of images in a store are in its folder ``pictures``.
     """
     if is_url(image_dir):
         return SaveLocation(data / "pictures", image_dir.rstrip("/"))
@@ -49,17 +48,18 @@ def save_location(image_dir: str, data: Path) -> SaveLocation:
 
 
 def resolve_image_dir(image_dir: str, named_in: Path | None) -> str:
-    """Return the place that ``image_dir`` means now: a store's URL, or an absolute folder.
+    """Return ``image_dir`` as an absolute folder, or the URL of a store.
 
-    A folder that was set starts where the working directory was then, the default where it is now.
-    A request is told its place when it is made, and keeps it.
+    A folder that was set is relative to the working directory of that time. The default is relative
+    to the current one. A request keeps the location that it has when it is created.
 
     Args:
-        image_dir: A folder, or an fsspec URL.
-        named_in: The working directory in which it was set; None for the default.
+        image_dir: A folder or an fsspec URL.
+        named_in: The working directory when it was set; None for the default.
 
     Raises:
-        ConfigurationError: There is no such user, or no working directory any more.
+        ConfigurationError: The user in the path does not exist, or the working directory was
+            deleted.
     """
     if is_url(image_dir):
         return image_dir
@@ -68,30 +68,30 @@ def resolve_image_dir(image_dir: str, named_in: Path | None) -> str:
         return str((named_in or Path.cwd()) / folder)
     except (OSError, RuntimeError) as error:
         raise ConfigurationError(
-            f"The folder for pictures, {image_dir}, cannot be found ({error}).",
+            f"The folder for images, {image_dir}, cannot be found ({error}).",
             todo="Set %config RunAPIMagics.image_dir to an absolute path.",
         ) from None
 
 
-def is_url(place: str) -> bool:
-    """Whether a place is in a store, and not a folder."""
-    return "://" in place
+def is_url(location: str) -> bool:
+    """Whether a location is in a store, not in a folder."""
+    return "://" in location
 
 
 def check_image_dir(image_dir: str) -> None:
-    """Find out whether pictures can be put there at all; nothing is sent for it.
+    """Check whether ``image_dir`` can be used. Nothing is sent.
 
     Raises:
-        ConfigurationError: It is a URL, and fsspec, or its part for this kind of store, is missing;
-            or the URL holds a secret.
+        ConfigurationError: It is a URL that contains a secret, or a package for this kind of store
+            is missing.
     """
     if not is_url(image_dir):
         return
     parts = urlsplit(image_dir)
     if parts.username or parts.password or parts.query:
         raise ConfigurationError(
-            "image_dir holds more than an address: it would be shown in captions.",
-            todo="Keep the store's credentials where its client looks for them (for S3:"
+            "image_dir contains a user name, a password or a query, which captions would show.",
+            todo="Store the credentials where the client of the store reads them (for S3:"
             " ~/.aws/credentials or AWS_* variables).",
         )
     _open_store(image_dir)
@@ -101,14 +101,14 @@ def check_writable(store: str) -> None:
     """Write a small object to a store and delete it.
 
     Raises:
-        ConfigurationError: The store does not take it.
+        ConfigurationError: The store cannot be written.
     """
     try:
-        with _in_words(f"The store {store} cannot be written to"):
+        with _translate_errors(f"The store {store} cannot be written to"):
             files, folder = _open_store(store)
             target = f"{folder.rstrip('/')}/.write-test-{secrets.token_hex(8)}"
             files.pipe_file(target, b"runapi-magic")
-            with suppress(Exception):  # who may write may not always delete
+            with suppress(Exception):  # the user may not be allowed to delete
                 files.rm(target)
     except DownloadError as error:
         raise ConfigurationError(
@@ -119,24 +119,24 @@ def check_writable(store: str) -> None:
 
 
 def put(path: Path, digest: str, store: str) -> str:
-    """Copy a picture to a store under its name, never on top of another file; return its URL.
+    """Copy an image to a store and return its URL. Another file is never replaced.
 
     Args:
         path: The local copy.
-        digest: Hex SHA-256 of its bytes.
-        store: The store's URL.
+        digest: Its hex SHA-256.
+        store: The URL of the folder in the store.
 
     Raises:
-        DownloadError: The store cannot be written to.
+        DownloadError: The store cannot be written.
     """
-    with _in_words(f"The store {store} cannot be written to"):
+    with _translate_errors(f"The store {store} cannot be written to"):
         files, folder = _open_store(store)
         number = 1
         while True:
             name = path.name if number == 1 else f"{path.stem}-{number}{path.suffix}"
             target = f"{folder.rstrip('/')}/{name}"
             if not files.exists(target):
-                with suppress(FileExistsError):  # somebody was faster, and this store says so
+                with suppress(FileExistsError):  # another program was faster
                     files.put_file(str(path), target, mode="create")
                     return f"{store}/{name}"
             if _digest(files, target) == digest:
@@ -145,26 +145,26 @@ def put(path: Path, digest: str, store: str) -> str:
 
 
 def download(location: str, path: Path, digest: str) -> None:
-    """Copy a picture from a store to its place on the local disk, in one step.
+    """Copy an image from a store to the local disk.
 
     Args:
         location: Its URL in the store.
-        path: Where it was on the disk.
-        digest: Hex SHA-256 of its bytes.
+        path: Its path on the disk.
+        digest: Its hex SHA-256.
 
     Raises:
-        DownloadError: It is not there any more, changed, or cannot be read.
+        DownloadError: It was deleted or changed, or cannot be read.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with _in_words(f"The picture cannot be read from {location}"):
+        with _translate_errors(f"The image cannot be read from {location}"):
             files, source = _open_store(location)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             files.get_file(source, str(part))
             with part.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                    raise DownloadError(f"The picture at {location} is not what was put there.")
+                    raise DownloadError(f"The image at {location} was changed after it was saved.")
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -179,39 +179,42 @@ def _digest(files: Any, target: str) -> str:
 
 
 def _open_store(url: str) -> tuple[Any, str]:
-    """Return the file system that a URL belongs to, and the path in it."""
+    """Return the file system of a URL and the path in it."""
     try:
         from fsspec.core import url_to_fs
     except ImportError:
         raise ConfigurationError(
-            f"image_dir is {url}, and for an object store fsspec is missing.",
-            todo="pip install 'runapi-magic[stores]', and the client of the store (for s3://: s3fs,"
-            " for gs://: gcsfs).",
+            f"image_dir is {url}, but the package fsspec for object stores is not installed.",
+            todo="pip install 'runapi-magic[stores]' and the client of the store (s3fs for s3://,"
+            " gcsfs for gs://).",
         ) from None
     options = {"auto_mkdir": True} if urlsplit(url).scheme in {"file", "local"} else {}
     try:
         files, path = url_to_fs(url, **options)
-    except (ImportError, ValueError) as error:  # no client for it; no such kind of store
+    except (
+        ImportError,
+        ValueError,
+    ) as error:  # the client is missing, or the kind of store is unknown
         raise ConfigurationError(
             f"image_dir is {url}, which cannot be used: {error}.",
-            todo="Install what it names, or choose another place:"
+            todo="Install the package that it names, or use another location:"
             " %config RunAPIMagics.image_dir = ...",
         ) from None
     return files, str(path)
 
 
 @contextmanager
-def _in_words(what: str) -> Iterator[None]:
+def _translate_errors(what: str) -> Iterator[None]:
     try:
         yield
     except DownloadError:
         raise
     except ConfigurationError as error:
-        raise DownloadError(error.what, todo=f"{error.todo}\nThen: %runapi resume.") from None
-    except Exception as error:  # noqa: BLE001 (every store has errors of its own)
+        raise DownloadError(error.what, todo=f"{error.todo}\nThen run %runapi resume.") from None
+    except Exception as error:  # noqa: BLE001 (every kind of store has its own exceptions)
         reason = str(error).strip().partition("\n")[0]
         raise DownloadError(
             f"{what} ({type(error).__name__}{reason and ': ' + reason}).",
-            todo="See to the store's credentials and address (RunAPIMagics.image_dir), then"
+            todo="Check the store's credentials and address (RunAPIMagics.image_dir), then run"
             " %runapi resume.",
         ) from None

@@ -1,13 +1,13 @@
-"""Pixels of any Pillow mode or numpy type as 8 bits per channel, by one set of rules.
+"""Convert the pixels of any Pillow mode or numpy type to 8 bits per channel.
 
-- 8 bits (``uint8``) stay as they are. ``bool`` becomes black and white.
+- 8 bits (``uint8``) are not changed. ``bool`` becomes black and white.
 - 16 bits (``uint16``, Pillow's ``I;16``) are divided by 257, so that 65535 becomes 255.
-- Other whole numbers (``int8`` to ``int64``, Pillow's ``I``) count as 8 bits where they go from 0
-  to 255, and as 16 bits where they go from 0 to 65535.
-- Floats (``float16`` to ``float64``, Pillow's ``F``) go from 0 to 1. Floats that hold whole numbers
-  from 0 to 255 count as 8 bits.
+- Other integers (``int8`` to ``int64``, Pillow's ``I``) count as 8 bits if they are from 0 to 255,
+  and as 16 bits if they are from 0 to 65535.
+- Floats (``float16`` to ``float64``, Pillow's ``F``) must be from 0 to 1. Floats that are whole
+  numbers from 0 to 255 count as 8 bits.
 
-Everything else is refused: a guess would be sent and paid for.
+All other values are refused, because a wrong guess would be sent and charged.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _FULL, _FULL_16 = 255, 65_535
-_STEP_16 = 257  # from 16 to 8 bits: 65535 becomes 255
-_FLAT, _RGB, _RGBA = 2, 3, 4  # dimensions of grey; dimensions, and channels, of colour
+_STEP_16 = 257  # divisor from 16 to 8 bits: 65535 becomes 255
+_GREY, _RGB, _RGBA = 2, 3, 4  # dimensions of a grey and a colour array; channels with alpha
 _ADVICE = "Scale it to 0 to 255 and convert it to uint8 (Pillow: mode L)."
-# A mode that PNG does not have, and the nearest that it has.
+# Modes that PNG does not have, and the nearest ones that it has.
 _NEAREST = {
     "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB",
     "LAB": "RGB",
@@ -32,22 +32,22 @@ _NEAREST = {
 
 
 def check_size(size: tuple[int, ...], label: str = "The image") -> None:
-    """Refuse what has no pixels, or so many that Pillow takes it for an attack.
+    """Refuse an image without pixels, or with so many that Pillow considers it an attack.
 
     Raises:
-        InvalidRequestError: It does.
+        InvalidRequestError: The image has no pixels, or too many.
     """
     from PIL import Image
 
     most = Image.MAX_IMAGE_PIXELS
     pixels = math.prod(size)
     if pixels == 0:
-        raise InvalidRequestError(f"{label} has no pixels.", todo="Check what made it.")
+        raise InvalidRequestError(f"{label} has no pixels.", todo="Check the code that created it.")
     if most is not None and pixels > 2 * most:
         raise InvalidRequestError(
             f"{label} has {pixels / 1e6:,.0f} million pixels, more than the"
             f" {2 * most / 1e6:,.0f} million allowed.",
-            todo="Make it smaller first.",
+            todo="Reduce its size first.",
         )
 
 
@@ -56,18 +56,18 @@ def to_8_bit(image: Image, *, strict: bool = True) -> Image:
 
     Args:
         image: An image of any mode.
-        strict: Refuse values that may mean two things; otherwise take the likelier meaning.
+        strict: Refuse ambiguous values. Otherwise use the more likely meaning.
 
     Raises:
-        InvalidRequestError: Its values have no clear meaning as grey levels.
+        InvalidRequestError: Its values are ambiguous.
     """
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return _grey(image, strict=strict)
+        return _to_grey(image, strict=strict)
     nearest = _NEAREST.get(image.mode)
     return image.convert(nearest) if nearest else image
 
 
-def _grey(image: Image, *, strict: bool) -> Image:
+def _to_grey(image: Image, *, strict: bool) -> Image:
     what = f"The image of mode {image.mode}"
     is_16_bit = image.mode.startswith("I;16")
     wide = image.convert("I") if is_16_bit else image
@@ -79,14 +79,14 @@ def _grey(image: Image, *, strict: bool) -> Image:
             factor, offset = (float(_FULL), 0.5) if unit else (1.0, 0.0)
         else:
             step = _whole_step(int(low), int(high), what, is_16_bit=is_16_bit)
-            factor, offset = 1 / step, 0.5 / step  # half a unit: what divides evenly stays even
+            factor, offset = 1 / step, 0.5 / step  # half a step, for rounding
     except InvalidRequestError:
         if strict:
             raise
         step = _STEP_16 if is_16_bit or high > _FULL else 1
         factor, offset = 1 / step, 0.5 / step
     grey = wide.point(lambda value: value * factor + offset).convert("L")
-    grey.info.pop("transparency", None)  # it names a level of the old range
+    grey.info.pop("transparency", None)  # it is a level in the old range
     return grey
 
 
@@ -102,37 +102,39 @@ def _is_whole(image: Image) -> bool:
 
 
 def _whole_step(low: int, high: int, what: str, *, is_16_bit: bool) -> int:
-    """Return by what whole numbers are divided to go from 0 to 255."""
+    """Return the divisor that maps integers to 0 to 255."""
     if is_16_bit:
         if 0 < high <= _FULL:
             raise InvalidRequestError(
-                f"{what} has 16 bits, and values of at most {high}: as 16 bits this is black.",
+                f"{what} has 16 bits, but its largest value is {high}, which is nearly black.",
                 todo=_ADVICE,
             )
         return _STEP_16
     if low < 0 or high > _FULL_16:
-        raise InvalidRequestError(f"{what} has values from {low} to {high}.", todo=_ADVICE)
+        raise InvalidRequestError(
+            f"{what} has values from {low} to {high}. They must be from 0 to 65535.", todo=_ADVICE
+        )
     if high <= 1:
         raise InvalidRequestError(
-            f"{what} has no values but 0 and 1, which may mean levels or black and white.",
+            f"{what} has only the values 0 and 1, which can mean grey levels or black and white.",
             todo="Convert it to bool for black and white, or to uint8 (Pillow: 1 or L).",
         )
     return 1 if high <= _FULL else _STEP_16
 
 
 def _is_unit(low: float, high: float, what: str, *, nan: bool, whole: bool) -> bool:
-    """Return whether floats go from 0 to 1; False: they are levels from 0 to 255."""
+    """Whether floats are from 0 to 1. Otherwise they are levels from 0 to 255."""
     if nan:
         raise InvalidRequestError(
-            f"{what} holds NaN.", todo="Replace it first, for example by numpy.nan_to_num."
+            f"{what} contains NaN.", todo="Replace it first, for example with numpy.nan_to_num."
         )
     if low >= 0 and high <= 1:
         return True
     if low >= 0 and high <= _FULL and whole:
         return False
     raise InvalidRequestError(
-        f"{what} has floats that go from {low:g} to {high:g}.",
-        todo="Floats go from 0 to 1: divide or clip, or convert to uint8 for 0 to 255.",
+        f"{what} has floats from {low:g} to {high:g}. They must be from 0 to 1.",
+        todo="Divide or clip them, or convert them to uint8 for values from 0 to 255.",
     )
 
 
@@ -143,24 +145,24 @@ def image_of_array(array: Any) -> Image:
         array: Height x width, or height x width x 1, 2, 3 or 4 channels.
 
     Raises:
-        InvalidRequestError: Its shape or its values are not those of an image.
+        InvalidRequestError: It does not have the shape or the values of an image.
     """
     import numpy as np
     from PIL import Image
 
     if np.ma.is_masked(array):
         raise InvalidRequestError(
-            "The array has masked values.", todo="Give them a value first: array.filled(0)."
+            "The array has masked values.", todo="Replace them first: array.filled(0)."
         )
     array = np.asarray(array)
     channels = array.shape[2] if array.ndim == _RGB else 1
-    if array.ndim not in {_FLAT, _RGB} or channels > _RGBA or 0 in array.shape:
+    if array.ndim not in {_GREY, _RGB} or channels > _RGBA or 0 in array.shape:
         first = array.ndim == _RGB and array.shape[0] <= _RGBA
         raise InvalidRequestError(
-            f"An array of shape {array.shape} does not hold an image.",
-            todo="Channels come last: array.transpose(1, 2, 0)."
+            f"An array of shape {array.shape} is not an image.",
+            todo="Put the channels last: array.transpose(1, 2, 0)."
             if first and 0 not in array.shape
-            else "It takes height x width, or height x width x 1, 2, 3 or 4 channels.",
+            else "Use height x width, or height x width x 1, 2, 3 or 4 channels.",
         )
     pixels = np.ascontiguousarray(_to_bytes(array))
     if channels == 1:
@@ -178,11 +180,11 @@ def _to_bytes(array: Any) -> Any:
         return array.astype(np.uint8) * _FULL
     if array.dtype.kind not in "iuf":
         raise InvalidRequestError(
-            f"{what} does not hold an image.",
+            f"{what} is not an image.",
             todo="Use uint8 from 0 to 255, or floats from 0 to 1.",
         )
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    low, high = array.min(), array.max()  # NaN where one is in it
+    low, high = array.min(), array.max()  # NaN if the array contains one
     if array.dtype.kind == "f":
         whole = bool(high > 1 and (array == np.floor(array)).all())
         if _is_unit(float(low), float(high), what, nan=bool(np.isnan(low)), whole=whole):

@@ -1,4 +1,4 @@
-"""Pictures decoded with care, and the small ones that go into the notebook."""
+"""Decode images safely, and make the previews that are shown in the notebook."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-_LARGEST_PREVIEW = 110_000  # bytes; as base64 in the notebook about 150 kB
-_REDUCING_GAP = 2.0  # a first, coarse step leaves at least so many times the preview's side
-_SMALLEST_SIDE, _LOWEST_QUALITY = 8, 60  # pixels and JPEG quality that a preview does not go below
+_LARGEST_PREVIEW = 110_000  # bytes; in the notebook, as base64, it is about 150 kB
+_REDUCING_GAP = 2.0  # the first, coarse reduction leaves at least this many times the size
+_SMALLEST_SIDE, _LOWEST_QUALITY = 8, 60  # pixels, and JPEG quality
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a picture may be, and how its preview is made.
+    """The limit for decoding an image, and the size of its preview.
 
     Attributes:
-        megapixels: Largest picture to decode, millions of pixels.
-        preview_size: Longest side of the preview, pixels; 0: there is to be none.
-        preview_quality: JPEG quality of the preview.
+        megapixels: The largest image to decode, in millions of pixels.
+        preview_size: The longest side of the preview in pixels; 0 for no preview.
+        preview_quality: The JPEG quality of the preview.
     """
 
     megapixels: float
@@ -43,11 +43,11 @@ DEFAULT_LIMITS = Limits(megapixels=89, preview_size=768, preview_quality=85)
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The small picture that goes into the notebook.
+    """The small image that is shown in the notebook.
 
     Attributes:
-        data: The encoded picture.
-        mime: ``image/jpeg``, or ``image/png`` where there is transparency.
+        data: The encoded image.
+        mime: ``image/jpeg``, or ``image/png`` if there is transparency.
         width: Pixels.
         height: Pixels.
     """
@@ -59,7 +59,7 @@ class Preview:
 
 
 def has_alpha(image: Image) -> bool:
-    """Whether any pixel lets through what is behind it."""
+    """Whether any pixel is transparent or translucent."""
     if "A" not in image.getbands() and "transparency" not in image.info:
         return False
     extrema = image.convert("RGBA").getchannel("A").getextrema()
@@ -67,29 +67,29 @@ def has_alpha(image: Image) -> bool:
 
 
 def make_preview(path: Path, limits: Limits) -> Preview:
-    """Make the small picture for the notebook, at most about 110 kB.
+    """Make the preview of an image, at most about 110 kB.
 
     Raises:
-        DownloadError: The file is no good picture.
+        DownloadError: The file is not a valid image.
     """
     _, _, preview = decode_image(path, limits)
-    assert preview is not None, "a size is asked for"
+    assert preview is not None, "preview_size is not 0"
     return preview
 
 
 def _reduce(original: ImageFile, longest_side: int, quality: int) -> Preview:
-    """Decode a picture completely, at a smaller scale where its format can, and make it small."""
+    """Decode the whole image, at a smaller scale if its format supports it, and reduce it."""
     from PIL import Image as PillowImage
 
-    # Of the picture's own shape: a square would have a wide one decoded at twice the scale.
+    # With the aspect ratio of the image: with a square, a wide image would be decoded too large.
     scale = longest_side / max(original.size)
     width, height = (max(1, int(side * scale)) for side in original.size)
     original.draft("RGB", (width, height))
     original.load()
     image = to_8_bit(original, strict=False)
-    if image.mode in {"1", "P"}:  # Pillow takes the nearest pixel in these, whatever is asked
+    if image.mode in {"1", "P"}:  # in these modes, Pillow only uses the nearest pixel
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    # Where a picture is made smaller, it is as sharp as bicubic for half the work.
+    # For reducing, HAMMING is as sharp as BICUBIC and twice as fast.
     image.thumbnail((longest_side, longest_side), PillowImage.Resampling.HAMMING, _REDUCING_GAP)
     image = as_shown(image, strict=False)
     transparent = has_alpha(image)
@@ -98,7 +98,7 @@ def _reduce(original: ImageFile, longest_side: int, quality: int) -> Preview:
     while True:
         data = _encode(image, quality, transparent=transparent)
         if len(data) <= _LARGEST_PREVIEW or min(image.size) < _SMALLEST_SIDE:
-            # Shown at this size even where fewer pixels had to do.
+            # It is shown at this size, even if it was reduced further.
             return Preview(data, "image/png" if transparent else "image/jpeg", width, height)
         if not transparent and quality > _LOWEST_QUALITY:
             quality -= 10
@@ -119,12 +119,13 @@ def _encode(image: Image, quality: int, *, transparent: bool) -> bytes:
 
 
 def decode_image(path: Path, limits: Limits) -> tuple[int, int, Preview | None]:
-    """Decode a picture completely; return its size in pixels and its preview, None for no size.
+    """Decode the whole image, and return its width, its height and its preview.
 
-    One with more pixels than allowed is not decoded: a grey preview stands for it.
+    The preview is None if its size is 0. An image with more pixels than allowed is not decoded, and
+    its preview is grey.
 
     Raises:
-        DownloadError: It is cut off, damaged or of another format.
+        DownloadError: It is incomplete, damaged or in another format.
     """
     try:
         with open_image_file(path) as image:
@@ -134,14 +135,14 @@ def decode_image(path: Path, limits: Limits) -> tuple[int, int, Preview | None]:
                 image.load()
                 return *image.size, None
             return *image.size, _reduce(image, limits.preview_size, limits.preview_quality)
-    except Exception as error:  # noqa: BLE001 (damaged files make Pillow's decoders raise anything)
+    except Exception as error:  # noqa: BLE001 (Pillow raises many exceptions for damaged files)
         raise DownloadError(
-            f"The picture is damaged or cut off ({type(error).__name__})."
+            f"The image is damaged or incomplete ({type(error).__name__})."
         ) from None
 
 
 def open_image_file(path: Path) -> ImageFile:
-    """Open a picture by its bytes. ``Image.open`` would apply its own limit before ours."""
+    """Open an image by its bytes. ``Image.open`` would apply its own limit first."""
     from PIL import GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
     plugins: dict[str | None, Callable[[Path], ImageFile]] = {

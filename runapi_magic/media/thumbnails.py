@@ -1,4 +1,4 @@
-"""Pictures read small: for measuring, and as thumbnails from a cache on disk."""
+"""Read images at a small size, and cache thumbnails on disk."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from runapi_magic.media.preview import DEFAULT_LIMITS, has_alpha, open_image_fil
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LONGEST_SIDE, _QUALITY = 160, 80  # of a thumbnail: pixels, and JPEG quality, for about 5 kB
+LONGEST_SIDE, _QUALITY = 160, 80  # pixels, and JPEG quality; a thumbnail has about 5 kB
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def read_small(
     path: Path, longest_side: int, *, megapixels: float = DEFAULT_LIMITS.megapixels
 ) -> Image:
-    """Read a picture upright and made small, never larger; RGBA where it has transparency or RGB.
+    """Read an image upright and reduced, as RGBA if it has transparency, else as RGB.
+
+    A smaller image is not enlarged.
 
     Args:
         path: A PNG, JPEG, WEBP or GIF.
-        longest_side: Pixels.
-        megapixels: Largest picture to decode, millions of pixels.
+        longest_side: The longest side of the result in pixels.
+        megapixels: The largest image to decode, in millions of pixels.
 
     Raises:
-        InvalidRequestError: The file is missing, damaged, of another format or too large.
+        InvalidRequestError: The file is missing, damaged, in another format or too large.
     """
     try:
         with open_image_file(path) as image:
@@ -45,14 +47,14 @@ def read_small(
                 small = _reduce(image, longest_side)
                 small = as_shown(small, strict=False)
                 return small.convert("RGBA" if has_alpha(small) else "RGB")
-    except Exception as error:  # noqa: BLE001 (damaged files make Pillow's decoders raise anything)
+    except Exception as error:  # noqa: BLE001 (Pillow raises many exceptions for damaged files)
         raise InvalidRequestError(
-            f"{path} is missing, damaged or no picture ({type(error).__name__}).",
-            todo="Use another picture.",
+            f"{path} is missing, damaged or not an image ({type(error).__name__}).",
+            todo="Use another image.",
         ) from None
     raise InvalidRequestError(
         f"{path} has {millions:.0f} million pixels, more than the {megapixels:g} million allowed.",
-        todo="Use a smaller picture.",
+        todo="Use a smaller image.",
     )
 
 
@@ -60,54 +62,57 @@ def _reduce(image: Image, longest_side: int) -> Image:
     image = to_8_bit(image, strict=False)
     if "transparency" in image.info:
         image = image.convert("RGBA")
-    elif image.mode in {"1", "P"}:  # Pillow takes the nearest pixel in these, whatever is asked
+    elif image.mode in {"1", "P"}:  # in these modes, Pillow only uses the nearest pixel
         image = image.convert("RGB")
     image.thumbnail((longest_side, longest_side), reducing_gap=2.0)
     return image
 
 
-def flatten(image: Image, ground: Image | str) -> Image:
-    """Return a picture as RGB, with what its transparency lets through.
+def flatten(image: Image, background: Image | str) -> Image:
+    """Return an image as RGB, on a background.
 
     Args:
-        image: A picture of any mode.
-        ground: A picture of the same size, or a colour.
+        image: An image of any mode.
+        background: An image of the same size, or a colour.
     """
     from PIL import Image as PillowImage
 
     if not has_alpha(image):
         return image.convert("RGB")
-    flat = PillowImage.new("RGB", image.size, ground) if isinstance(ground, str) else ground.copy()
+    if isinstance(background, str):
+        flat = PillowImage.new("RGB", image.size, background)
+    else:
+        flat = background.copy()
     image = image.convert("RGBA")
     flat.paste(image, mask=image)
     return flat
 
 
 class Thumbnails:
-    """Thumbnails of the originals on disk, each made when it is first asked for.
+    """A cache of thumbnails. Each is created when it is first requested.
 
     Several threads and kernels may use one folder at the same time.
     """
 
     def __init__(self, folder: Path, *, megapixels: float = DEFAULT_LIMITS.megapixels) -> None:
-        """Keep thumbnails in a folder, which is made with the first one.
+        """Use a folder as the cache.
 
         Args:
-            folder: For files of this class alone.
-            megapixels: Largest original to decode, millions of pixels.
+            folder: A folder for this class only. It is created with the first thumbnail.
+            megapixels: The largest original to decode, in millions of pixels.
         """
         self._folder = folder
         self._megapixels = megapixels
 
     def get(self, path: Path, digest: str) -> bytes:
-        """Return a picture's thumbnail: a JPEG of at most 160 x 160 pixels, over white.
+        """Return the thumbnail of an image: a JPEG of at most 160 x 160 pixels, on white.
 
-        A grey one stands for an original that is missing, changed, damaged or too large. A
-        thumbnail once made is there without its original. Blocks for reading and decoding.
+        It is grey if the original is missing, changed, damaged or too large. A cached thumbnail
+        does not need the original. This blocks while files are read and decoded.
 
         Args:
             path: The original.
-            digest: Hex SHA-256 of its bytes, as in ``GeneratedImage.digest``.
+            digest: Its hex SHA-256, as in ``GeneratedImage.digest``.
         """
         if not _DIGEST.fullmatch(digest):
             return _stand_in()
@@ -122,7 +127,7 @@ class Thumbnails:
         if not is_intact(path, digest):
             return _stand_in()
         data = _encode(flatten(small, "white"))
-        with contextlib.suppress(OSError):  # without a cache it is only slower
+        with contextlib.suppress(OSError):  # it also works without a cache
             _store(cached, data)
         return data
 
@@ -134,13 +139,13 @@ def _read_intact(cached: Path) -> bytes | None:
         data = cached.read_bytes()
         with JpegImageFile(io.BytesIO(data)) as image:
             image.load()
-    except Exception:  # noqa: BLE001 (not there, or damaged: it is made again)
+    except Exception:  # noqa: BLE001 (missing or damaged; it is created again)
         return None
     return data
 
 
 def _store(cached: Path, data: bytes) -> None:
-    """Write a file that nobody sees half done, readable by its owner alone."""
+    """Write a file in one step. Only the user can read it."""
     cached.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=cached.parent, prefix=".", suffix=".part")
     part = Path(name)

@@ -1,4 +1,4 @@
-"""Plain pictures for notebooks, drawn with Pillow: the tree of a picture's versions."""
+"""Draw the tree of an image's versions with Pillow, and text and images for other drawings."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 INK, MUTED, LINE, ACCENT = "#212121", "#616161", "#8a8a8a", "#1976d2"
 
 _WIDEST, _TALLEST = 1536, 4000  # pixels of a tree
-_LARGEST_BOX, _USUAL_BOX = 240, 152  # pixels; with the usual one, eight columns fill the width
-_CAPTION_BOX, _NAME_BOX = 100, 28  # pixels; smaller ones have no caption, no name
-_USUAL_TEXT, _SMALLEST_TEXT = 20, 14  # pixels; half as large on screen
+_LARGEST_BOX, _USUAL_BOX = 240, 152  # pixels; eight columns of usual boxes fill the width
+_CAPTION_BOX, _NAME_BOX = 100, 28  # pixels; smaller boxes have no caption or no name
+_USUAL_TEXT, _SMALLEST_TEXT = 20, 14  # pixels; on screen they are half as large
 _MARGIN = 24  # pixels
-_LEADING = 1.25  # line height, in sizes of the letters
+_LEADING = 1.25  # line height, relative to the text size
 
-# What Pillow's own font has, which is a part of Aileron, and stand-ins for what it has not.
+# The characters of Pillow's own font (a subset of Aileron), and replacements for others.
 _DRAWABLE = frozenset(map(chr, range(0x20, 0x7F))) | frozenset("…·“”«»°±©™")
-_STAND_INS = str.maketrans(
+_REPLACEMENTS = str.maketrans(
     {
         "\N{MULTIPLICATION SIGN}": "x",
         "\N{EN DASH}": "-",
@@ -43,25 +43,25 @@ _STAND_INS = str.maketrans(
 
 
 def font(size: float) -> Font:
-    """Return Pillow's own font, the only one that is everywhere; size in pixels."""
+    """Return Pillow's own font, which is always available. The size is in pixels."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
 
 
 def fit_text(text: str, face: Font, width: float) -> str:
-    """Return what of a line of text can be drawn in so many pixels, with ``…`` for the rest.
+    """Return a line of text that can be drawn in this width. A cut text ends with ``…``.
 
-    Accents are dropped and characters that the font has not become ``·``.
+    Accents are removed. Characters that the font does not have become ``·``.
     """
-    text = text[: max(0, int(width))]  # no prompt of 30,000 characters is measured
-    plain = unicodedata.normalize("NFD", text.translate(_STAND_INS))
+    text = text[: max(0, int(width))]  # do not measure a prompt of 30,000 characters
+    plain = unicodedata.normalize("NFD", text.translate(_REPLACEMENTS))
     kept = (letter for letter in plain if not unicodedata.combining(letter))
     text = "".join(letter if letter in _DRAWABLE else "·" for letter in kept)
     if face.getlength(text) <= width:
         return text
     fits, most = 0, len(text)
-    while fits < most:  # each measure takes a while
+    while fits < most:  # binary search, because measuring is slow
         middle = (fits + most + 1) // 2
         if face.getlength(f"{text[:middle].rstrip()}…") <= width:
             fits = middle
@@ -72,12 +72,12 @@ def fit_text(text: str, face: Font, width: float) -> str:
 
 
 def contain(image: Image, box: tuple[int, int]) -> Image:
-    """Return a picture scaled to fit a box, without a change of its shape."""
+    """Return an image scaled to fit into a box. Its aspect ratio is kept."""
     from PIL import Image as PillowImage
 
     scale = min(box[0] / image.width, box[1] / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    if image.mode in {"1", "P"}:  # Pillow takes the nearest pixel in these, whatever is asked
+    if image.mode in {"1", "P"}:  # in these modes, Pillow only uses the nearest pixel
         image = image.convert("RGBA")
     return image.resize(size, PillowImage.Resampling.LANCZOS)
 
@@ -87,11 +87,11 @@ class TreeNode:
     """One version in a tree.
 
     Attributes:
-        name: Short, such as ``v1``.
-        caption: Lines under the name.
-        thumbnail: The picture, of any size.
-        parent: Index of the version that it was made from, smaller than its own; None for a root.
-        marked: Whether it is the one that is looked at.
+        name: A short name, such as ``v1``.
+        caption: The lines under the name.
+        thumbnail: The image, of any size.
+        parent: The index of its parent, which is smaller than its own; None for a root.
+        marked: Whether it is highlighted.
     """
 
     name: str
@@ -103,7 +103,7 @@ class TreeNode:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where things go, for one size of the boxes; all in pixels."""
+    """The layout of a tree for one box size. All values are in pixels."""
 
     box: int
     columns: int
@@ -117,7 +117,7 @@ class _Layout:
 
     @property
     def lines(self) -> int:
-        """How many lines of text have room under a box."""
+        """The number of text lines under a box."""
         if self.box < _NAME_BOX:
             return 0
         return 1 + (self.caption_lines if self.box >= _CAPTION_BOX else 0)
@@ -140,51 +140,51 @@ class _Layout:
 
 
 def draw_tree(nodes: Sequence[TreeNode]) -> Image:
-    """Draw versions as a tree: later ones to the right, branches below, on white.
+    """Draw versions as a tree on white: later versions to the right, branches below.
 
-    The picture is at most 1536 x 4000 pixels and meant to be shown at half its size; where that
-    is too small for all, boxes shrink, then captions and at last names are left out.
+    The result has at most 1536 x 4000 pixels and is meant to be shown at half its size. For many
+    versions, the boxes shrink, then captions and finally names are left out.
 
     Args:
-        nodes: At least one, each after its parent.
+        nodes: At least one version. Each comes after its parent.
     """
     from PIL import Image, ImageDraw
 
-    places = _places([node.parent for node in nodes])
-    columns, rows = (max(numbers) + 1 for numbers in zip(*places, strict=True))
+    positions = _positions([node.parent for node in nodes])
+    columns, rows = (max(numbers) + 1 for numbers in zip(*positions, strict=True))
     lines = max(len(node.caption) for node in nodes)
     for box in range(_LARGEST_BOX, 0, -1):
         layout = _Layout(box, columns, rows, lines)
         if layout.size[0] <= _WIDEST and layout.size[1] <= _TALLEST:
             break
-    picture = Image.new("RGB", layout.size, "white")
-    draw = ImageDraw.Draw(picture)
-    for node, place in zip(nodes, places, strict=True):
+    image = Image.new("RGB", layout.size, "white")
+    draw = ImageDraw.Draw(image)
+    for node, position in zip(nodes, positions, strict=True):
         if node.parent is not None:
-            _draw_edge(draw, layout, places[node.parent], place)
-    for node, place in zip(nodes, places, strict=True):
-        _draw_node(picture, draw, layout, node, layout.corner(*place))
-    picture.thumbnail((_WIDEST, _TALLEST))
-    return picture
+            _draw_edge(draw, layout, positions[node.parent], position)
+    for node, position in zip(nodes, positions, strict=True):
+        _draw_node(image, draw, layout, node, layout.corner(*position))
+    image.thumbnail((_WIDEST, _TALLEST))
+    return image
 
 
-def _places(parents: Sequence[int | None]) -> list[tuple[int, int]]:
-    """Return each node's column and row; a first child stands in the row of its parent."""
+def _positions(parents: Sequence[int | None]) -> list[tuple[int, int]]:
+    """Return the column and row of each node. The first child is in the row of its parent."""
     children: list[list[int]] = [[] for _ in parents]
     roots: list[int] = []
     for index, parent in enumerate(parents):
         (roots if parent is None else children[parent]).append(index)
-    places = [(0, 0)] * len(parents)
+    positions = [(0, 0)] * len(parents)
     waiting = [(root, 0) for root in reversed(roots)]
     row = -1
-    goes_on = False  # whether the next node stands in the row of the one before
+    is_first_child = False  # whether the next node is in the row of the previous one
     while waiting:
         node, column = waiting.pop()
-        row += not goes_on
-        places[node] = column, row
+        row += not is_first_child
+        positions[node] = column, row
         waiting += [(child, column + 1) for child in reversed(children[node])]
-        goes_on = bool(children[node])
-    return places
+        is_first_child = bool(children[node])
+    return positions
 
 
 def _draw_edge(
@@ -200,14 +200,14 @@ def _draw_edge(
 
 
 def _draw_node(
-    picture: Image, draw: ImageDraw, layout: _Layout, node: TreeNode, corner: tuple[int, int]
+    image: Image, draw: ImageDraw, layout: _Layout, node: TreeNode, corner: tuple[int, int]
 ) -> None:
     x, y = corner
     box = layout.box
     frame = max(1, box // 40) if node.marked else 1
     draw.rectangle((x, y, x + box - 1, y + box - 1), "#f5f5f5")
     small = flatten(contain(node.thumbnail, (box, box)), "white")
-    picture.paste(small, (x + (box - small.width) // 2, y + (box - small.height) // 2))
+    image.paste(small, (x + (box - small.width) // 2, y + (box - small.height) // 2))
     draw.rectangle(
         (x - frame, y - frame, x + box - 1 + frame, y + box - 1 + frame),
         outline=ACCENT if node.marked else LINE,
@@ -219,6 +219,6 @@ def _draw_node(
         ink = MUTED if number else ACCENT if node.marked else INK
         text = fit_text(line, face, box + layout.gap // 3)
         draw.text((x, y), text, ink, face)
-        if number == 0:  # the font has one weight: twice, a pixel apart, is bold
+        if number == 0:  # the font has no bold: draw the text twice, one pixel apart
             draw.text((x + 1, y), text, ink, face)
         y += round(layout.text * _LEADING)

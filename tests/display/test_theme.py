@@ -55,8 +55,8 @@ def test_lines_can_be_seen(line, ground):
         (tree_drawing.MUTED, "#ffffff"),
         (tree_drawing.ACCENT, "#ffffff"),
         (tree_drawing.MUTED, contact_sheet._EMPTY),
-        (tree_drawing.MUTED, contact_sheet._UNDER_WAY),
-        (contact_sheet._FAULT, contact_sheet._FAULT_GROUND),
+        (tree_drawing.MUTED, contact_sheet._RUNNING),
+        (contact_sheet._FAULT, contact_sheet._FAULT_BACKGROUND),
         ("#ffffff", tree_drawing.INK),
     ],
 )

@@ -205,7 +205,7 @@ def test_a_cut_off_file_is_not_paid_for(service, use):
     Path("cat.jpg").write_bytes(_encoded("JPEG")[:-3000])
 
     async def body(session):
-        with pytest.raises(InvalidRequestError, match=r"cat\.jpg is damaged or cut off"):
+        with pytest.raises(InvalidRequestError, match=r"cat\.jpg is damaged or incomplete"):
             await session.edit("cat.jpg", "make it snow")
 
     use(service, body)
@@ -260,7 +260,7 @@ def test_a_converted_source_is_found_again(service, use):
 
     first, again = use(service, body)
     assert (first.image.path, again.image.reused) == (again.image.path, True)
-    assert first.warnings == ("cat.tif is a TIFF file; it is sent as a PNG.",)
+    assert first.warnings == ("cat.tif is a TIFF file. It is sent as a PNG.",)
 
 
 def test_addresses_are_passed_on(service, use):

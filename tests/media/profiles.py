@@ -1,4 +1,4 @@
-"""Small colour profiles to test with, built from their published figures.
+"""Small colour profiles for tests, built from their published primaries.
 
 The format: https://www.color.org/specification/ICC.2-2019.pdf and its version 2.
 """
@@ -41,7 +41,7 @@ def _curve(gamma: float) -> bytes:
 
 
 def rgb(primaries: tuple[tuple[float, ...], ...], gamma: float = 2.2) -> bytes:
-    """Return a profile of RGB with these primaries."""
+    """Return an RGB profile with these primaries."""
     tags = {b"wtpt": b"XYZ \0\0\0\0" + _fixed(*WHITE)}
     for name, primary in zip((b"r", b"g", b"b"), primaries, strict=True):
         tags[name + b"XYZ"] = b"XYZ \0\0\0\0" + _fixed(*primary)
@@ -50,13 +50,13 @@ def rgb(primaries: tuple[tuple[float, ...], ...], gamma: float = 2.2) -> bytes:
 
 
 def grey(gamma: float) -> bytes:
-    """Return a profile of grey with this gamma."""
+    """Return a grey profile with this gamma."""
     tags = {b"wtpt": b"XYZ \0\0\0\0" + _fixed(*WHITE), b"kTRC": _curve(gamma)}
     return _profile(b"GRAY", tags, b"XYZ ", b"mntr")
 
 
 def cmyk() -> bytes:
-    """Return a profile of CMYK in which the three colours make a blue, and black makes black."""
+    """Return a CMYK profile in which the three colours together are blue."""
     levels = b"".join(
         bytes((0, 128, 128)) if black else bytes((255 - 50 * (c + m + y), 128, 128 - 60 * y))
         for c in (0, 1) for m in (0, 1) for y in (0, 1) for black in (0, 1)

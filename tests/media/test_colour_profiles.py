@@ -1,4 +1,4 @@
-"""Images with a colour profile look the same after everything that is done with them."""
+"""Images with a colour profile are converted to sRGB."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _decoded(content):
 @pytest.mark.parametrize("profile", WIDE.values(), ids=WIDE)
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "RGBX"])
 def test_wide_colours(profile, mode):
-    """A muted red in a wide colour space is a stronger red in sRGB, and no profile is left."""
+    """A muted red in a wide colour space becomes a stronger red in sRGB, without a profile."""
     image = Image.new("RGB", SIZE, (200, 80, 80)).convert(mode)
     made = _decoded(encode_value(_with(image, profile)))
     before, after = (each.convert("RGB").getpixel((1, 1)) for each in (image, made))
@@ -42,8 +42,8 @@ def test_wide_colours(profile, mode):
     assert "icc_profile" not in made.info
 
 
-def test_transparency_stays():
-    """Transparency is no colour: it stays what it was, as a channel and as a colour's."""
+def test_transparency_is_kept():
+    """Transparency is kept, as a channel and as a transparent colour."""
     keyed = _with(Image.new("RGB", SIZE, (200, 80, 80)), WIDE["Display P3"])
     keyed.info["transparency"] = (200, 80, 80)
     assert _decoded(encode_value(keyed)).convert("RGBA").getpixel((0, 0))[3] == 0
@@ -52,7 +52,7 @@ def test_transparency_stays():
 
 
 def test_grey():
-    """A grey of another gamma is converted, with and without transparency, and stays grey."""
+    """A grey image with another gamma is converted and stays grey, also with transparency."""
     for mode, pixel in (("L", 128), ("LA", (128, 7))):
         made = _decoded(encode_value(_with(Image.new(mode, SIZE, pixel), profiles.grey(1.0))))
         assert made.mode == mode
@@ -60,18 +60,18 @@ def test_grey():
 
 
 def test_cmyk():
-    """CMYK goes by its profile, and the PNG has none: one of CMYK has no place there."""
+    """CMYK is converted by its profile. The PNG has no profile."""
     image = _with(Image.new("CMYK", SIZE, (0, 0, 255, 0)), profiles.cmyk())
     made = _decoded(encode_value(image))
     red, _, blue = made.getpixel((0, 0))
     assert made.mode == "RGB"
-    assert blue > red + 50  # the profile's yellow is blue; without it blue would be 0
+    assert blue > red + 50  # yellow of this profile is blue; without the profile, blue would be 0
     assert "icc_profile" not in made.info
 
 
 NO_CHANGE = {
     "sRGB": SRGB,
-    "cut off": WIDE["Display P3"][:200],
+    "incomplete": WIDE["Display P3"][:200],
     "junk": b"junk",
     "long junk": b"x" * 300,
     "of CMYK": profiles.cmyk(),
@@ -82,29 +82,29 @@ NO_CHANGE = {
 @pytest.mark.parametrize("profile", NO_CHANGE.values(), ids=NO_CHANGE)
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
 def test_profiles_that_change_nothing(profile, mode):
-    """With sRGB, and with a damaged profile or one for other images, the pixels stay."""
+    """An sRGB profile, a damaged one or one for other images does not change pixels."""
     image = Image.new("RGB", SIZE, (200, 80, 80)).convert(mode)
     made = _decoded(encode_value(_with(image, profile)))
     assert made.convert("RGB").getpixel((0, 0)) == image.convert("RGB").getpixel((0, 0))
 
 
-def test_nothing_to_do():
-    """An image without a profile, or in sRGB, is the same object: its bytes stay what they were."""
+def test_nothing_to_convert():
+    """An image without a profile or in sRGB is returned as the same object."""
     plain = Image.new("RGB", SIZE, "red")
     assert to_srgb(plain) is plain
     standard = _with(Image.new("RGB", SIZE, "red"), SRGB)
     assert to_srgb(standard) is standard
 
 
-def test_the_same_bytes_each_time():
-    """A converted image has no time of day in it: asked for again, it is the same source."""
+def test_same_bytes_each_time():
+    """An image is always converted to the same bytes, so the source is the same."""
     image = _with(Image.new("RGB", SIZE, (200, 80, 80)), WIDE["Display P3"])
     assert encode_value(image) == encode_value(image.copy())
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_previews(kind, tmp_path):
-    """Preview and thumbnail of a wide-gamut file show its colours in sRGB."""
+    """The preview and the thumbnail of a wide-gamut file are in sRGB."""
     path = tmp_path / "wide"
     Image.new("RGB", (64, 64), (200, 80, 80)).save(path, kind, icc_profile=WIDE["Display P3"])
     _, _, preview = decode_image(path, DEFAULT_LIMITS)
@@ -112,8 +112,8 @@ def test_previews(kind, tmp_path):
         assert image.getpixel((5, 5))[0] > 207
 
 
-def test_a_damaged_profile_of_a_paid_picture(tmp_path):
-    """A picture that came with a damaged profile is shown all the same."""
+def test_a_generated_image_with_a_damaged_profile(tmp_path):
+    """A generated image with a damaged profile has a preview."""
     path = tmp_path / "a.png"
     Image.new("RGB", (64, 64), (200, 80, 80)).save(path, icc_profile=b"junk")
     _, _, preview = decode_image(path, DEFAULT_LIMITS)

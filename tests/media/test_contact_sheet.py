@@ -1,4 +1,4 @@
-"""A contact sheet shows every cell in its place, with words that can be read."""
+"""Contact sheets: cells, axes, labels, size."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def _cell(number, size=(40, 40)):
 
 def _is_in(sheet, box, colour):
     left, top, right, bottom = box
-    return sheet.picture.getpixel(((left + right) // 2, (top + bottom) // 2)) == colour
+    return sheet.image.getpixel(((left + right) // 2, (top + bottom) // 2)) == colour
 
 
 def _ink(sheet, box):
-    """Where a part of the sheet is not white: left, top, right, bottom."""
-    part = sheet.picture.crop(box)
+    """Return the box of the non-white part: left, top, right, bottom."""
+    part = sheet.image.crop(box)
     return ImageChops.difference(part, Image.new("RGB", part.size, WHITE)).getbbox()
 
 
-def test_the_axes():
-    """The last variable goes across, the others down; one value alone stands above."""
+def test_axes():
+    """The last variable gives columns, the others rows. One value is in the heading."""
     rows, columns, heading = axes({"a": [1, 2], "b": ["x", "y"], "c": [True], "d": ["p", "q"]})
     assert rows == Axis("a · b", ("1\nx", "1\ny", "2\nx", "2\ny"))
     assert columns == Axis("d", ("p", "q"))
@@ -51,16 +51,16 @@ def test_the_axes():
     ("down", "across"), [(2, 2), (3, 4), (4, 8), (12, 2), (2, 12), (10, 10), (12, 12)]
 )
 @pytest.mark.parametrize("ratio", [0.5, 1, 16 / 9])
-def test_cells_are_where_the_axes_say(down, across, ratio):
-    """Every cell is in its row and column, found again by a click, and the sheet is not larger."""
+def test_cells_follow_the_axes(down, across, ratio):
+    """Each cell is in its row and column, and a click finds it."""
     rows = Axis("style", tuple(f"a rather long style {number}" for number in range(down)))
     columns = Axis("time", tuple(map(str, range(across))))
     cells = [_cell(number) for number in range(down * across)]
     sheet = draw_sheet(cells, rows, columns, longest_side=SIDE, ratio=ratio)
-    assert max(sheet.picture.size) <= 2 * SIDE
+    assert max(sheet.image.size) <= 2 * SIDE
     for number, (left, top, right, bottom) in sheet.boxes.items():
         assert _is_in(sheet, (left, top, right, bottom), _colour(number))
-        middle = (left + right) / 2 / sheet.picture.width, (top + bottom) / 2 / sheet.picture.height
+        middle = (left + right) / 2 / sheet.image.width, (top + bottom) / 2 / sheet.image.height
         assert sheet.cell_at(*middle) == number
         assert right - left > 50
         assert (right - left) / (bottom - top) == pytest.approx(ratio, rel=0.05)
@@ -76,18 +76,18 @@ def test_cells_are_where_the_axes_say(down, across, ratio):
     ("number", "columns"), [(1, 1), (2, 2), (3, 3), (5, 3), (12, 4), (30, 6), (100, 10)]
 )
 def test_a_grid_without_axes(number, columns):
-    """Without axes cells go around in an even grid, each with a label of its own below it."""
+    """Without axes, cells are in an even grid, each with a label below it."""
     cells = [_cell(one) for one in range(number)]
     sheet = draw_sheet(cells, None, None, longest_side=SIDE)
     assert len({box[0] for box in sheet.boxes.values()}) == columns
-    assert max(sheet.picture.size) <= 2 * SIDE
+    assert max(sheet.image.size) <= 2 * SIDE
     for one, (left, top, right, bottom) in sheet.boxes.items():
         assert _is_in(sheet, (left, top, right, bottom), _colour(one))
         assert _ink(sheet, (left, bottom + 1, right, bottom + 30)) is not None
 
 
-def test_more_than_can_be_shown():
-    """A sheet of too many cells shows the first of them and says of how many."""
+def test_more_cells_than_fit():
+    """A sheet of too many cells shows the first ones and says how many there are."""
     cells = [_cell(number) for number in range(130)]
     grid = draw_sheet(cells, None, None, longest_side=SIDE)
     assert list(grid.boxes) == list(range(100))
@@ -100,8 +100,8 @@ def test_more_than_can_be_shown():
     assert list(sheet.boxes) == [row * 26 + column for row in range(5) for column in range(12)]
 
 
-def test_the_words_at_the_sides():
-    """Names and values of both axes are drawn, in letters of 10 pixels and more on the screen."""
+def test_labels_of_axes():
+    """Names and values of both axes are drawn with at least 10 pixels on the screen."""
     cells = [_cell(number) for number in range(9)]
     sheet = draw_sheet(cells, ROWS, COLUMNS, longest_side=SIDE)
     first = sheet.boxes[0]
@@ -109,31 +109,35 @@ def test_the_words_at_the_sides():
         _ink(sheet, (sheet.boxes[column][0], first[1] - 32, sheet.boxes[column][2], first[1]))
         for column in range(3)
     ]
-    assert [bottom - top >= 16 for _, top, _, bottom in words] == [True, False, True]  # noon: low
+    assert [bottom - top >= 16 for _, top, _, bottom in words] == [
+        True,
+        False,
+        True,
+    ]  # "noon" has low letters
     for row in range(3):
         _, top, _, bottom = sheet.boxes[row * 3]
         assert _ink(sheet, (50, top, first[0] - 4, bottom)) is not None
-    assert _ink(sheet, (first[0], 0, sheet.picture.width, first[1] - 36)) is not None
-    assert _ink(sheet, (0, first[1], 40, sheet.picture.height)) is not None
+    assert _ink(sheet, (first[0], 0, sheet.image.width, first[1] - 36)) is not None
+    assert _ink(sheet, (0, first[1], 40, sheet.image.height)) is not None
 
 
-def test_long_labels_are_shortened():
-    """A label as long as a prompt takes a part of the sheet, and no row reaches into the next."""
+def test_long_labels():
+    """A label as long as a prompt is cut, and rows do not overlap."""
     rows = Axis("style", ("word " * 300, "ink"))
     columns = Axis("time", ("x" * 5000, "y\u0301 \N{SNOWMAN}"))
     sheet = draw_sheet([_cell(n) for n in range(4)], rows, columns, longest_side=SIDE)
-    assert sheet.boxes[0][0] < sheet.picture.width * 0.3
-    assert max(sheet.picture.size) <= 2 * SIDE
+    assert sheet.boxes[0][0] < sheet.image.width * 0.3
+    assert max(sheet.image.size) <= 2 * SIDE
 
 
-def test_what_is_not_there_yet_and_what_failed():
-    """Waiting, under way and failed look different, and a failure says why in its cell."""
+def test_cells_without_an_image():
+    """Waiting, running and failed cells look different. A failed one has its reason."""
     cells = [
         SheetCell("waiting"), SheetCell("running"), SheetCell("failed", reason="It was refused."),
         SheetCell("failed", reason="The service was not reached for " + "a long time " * 90),
     ]  # fmt: skip
     sheet = draw_sheet(cells, None, None, longest_side=SIDE)
-    parts = [sheet.picture.crop(sheet.boxes[number]) for number in range(4)]
+    parts = [sheet.image.crop(sheet.boxes[number]) for number in range(4)]
     grounds = [part.getpixel((3, part.height - 4)) for part in parts]
     assert len(set(grounds)) == 3
     inks = [ImageChops.difference(part, Image.new("RGB", part.size, ground)).crop(
@@ -145,8 +149,8 @@ def test_what_is_not_there_yet_and_what_failed():
 
 
 @pytest.mark.parametrize("size", [(200, 50), (50, 200), (7, 7)])
-def test_a_picture_keeps_its_shape(size):
-    """A picture of another shape stands in the middle of its cell, whole, on white."""
+def test_aspect_ratio_is_kept(size):
+    """An image with another aspect ratio is centred in its cell on white."""
     cells = [_cell(number, size) for number in range(9)]
     sheet = draw_sheet(cells, ROWS, COLUMNS, longest_side=SIDE)
     left, top, right, bottom = sheet.boxes[4]
@@ -156,77 +160,77 @@ def test_a_picture_keeps_its_shape(size):
     assert abs(found[1] - (bottom - top - found[3])) <= 1
 
 
-def test_transparency_lies_on_white():
-    """What a picture lets through is white."""
-    clear = SheetCell("completed", picture=lambda _side: Image.new("RGBA", (8, 8), (255, 0, 0, 0)))
+def test_transparency_is_white():
+    """Transparent pixels are white."""
+    clear = SheetCell("completed", image=lambda _side: Image.new("RGBA", (8, 8), (255, 0, 0, 0)))
     sheet = draw_sheet([clear], None, None, longest_side=SIDE)
     assert _is_in(sheet, sheet.boxes[0], WHITE)
 
 
-def test_more_pictures_than_one():
-    """A cell with several pictures shows the first and how many more there are."""
+def test_several_images_in_a_cell():
+    """A cell with several images shows the first one and the number of others."""
     one, two = (
-        SheetCell("completed", picture=lambda _side: Image.new("RGB", (9, 9), "orange"), more=more)
+        SheetCell("completed", image=lambda _side: Image.new("RGB", (9, 9), "orange"), more=more)
         for more in (0, 1)
     )
     sheet = draw_sheet([one, two], None, None, longest_side=SIDE)
-    plain, marked = (sheet.picture.crop(sheet.boxes[number]) for number in (0, 1))
+    plain, marked = (sheet.image.crop(sheet.boxes[number]) for number in (0, 1))
     assert len(plain.getcolors()) == 1
     difference = ImageChops.difference(plain, marked).getbbox()
     assert difference[0] > plain.width * 0.8
     assert difference[1] > plain.height * 0.8
 
 
-def test_only_what_is_drawn_is_read():
-    """Pictures are read once each, at about the size of their cells."""
-    asked = []
+def test_each_image_is_read_once():
+    """Each image is read once, at about the size of its cell."""
+    requested = []
 
     def cell(number):
         def read(side):
-            asked.append((number, side))
+            requested.append((number, side))
             return Image.new("RGB", (8, 8))
 
-        return SheetCell("completed", picture=read)
+        return SheetCell("completed", image=read)
 
     sheet = draw_sheet([cell(number) for number in range(120)], None, None, longest_side=SIDE)
     left, _, right, _ = sheet.boxes[0]
-    assert asked == [(number, right - left) for number in range(100)]
+    assert requested == [(number, right - left) for number in range(100)]
 
 
 @pytest.mark.parametrize("longest_side", [64, 300, SIDE])
 def test_any_preview_size(longest_side):
-    """A sheet is never larger than the preview size allows, however small that is."""
+    """A sheet is not larger than the preview size, however small that is."""
     cells = [_cell(number) for number in range(144)]
     axis = Axis("number", tuple(map(str, range(12))))
     for rows, columns in ((None, None), (axis, axis)):
         sheet = draw_sheet(cells, rows, columns, longest_side=longest_side, heading="h" * 500)
-        assert max(sheet.picture.size) <= 2 * longest_side
+        assert max(sheet.image.size) <= 2 * longest_side
         last = max(sheet.boxes)
         left, top, right, bottom = sheet.boxes[last]
-        assert right <= sheet.picture.width
-        assert bottom <= sheet.picture.height
-        at = (left + right) / 2 / sheet.picture.width, (top + bottom) / 2 / sheet.picture.height
+        assert right <= sheet.image.width
+        assert bottom <= sheet.image.height
+        at = (left + right) / 2 / sheet.image.width, (top + bottom) / 2 / sheet.image.height
         assert sheet.cell_at(*at) == last
 
 
 @pytest.mark.parametrize("number", [12, 100])
 def test_the_file_is_small(number):
-    """The sheet is at most 150 kB in the notebook, also for pictures that are all noise."""
+    """Even for images of noise, the sheet has at most 150 kB in the notebook."""
     source = random.Random(1)
     noise = Image.frombytes("RGB", (256, 256), source.randbytes(256 * 256 * 3))
     cells = [SheetCell("completed", str(n), lambda _side: noise) for n in range(number)]
     sheet = draw_sheet(cells, None, None, longest_side=SIDE)
-    data = encode_sheet(sheet.picture)
+    data = encode_sheet(sheet.image)
     assert len(base64.b64encode(data)) <= 150_000
-    with Image.open(io.BytesIO(data)) as picture:
-        assert picture.format == "JPEG"
-        assert picture.width / picture.height == pytest.approx(
-            sheet.picture.width / sheet.picture.height, rel=0.01
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "JPEG"
+        assert image.width / image.height == pytest.approx(
+            sheet.image.width / sheet.image.height, rel=0.01
         )
 
 
-def test_a_quiet_sheet_keeps_its_pixels():
-    """A sheet that is small enough is written as it was drawn, with two pixels for one."""
+def test_a_small_file_keeps_its_pixels():
+    """A sheet that is small enough keeps two pixels for each on the screen."""
     sheet = draw_sheet([_cell(n) for n in range(9)], ROWS, COLUMNS, longest_side=SIDE)
-    with Image.open(io.BytesIO(encode_sheet(sheet.picture))) as picture:
-        assert picture.size == sheet.picture.size
+    with Image.open(io.BytesIO(encode_sheet(sheet.image))) as image:
+        assert image.size == sheet.image.size

@@ -1,4 +1,4 @@
-"""Matplotlib's figures and their parts become whole pictures, and stay as they are."""
+"""Matplotlib figures and their parts are saved as images and are not changed."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def _state(figure):
 
 
 @pytest.mark.parametrize("layout", [None, "tight", "constrained"])
-def test_a_figure_is_of_its_size(layout):
-    """A figure in which everything has its place is saved as ``savefig`` saves it."""
+def test_a_figure_has_its_own_size(layout):
+    """A figure without artists outside of it is saved as by ``savefig``."""
     figure = _figure(layout=layout, facecolor="red")
     figure.subplots().plot([1, 3, 2])
     expected = io.BytesIO()
@@ -54,14 +54,14 @@ def test_a_figure_is_of_its_size(layout):
     assert _state(figure) == before
 
 
-@pytest.mark.parametrize("place", [(1.05, 0.5), (-0.6, 0.5), (0.2, 1.3), (0.2, -0.6)])
-def test_a_legend_outside(place):
-    """What stands outside of a figure, on any side, is not cut off, and nothing else is lost."""
+@pytest.mark.parametrize("anchor", [(1.05, 0.5), (-0.6, 0.5), (0.2, 1.3), (0.2, -0.6)])
+def test_a_legend_outside(anchor):
+    """An artist outside of the figure, on any side, is complete in the image."""
     figure = _figure()
     axes = figure.subplots()
     axes.plot([1, 3, 2], label="a line")
     whole = _decoded(figure)
-    legend = axes.legend(bbox_to_anchor=place, loc="lower left", fancybox=False)
+    legend = axes.legend(bbox_to_anchor=anchor, loc="lower left", fancybox=False)
     legend.get_frame().set(facecolor="red", alpha=1, linewidth=0)
     before, made = _state(figure), _decoded(figure)
     assert _state(figure) == before
@@ -70,11 +70,11 @@ def test_a_legend_outside(place):
     assert made.size != whole.size
     red = np.argwhere(np.all(np.asarray(made) == RED, axis=-1))
     edges = [*red.min(axis=0), *(np.array(made.size[::-1]) - 1 - red.max(axis=0))]
-    assert min(edges) > 2  # white is around it
+    assert min(edges) > 2  # it has a white border
 
 
-def test_an_axes_is_its_own_part():
-    """An Axes is its own part of the figure, with its title, and without the Axes beside it."""
+def test_an_axes():
+    """Of an Axes, only its own part with its title is saved."""
     figure = _figure()
     left, right = figure.subplots(1, 2)
     left.set(facecolor="red", title="left")
@@ -86,8 +86,8 @@ def test_an_axes_is_its_own_part():
     assert _share(made, (0, 0, 255)) == 0
 
 
-def test_a_subfigure_is_its_own_part():
-    """A SubFigure, and an Axes in it, are their own parts of the figure."""
+def test_a_subfigure():
+    """Of a SubFigure, or an Axes in it, only its own part is saved."""
     figure = _figure()
     first, second = figure.subfigures(1, 2)
     first.set_facecolor("red")
@@ -101,7 +101,7 @@ def test_a_subfigure_is_its_own_part():
 
 
 def test_other_projections():
-    """Polar and three-dimensional Axes are Axes."""
+    """Polar and three-dimensional Axes work, too."""
     for projection in ("polar", "3d"):
         axes = _figure().add_subplot(projection=projection)
         assert min(_decoded(axes).size) > 50
@@ -132,14 +132,14 @@ def _vast():
 
 
 @pytest.mark.parametrize("make", [_removed, _wrong_formula, _huge, _vast])
-def test_what_cannot_be_drawn(make):
-    """A figure that matplotlib cannot draw is refused in words, not by its exception."""
+def test_figures_that_cannot_be_drawn(make):
+    """A figure that matplotlib cannot draw is refused with a reason."""
     with pytest.raises(InvalidRequestError) as caught:
         encode_value(make())
     assert caught.value.todo
 
 
-def test_the_array_of_subplots():
-    """What ``subplots`` returns for several Axes is refused as what it is."""
+def test_an_array_of_axes():
+    """The array that ``subplots`` returns for several Axes is refused."""
     with pytest.raises(InvalidRequestError, match="array of object"):
         encode_value(_figure().subplots(2, 2))

@@ -1,4 +1,4 @@
-"""Pictures get to the disk whole and under their own names, and small into the notebook."""
+"""Downloads are checked, saved under unique names, and have previews."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LARGEST = 110_000
 
 
 def _part(content, unique="u"):
-    part = create_part(Path("pictures").absolute(), unique)
+    part = create_part(Path("images").absolute(), unique)
     part.write_bytes(content)
     return part
 
@@ -62,7 +62,7 @@ def _opened(preview):
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_preview_sizes(make_image, size, side, expected, kind):
-    """A preview keeps the shape, is never larger than asked, and never larger than the original."""
+    """A preview keeps the aspect ratio and is not larger than requested or than the original."""
     preview = _preview(make_image(size, kind=kind), side)
     assert (preview.width, preview.height) == expected
     assert preview.mime == "image/jpeg"
@@ -73,7 +73,7 @@ def test_preview_sizes(make_image, size, side, expected, kind):
     ("size", "quality"), [((1024, 1024), 85), ((2000, 700), 95), ((300, 1500), 30)]
 )
 def test_previews_of_noise_are_small(make_image, size, quality):
-    """Even a picture of noise, which compresses worst, is at most 110 kB in the notebook."""
+    """Even the preview of noise, which compresses worst, has at most 110 kB."""
     preview = _preview(make_image(size, noise=True), quality=quality)
     assert len(preview.data) <= LARGEST
     assert max(preview.width, preview.height) == 768
@@ -81,7 +81,7 @@ def test_previews_of_noise_are_small(make_image, size, quality):
 
 @pytest.mark.parametrize("size", [(768, 768), (2048, 512)])
 def test_transparent_previews_are_small(make_image, size):
-    """Noise with transparency stays a PNG with transparency, at most 110 kB."""
+    """The preview of transparent noise is a transparent PNG of at most 110 kB."""
     preview = _preview(make_image(size, mode="RGBA", noise=True))
     assert preview.mime == "image/png"
     assert len(preview.data) <= LARGEST
@@ -89,8 +89,8 @@ def test_transparent_previews_are_small(make_image, size):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_narrow_previews_are_small_too(make_image, mode):
-    """A strip at the largest preview size keeps to the 110 kB like any other picture."""
+def test_narrow_previews_are_small(make_image, mode):
+    """The preview of a strip at the largest size has at most 110 kB."""
     preview = _preview(make_image((4096, 60), mode=mode, noise=True), side=4096, quality=95)
     assert len(preview.data) <= LARGEST
 
@@ -109,7 +109,7 @@ def test_narrow_previews_are_small_too(make_image, mode):
     ],
 )
 def test_only_transparency_makes_a_png(make_image, mode, color, mime):
-    """A preview is PNG only where something shows through."""
+    """A preview is a PNG only if a pixel is transparent."""
     assert _preview(make_image((20, 20), mode=mode, color=color)).mime == mime
 
 
@@ -122,8 +122,8 @@ def test_transparency_of_a_palette():
     assert _opened(preview).convert("RGBA").getpixel((5, 5))[3] == 0
 
 
-def test_a_preview_shows_the_picture():
-    """What is left stays left and keeps its colour."""
+def test_a_preview_shows_the_image():
+    """The left half of the preview has the colour of the left half of the image."""
     image = Image.new("RGB", (1000, 500), "red")
     image.paste("blue", (500, 0, 1000, 500))
     buffer = io.BytesIO()
@@ -136,11 +136,11 @@ def test_a_preview_shows_the_picture():
     assert right[0] < 60
 
 
-def test_a_turned_photograph_is_shown_upright():
-    """A preview obeys the orientation that a camera noted."""
+def test_a_rotated_photo():
+    """A preview follows the orientation in the Exif data."""
     image = Image.new("RGB", (100, 50))
     exif = image.getexif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # rotated by 90 degrees
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", exif=exif)
     preview = _preview(buffer.getvalue())
@@ -148,12 +148,12 @@ def test_a_turned_photograph_is_shown_upright():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_settling(make_image, kind):
-    """A good picture gets its name, is byte for byte what came, and is measured."""
+def test_finish_part(make_image, kind):
+    """A valid image keeps its bytes, and gets its name, its size and a preview."""
     content = make_image((40, 30), kind=kind)
     part = _part(content)
     saved = finish_part(part, "a-fox-12345678", kind.lower(), LIMITS)
-    assert saved.path == Path("pictures").absolute() / f"a-fox-12345678.{kind.lower()}"
+    assert saved.path == Path("images").absolute() / f"a-fox-12345678.{kind.lower()}"
     assert saved.path.read_bytes() == content
     assert (saved.width, saved.height) == (40, 30)
     assert saved.digest == hashlib.sha256(content).hexdigest()
@@ -161,7 +161,7 @@ def test_settling(make_image, kind):
 
 
 def _bomb():
-    """A valid PNG of 400 million pixels in 50 kB."""
+    """Return a valid PNG of 400 million pixels in 50 kB."""
     packer, row = zlib.compressobj(9), bytes(1 + 20_000 // 8)
     data = b"".join(packer.compress(row * 100) for _ in range(200)) + packer.flush()
     header = (20_000).to_bytes(4) * 2 + bytes([1, 0, 0, 0, 0])
@@ -173,13 +173,13 @@ def _bomb():
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_pictures_that_are_cut_off(make_image, kind, share):
-    """A picture of which the end is missing is not taken for one."""
+def test_incomplete_images(make_image, kind, share):
+    """An image without its end is refused."""
     content = make_image((300, 200), kind=kind, noise=True)
     part = _part(content[: int(len(content) * share)])
-    with pytest.raises(DownloadError, match="damaged or cut off"):
+    with pytest.raises(DownloadError, match="damaged or incomplete"):
         finish_part(part, "x", kind.lower(), LIMITS)
-    assert list(Path("pictures").iterdir()) == []
+    assert list(Path("images").iterdir()) == []
 
 
 NO_PICTURES = {
@@ -193,16 +193,16 @@ NO_PICTURES = {
 
 
 @pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
-def test_what_is_no_picture(make_image, content):
-    """A web page, nothing, rubbish or a format that browsers do not show is refused and removed."""
+def test_files_that_are_not_images(make_image, content):
+    """A web page, an empty file, rubbish and other formats are refused and removed."""
     part = _part(make_image(kind="TIFF") if content is None else content)
-    with pytest.raises(DownloadError, match="damaged or cut off"):
+    with pytest.raises(DownloadError, match="damaged or incomplete"):
         finish_part(part, "x", "png", LIMITS)
-    assert list(Path("pictures").iterdir()) == []
+    assert list(Path("images").iterdir()) == []
 
 
 def test_a_damaged_middle(make_image):
-    """A picture whose length is right and whose middle is overwritten is not taken for one."""
+    """An image with the right length and a damaged middle is refused."""
     content = bytearray(make_image((300, 200), noise=True))
     third = len(content) // 3
     content[third:-third] = bytes(len(content) - 2 * third)
@@ -211,7 +211,7 @@ def test_a_damaged_middle(make_image):
 
 
 def test_a_bomb():
-    """A small file of 400 million pixels is kept but not decoded: a grey picture stands for it."""
+    """A small file of 400 million pixels is kept but not decoded. Its preview is grey."""
     saved = finish_part(_part(_bomb()), "x", "png", LIMITS)
     assert (saved.width, saved.height) == (20_000, 20_000)
     assert (saved.preview.width, saved.preview.height) == (768, 768)
@@ -219,8 +219,8 @@ def test_a_bomb():
     assert saved.path.read_bytes() == _bomb()
 
 
-def test_a_picture_above_the_users_limit(make_image):
-    """A picture of more pixels than the user allows keeps its shape in the stand-in."""
+def test_an_image_above_the_limit(make_image):
+    """The grey preview of an image above the limit keeps the aspect ratio."""
     saved = finish_part(_part(make_image((2000, 1500))), "x", "png", Limits(2, 768, 85))
     assert (saved.width, saved.height) == (2000, 1500)
     assert (saved.preview.width, saved.preview.height) == (768, 576)
@@ -228,8 +228,8 @@ def test_a_picture_above_the_users_limit(make_image):
     assert max(middle) - min(middle) <= 2
 
 
-def test_a_large_picture_is_no_warning():
-    """A picture of 100 million pixels, as an upscaled 4k one is, comes without a warning."""
+def test_a_large_image_without_a_warning():
+    """An image of 100 million pixels, such as an upscaled one, gives no warning."""
     buffer = io.BytesIO()
     Image.new("1", (10_000, 10_000)).save(buffer, "PNG")
     with warnings.catch_warnings(record=True) as seen:
@@ -239,45 +239,45 @@ def test_a_large_picture_is_no_warning():
 
 
 def test_names_do_not_collide(make_image):
-    """Another picture under the same name gets a name of its own; nothing is overwritten."""
+    """Another image with the same name gets another name. Nothing is overwritten."""
     contents = [make_image(color=color) for color in ("red", "green", "blue")]
     paths = [finish_part(_part(content), "fox", "png", LIMITS).path for content in contents]
     assert [path.name for path in paths] == ["fox.png", "fox-2.png", "fox-3.png"]
     assert [path.read_bytes() for path in paths] == contents
 
 
-def test_the_same_picture_keeps_its_name(make_image):
-    """The same bytes under the same name, as after a crash, are one file."""
+def test_the_same_image_keeps_its_name(make_image):
+    """The same bytes with the same name are one file, for example after a crash."""
     first = finish_part(_part(make_image()), "fox", "png", LIMITS).path
     assert finish_part(_part(make_image()), "fox", "png", LIMITS).path == first
     assert [path.name for path in first.parent.iterdir()] == ["fox.png"]
 
 
 def test_a_users_file_is_not_overwritten(make_image):
-    """A file of the user's under that name stays what it is."""
-    Path("pictures").mkdir()
-    Path("pictures/fox.png").write_text("mine")
+    """A file of the user with that name is not changed."""
+    Path("images").mkdir()
+    Path("images/fox.png").write_text("mine")
     assert finish_part(_part(make_image()), "fox", "png", LIMITS).path.name == "fox-2.png"
-    assert Path("pictures/fox.png").read_text() == "mine"
+    assert Path("images/fox.png").read_text() == "mine"
 
 
 def test_nothing_is_overwritten_without_hard_links(make_image, monkeypatch):
-    """On a file system without hard links a file that is there stays what it is, too."""
+    """Without hard links, an existing file is not changed, either."""
 
     def refuse(*_):
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    Path("pictures").mkdir()
-    Path("pictures/fox.png").write_text("mine")
+    Path("images").mkdir()
+    Path("images/fox.png").write_text("mine")
     content = make_image()
     path = finish_part(_part(content), "fox", "png", LIMITS).path
-    assert Path("pictures/fox.png").read_text() == "mine"
+    assert Path("images/fox.png").read_text() == "mine"
     assert path.read_bytes() == content
 
 
 def test_names_of_many_at_once(make_image):
-    """Pictures that are finished at the same moment under one name all get there."""
+    """Images that are finished at the same time with one name all get a name."""
     contents = [make_image(color=(number, 0, 0)) for number in range(16)]
     parts = [_part(content, f"u{number}") for number, content in enumerate(contents)]
     with ThreadPoolExecutor(8) as pool:
@@ -287,7 +287,7 @@ def test_names_of_many_at_once(make_image):
 
 
 def test_a_full_disk(make_image, monkeypatch):
-    """Where the disk takes no more, the message says so and nothing half written is left."""
+    """On a full disk, the error says so, and no file is left."""
 
     def fail(_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -297,11 +297,11 @@ def test_a_full_disk(make_image, monkeypatch):
         finish_part(_part(make_image()), "x", "png", LIMITS)
     assert "No space left on device" in caught.value.what
     assert "resume" in caught.value.todo
-    assert list(Path("pictures").iterdir()) == []
+    assert list(Path("images").iterdir()) == []
 
 
-def test_a_file_is_read_once_for_each_state(tmp_path, monkeypatch):
-    """An unchanged file is not read again to see whether it is intact; a changed one is."""
+def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
+    """is_intact reads an unchanged file once, and a changed one again."""
     path, reads = tmp_path / "fox.png", []
 
     def read(path):
@@ -322,8 +322,8 @@ def test_a_file_is_read_once_for_each_state(tmp_path, monkeypatch):
     assert not files.is_intact(path, digest)
 
 
-def test_a_file_that_changed_just_now_is_read_again(tmp_path):
-    """Two changes within one tick of the file system's clock are both seen."""
+def test_a_recently_changed_file_is_read_again(tmp_path):
+    """Two changes within the resolution of the file system's clock are noticed."""
     path = tmp_path / "fox.png"
     path.write_bytes(b"one")
     state = path.stat()
@@ -335,8 +335,8 @@ def test_a_file_that_changed_just_now_is_read_again(tmp_path):
 
 
 @pytest.mark.posix
-def test_a_picture_survives_a_power_cut(make_image, monkeypatch):
-    """The file is on the disk before it has its name, and the name before anybody hears of it."""
+def test_flush_an_image(make_image, monkeypatch):
+    """The file is flushed before it gets its name, then the name is flushed."""
     steps, flush, link = [], os.fsync, os.link
 
     def flushed(handle):
@@ -356,8 +356,8 @@ def test_a_picture_survives_a_power_cut(make_image, monkeypatch):
 
 
 @pytest.mark.posix
-def test_new_folders_survive_a_power_cut(tmp_path, monkeypatch):
-    """Folders that are made for a picture are on the disk, each in the one that it is made in."""
+def test_flush_new_folders(tmp_path, monkeypatch):
+    """New folders are flushed, each in its parent folder."""
     flushed, flush = [], os.fsync
 
     def note(handle):
@@ -372,7 +372,7 @@ def test_new_folders_survive_a_power_cut(tmp_path, monkeypatch):
 @pytest.mark.posix
 @pytest.mark.parametrize("step", ["open", "fsync"])
 def test_folders_that_cannot_be_flushed(make_image, monkeypatch, step):
-    """A platform or a file system that flushes no folders keeps nobody from a picture."""
+    """Images can be saved on platforms and file systems that cannot flush folders."""
     real = getattr(os, step)
 
     def refuse(what, *rest):
@@ -386,8 +386,8 @@ def test_folders_that_cannot_be_flushed(make_image, monkeypatch, step):
     assert finish_part(part, "fox", "png", LIMITS).path.is_file()
 
 
-def test_a_name_that_is_not_taken_is_free_again(make_image, monkeypatch):
-    """Without hard links, a file that cannot get its name leaves no empty one under it."""
+def test_a_failed_rename_leaves_no_file(make_image, monkeypatch):
+    """Without hard links, a failed rename leaves no empty file."""
 
     def refuse(*_):
         raise OSError(errno.EIO, "Input/output error")
@@ -397,20 +397,20 @@ def test_a_name_that_is_not_taken_is_free_again(make_image, monkeypatch):
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(DownloadError):
         finish_part(part, "fox", "png", LIMITS)
-    assert list(Path("pictures").iterdir()) == []
+    assert list(Path("images").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made():
-    """A file in the place of the folder is named, with the setting that names another."""
-    Path("pictures").write_text("in the way")
+def test_a_folder_that_cannot_be_created():
+    """The error names the file in place of the folder, and the setting to change."""
+    Path("images").write_text("a file")
     with pytest.raises(DownloadError) as caught:
-        create_part(Path("pictures").absolute(), "u")
-    assert "pictures" in caught.value.what
+        create_part(Path("images").absolute(), "u")
+    assert "images" in caught.value.what
     assert "image_dir" in caught.value.todo
 
 
 def test_a_part_is_hidden_and_empty():
-    """A download goes to a hidden, empty file, also where a dead kernel left one."""
+    """A download uses a hidden, empty file, even if an ended kernel left one."""
     part = _part(b"old rubbish")
     again = create_part(part.parent, "u")
     assert again.name.startswith(".")
@@ -426,7 +426,7 @@ def test_a_part_is_hidden_and_empty():
 @example("\ud800", "x")
 @example("a" * 5000, "x")
 def test_names_stay_in_their_folder(prompt, unique):
-    """Whatever the prompt says, the name is short, plain, and has no way out of the folder."""
+    """For any prompt, the name is short and plain and stays in the folder."""
     stem = file_stem(prompt, "".join(c for c in unique if not "\ud800" <= c <= "\udfff"))
     assert re.fullmatch(r"[a-z0-9_-]{1,48}-[0-9a-f]{8}", stem)
     assert not stem.startswith("-")
@@ -435,8 +435,8 @@ def test_names_stay_in_their_folder(prompt, unique):
 
 @PROPERTY
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=20, unique=True))
-def test_names_of_different_pictures_differ(uniques):
-    """Pictures of one prompt have different names, and always the same ones."""
+def test_names_of_different_images(uniques):
+    """Images of one prompt have different names, which do not change."""
     stems = [file_stem("a fox", unique) for unique in uniques]
     assert len(set(stems)) == len(stems)
     assert stems == [file_stem("a fox", unique) for unique in uniques]
@@ -448,23 +448,23 @@ def test_names_of_different_pictures_differ(uniques):
      ("x" * 100, "x" * 48 + "-"), ("__init__", "init-")],
 )  # fmt: skip
 def test_names_are_readable(prompt, start):
-    """A name begins with the prompt's words."""
+    """A name begins with the words of the prompt."""
     assert file_stem(prompt, "u").startswith(start)
 
 
 class _Editor:
-    """Notes the edits that it is asked for."""
+    """An editor that notes the edits."""
 
     def __init__(self):
-        self.asked = []
+        self.requested = []
 
     def edit(self, source, instruction, **fields):
-        self.asked.append((source, instruction, fields))
+        self.requested.append((source, instruction, fields))
 
 
 @pytest.fixture
 def generated(make_image):
-    """Return a maker of a finished picture on disk."""
+    """Return a function that creates a generated image on disk."""
     path = Path("fox.png")
     path.write_bytes(make_image((30, 20), mode="RGBA", color=(1, 2, 3, 4)))
 
@@ -479,8 +479,8 @@ def generated(make_image):
     return make
 
 
-def test_what_a_picture_knows(generated):
-    """A picture knows its prompt, model, fields, size, and the line that it comes from."""
+def test_attributes_of_an_image(generated):
+    """An image has its prompt, model, fields, size and lineage."""
     first = generated()
     second = generated(parent=first, prompt="brighter")
     assert (first.prompt, first.model, first.fields) == (
@@ -491,8 +491,8 @@ def test_what_a_picture_knows(generated):
     assert generated(parent=second).version == 3
 
 
-def test_a_picture_as_pillow_and_numpy(generated):
-    """The original comes as a loaded Pillow image and as an array of bytes."""
+def test_pil_and_numpy(generated):
+    """The original is available as a loaded Pillow image and as an array of bytes."""
     image = generated()
     assert image.pil().getpixel((0, 0)) == (1, 2, 3, 4)
     array = image.numpy()
@@ -500,22 +500,22 @@ def test_a_picture_as_pillow_and_numpy(generated):
     assert array[0, 0].tolist() == [1, 2, 3, 4]
 
 
-def test_an_opaque_picture_as_numpy(generated, make_image):
-    """A picture without transparency is an array of three channels."""
+def test_numpy_without_transparency(generated, make_image):
+    """An image without transparency is an array with three channels."""
     image = generated()
     image.path.write_bytes(make_image((30, 20), mode="RGBA", color=(1, 2, 3, 255)))
     assert image.numpy().shape == (20, 30, 3)
 
 
 def test_edits_go_to_the_session(generated):
-    """A picture's own verbs ask its session, with the models that do the work."""
+    """The edit methods of an image call its session with the right models."""
     editor = _Editor()
     image = generated(editor=editor)
     image.edit("brighter", output_resolution="2k")
     image.upscale()
     image.upscale(4)
     image.remove_background()
-    assert editor.asked == [
+    assert editor.requested == [
         (image, "brighter", {"output_resolution": "2k"}),
         (image, "", {"model": "topaz-upscale-image", "upscale_factor": 2}),
         (image, "", {"model": "topaz-upscale-image", "upscale_factor": 4}),
@@ -523,15 +523,15 @@ def test_edits_go_to_the_session(generated):
     ]
 
 
-def test_a_picture_without_a_session(generated):
-    """A picture that belongs to no session says how to edit it."""
+def test_an_image_without_a_session(generated):
+    """An image without a session says how to edit it."""
     with pytest.raises(InvalidRequestError, match="no session") as caught:
         generated().edit("brighter")
     assert "runapi_magic.edit" in caught.value.todo
 
 
-def test_the_bundle_of_a_picture(generated):
-    """As a cell's value a picture shows itself small, with its measures, and as text."""
+def test_mime_bundle_of_an_image(generated):
+    """As the value of a cell, an image shows its preview, its size and a text."""
     data, metadata = generated()._repr_mimebundle_()
     assert set(data) == {"image/png", "text/plain"}
     assert Image.open(io.BytesIO(data["image/png"])).size == (30, 20)

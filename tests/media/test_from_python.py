@@ -1,4 +1,4 @@
-"""Picture-like Python values become the pictures that they show."""
+"""Python values that are images are encoded as image files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _decoded(value):
     ],
 )
 def test_arrays(array, mode, last):
-    """Every shape and type of array that shows a picture keeps its size, channels and values."""
+    """Arrays of all supported shapes and types keep their size, channels and values."""
     image = _decoded(array)
     assert (image.size, image.mode) == ((6, 4), mode)
     assert image.getpixel((5, 3)) == last
@@ -48,15 +48,15 @@ def test_arrays(array, mode, last):
         (np.zeros((2, 2, 5)), "(2, 2, 5)"),
         (np.zeros((0, 4)), "(0, 4)"),
         (np.zeros((2, 2, 2, 3)), "(2, 2, 2, 3)"),
-        (RAMP * 255, "go from 0 to 255"),
-        (RAMP - 0.5, "go from -0.5 to 0.5"),
+        (RAMP * 255, "floats from 0 to 255"),
+        (RAMP - 0.5, "floats from -0.5 to 0.5"),
         (np.full((2, 2), np.nan), "NaN"),
         (np.zeros((2, 2), dtype="int64"), "int64"),
         (np.zeros((2, 2), dtype="complex128"), "complex128"),
     ],
 )
-def test_arrays_that_are_no_pictures(array, words):
-    """An array that is no picture is refused with what it is, and what would do."""
+def test_arrays_that_are_not_images(array, words):
+    """An array that is not an image is refused with its reason and advice."""
     with pytest.raises(InvalidRequestError) as error:
         encode_value(array)
     assert words in error.value.what
@@ -64,7 +64,7 @@ def test_arrays_that_are_no_pictures(array, words):
 
 
 def test_open_files(tmp_path):
-    """A file that was read already is taken from its start; one open as text is refused."""
+    """A file is read from its start. A file in text mode is refused."""
     path = Path(tmp_path, "a.png")
     Image.new("RGB", (3, 2)).save(path)
     with path.open("rb") as file:
@@ -72,12 +72,12 @@ def test_open_files(tmp_path):
         assert encode_value(file) == path.read_bytes()
     text = Path(tmp_path, "a.txt")
     text.write_text("hello")
-    with text.open() as file, pytest.raises(InvalidRequestError, match="open as text"):
+    with text.open() as file, pytest.raises(InvalidRequestError, match="open in text mode"):
         encode_value(file)
 
 
 def test_a_closed_file(tmp_path):
-    """A file that was closed is refused, with advice."""
+    """A closed file is refused with advice."""
     path = Path(tmp_path, "a.png")
     path.write_bytes(b"x")
     with path.open("rb") as file:
@@ -87,14 +87,14 @@ def test_a_closed_file(tmp_path):
 
 
 class _Stream:
-    """A reader that cannot go back, and knows of no such thing."""
+    """A reader that cannot seek and has no ``seekable``."""
 
     def read(self):
         return b"content"
 
 
 class _Broken:
-    """A reader with an error of its own."""
+    """A reader that raises its own exception."""
 
     def read(self):
         raise RuntimeError("no connection")
@@ -107,7 +107,7 @@ def _released():
 
 
 def test_other_readers():
-    """Whatever has ``read`` is read, and its errors are told in words."""
+    """Any object with ``read`` is read. Its exceptions become errors with advice."""
     assert encode_value(_Stream()) == b"content"
     for unreadable in (_Broken(), _released()):
         with pytest.raises(InvalidRequestError, match="cannot be read"):
@@ -115,7 +115,7 @@ def test_other_readers():
 
 
 def test_figures(monkeypatch, tmp_path):
-    """A matplotlib figure becomes the same picture each time, of the figure's size."""
+    """A figure always gives the same image, with the size of the figure."""
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))
     from matplotlib.figure import Figure
 
@@ -127,5 +127,5 @@ def test_figures(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("value", [None, 3, object(), {"a": 1}])
 def test_other_values(value):
-    """What is no picture-like value is not taken for one."""
+    """A value that is not an image gives None."""
     assert encode_value(value) is None

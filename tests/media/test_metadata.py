@@ -1,4 +1,4 @@
-"""The record travels in the picture's file; what the file shows stays the same."""
+"""The record is stored in the image file, and the pixels do not change."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _anim(kind, frames, **options):
 
 
 def _bare_webp(content):
-    """Take the only picture out of VP8X."""
+    """Take the only image out of VP8X."""
     at = 12
     while content[at : at + 4] not in {b"VP8 ", b"VP8L"}:
         at += 8 + struct.unpack_from("<I", content, at + 4)[0]
@@ -131,7 +131,7 @@ with_exif = pytest.mark.parametrize(
     "name",
     ["jpg-exif", "jpg-exif-big-endian", "jpg-exif-no-jfif", "webp-exif", "webp-animated-exif"],
 )
-# "extension" is a place in a GIF.
+# Information about the format that the note changes. "extension" is an offset in a GIF.
 OURS = {
     "extension",
     "comment",
@@ -158,9 +158,9 @@ def _read(content):
 
 
 def _shown(content):
-    """All that a viewer shows: of every frame its pixels, mode and what Pillow knows besides.
+    """Return all that a viewer shows: pixels, mode and information of every frame.
 
-    With Exif data, Pillow takes 72 dpi where none are given, which is Exif's default.
+    With Exif data, Pillow assumes 72 dpi if there are none, which is the default of Exif.
     """
     default = {"dpi": (72, 72)}
     with Image.open(io.BytesIO(content)) as image:
@@ -173,15 +173,15 @@ def _shown(content):
 
 
 def _exif(content):
-    """Read Exif as Pillow does: the directories as they are, without places in the file."""
+    """Read Exif as Pillow does: the directories without their offsets."""
     with Image.open(io.BytesIO(content)) as image:
         exif = image.getexif()
         return dict(exif), dict(exif.get_ifd(0x8769)), dict(exif.get_ifd(0x8825))
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_picture_stays_the_same(name):
-    """Every frame, profile, density, orientation and transparency is what it was, in each kind."""
+def test_pixels_do_not_change(name):
+    """Frames, profile, density, orientation and transparency do not change, in any format."""
     written = _written(FILES[name])
     assert _read(written) == RECORD
     assert _shown(written) == _shown(FILES[name])
@@ -189,7 +189,7 @@ def test_a_picture_stays_the_same(name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_note_is_replaced(name):
-    """A second note takes the place of the first: the file is as if only it had been written."""
+    """A second note replaces the first. The file is as if the first was never written."""
     first = _written(FILES[name], Note({"prompt": NASTY * 20}, NASTY, "old 0", 0.0))
     assert _written(first) == _written(FILES[name])
     assert _written(_written(FILES[name])) == _written(FILES[name])
@@ -197,7 +197,7 @@ def test_the_note_is_replaced(name):
 
 @pytest.mark.parametrize("name", [f"png-{name}" for name in PNGS])
 def test_pillow_reads_the_texts_of_a_png(name):
-    """The record and the standard texts are there for others before the pixels are."""
+    """Pillow reads the record and the standard texts before the pixels."""
     with Image.open(io.BytesIO(_written(FILES[name]))) as image:
         info = dict(image.info)
     assert json.loads(info["runapi_magic"]) == RECORD
@@ -207,7 +207,7 @@ def test_pillow_reads_the_texts_of_a_png(name):
 
 
 def test_other_chunks_of_a_png_keep_their_order():
-    """Texts of others stay, even with our keywords, and every byte of theirs."""
+    """Texts of other programs are kept byte for byte, even with the same keywords."""
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Software", "another")
     texts.add_itxt("Description", "another", zip=True)
@@ -224,7 +224,7 @@ def test_other_chunks_of_a_png_keep_their_order():
 
 @pytest.mark.parametrize("name", [*(f"jpg-{n}" for n in JPEGS), *(f"webp-{n}" for n in WEBPS)])
 def test_pillow_reads_exif(name):
-    """The record and the standard tags are where Exif readers look for them."""
+    """Pillow reads the record and the standard tags from the Exif data."""
     first, exif, _ = _exif(_written(FILES[name]))
     assert first[ExifTags.Base.ImageDescription] == "a cat"
     assert first[ExifTags.Base.Software] == "runapi_magic 0.1.0"
@@ -236,8 +236,8 @@ def test_pillow_reads_exif(name):
 
 
 @with_exif
-def test_other_exif_tags_stay(name):
-    """Orientation, camera, lens and place are kept, in the first and the second note."""
+def test_other_exif_tags_are_kept(name):
+    """Orientation, camera, lens and location are kept by the first and the second note."""
     written = _written(_written(FILES[name], Note({}, "x" * 999, "x", 0)))
     new, old = _exif(written), _exif(FILES[name])
     own = {0x010E, 0x0131, 0x0132, 0x8769, 0x8825}
@@ -248,8 +248,8 @@ def test_other_exif_tags_stay(name):
     assert new[0][ExifTags.Base.Software] == "runapi_magic 0.1.0"
 
 
-def test_the_thumbnail_stays():
-    """The second directory, which Pillow's own writer leaves out, is still there."""
+def test_the_thumbnail_is_kept():
+    """The second directory is kept, which Pillow's own writer would drop."""
     tiff = b"II*\0" + struct.pack("<IHHHII", 8, 1, 274, 3, 1, 6)
     tiff += struct.pack("<IHHHIII", 26, 1, 256, 4, 1, 99, 0)
     exif = Image.Exif()
@@ -261,16 +261,16 @@ def test_the_thumbnail_stays():
         assert image.getexif()[274] == 6
 
 
-def test_where_exif_goes_in_a_jpeg():
-    """Right after JFIF, or first where there is none; one segment, however many there were."""
+def test_position_of_exif_in_a_jpeg():
+    """There is one Exif segment, after JFIF, or at the start without JFIF."""
     with_jfif, without = _written(JPEGS["RGB"]), _written(JPEGS["no-jfif"])
     assert with_jfif.startswith(JPEGS["RGB"][:20] + b"\xff\xe1")
     assert without.startswith(b"\xff\xd8\xff\xe1")
     assert _written(JPEGS["exif"]).count(b"Exif\0\0") == 1
 
 
-def test_gif_comments_of_others_stay():
-    """Ours comes before another's, and Pillow shows both."""
+def test_other_gif_comments_are_kept():
+    """The record comes before the comment of another program. Pillow reads both."""
     with Image.open(io.BytesIO(_written(GIFS["commented"]))) as image:
         ours, theirs = image.info["comment"].split(b"\n")
     assert json.loads(ours) == {"runapi_magic": RECORD}
@@ -280,20 +280,20 @@ def test_gif_comments_of_others_stay():
 
 @pytest.mark.parametrize(("name", "flags"), [("lossless-alpha-bare", 0x18), ("odd", 0x08)])
 def test_the_header_of_a_webp(name, flags):
-    """A file without VP8X gets one that says Exif, and alpha where there is some."""
+    """A file without VP8X gets one with the flag for Exif, and for alpha if it has alpha."""
     written = _written(WEBPS[name])
     assert written[12:16] == b"VP8X"
     assert written[20] == flags
 
 
 def test_the_version_of_a_gif():
-    """A GIF of the version that knows no comments becomes one of the version that does."""
+    """A GIF87a, which has no comments, becomes a GIF89a."""
     assert _written(GIFS["first-version"]).startswith(b"GIF89a")
 
 
 @every_kind
-def test_texts_of_every_sort(kind):
-    """The record is exact for any text; the description takes no NUL and no half characters."""
+def test_unusual_texts(kind):
+    """The record is exact for any text. The description has no NUL and no lone surrogates."""
     note = Note({"prompt": NASTY, NASTY: [NASTY, 1.5, True]}, NASTY, NASTY, 0.0)
     written = _written(ONE_OF_EACH[kind], note)
     assert _read(written) == note.record
@@ -301,7 +301,7 @@ def test_texts_of_every_sort(kind):
 
 
 def test_descriptions_that_are_not_latin():
-    """Viewers get the description in UTF-8, in a PNG as in Exif."""
+    """The description is UTF-8, in PNG and in Exif."""
     shown = NASTY.replace("\0", "?").replace("\udc00\ud83d", "??")
     note = Note({}, NASTY, "s", 0.0)
     with Image.open(io.BytesIO(_written(PNGS["RGB"], note))) as image:
@@ -313,8 +313,8 @@ def test_descriptions_that_are_not_latin():
 @every_kind
 @given(record=st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.booleans())))
 @PROPERTY
-def test_any_record_comes_back(kind, record):
-    """What was written is what is read."""
+def test_any_record(kind, record):
+    """Any record is read as it was written."""
     assert _read(_written(ONE_OF_EACH[kind], Note(record, "", "", 0))) == record
 
 
@@ -328,7 +328,7 @@ LONG = {
 @every_kind
 @pytest.mark.parametrize("name", LONG)
 def test_the_longest_prompts_fit(kind, name):
-    """Prompts of 32,000 characters come back whole, in any script."""
+    """Prompts of 32,000 characters fit, in any script."""
     prompt = LONG[name]
     written = _written(ONE_OF_EACH[kind], Note({"prompt": prompt}, prompt, "s", 0.0))
     assert _read(written) == {"prompt": prompt}
@@ -336,7 +336,7 @@ def test_the_longest_prompts_fit(kind, name):
 
 
 def test_a_long_description_is_cut_before_the_record():
-    """In a JPEG the description gives way, at a whole character."""
+    """In a JPEG, a long description is cut at a whole character."""
     prompt = LONG["chinese"]
     first, _, _ = _exif(_written(JPEGS["exif"], Note({"prompt": prompt}, prompt, "s", 0.0)))
     shown = first[ExifTags.Base.ImageDescription].encode("latin-1").decode()
@@ -346,7 +346,7 @@ def test_a_long_description_is_cut_before_the_record():
 
 @pytest.mark.parametrize("excess", range(-300, 40, 17))
 def test_around_the_limit_of_a_jpeg(excess):
-    """A record is whole or missing, never cut, and the picture opens."""
+    """Near the limit of a JPEG, the record is complete and the image can be opened."""
     text = random.Random(1).randbytes(24_500 + excess // 2).hex() + "é" * 2_700
     written = _written(JPEGS["exif"], Note({"prompt": text}, text, "s", 0.0))
     assert _read(written) == {"prompt": text}
@@ -354,7 +354,7 @@ def test_around_the_limit_of_a_jpeg(excess):
 
 
 def test_a_record_that_does_not_fit_a_jpeg():
-    """It is left out, with the older one; the description stays; nothing fails."""
+    """A record that is too long is left out, and the older one too. The description is kept."""
     text = "".join(map(chr, random.Random(1).choices(range(0x4E00, 0x9FFF), k=60_000)))
     written = _written(_written(JPEGS["exif"]), Note({"prompt": text}, "a cat", "s", 0.0))
     assert _read(written) is None
@@ -362,8 +362,8 @@ def test_a_record_that_does_not_fit_a_jpeg():
     assert _written(written) == _written(JPEGS["exif"])
 
 
-def test_a_jpeg_whose_exif_is_full():
-    """What was there before is worth more than the note: the file stays as it was."""
+def test_a_jpeg_with_full_exif():
+    """If the existing Exif data leaves no room, the file is not changed."""
     exif = _full_exif()
     exif[ExifTags.Base.Artist] = "x" * 65_100
     content = _saved(_noise(), "JPEG", exif=exif)
@@ -372,7 +372,7 @@ def test_a_jpeg_whose_exif_is_full():
 
 @every_kind
 def test_a_record_of_more_than_a_megabyte(kind):
-    """It is left out, with the older one, and can be replaced again."""
+    """A record above 1 MB is left out, and can be replaced later."""
     content = ONE_OF_EACH[kind]
     written = _written(_written(content), Note({"prompt": "x" * 1_000_000}, "d", "s", 0.0))
     assert _read(written) is None
@@ -381,8 +381,8 @@ def test_a_record_of_more_than_a_megabyte(kind):
 
 
 @pytest.mark.parametrize("name", ["jpg-exif", "webp-exif", "png-RGB"])
-def test_the_record_survives_pillow(name):
-    """A picture that Pillow saved again, with its texts, still has the record."""
+def test_saved_again_with_pillow(name):
+    """An image that Pillow saved with its texts still has the record."""
     with Image.open(io.BytesIO(_written(FILES[name]))) as image:
         texts = PngImagePlugin.PngInfo()
         for keyword, text in getattr(image, "text", {}).items():
@@ -395,10 +395,10 @@ def test_the_record_survives_pillow(name):
 @pytest.mark.posix
 @every_kind
 def test_the_file_is_replaced_in_one_step(kind):
-    """The file is as readable as before, and nothing else is left in the folder."""
+    """The file keeps its mode, and no other file is left in the folder."""
     path = Path("folder/.u.part")
     path.parent.mkdir()
-    path.with_name("..u.part.note").write_bytes(b"of a dead kernel")
+    path.with_name("..u.part.note").write_bytes(b"of an ended kernel")
     path.write_bytes(ONE_OF_EACH[kind])
     path.chmod(0o600)
     embed(path, kind, NOTE)
@@ -417,7 +417,7 @@ IHDR = (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
 OURS_IN_PNG = b"runapi_magic\0\0\0\0\0"
 DAMAGED = {
     "empty": b"",
-    "no-picture": b"hello",
+    "no-image": b"hello",
     "png-start": PNGS["RGB"][:20],
     "png-cut": PNGS["RGB"][:-14],
     "png-no-header": _png((b"IDAT", b""), (b"IEND", b"")),
@@ -441,8 +441,8 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damaged_files_are_left_alone(name):
-    """A ValueError and the same bytes; there is nothing to read in them either."""
+def test_damaged_files(name):
+    """A damaged file raises ValueError, is not changed and has no record."""
     path = Path("damaged")
     path.write_bytes(DAMAGED[name])
     with pytest.raises(ValueError, match="damaged"):
@@ -453,15 +453,15 @@ def test_damaged_files_are_left_alone(name):
 
 
 @pytest.mark.parametrize("kind", ["jpg", "webp", "gif", "bmp"])
-def test_another_kind(kind):
-    """A file that is not what the caller says is refused."""
+def test_another_format(kind):
+    """A file in another format than the caller says is refused."""
     with pytest.raises(ValueError):
         _written(PNGS["RGB"], kind=kind)
     assert Path(".u.part").read_bytes() == PNGS["RGB"]
 
 
 def _bomb():
-    """Return a JPEG whose UserComment of 40 kB inflates to 40 MB."""
+    """Return a JPEG with a UserComment of 40 kB that decompresses to 40 MB."""
     packed = zlib.compress(b"[" * 40_000_000, 9)
     note = Note({"p": random.Random(1).randbytes(24_600).hex() * 2}, "", "", 0)
     written = _written(JPEGS["RGB"], note)
@@ -488,7 +488,7 @@ HOSTILE = {
 
 
 class _CountedFile(io.BufferedReader):
-    """A file that counts how often it is read."""
+    """A file that counts its reads."""
 
     reads = 0
 
@@ -498,8 +498,8 @@ class _CountedFile(io.BufferedReader):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_files_cost_little(name, monkeypatch):
-    """Long, deep and endless files give nothing, in little memory and few looks at the file."""
+def test_hostile_files(name, monkeypatch):
+    """Long, deep and endless files have no record, and use little memory and few reads."""
     path = Path("hostile")
     path.write_bytes(HOSTILE[name])
     counted = _CountedFile(io.FileIO(path))
@@ -514,7 +514,7 @@ def test_hostile_files_cost_little(name, monkeypatch):
 
 
 def test_a_decompression_bomb():
-    """A UserComment that inflates to hundreds of megabytes is not inflated."""
+    """A UserComment of hundreds of megabytes is not decompressed."""
     path = Path("bomb")
     path.write_bytes(_bomb())
     tracemalloc.start()
@@ -527,7 +527,7 @@ def test_a_decompression_bomb():
 
 @pytest.mark.parametrize("path", ["missing", "."])
 def test_no_file(path):
-    """Where there is no file there is no record."""
+    """A missing file or a folder has no record."""
     assert extract(Path(path)) is None
 
 
@@ -535,7 +535,7 @@ def test_no_file(path):
 @given(data=st.data())
 @PROPERTY
 def test_mutated_files(kind, data):
-    """Whatever happened to a file: reading gives a record or None, writing works or refuses."""
+    """For any damage, reading gives a record or None, and writing works or raises ValueError."""
     note = Note({"prompt": "é" * 30}, "a cat", "s", 0.0)
     content = bytearray(_written(ONE_OF_EACH[kind], note))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -557,5 +557,5 @@ def test_mutated_files(kind, data):
 @given(st.binary(max_size=300), st.sampled_from([b"", *(c[:40] for c in ONE_OF_EACH.values())]))
 @PROPERTY
 def test_any_bytes(tail, start):
-    """No bytes make reading fail."""
+    """Reading does not fail for any bytes."""
     assert _read(start + tail) is None

@@ -1,4 +1,4 @@
-"""Sharpness and noise are measured as their papers say, and told in words."""
+"""Sharpness and noise follow their papers and are described in words."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.metrics import Quality, hint, measure
 
 
-def _save(image, name="picture.png", **options):
+def _save(image, name="image.png", **options):
     path = Path(name)
     image.save(path, **({"compress_level": 1} | options))
     return path
 
 
 def _scene(size=(480, 360)):
-    """Edges and slopes, as a picture has them."""
+    """Return an array with edges and slopes, as an image has them."""
     x, y = np.meshgrid(np.linspace(0, 1, size[0]), np.linspace(0, 1, size[1]))
     grey = 90 + 60 * x + 30 * y + 40 * ((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1)
     return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
@@ -32,7 +32,7 @@ def _noisy(image, sigma, seed=1):
 
 
 def _filtered(grey, kernel):
-    """The kernel's response inside, by sums of shifted arrays."""
+    """Return the responses of a kernel, computed by sums of shifted arrays."""
     height, width = grey.shape
     return sum(
         factor * grey[dy : height - 2 + dy, dx : width - 2 + dx]
@@ -41,8 +41,8 @@ def _filtered(grey, kernel):
     )
 
 
-def test_the_formulas():
-    """The figures are those that numpy gets from the formulas of the two papers."""
+def test_formulas():
+    """The metrics are equal to those that numpy computes from the formulas of the papers."""
     image = _noisy(_scene(), 6)
     grey = np.asarray(image.convert("L")).astype(float)
     laplacian = _filtered(grey, [[0, 1, 0], [1, -4, 1], [0, 1, 0]])
@@ -56,13 +56,13 @@ def test_the_formulas():
 
 @pytest.mark.parametrize("sigma", [1, 2, 5, 10, 20])
 def test_noise_of_known_strength(sigma):
-    """Gaussian noise of known standard deviation is estimated within 6 %."""
+    """Gaussian noise of a known standard deviation is estimated within 6 %."""
     grey = Image.new("RGB", (400, 300), (128, 128, 128))
     assert measure(_save(_noisy(grey, sigma))).noise == pytest.approx(sigma, rel=0.06)
 
 
 def test_strong_responses_count_as_255():
-    """A checkerboard of black and white pixels, far beyond 255 in both kernels, counts as 255."""
+    """Responses above 255, of a checkerboard of single pixels, count as 255."""
     x, y = np.meshgrid(np.arange(64), np.arange(64))
     measured = measure(_save(Image.fromarray(((x + y) % 2 * 255).astype(np.uint8))))
     assert measured.sharpness == pytest.approx(255**2)
@@ -70,7 +70,7 @@ def test_strong_responses_count_as_255():
 
 
 def test_blur_lowers_sharpness():
-    """The more a picture is blurred, the less sharp it is."""
+    """More blur gives less sharpness."""
     scene = _noisy(_scene(), 2)
     blurred = [scene.filter(ImageFilter.GaussianBlur(radius)) for radius in (0, 0.5, 1, 2, 4)]
     figures = [measure(_save(image)).sharpness for image in blurred]
@@ -78,7 +78,7 @@ def test_blur_lowers_sharpness():
 
 
 def test_each_noisy_pass_adds_noise():
-    """Passes that each add noise show more of it every time."""
+    """Each pass that adds noise increases the metric."""
     passes = [_scene()]
     for seed in range(5):
         passes.append(_noisy(passes[-1], 3, seed))
@@ -89,7 +89,7 @@ def test_each_noisy_pass_adds_noise():
 @pytest.mark.parametrize("method", Image.Resampling)
 @pytest.mark.parametrize("factor", [1.5, 2])
 def test_versions_of_different_size(method, factor):
-    """An enlarged copy, which is no sharper and no noisier, measures much as the picture does."""
+    """An enlarged copy has about the same metrics."""
     scene = _noisy(_scene((1024, 768)), 3)
     large = scene.resize((int(1024 * factor), int(768 * factor)), method)
     first, second = measure(_save(scene)), measure(_save(large))
@@ -97,30 +97,30 @@ def test_versions_of_different_size(method, factor):
     assert 0.6 < second.sharpness / first.sharpness < 1.35
 
 
-def test_nothing_is_enlarged():
-    """A small picture is measured as it is."""
+def test_small_images_are_not_enlarged():
+    """A small image is measured in its own size."""
     scene = _noisy(_scene((200, 150)), 10)
     assert measure(_save(scene)).noise == pytest.approx(10, rel=0.06)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 500), (500, 2)])
-def test_tiny_pictures(size):
-    """A picture without a pixel that has all its neighbours has zeros."""
+def test_tiny_images(size):
+    """An image without a pixel that has all neighbours has zeros."""
     image = Image.effect_noise(size, 50)
     assert measure(_save(image)) == Quality(sharpness=0, noise=0)
 
 
-def test_a_flat_picture_of_three_pixels():
-    """The smallest picture that can be measured is measured."""
+def test_a_flat_image_of_three_pixels():
+    """An image of 3 x 3 pixels, the smallest possible, can be measured."""
     dot = Image.new("L", (3, 3))
     dot.putpixel((1, 1), 10)
     measured = measure(_save(dot))
-    assert measured.sharpness == 0  # one response has no variance
+    assert measured.sharpness == 0  # a single response has no variance
     assert measured.noise == pytest.approx(np.sqrt(np.pi / 2) * 40 / 6)
 
 
 def test_the_border_is_left_out():
-    """Pixels at the edge, which kernels cannot reach, add nothing of their own."""
+    """The pixels at the border do not count."""
     framed = Image.new("L", (64, 64), 0)
     framed.paste(100, (2, 2, 62, 62))
     bare = measure(_save(framed))
@@ -130,7 +130,7 @@ def test_the_border_is_left_out():
 
 
 def test_transparency_is_grey():
-    """What lies hidden under full transparency is not measured: grey stands for it."""
+    """Hidden colours of transparent pixels do not count. They are grey."""
     hidden = _noisy(_scene(), 20)
     hidden.putalpha(0)
     assert measure(_save(hidden)) == Quality(sharpness=0, noise=0)
@@ -141,7 +141,7 @@ def test_transparency_is_grey():
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.gif", "a.png"])
 def test_formats(name):
-    """Every format of the service can be measured."""
+    """All formats of the service can be measured."""
     options = {"lossless": True} if name == "a.webp" else {}
     measured = measure(_save(_noisy(_scene(), 4), name, **options))
     assert measured.noise > 0.5
@@ -149,8 +149,8 @@ def test_formats(name):
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_picture(content):
-    """A damaged file is an error that says so, and that nothing was charged."""
+def test_a_damaged_file(content):
+    """A damaged file is an error that says that nothing was charged."""
     path = Path("gone.png")
     path.write_bytes(content)
     with pytest.raises(InvalidRequestError, match="missing, damaged") as caught:
@@ -160,21 +160,21 @@ def test_what_is_no_picture(content):
 
 
 def test_a_missing_file():
-    """A file that is not there is the same kind of error."""
+    """A missing file is the same kind of error."""
     with pytest.raises(InvalidRequestError, match=r"gone\.png is missing"):
         measure(Path("gone.png"))
 
 
-def test_a_cut_off_picture(make_image):
-    """A picture of which the end is missing is not measured as if it were whole."""
+def test_an_incomplete_image(make_image):
+    """An image without its end is not measured."""
     path = Path("cut.png")
     path.write_bytes(make_image((300, 200), noise=True)[:90_000])
     with pytest.raises(InvalidRequestError, match="damaged"):
         measure(path)
 
 
-def test_a_picture_above_the_limit():
-    """A picture of more pixels than allowed is not decoded."""
+def test_an_image_above_the_limit():
+    """An image with more pixels than allowed is not decoded."""
     buffer = io.BytesIO()
     Image.new("1", (10_000, 10_000)).save(buffer, "PNG")
     path = Path("large.png")
@@ -197,10 +197,10 @@ def test_a_picture_above_the_limit():
     ],
 )
 def test_hints(quality, first, words):
-    """People read how many times sharper and noisier; figures where there is nothing to divide."""
+    """The text has ratios, or the values themselves if a ratio would divide by zero."""
     assert hint(quality, first) == words
 
 
-def test_a_hint_names_the_first():
-    """The picture that is compared with is called as it is called elsewhere."""
+def test_the_hint_names_the_first_version():
+    """The text has the given name of the first version."""
     assert hint(Quality(1, 1), Quality(2, 2), "v3") == "sharpness 0.50x, noise 0.50x of v3"

@@ -1,4 +1,4 @@
-"""Object stores by their URLs, with file:// and memory:// in their stead."""
+"""Object stores, tested with file:// and memory://."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ FOX, CAT = b"a fox", b"a cat"
 
 @pytest.fixture(autouse=True)
 def memory(monkeypatch):
-    """An empty store in memory."""
+    """Return an empty store in memory."""
     monkeypatch.setattr(MemoryFileSystem, "store", {})
     monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
     return MemoryFileSystem.store
 
 
-@pytest.fixture(params=["memory://bucket/pictures", "file://{}/new/pictures"])
+@pytest.fixture(params=["memory://bucket/images", "file://{}/new/images"])
 def store(request, tmp_path):
-    """The URL of a store that is empty."""
+    """Return the URL of an empty store."""
     return request.param.format(tmp_path)
 
 
 def digest(content):
-    """Return the name of a content."""
+    """Return the hex SHA-256 of bytes."""
     return hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture
 def keep(tmp_path):
-    """Put a content into a store under a name; return its location."""
+    """Put bytes into a store and return their location."""
 
     def put_it(content, store, name="fox.png"):
         path = tmp_path / name
@@ -56,8 +56,8 @@ def keep(tmp_path):
     return put_it
 
 
-def test_a_folder_stays_a_folder(home):
-    """A folder is made absolute, as ever; a URL has its local copies in the data folder."""
+def test_save_location(home):
+    """A folder becomes absolute. A URL has its local copies in the data folder."""
     assert save_location("pictures", Path("/data")) == SaveLocation(Path.cwd() / "pictures")
     assert save_location("~/pictures", Path("/data")) == SaveLocation(home / "pictures")
     store = SaveLocation(Path("/data/pictures"), "s3://bucket/x")
@@ -65,8 +65,8 @@ def test_a_folder_stays_a_folder(home):
 
 
 @pytest.mark.posix
-def test_there_and_back(keep, store, tmp_path):
-    """What was put into a store comes back as it was, private, and nothing half lies about."""
+def test_put_and_download(keep, store, tmp_path):
+    """A downloaded file is equal and private, and no partial file is left."""
     location = keep(FOX, store)
     assert location == f"{store}/fox.png"
     back = tmp_path / "elsewhere" / "fox.png"
@@ -76,16 +76,16 @@ def test_there_and_back(keep, store, tmp_path):
     assert list(back.parent.iterdir()) == [back]
 
 
-def test_never_on_top_of_another(keep, store, tmp_path):
-    """Another file of the same name stays; the same file is not put there twice."""
+def test_put_never_replaces_a_file(keep, store, tmp_path):
+    """Another file with the same name is kept. The same file is not uploaded twice."""
     locations = [keep(FOX, store), keep(CAT, store), keep(FOX, store), keep(CAT, store)]
     assert locations == [f"{store}/fox.png", f"{store}/fox-2.png"] * 2
     for location, content in zip(locations, (FOX, CAT, FOX, CAT), strict=True):
         download(location, tmp_path / "back.png", digest(content))
 
 
-def test_somebody_was_faster(keep, monkeypatch, tmp_path):
-    """A file that appears between looking and writing stays, where the store can tell."""
+def test_put_at_the_same_time(keep, monkeypatch, tmp_path):
+    """A file that appears between check and upload is kept, if the store detects it."""
     original, overtaken = MemoryFileSystem.put_file, []
 
     def put_file(self, source, target, **options):
@@ -100,15 +100,15 @@ def test_somebody_was_faster(keep, monkeypatch, tmp_path):
 
 
 def test_changed_in_the_store(keep, store, tmp_path):
-    """A file that is not what was put there is not taken for it."""
+    """A file that was changed in the store is refused."""
     location = keep(FOX, store)
-    with pytest.raises(DownloadError, match="not what was put there"):
+    with pytest.raises(DownloadError, match="was changed after it was saved"):
         download(location, tmp_path / "back.png", digest(CAT))
     assert not (tmp_path / "back.png").exists()
 
 
-def test_gone_from_the_store(store, tmp_path):
-    """A file that is there no more is said to be so, in words."""
+def test_deleted_from_the_store(store, tmp_path):
+    """The error for a deleted file names its location."""
     with pytest.raises(DownloadError) as caught:
         download(f"{store}/fox.png", tmp_path / "back.png", digest(FOX))
     assert f"{store}/fox.png" in caught.value.what
@@ -116,7 +116,7 @@ def test_gone_from_the_store(store, tmp_path):
 
 
 def test_a_store_that_cannot_be_written(keep, tmp_path):
-    """A store that does not take it is named; what happened, whether charged, what to do."""
+    """The error names the store, what was charged and what to do."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DownloadError) as caught:
         keep(FOX, f"file://{tmp_path}/file")
@@ -132,12 +132,12 @@ def test_a_store_that_cannot_be_written(keep, tmp_path):
     ("url", "said"),
     [
         ("nope://bucket", "nope"),
-        ("s3://me:secret@bucket/x", "more than an address"),
-        ("https://store/x?sig=secret", "more than an address"),
+        ("s3://me:secret@bucket/x", "a password or a query"),
+        ("https://store/x?sig=secret", "a password or a query"),
     ],
 )
-def test_a_place_that_cannot_be(url, said):
-    """What cannot be a store is refused when it is set, before anything is paid."""
+def test_invalid_image_dir(url, said):
+    """An invalid URL is refused when it is set, before anything is charged."""
     with pytest.raises(ConfigurationError, match=said) as caught:
         Settings(image_dir=url)
     assert "secret" not in str(caught.value)
@@ -145,7 +145,7 @@ def test_a_place_that_cannot_be(url, said):
 
 
 def test_without_fsspec(monkeypatch, keep):
-    """Where fsspec is missing, the extra is named: when it is set, and when it went away later."""
+    """Without fsspec, the error names the extra to install, at the setting and at the upload."""
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(ConfigurationError) as caught:
         Settings(image_dir="s3://bucket/x")
@@ -156,13 +156,13 @@ def test_without_fsspec(monkeypatch, keep):
 
 
 def test_a_folder_needs_no_fsspec(monkeypatch):
-    """A folder, whatever its name, asks for nothing to be installed."""
+    """A folder with any name works without fsspec."""
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     check_image_dir("C:\\pictures")
     assert Settings(image_dir="my pictures").image_dir == "my pictures"
 
 
-def test_a_url_is_shown_as_it_is():
-    """Captions show a store's URL whole, and a path from the working directory."""
+def test_short_path_of_a_url():
+    """Captions show a URL in full, and a path relative to the working directory."""
     assert short_path("s3://bucket/x/fox.png") == "s3://bucket/x/fox.png"
     assert short_path(str(Path.cwd() / "x" / "fox.png")) == "x/fox.png"

@@ -1,4 +1,4 @@
-"""Pixels of every mode and type keep what they show, or are refused in words."""
+"""Pixels of all modes and types are converted to 8 bits, or refused with advice."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _grey(level, mode):
     ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
 )
 def test_pillow_modes(image, mode, pixel):
-    """Every mode of Pillow becomes the picture that it shows, with its transparency."""
+    """Images of all Pillow modes look the same after the conversion, with transparency."""
     made = _decoded(image)
     assert (made.size, made.mode) == (SIZE, mode)
     assert pixel in {None, made.getpixel((3, 2))}
@@ -65,11 +65,11 @@ def test_pillow_modes(image, mode, pixel):
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (_grey(200, "I;16"), "at most 200"),
+        (_grey(200, "I;16"), "largest value is 200"),
         (_grey(-3, "I"), "from -3 to -3"),
         (_grey(70_000, "I"), "70000"),
         (_grey(1, "I"), "0 and 1"),
-        (_grey(1.5, "F"), "go from 1.5"),
+        (_grey(1.5, "F"), "floats from 1.5"),
         (_grey(300.0, "F"), "300"),
         (_grey(-0.1, "F"), "-0.1"),
         (_grey(float("nan"), "F"), "NaN"),
@@ -77,8 +77,8 @@ def test_pillow_modes(image, mode, pixel):
         (Image.new("RGB", (0, 5)), "no pixels"),
     ],
 )
-def test_unclear_pillow_images(image, words):
-    """Values that may mean two things, or none, are refused with advice; nothing was sent."""
+def test_ambiguous_pillow_images(image, words):
+    """Ambiguous values are refused with advice, and nothing is sent."""
     with pytest.raises(InvalidRequestError) as caught:
         encode_value(image)
     assert words in caught.value.what
@@ -90,27 +90,27 @@ WHOLE = ["int8", "int16", "int32", "int64", "uint32", "uint64", ">i4", "<i8", ">
 
 
 @pytest.mark.parametrize("dtype", [*WHOLE, "float32", "float64", ">f4"])
-def test_whole_numbers_of_8_bits(dtype):
-    """Whole numbers from 0 to 255 are levels, whatever their type is, and its byte order."""
+def test_integers_of_8_bits(dtype):
+    """Integers from 0 to 255 are levels, for any type and byte order."""
     assert _decoded(np.full((12, 16), 100, dtype)).getpixel((0, 0)) == 100
 
 
 @pytest.mark.parametrize("dtype", ["uint16", ">u2", "<u2", "int32", "uint32", "int64", ">i8"])
 @pytest.mark.parametrize("shape", [(12, 16), (12, 16, 1), (12, 16, 3)])
-def test_numbers_of_16_bits(dtype, shape):
-    """Numbers beyond 255 count as 16 bits: the same picture, whatever their type is."""
+def test_integers_of_16_bits(dtype, shape):
+    """Integers above 255 count as 16 bits, for any type."""
     pixel = _decoded(np.full(shape, 30000, dtype)).getpixel((0, 0))
     assert pixel == ((116,) * 3 if shape[-1] == 3 else 116)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble", ">f8"])
 def test_floats(dtype):
-    """Floats from 0 to 1 go from black to white, whatever their type is."""
+    """Floats from 0 to 1 are black to white, for any type."""
     assert _decoded(np.full((12, 16, 4), 0.5, dtype)).getpixel((0, 0)) == (128,) * 4
 
 
 def test_numpy_and_pillow_agree():
-    """The same numbers as an array and as a Pillow image are the same picture to the byte."""
+    """An array and a Pillow image with the same numbers give the same bytes."""
     for dtype in ("uint16", "int32", "float32"):
         array = np.linspace(0, 1 if dtype == "float32" else 65535, 256).reshape(16, 16)
         array = array.astype(dtype)
@@ -120,7 +120,7 @@ def test_numpy_and_pillow_agree():
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.full((9, 9), 200, "uint16"), "at most 200"),
+        (np.full((9, 9), 200, "uint16"), "largest value is 200"),
         (np.array([[-1, 200]]), "from -1"),
         (np.array([[0, 70_000]]), "70000"),
         (np.array([[0, 1]]), "0 and 1"),
@@ -139,8 +139,8 @@ def test_numpy_and_pillow_agree():
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_unclear_arrays(array, words):
-    """An array whose values or shape may mean two things, or no picture, is refused in words."""
+def test_ambiguous_arrays(array, words):
+    """An array with ambiguous values or shape is refused with a reason."""
     with pytest.raises(InvalidRequestError) as caught:
         encode_value(array)
     assert words in caught.value.what
@@ -148,13 +148,13 @@ def test_unclear_arrays(array, words):
 
 
 def test_channels_first():
-    """An array as torch has it is refused with the line that turns it."""
+    """An array with channels first, as in torch, is refused with the line that transposes it."""
     with pytest.raises(InvalidRequestError, match=r"array\.transpose\(1, 2, 0\)"):
         encode_value(np.zeros((3, 20, 20), "uint8"))
 
 
 def test_arrays_that_are_views():
-    """A transposed, mirrored, read-only view is the picture that it shows."""
+    """Transposed, mirrored and read-only views give the image that they show."""
     array = np.zeros((16, 12, 3), "uint8")
     array[0, 0] = 7, 8, 9
     array.flags.writeable = False
@@ -163,10 +163,10 @@ def test_arrays_that_are_views():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_phone_photo(orientation, tmp_path):
-    """A photo that was opened with Pillow is uploaded upright, as viewers show its file."""
+    """A photo that was opened with Pillow is encoded upright."""
     upright = Image.new("RGB", (24, 16), "white")
     upright.paste("black", (0, 0, 8, 8))
-    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # what undoes what the orientation asks for
+    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transpose that undoes each orientation
     stored = upright.transpose(Image.Transpose(turns[orientation])) if orientation > 1 else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -183,15 +183,15 @@ def _closed(folder):
     return image
 
 
-def _cut_off(folder):
+def _incomplete(folder):
     whole = (folder / "whole.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     return Image.open(folder / "cut.png")
 
 
-@pytest.mark.parametrize("make", [_closed, _cut_off])
+@pytest.mark.parametrize("make", [_closed, _incomplete])
 def test_images_that_cannot_be_read(make, tmp_path):
-    """An image whose file is closed or cut off is refused in words: no exception of Pillow's."""
+    """A closed or incomplete image is refused with a reason."""
     Image.effect_noise((64, 64), 60).save(tmp_path / "whole.png")
     image = make(tmp_path)
     with pytest.raises(InvalidRequestError, match="cannot be read"):
@@ -201,13 +201,13 @@ def test_images_that_cannot_be_read(make, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_exif(tmp_path):
-    """Exif data that cannot be read are left alone."""
+    """Damaged Exif data is ignored."""
     Image.new("RGB", SIZE).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x09\xff\xff")
     assert _decoded(Image.open(tmp_path / "a.jpg")).size == SIZE
 
 
 def test_the_frame_of_an_animation(tmp_path):
-    """Of an animation, the frame that the user went to is taken."""
+    """The current frame of an animation is used."""
     frames = [Image.new("RGB", SIZE, colour) for colour in ("red", "lime", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     with Image.open(tmp_path / "a.gif") as image:
@@ -215,7 +215,7 @@ def test_the_frame_of_an_animation(tmp_path):
         assert _decoded(image).convert("RGB").getpixel((0, 0)) == (0, 255, 0)
 
 
-def test_what_is_shown_of_16_bits(tmp_path):
+def test_views_of_16_bits(tmp_path):
     """Preview, thumbnail and comparison of a 16-bit grey file show its grey, not white."""
     path = tmp_path / "deep.png"
     _grey(30000, "I;16").save(path)
@@ -226,7 +226,7 @@ def test_what_is_shown_of_16_bits(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
-def test_what_is_paid_is_shown(mode):
-    """An image that came from the service is shown whatever its values are."""
+def test_a_generated_image_is_shown(mode):
+    """A generated image has a preview for any values."""
     for level in (0, 1, 200, 300, 70_000):
         assert as_shown(_grey(level % 65_536, mode), strict=False).mode == "L"

@@ -1,4 +1,4 @@
-"""Previews take no more work than they need."""
+"""Previews are made with as little work as possible."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from runapi_magic.media.preview import DEFAULT_LIMITS, make_preview
 @pytest.mark.parametrize(
     ("size", "decoded"),
     [
-        ((4096, 2304), (1024, 576)),  # a square of 768 would leave it at half its size
+        ((4096, 2304), (1024, 576)),  # with a square of 768, it would be decoded twice as large
         ((2304, 4096), (576, 1024)),
         ((800, 600), (800, 600)),
         ((3000, 2), (1500, 1)),
     ],
 )
-def test_jpeg_is_decoded_at_the_smallest_scale_that_is_enough(tmp_path, monkeypatch, size, decoded):
-    """Whatever its shape, a JPEG is decoded no larger than its preview needs."""
-    path = tmp_path / "picture.jpg"
+def test_scale_of_a_jpeg(tmp_path, monkeypatch, size, decoded):
+    """A JPEG of any aspect ratio is decoded at the smallest sufficient scale."""
+    path = tmp_path / "image.jpg"
     Image.new("RGB", size, "orange").save(path)
     load, loaded = JpegImagePlugin.JpegImageFile.load, []
 
@@ -34,13 +34,13 @@ def test_jpeg_is_decoded_at_the_smallest_scale_that_is_enough(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
-def test_a_turned_picture_is_upright(tmp_path, kind):
-    """The Exif orientation counts for the preview, which is turned after it was made small."""
-    path = tmp_path / f"picture.{kind}"
-    picture = Image.new("RGB", (1600, 800), "blue")
-    picture.paste("red", (0, 0, 800, 800))
+def test_a_rotated_image(tmp_path, kind):
+    """A preview is rotated by the Exif orientation after it was reduced."""
+    path = tmp_path / f"image.{kind}"
+    image = Image.new("RGB", (1600, 800), "blue")
+    image.paste("red", (0, 0, 800, 800))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
-    picture.save(path, exif=exif)
+    exif[0x0112] = 6  # rotated by 90 degrees
+    image.save(path, exif=exif)
     preview = make_preview(path, DEFAULT_LIMITS)
     assert (preview.width, preview.height) == (384, 768)

@@ -1,4 +1,4 @@
-"""Thumbnails come from the cache, and whatever is wrong is no error."""
+"""Thumbnails are cached, and problems give a grey thumbnail instead of an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _is_grey(data):
     [((1024, 512), (160, 80)), ((400, 800), (80, 160)), ((40, 30), (40, 30)), ((900, 1), (160, 1))],
 )
 def test_sizes(make_image, kind, size, expected):
-    """A thumbnail keeps the shape, at most 160 pixels long, and is never enlarged."""
+    """A thumbnail keeps the aspect ratio, has at most 160 pixels and is not enlarged."""
     data = Thumbnails(FOLDER).get(*_original(make_image(size, kind=kind)))
     assert _opened(data).size == expected
     red, _, blue = _opened(data).convert("RGB").getpixel((0, 0))
@@ -50,7 +50,7 @@ def test_sizes(make_image, kind, size, expected):
 
 
 def test_transparency_is_white():
-    """Transparent pixels show white, half transparent ones half of it."""
+    """Transparent pixels are white, half transparent ones half white."""
     image = Image.new("RGBA", (100, 50), (0, 0, 0, 0))
     image.paste((255, 0, 0, 128), (50, 0, 100, 50))
     buffer = io.BytesIO()
@@ -60,8 +60,8 @@ def test_transparency_is_white():
     assert small.getpixel((90, 25)) == pytest.approx((255, 127, 127), abs=4)
 
 
-def test_a_second_time_comes_from_the_cache(make_image):
-    """Once made, a thumbnail is there again without its original, and for the next kernel."""
+def test_cache(make_image):
+    """A cached thumbnail needs no original and is used by the next kernel."""
     path, digest = _original(make_image((300, 200), noise=True))
     first = Thumbnails(FOLDER).get(path, digest)
     path.unlink()
@@ -71,7 +71,7 @@ def test_a_second_time_comes_from_the_cache(make_image):
 
 @pytest.mark.posix
 def test_files_are_private(make_image):
-    """Only the owner can read the cache; its files are named by their originals' digest."""
+    """Only the user can read the cache. Its files are named by the digest."""
     path, digest = _original(make_image())
     Thumbnails(FOLDER / "deep").get(path, digest)
     (file,) = (FOLDER / "deep").iterdir()
@@ -80,8 +80,8 @@ def test_files_are_private(make_image):
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-def test_a_damaged_cache_is_made_again(make_image):
-    """A cached file that is cut off, empty or rubbish is replaced."""
+def test_a_damaged_cache(make_image):
+    """An incomplete, empty or invalid cached file is replaced."""
     path, digest = _original(make_image((300, 200), noise=True))
     thumbnails = Thumbnails(FOLDER)
     good = thumbnails.get(path, digest)
@@ -93,26 +93,26 @@ def test_a_damaged_cache_is_made_again(make_image):
 
 
 def test_a_missing_original():
-    """A grey picture stands for an original that is gone, and is not kept."""
+    """Without the original, the thumbnail is grey and is not cached."""
     assert _is_grey(Thumbnails(FOLDER).get(Path("gone.png"), "0" * 64))
     assert not FOLDER.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\x89PNG\r\n\x1a\n"])
-def test_an_original_that_is_no_picture(content):
-    """A grey picture stands for a file that is no picture, and is not kept."""
+def test_an_original_that_is_not_an_image(content):
+    """For a file that is not an image, the thumbnail is grey and is not cached."""
     assert _is_grey(Thumbnails(FOLDER).get(*_original(content)))
     assert not FOLDER.exists()
 
 
-def test_a_cut_off_original(make_image):
-    """A grey picture stands for an original whose end is missing."""
+def test_an_incomplete_original(make_image):
+    """For an incomplete original, the thumbnail is grey."""
     assert _is_grey(Thumbnails(FOLDER).get(*_original(make_image((300, 200), noise=True)[:90_000])))
     assert not FOLDER.exists()
 
 
 def test_a_changed_original(make_image):
-    """Another picture under the original's name is not shown as if it were the original."""
+    """Another image in the file of the original is not shown."""
     path, _ = _original(make_image(color="red"))
     other = hashlib.sha256(make_image(color="blue")).hexdigest()
     assert _is_grey(Thumbnails(FOLDER).get(path, other))
@@ -120,15 +120,15 @@ def test_a_changed_original(make_image):
 
 
 def test_an_original_above_the_limit(make_image):
-    """A picture of more pixels than allowed is not decoded; a higher limit shows it later."""
+    """An original with too many pixels is not decoded. With a higher limit, it is."""
     path, digest = _original(make_image((1200, 1000)))
     assert _is_grey(Thumbnails(FOLDER, megapixels=1).get(path, digest))
     assert not _is_grey(Thumbnails(FOLDER, megapixels=2).get(path, digest))
 
 
 @pytest.mark.parametrize("digest", ["", "../secret", "0" * 63, "G" * 64, "0" * 64 + "\n", "/" * 64])
-def test_what_is_no_digest(make_image, digest):
-    """What is no hex SHA-256 never becomes a file name."""
+def test_invalid_digests(make_image, digest):
+    """A text that is not a hex SHA-256 is never used as a file name."""
     FOLDER.mkdir()
     secret = Path("secret.jpg")
     secret.write_bytes(make_image(kind="JPEG"))
@@ -137,15 +137,15 @@ def test_what_is_no_digest(make_image, digest):
     assert list(FOLDER.iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_made(make_image):
-    """With a file where the folder should be, thumbnails are made all the same."""
+def test_a_cache_that_cannot_be_created(make_image):
+    """With a file in place of the folder, thumbnails still work."""
     FOLDER.write_text("in the way")
     assert not _is_grey(Thumbnails(FOLDER).get(*_original(make_image((300, 200)))))
     assert FOLDER.read_text() == "in the way"
 
 
 def test_a_full_disk(make_image, monkeypatch):
-    """Where the cache's file cannot get its name, the thumbnail is there and nothing is left."""
+    """On a full disk, the thumbnail is returned and no file is left."""
 
     def fail(*_):
         raise OSError(28, "No space left on device")
@@ -157,7 +157,7 @@ def test_a_full_disk(make_image, monkeypatch):
 
 
 def test_several_threads(make_image):
-    """Threads that ask for the same pictures at once all get them, and each is kept once."""
+    """Threads that request the same thumbnails get them, and each is cached once."""
     originals = [_original(make_image((200 + n, 150), noise=True), f"{n}.png") for n in range(6)]
     thumbnails = Thumbnails(FOLDER)
     with ThreadPoolExecutor(8) as pool:
@@ -167,8 +167,8 @@ def test_several_threads(make_image):
     assert {file.name for file in FOLDER.iterdir()} == {f"{digest}.jpg" for _, digest in originals}
 
 
-def test_reading_a_turned_photograph():
-    """A photograph that its camera held sideways is read upright."""
+def test_read_a_rotated_photo():
+    """A rotated photo is read upright."""
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (300, 100), "red").save("turned.jpg", exif=exif)
@@ -180,7 +180,7 @@ def test_reading_a_turned_photograph():
     [("1", "RGB"), ("L", "RGB"), ("LA", "RGB"), ("P", "RGB"), ("CMYK", "RGB"), ("RGBA", "RGB")],
 )
 def test_modes(mode, expected):
-    """Pictures of every mode without transparent pixels are read as RGB."""
+    """Images of all modes without transparent pixels are read as RGB."""
     kind = "JPEG" if mode == "CMYK" else "PNG"
     Image.new("RGBA", (300, 200), "white").convert(mode).save("any", kind)
     small = read_small(Path("any"), 100)
@@ -189,7 +189,7 @@ def test_modes(mode, expected):
 
 
 def test_a_palette_is_reduced_smoothly():
-    """A palette's picture is averaged, not thinned out: fine stripes become grey."""
+    """An image with a palette is averaged: fine stripes become grey."""
     stripes = Image.new("L", (1000, 10))
     for x in range(0, 1000, 2):
         stripes.paste(255, (x, 0, x + 1, 10))
@@ -200,15 +200,15 @@ def test_a_palette_is_reduced_smoothly():
 
 
 def test_a_transparent_colour():
-    """A PNG's transparent colour counts as transparency."""
+    """The transparent colour of a PNG counts as transparency."""
     Image.new("RGB", (40, 40), (1, 2, 3)).save("key.png", transparency=(1, 2, 3))
     small = read_small(Path("key.png"), 20)
     assert small.mode == "RGBA"
     assert flatten(small, "white").getpixel((9, 9)) == (255, 255, 255)
 
 
-def test_flattening_over_a_picture():
-    """What is behind shows through, and neither picture is changed."""
+def test_flatten_on_an_image():
+    """The background is visible behind transparency. Neither image is changed."""
     front, ground = Image.new("RGBA", (2, 1), (0, 0, 0, 0)), Image.new("RGB", (2, 1), "red")
     front.putpixel((0, 0), (0, 0, 255, 255))
     flat = flatten(front, ground)

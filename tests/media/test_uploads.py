@@ -1,4 +1,4 @@
-"""Files go up whole, in a format that the service takes, under a name that says what they are."""
+"""Files are checked, and encoded for an upload if the service does not accept them."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ RIGHT = {
 
 
 @pytest.mark.parametrize(("content", "kind"), RIGHT.values(), ids=RIGHT)
-def test_what_is_right_stays(content, kind):
-    """What the service takes goes up byte by byte, with no note: so it is found again, too."""
+def test_accepted_formats(content, kind):
+    """A file in an accepted format is not changed and has no note."""
     assert encode_for_upload(content, "cat") == (content, kind)
     assert check_file(content, "cat") == ""
 
@@ -69,8 +69,8 @@ CONVERTED = {
 
 
 @pytest.mark.parametrize(("content", "words"), CONVERTED.values(), ids=CONVERTED)
-def test_what_is_converted(content, words):
-    """Other formats go up as a PNG of the same pixels, and a note says so before."""
+def test_converted_formats(content, words):
+    """Other formats are converted to a PNG with the same pixels, and a note says so."""
     made, kind = encode_for_upload(content, "cat")
     with Image.open(io.BytesIO(made)) as image:
         assert (kind, image.format, image.size, image.mode) == ("png", "PNG", SIZE, "RGB")
@@ -82,9 +82,9 @@ def test_what_is_converted(content, words):
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_animations(kind):
-    """Of an animation, and of a file with pages, the first frame goes up, and a note says so."""
+    """The first frame of an animation or of several pages is used, and a note says so."""
     content = _animated(kind)
-    assert "3 frames; the first is sent" in check_file(content, "cat")
+    assert "3 frames. The first is sent" in check_file(content, "cat")
     made, ending = encode_for_upload(content, "cat")
     with Image.open(io.BytesIO(made)) as image:
         red, green, blue = image.convert("RGB").getpixel((9, 9))
@@ -93,7 +93,7 @@ def test_animations(kind):
 
 
 def test_a_gif():
-    """A GIF of one frame is converted, and keeps its transparency."""
+    """A GIF with one frame is converted and keeps its transparency."""
     image = Image.new("RGBA", SIZE, (255, 0, 0, 0))
     image.paste((0, 0, 255, 255), (0, 0, 9, 9))
     made, kind = encode_for_upload(_encoded("GIF", image), "cat")
@@ -108,8 +108,8 @@ def test_avif():
     assert (kind, Image.open(io.BytesIO(made)).size) == ("png", SIZE)
 
 
-def test_a_tiff_of_16_bits_that_lies_on_its_side():
-    """What is converted is upright, with its 16 bits as 8, and in sRGB."""
+def test_a_rotated_tiff_of_16_bits():
+    """A converted file is upright, has 8 bits and is in sRGB."""
     exif = Image.Exif()
     exif[0x0112] = 6
     made, _ = encode_for_upload(_encoded("TIFF", Image.new("I;16", SIZE, 30000), exif=exif), "cat")
@@ -132,8 +132,8 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64)
         (b"II*\0" + bytes(60), "damaged"),
     ],
 )
-def test_what_is_refused(content, words):
-    """What cannot be read is refused when it is named, by what it is, with what would do."""
+def test_refused_files(content, words):
+    """A file that cannot be read is refused with its type and advice."""
     with pytest.raises(InvalidRequestError) as caught:
         as_source(content, label="cat")
     assert words in caught.value.what
@@ -143,7 +143,7 @@ def test_what_is_refused(content, words):
 
 
 def test_too_many_pixels():
-    """A file with more pixels than Pillow takes for sound is refused in words, not decoded."""
+    """A file with too many pixels for Pillow is refused, not decoded."""
     header = bytearray(_encoded("BMP"))
     header[18:26] = (40_000).to_bytes(4, "little") * 2
     with pytest.raises(InvalidRequestError, match="cat has 1,600 million pixels"):
@@ -152,8 +152,8 @@ def test_too_many_pixels():
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000"])
 @pytest.mark.parametrize("left", [0.5, 0.9])
-def test_cut_off_files(kind, left):
-    """A file that is cut off is found out before it is uploaded, whatever its format is."""
+def test_incomplete_files(kind, left):
+    """An incomplete file of any format is refused before the upload."""
     whole = _encoded(kind)
     content = whole[: int(len(whole) * left)]
 
@@ -161,15 +161,15 @@ def test_cut_off_files(kind, left):
         check_file(content, "cat")
         encode_for_upload(content, "cat")
 
-    with pytest.raises(InvalidRequestError, match="cat is damaged or cut off"):
+    with pytest.raises(InvalidRequestError, match="cat is damaged or incomplete"):
         use()
 
 
-def test_a_cut_off_jpeg_that_is_compared():
-    """A comparison with a cut-off file is refused in words, too."""
+def test_compare_with_an_incomplete_jpeg():
+    """A comparison with an incomplete file is refused."""
     Path("a.jpg").write_bytes(_encoded("JPEG")[:-300])
     source = as_source("a.jpg")
-    with pytest.raises(InvalidRequestError, match="damaged or cut off"):
+    with pytest.raises(InvalidRequestError, match="damaged or incomplete"):
         open_source(source)
 
 
@@ -186,7 +186,7 @@ def test_a_cut_off_jpeg_that_is_compared():
     ],
 )
 def test_names(path, kind, name):
-    """An upload's name ends in what its bytes are."""
+    """The name of an upload has the ending of its type."""
     assert upload_name(path and Path(path), kind) == name
 
 
@@ -196,7 +196,7 @@ def test_names(path, kind, name):
     lambda content: "data:image/png," + quote(content),
 ])  # fmt: skip
 def test_data_urls(make, make_image):
-    """A picture in a data URL is the picture in its bytes."""
+    """An image in a data URL is used."""
     content = make_image()
     source = as_source(make(content))
     assert (source.content, source.digest) == (content, as_source(content).digest)
@@ -204,17 +204,17 @@ def test_data_urls(make, make_image):
 
 @pytest.mark.parametrize("url", ["data:image/png;base64,iVBOR", "data:", "data:image/png;base64,A"])
 def test_damaged_data_urls(url):
-    """A data URL that is cut off is refused in words."""
+    """An incomplete data URL is refused."""
     with pytest.raises(InvalidRequestError, match="data URL"):
         as_source(url)
 
 
 def test_the_note_of_a_source():
-    """A source that will be converted says so when it is asked for, once for each file."""
+    """A source that will be converted has a note, once for each file."""
     Path("cat.tif").write_bytes(_encoded("TIFF"))
     source = as_source("cat.tif")
     request = ImageRequest("make it snow", "gpt-image-2", sources=(source, source))
-    assert validate(request) == ["cat.tif is a TIFF file; it is sent as a PNG."]
+    assert validate(request) == ["cat.tif is a TIFF file. It is sent as a PNG."]
 
 
 def _mask(size=SIZE, hole=(0, 0, 9, 9), alpha=0, kind="PNG", mode="RGBA"):
@@ -226,7 +226,7 @@ def _mask(size=SIZE, hole=(0, 0, 9, 9), alpha=0, kind="PNG", mode="RGBA"):
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
 @pytest.mark.parametrize("source", [_encoded("JPEG"), None])
 def test_masks(kind, source):
-    """A mask of its source's size with a transparent part is right, and goes up as a PNG."""
+    """A mask with the size of its source and a transparent part is uploaded as a PNG."""
     content = _mask(kind=kind)
     check_mask(content, "mask", source)
     made, ending = encode_for_upload(content, "mask", is_mask=True)
@@ -235,14 +235,14 @@ def test_masks(kind, source):
         assert image.getchannel("A").getextrema() == (0, 255)
 
 
-def test_a_mask_that_is_right_stays():
-    """A PNG with an alpha channel goes up byte by byte."""
+def test_a_mask_with_alpha_is_not_changed():
+    """A PNG with an alpha channel is uploaded byte for byte."""
     content = _mask()
     assert encode_for_upload(content, "mask", is_mask=True) == (content, "png")
 
 
-def test_a_palette_becomes_a_channel():
-    """A mask whose transparency is a colour of its palette gets an alpha channel."""
+def test_a_mask_with_a_palette():
+    """A mask with a transparent palette colour gets an alpha channel."""
     content = _encoded("PNG", Image.open(io.BytesIO(_mask(kind="GIF"))))
     made, _ = encode_for_upload(content, "mask", is_mask=True)
     assert Image.open(io.BytesIO(made)).mode == "RGBA"
@@ -251,17 +251,17 @@ def test_a_palette_becomes_a_channel():
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (_mask(size=(10, 10)), "10 x 10 pixels, and its source 48 x 32"),
+        (_mask(size=(10, 10)), "10 x 10 pixels, but its source has 48 x 32"),
         (_mask(hole=(0, 0, 0, 0)), "no transparent part"),
         (_mask(alpha=128), "no transparent part"),
-        (_mask(hole=(0, 0, *SIZE)), "transparent everywhere"),
+        (_mask(hole=(0, 0, *SIZE)), "completely transparent"),
         (_mask(kind="JPEG", mode="RGB"), "no transparent part"),
         (_encoded("PNG", Image.new("1", SIZE)), "no transparent part"),
-        (_mask()[:-40], "damaged or cut off"),
+        (_mask()[:-40], "damaged or incomplete"),
     ],
 )
-def test_masks_that_do_not_fit(content, words):
-    """A mask of another size, without a hole, or with nothing else is refused in words."""
+def test_invalid_masks(content, words):
+    """A mask with another size, without a hole or with only a hole is refused."""
     with pytest.raises(InvalidRequestError) as caught:
         check_mask(content, "mask", _encoded("PNG"))
     assert words in caught.value.what
@@ -269,14 +269,14 @@ def test_masks_that_do_not_fit(content, words):
     assert caught.value.todo
 
 
-def test_the_mask_of_a_phone_photo():
-    """A mask for a photo that lies on its side is of the size that the photo is shown in."""
+def test_the_mask_of_a_rotated_photo():
+    """The mask of a rotated photo has the size of the upright photo."""
     exif = Image.Exif()
     exif[0x0112] = 6
     check_mask(_mask(size=SIZE[::-1]), "mask", _encoded("JPEG", exif=exif))
 
 
-def test_the_profile_of_what_is_converted():
+def test_the_profile_of_a_converted_file():
     """A wide-gamut TIFF is in sRGB as a PNG."""
     red = Image.new("RGB", SIZE, (200, 80, 80))
     wide = _encoded("TIFF", red, icc_profile=profiles.rgb(profiles.DISPLAY_P3))

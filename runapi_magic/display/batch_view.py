@@ -1,6 +1,6 @@
-"""What a cell shows of a sweep or a batch: the contact sheet, and below it how it stands.
+"""Show a batch or a sweep in its cell: the contact sheet, and a caption with the progress below it.
 
-Both are plain output that is updated, as with a single picture.
+Both are plain outputs that are updated, like those of a single image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from runapi_magic.batch.sweep import Sweep, text_table
 from runapi_magic.core.text import dollars, shorten
 from runapi_magic.core.validation import validate
 from runapi_magic.display.environment import Audience, current_cell, running_loop
-from runapi_magic.display.generation_view import NOTHING, Bundle, error_bundle, money
+from runapi_magic.display.generation_view import EMPTY, Bundle, error_bundle, money
 from runapi_magic.display.theme import AS_TYPED, FAULT, FONT, MUTED
 from runapi_magic.media.contact_sheet import (
     DENSITY,
@@ -44,18 +44,18 @@ _LONGEST_TITLE, _LONGEST_NAME = 300, 60  # characters
 
 
 class SheetView:
-    """A sweep or a batch in the output of the cell that runs now.
+    """The display of a batch or sweep in the output of the current cell.
 
     Args:
-        batch: What to show.
-        session: For its settings, its notices, and the controls' work.
-        audience: Who is there; progress and controls are only for a person.
-        controls: Makes and displays what is to be clicked below the sheet; None for nothing.
+        batch: The batch.
+        session: The session, for its settings and notices and for the controls.
+        audience: Who sees the output. Only a person gets progress and controls.
+        controls: Makes and displays the controls below the sheet; None for no controls.
 
     Attributes:
-        batch: What is shown.
-        session: The same as above.
-        pages: What stands below the sheet in the page.
+        batch: The batch.
+        session: The session.
+        pages: The elements below the sheet that can say whether the page shows it.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SheetView:
         self._notes = list(dict.fromkeys(
             note for item in batch.items for note in validate(item.request)
         ))  # fmt: skip
-        self._is_told = False
+        self._is_end_shown = False
         self._small: dict[int, tuple[str, int, Image]] = {}
         self._sheet: Sheet | None = None
         self._drawn: list[tuple[ItemStatus, int]] = []
@@ -82,9 +82,9 @@ class SheetView:
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
         self._handles = DisplayHandle(), DisplayHandle()
-        # In a notebook that nobody watches, nothing may come after the cell's end.
+        # Without a person, nothing may be displayed after the end of the cell.
         is_last = audience is Audience.UNATTENDED and batch.is_done
-        sheet = NOTHING if self.is_bare else self._draw_new(with_pictures=is_last)
+        sheet = EMPTY if self.is_bare else self._draw_new(with_images=is_last)
         self._shown = sheet, self._caption()
         self._show_again()
         page = controls(self) if controls is not None and audience is Audience.LIVE else None
@@ -96,40 +96,40 @@ class SheetView:
             self._loop.call_soon_threadsafe(self._changed)
 
     def subscribe(self, listener: Callable[[], None]) -> None:
-        """Call the listener on the loop whenever the sheet was drawn anew."""
+        """Call a function on the event loop whenever the sheet has been redrawn."""
         self._listeners.append(listener)
 
     def item_at(self, x: float, y: float) -> Item | None:
-        """Return what stands at a place of the sheet: shares of its width and height, 0 to 1."""
+        """Return the item at a position on the sheet, in shares of its width and height, 0 to 1."""
         number = self._sheet.cell_at(x, y) if self._sheet else None
         return None if number is None else self.batch.items[number]
 
     @property
     def is_bare(self) -> bool:
-        """Whether there is no sheet: nothing was sent yet, or all of it was refused before."""
+        """Whether there is no sheet, because nothing was sent yet or the whole batch failed."""
         held = self.batch.held is not None and not self.batch.pictures
         return held or self.batch.is_refused
 
     @property
     def alt(self) -> str:
-        """What stands for the sheet where it cannot be seen; the controls name each picture."""
+        """The alternative text of the sheet. The controls name each image."""
         values = [f"{name}: {', '.join(map(str, of))}" for name, of in self._variables.items()]
         about = "; ".join([shorten(self.batch.title, _LONGEST_TITLE), *values])
         return shorten(f"Contact sheet, {self._facts()[0]}: {about}", _LONGEST_TITLE)
 
-    # When
+    # When to update
 
     def _changed(self) -> None:
         if not self.batch.is_done:  # a retry
-            self._is_told = False
+            self._is_end_shown = False
         is_wanted = self._audience is Audience.LIVE or self.batch.is_done
-        if is_wanted and self._shown[0] == NOTHING and not self.batch.pictures:
-            self._show(NOTHING, self._caption())  # at once: the question is gone already
+        if is_wanted and self._shown[0] == EMPTY and not self.batch.pictures:
+            self._show(EMPTY, self._caption())  # at once, because the confirmation disappears
         if is_wanted and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._keep_up())
 
     async def _keep_up(self) -> None:
-        """Draw once a second until the end; the end is drawn, too."""
+        """Redraw the sheet once a second, and once more after the end."""
         while not self.batch.is_done:
             await self._refresh()
             await asyncio.sleep(_TICK)
@@ -139,7 +139,7 @@ class SheetView:
         async with self._drawing:
             if self.batch.is_done:
                 self._notes += self.session.take_notices()
-            caption = self._caption()  # it counts no picture that the sheet is still without
+            caption = self._caption()  # before the sheet, so it counts only images on the sheet
             self._show(await asyncio.to_thread(self._draw), caption)
         for listener in self._listeners:
             listener()
@@ -157,24 +157,24 @@ class SheetView:
     async def _finish(self) -> None:
         """Show the end in the cell that waits for it.
 
-        nbclient drops what belongs to an earlier cell's display, and what comes after the end.
+        nbclient ignores updates of a display in an earlier cell, and updates after the end.
         """
         if self._task is not None:
             await asyncio.shield(self._task)
-        if self._is_told:
+        if self._is_end_shown:
             return
-        self._is_told = True
+        self._is_end_shown = True
         if current_cell() != self.batch.shown_in:
             self.batch.shown_in = current_cell()
             self._show_again()
 
-    # What
+    # What to show
 
     def _draw(self) -> Bundle:
-        """Draw the sheet where it has changed. Blocking: not for the loop."""
+        """Redraw the sheet if it has changed. Blocking: do not call it on the event loop."""
         if self.is_bare:
             self._drawn = []
-            return NOTHING
+            return EMPTY
         shown = {
             *range(min(len(self.batch), MOST_CELLS)),
             *(self._sheet.boxes if self._sheet else ()),
@@ -187,10 +187,10 @@ class SheetView:
             return bundle
         return self._shown[0]
 
-    def _draw_new(self, *, with_pictures: bool = True) -> Bundle:
+    def _draw_new(self, *, with_images: bool = True) -> Bundle:
         rows, columns, heading = axes(self._variables)
         self._sheet = draw_sheet(
-            [self._cell(item, with_picture=with_pictures) for item in self.batch.items],
+            [self._cell(item, with_image=with_images) for item in self.batch.items],
             rows,
             columns,
             longest_side=self.session.settings.preview_size,
@@ -209,7 +209,7 @@ class SheetView:
         }
         return Bundle(data, {"image/jpeg": about})
 
-    def _cell(self, item: Item, *, with_picture: bool) -> SheetCell:
+    def _cell(self, item: Item, *, with_image: bool) -> SheetCell:
         def read(side: int) -> Image:
             return self._read(item, side)
 
@@ -217,14 +217,14 @@ class SheetView:
         return SheetCell(
             item.status,
             name or f"{item.index + 1} {item.request.title}",
-            read if item.images and with_picture else None,
+            read if item.images and with_image else None,
             more=len(item.images) - 1,
             missing=item.request.count - len(item.images) if item.status == "partial" else 0,
             reason=item.error.what if item.error else "",
         )
 
     def _read(self, item: Item, side: int) -> Image:
-        """Return an item's first picture small, decoded once."""
+        """Return a small version of the first image of an item, decoded once."""
         image = item.images[0]
         known = self._small.get(item.index)
         if known is not None and known[:2] == (image.id, side):
@@ -234,7 +234,7 @@ class SheetView:
         return small
 
     def _ratio(self) -> float:
-        """Return width by height of the pictures: the same for all of them, or a square."""
+        """Return width divided by height if all images have the same ratio; else 1, a square."""
         ratios = {ratio for item in self.batch.items[:MOST_CELLS] if (ratio := _ratio_of(item))}
         return ratios.pop() if len(ratios) == 1 else 1.0
 
@@ -262,17 +262,12 @@ class SheetView:
     def _facts(self) -> list[str]:
         batch, numbers = self.batch, self.batch.counts
         asked = sum(item.request.count for item in batch.items)
-        made = f"{len(batch.pictures)} of {asked} pictures"
-        words: dict[ItemStatus, str] = {
-            "partial": "partial",
-            "failed": "failed",
-            "cancelled": "cancelled",
-            "running": "under way",
-        }
-        counts = [f"{numbers[name]} {word}" for name, word in words.items() if numbers[name]]
+        made = f"{len(batch.pictures)} of {asked} images"
+        names: tuple[ItemStatus, ...] = ("partial", "failed", "cancelled", "running")
+        counts = [f"{numbers[name]} {name}" for name in names if numbers[name]]
         paid = [money(batch.cost, simulated=self.batch.simulated)] if batch.cost else []
-        saved = [f"saved {dollars(batch.saved)} from disk"] if batch.saved else []
-        is_timed = not (batch.is_done and self.batch.simulated)  # a simulated time says nothing
+        saved = [f"saved {dollars(batch.saved)} (cached)"] if batch.saved else []
+        is_timed = not (batch.is_done and self.batch.simulated)  # simulated times mean nothing
         return [
             ", ".join([made, *counts]), *paid, *saved,
             *([f"{batch.seconds:.0f} s"] if is_timed else []),
@@ -281,7 +276,7 @@ class SheetView:
 
 
 def _ratio_of(item: Item) -> float | None:
-    """Return the ratio that a picture has, or was asked for."""
+    """Return the aspect ratio of the image, or the requested one."""
     if item.images:
         return round(item.images[0].width / item.images[0].height, 2)
     width, _, height = (item.request.aspect_ratio or "").partition(":")
@@ -297,21 +292,21 @@ def _table(batch: Batch) -> str:
 
 
 def reasons(batch: Batch) -> list[tuple[str, tuple[str, ...]]]:
-    """Return why pictures are missing: which, and the parts of the error, each error once."""
+    """Return each error once: the items that it belongs to, and the parts of its message."""
     found: dict[tuple[str, ...], list[str]] = {}
     for item in batch.items:
         if item.error is not None:
             parts = item.error.what, item.error.charged, item.error.todo
             found.setdefault(tuple(filter(None, parts)), []).append(item_name(item))
-    told = [
+    shown = [
         (f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}:", parts)
         for parts, names in found.items()
     ]
-    left = len(told) - _MOST_REASONS
-    return told[:_MOST_REASONS] + ([(f"and {left} other reasons", ())] if left > 0 else [])
+    left = len(shown) - _MOST_REASONS
+    return shown[:_MOST_REASONS] + ([(f"and {left} other errors", ())] if left > 0 else [])
 
 
 def item_name(item: Item) -> str:
-    """Return what a user calls an item: its values, or its number and prompt."""
+    """Return a name for an item: its values, or its number and prompt."""
     values = ", ".join(map(str, item.variables.values()))
     return shorten(values or f"{item.index + 1} {item.request.title}", _LONGEST_NAME)

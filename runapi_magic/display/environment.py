@@ -1,9 +1,11 @@
-"""The loop that tasks run on, and who is there to see them.
+"""Which event loop requests run on, and who sees the outputs.
 
-Tasks run on the kernel's own asyncio loop, captured when the first cell runs, never in a thread of
-ours. Other threads hand over to it: a widget's callback may come on a thread with a loop of its
-own (ipykernel 7.0 to 7.3 runs it in a subshell). A script and terminal IPython have no loop that
-goes on between two calls: there a thread runs one, and whichever thread asks waits for the end.
+In a kernel, requests run on the kernel's own event loop, which is stored when the first cell runs.
+Calls from other threads are passed to this loop. A widget callback may come on a thread with its
+own loop: ipykernel 7.0 to 7.3 run callbacks in a subshell.
+
+A script and terminal IPython have no loop that runs between two calls. There a daemon thread runs
+one loop, and the calling thread waits for the end of its request.
 """
 
 from __future__ import annotations
@@ -29,27 +31,27 @@ if TYPE_CHECKING:
 
 
 class Audience(Enum):
-    """Who is there while a cell runs."""
+    """Who sees the output of a cell."""
 
-    LIVE = auto()  # a front end with a person
-    UNATTENDED = auto()  # nbclient, nbconvert, papermill, nbval: nobody can answer
-    CONSOLE = auto()  # `jupyter console` and its like: a person, but no update is shown
+    LIVE = auto()  # a person in a front end that shows updates
+    UNATTENDED = auto()  # no person: nbclient, nbconvert, papermill, nbval
+    CONSOLE = auto()  # a person in a front end without updates, such as `jupyter console`
     TERMINAL = auto()  # terminal IPython
     NONE = auto()  # plain Python
 
 
 _VS_CODE = "vscode-notebook-cell:"
-_TICK = 0.5  # seconds between two looks at whether Ctrl-C was pressed
+_TICK = 0.5  # seconds between two checks for Ctrl-C
 _kernel_loop: asyncio.AbstractEventLoop | None = None
-_consoles: set[str] = set()  # by the session that their messages belong to
-_first_context = contextvars.Context()  # the one in which that loop was captured
-_own: asyncio.AbstractEventLoop | None = None  # of scripts and terminal IPython
-_owner = 0  # the process that started it
+_consoles: set[str] = set()  # the sessions of consoles, as their messages name them
+_first_context = contextvars.Context()  # the context in which the kernel's loop was stored
+_own: asyncio.AbstractEventLoop | None = None  # the loop of scripts and terminal IPython
+_owner = 0  # the process that started this loop
 _starting = threading.Lock()
 
 
 def parent_message() -> dict[str, Any]:
-    """Return the message that the kernel is working on; empty outside a kernel."""
+    """Return the message that the kernel is handling; empty outside a kernel."""
     kernel = getattr(get_ipython(), "kernel", None)
     if kernel is None:
         return {}
@@ -61,10 +63,10 @@ def parent_message() -> dict[str, Any]:
 
 
 def _context() -> contextvars.Context:
-    """Return the context to work in.
+    """Return the context for work on the loop.
 
-    In ipykernel 7.0 widgets fail where the context knows no message of the front end, as on a
-    thread that it did not start: the first cell's context stands in for that one.
+    In ipykernel 7.0, widgets fail in a context without a message of the front end, for example on a
+    thread that ipykernel did not start. Then the context of the first cell is used.
     """
     here = contextvars.copy_context()
     kernel = getattr(get_ipython(), "kernel", None)
@@ -78,7 +80,7 @@ def _context() -> contextvars.Context:
 
 
 def current_cell() -> str | None:
-    """Return what tells this run of a cell from others, None outside a kernel."""
+    """Return the ID of this run of a cell; None outside a kernel."""
     message_id: str | None = parent_message().get("header", {}).get("msg_id")
     return message_id
 
@@ -90,22 +92,25 @@ def current_cell_location() -> CellLocation | None:
     parent = parent_message()
     if parent.get("header", {}).get("msg_type") != "execute_request":
         return None
-    told = (parent.get("metadata") or {}).get("cellId")
-    cell = told if isinstance(told, str) else ""
+    given = (parent.get("metadata") or {}).get("cellId")
+    cell = given if isinstance(given, str) else ""
     if cell.startswith(_VS_CODE):
-        # Its ids name the notebook; what follows the # numbers cells anew each time it is opened.
+        # The ID names the notebook. The part after the # changes when the notebook is opened again.
         return CellLocation(cell.partition("#")[0], "")
     return CellLocation(notebook_name(), cell)
 
 
 def user_variables() -> dict[str, Any]:
-    """Return the variables of the user's cells; none in plain Python."""
+    """Return the user's variables; none in plain Python."""
     shell = get_ipython()
     return {} if shell is None else shell.user_ns
 
 
 def audience() -> Audience:
-    """Say who is there. Nobody is, where the execute request allows no question."""
+    """Return who sees the output of the current cell.
+
+    If the execute request does not allow input from the user, there is no person.
+    """
     shell = get_ipython()
     if shell is None:
         return Audience.NONE
@@ -119,11 +124,13 @@ def audience() -> Audience:
 
 
 def remember_console(header: dict[str, Any]) -> None:
-    """Note who asks whether a cell is complete, as a console does before it runs one.
+    """Store the session of a console, which asks whether a cell is complete before it runs it.
+
+    JupyterLab's console also asks, but shows updates. A console that uses jupyter_client has the
+    name of its session in the IDs of its messages; JupyterLab's does not.
 
     Args:
-        header: Of the message that asks. JupyterLab's own console asks, too, but shows updates;
-            what is written with jupyter_client has the session's name in its messages' ids.
+        header: The header of the message that asks.
     """
     session = header["session"]
     if header["msg_id"].startswith(f"{session}_"):
@@ -131,9 +138,9 @@ def remember_console(header: dict[str, Any]) -> None:
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop to work on, or None where none is running.
+    """Return the event loop for requests; None if no loop is running.
 
-    In a kernel this is the kernel's own, also for a call from another thread.
+    In a kernel this is the kernel's own loop, also for a call from another thread.
     """
     global _kernel_loop, _first_context  # noqa: PLW0603 (one kernel, one loop)
     try:
@@ -143,40 +150,40 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
     if getattr(get_ipython(), "kernel", None) is None:
         return here
     if _kernel_loop is None or not _kernel_loop.is_running():
-        # One that ran a line of ipython_config.py, before the kernel's own, runs no more.
+        # A loop that ran a line of ipython_config.py before the kernel started is not running.
         _kernel_loop = here
         _first_context = contextvars.copy_context()
     return _kernel_loop
 
 
 def hand_over(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    """Call a function on a loop soon, from whatever thread this is."""
+    """Call a function on a loop soon; any thread may call this."""
     loop.call_soon_threadsafe(function, context=_context())
 
 
 class Work(Protocol):
-    """What is under way: a generation, or a batch of them."""
+    """A generation or a batch."""
 
     async def ended(self) -> None:
-        """Wait for the end, whatever it is."""
+        """Wait for the end, also if it is an error."""
 
     def cancel(self) -> None:
         """Stop waiting."""
 
     @property
     def errors(self) -> list[RunAPIError]:
-        """Why pictures are missing."""
+        """Why images are missing."""
 
 
 Started = TypeVar("Started", bound=Work)
 Result = TypeVar("Result")
 
 
-class LetGo(KeyboardInterrupt):
-    """Ctrl-C where nothing goes on without a running loop: it was let go of, to be resumed.
+class StoppedWaiting(KeyboardInterrupt):
+    """Ctrl-C in a script or terminal: the request was cancelled and can be resumed.
 
     Attributes:
-        work: What was under way.
+        work: The request that was running.
     """
 
     def __init__(self, work: Work) -> None:
@@ -189,20 +196,20 @@ class LetGo(KeyboardInterrupt):
 
 
 def own_loop() -> asyncio.AbstractEventLoop:
-    """Return the loop that works where no other one runs: in scripts and in terminal IPython.
+    """Return the loop of scripts and terminal IPython.
 
-    It runs in a thread of its own, so that any number of threads can start requests on it, and so
-    that Ctrl-C, which strikes the main thread, interrupts no task in the middle of its step.
+    It runs in its own thread, so any number of threads can start requests on it. Ctrl-C interrupts
+    the main thread, and so no task in the middle of a step.
 
     Raises:
-        ConfigurationError: The process is a copy of one that had it: the thread is not in a copy,
-            and the journal must not be used by both.
+        ConfigurationError: The process was forked from one that had started this loop. A fork does
+            not have the thread, and must not use the same journal.
     """
     global _own, _owner
     if _own is not None and _owner != os.getpid():
         raise ConfigurationError(
-            "This process was forked from one that has used runapi_magic already.",
-            todo="Start it with spawn: multiprocessing.get_context('spawn'); or use threads.",
+            "This process was forked from a process that already used runapi_magic.",
+            todo="Use multiprocessing.get_context('spawn'), or threads.",
         )
     with _starting:
         if _own is None:
@@ -212,7 +219,7 @@ def own_loop() -> asyncio.AbstractEventLoop:
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine on the loop of scripts, wait for its end on this thread, return its result.
+    """Run a coroutine on the loop of scripts, wait for it on this thread, and return its result.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; the coroutine is cancelled.
@@ -220,7 +227,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
     running = asyncio.run_coroutine_threadsafe(work, own_loop())
     try:
         while not running.done():
-            # Windows hears no Ctrl-C during a wait without an end.
+            # Windows does not notice Ctrl-C during a wait without a timeout.
             concurrent.futures.wait([running], timeout=_TICK)
     except KeyboardInterrupt:
         running.cancel()
@@ -229,14 +236,14 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
-    """Start something from a cell, a callback or a script, and return its handle.
+    """Start a request from a cell, a callback or a script, and return its handle.
 
-    In a kernel, and inside any coroutine, it returns at once. Where no loop is running (terminal
-    IPython, a script) it stays until the end, on any number of threads at the same time; a
-    KeyboardInterrupt leaves the task at the service, and it in the journal.
+    In a kernel, and inside any coroutine, this returns at once. If no loop is running (terminal
+    IPython, a script), it waits for the end; any number of threads can do this at the same time.
+    After a KeyboardInterrupt, RunAPI still has the task and the journal has the request.
 
     Args:
-        start: Starts it on the loop that it is given.
+        start: Starts the request on the loop that it gets.
     """
     loop = running_loop()
     if loop is not None:
@@ -247,5 +254,5 @@ def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
     except KeyboardInterrupt:
         work.cancel()
         run(work.ended())
-        raise LetGo(work) from None
+        raise StoppedWaiting(work) from None
     return work

@@ -1,4 +1,4 @@
-"""The newest pictures on one sheet, as a plain picture and as a list."""
+"""The gallery: the newest images on one sheet, as a plain image and as a list."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.library import Library
 
-LARGEST = MOST_CELLS  # pictures on one sheet
+LARGEST = MOST_CELLS  # images on one sheet
 
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """Pictures that were made before, numbered, newest first.
+    """Earlier images, numbered, newest first.
 
     Attributes:
-        images: The pictures, 1 to 100.
-        library: Reads them small.
-        longest_side: Of the sheet as it is shown, pixels.
-        count: Number of all pictures, of which these are the newest.
+        images: The images, 1 to 100.
+        library: Reads small versions of them.
+        longest_side: The longest side of the displayed sheet in pixels.
+        count: Number of all images; these are the newest of them.
     """
 
     images: Sequence[GeneratedImage]
@@ -61,7 +61,7 @@ class Album:
         size = {
             "width": drawn.width // DENSITY,
             "height": drawn.height // DENSITY,
-            "alt": f"Gallery of {len(self.images)} pictures; the list below names them",
+            "alt": f"Gallery of {len(self.images)} images; the list below names them",
         }
         data = {"image/jpeg": encode_sheet(drawn), "text/plain": str(self)}
         return data, {"image/jpeg": size}

@@ -1,7 +1,7 @@
-"""What a cell shows: placeholder and progress, then picture and caption, or an error.
+"""Show a generation in its cell: placeholder and progress, then image and caption, or an error.
 
-Pictures and captions are plain output that needs no kernel and no script to be seen. Each place of
-a picture is two displays that are updated: the picture, and its caption below.
+Images and captions are plain outputs: they need neither a kernel nor a script. Each slot has two
+displays that are updated: the image and the caption below it.
 """
 
 from __future__ import annotations
@@ -46,36 +46,36 @@ if TYPE_CHECKING:
     from runapi_magic.errors import RunAPIError
 
 _TICK = 1.0  # seconds between two updates of the progress
-_FULL = 0.95  # of the progress bar, where only the time is known
-_AT_WORK = {Phase.DRAWING, Phase.JOINED}  # what the expected time is of
+_FULL = 0.95  # the most that the progress bar shows before the end is known
+_AT_WORK = {Phase.DRAWING, Phase.JOINED}  # the phases of the expected duration
 _SQUARE = (1, 1)
 LONGEST_PROMPT = 300  # characters in a caption
-_TRANSPARENT = "image/png"  # a preview is a JPEG where nothing shines through
+_TRANSPARENT = "image/png"  # a preview without transparency is a JPEG
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One display's content: data and metadata by mime type."""
+    """The content of one display: data and metadata by MIME type."""
 
     data: dict[str, Any]
     metadata: dict[str, Any]
 
 
-def picture_bundle(image: GeneratedImage) -> Bundle:
-    """Return the small picture with its description as text."""
+def image_bundle(image: GeneratedImage) -> Bundle:
+    """Return the preview of an image with its description as text."""
     data, metadata = image._repr_mimebundle_()
     data["text/plain"] = describe(image)
     return Bundle(data, metadata)
 
 
 def describe(image: GeneratedImage) -> str:
-    """Return one line of text that stands for a picture."""
+    """Return one line of text that describes an image."""
     title = image.request.title
-    return f"[picture] {title} · {image.width}x{image.height} px · {short_path(image.location)}"
+    return f"[image] {title} · {image.width}x{image.height} px · {short_path(image.location)}"
 
 
 def facts(image: GeneratedImage) -> list[str]:
-    """Return what a caption says beside the prompt."""
+    """Return the facts in a caption: model, fields, size, duration and cost."""
     asked = [str(image.fields[name]) for name in _ASKED if image.fields.get(name)]
     return [
         image.model,
@@ -90,27 +90,27 @@ _ASKED = ("aspect_ratio", "output_resolution")
 
 
 def saved(image: GeneratedImage) -> str:
-    """Return the badge of a picture that was served from disk."""
+    """Return the facts about an image that was loaded from disk."""
     made = datetime.fromtimestamp(image.created).astimezone().strftime("%Y-%m-%d %H:%M")
     worth = "" if image.cost is None else f", saved {dollars(image.cost)}"
     simulated = " (simulated)" if image.simulated else ""
-    return f"from disk, made {made}, no cost{worth}{simulated}; --new asks afresh"
+    return f"cached (generated {made}), no charge{worth}{simulated}; use --new to regenerate"
 
 
 def money(usd: float | None, *, simulated: bool) -> str:
-    """Return a cost in words; a simulated one says so."""
+    """Return a cost as text. A simulated cost is marked as such."""
     if usd is None:
         return "cost not stated"
     return dollars(usd) + (" (simulated, not charged)" if simulated else "")
 
 
-def none_with(words: str) -> str:
-    """Say that a search in what was made before found nothing; see ``Library.page``."""
-    return f"No picture has {words!r} in its prompt or model."
+def nothing_found(words: str) -> str:
+    """Return the message for a search that found no image; see ``Library.page``."""
+    return f"No image has {words!r} in its prompt or model."
 
 
 def caption_bundle(image: GeneratedImage, notes: list[str], position: str = "") -> Bundle:
-    """Return the caption: prompt, facts, file, and what the user should know besides."""
+    """Return the caption of an image: prompt, facts, file and notes."""
     prompt = shorten(image.request.title, LONGEST_PROMPT)
     line = " · ".join([*([position] if position else []), *facts(image)])
     path = short_path(image.location)
@@ -146,15 +146,15 @@ def error_bundle(error: RunAPIError) -> Bundle:
 def placeholder_bundle(
     generation: Generation, slot: Slot, elapsed: float, longest_side: int
 ) -> Bundle:
-    """Return what stands in a picture's place until it comes, of about its size.
+    """Return the placeholder of an image, of about the same size.
 
-    As long as it is not known whether it will come that is one line for all of them.
+    While the request waits for a price or a confirmation, all slots share one line of text.
 
     Args:
-        generation: The request.
-        slot: The place.
-        elapsed: Seconds since the service began, or, before, since the cell did.
-        longest_side: Of the picture, in pixels.
+        generation: The generation.
+        slot: The slot of the image.
+        elapsed: Seconds since the service began; before that, seconds since the cell began.
+        longest_side: The longest side of the image in pixels.
     """
     task = slot.task
     if task.awaits_approval:
@@ -175,7 +175,7 @@ def placeholder_bundle(
     return Bundle(
         {
             "text/html": (
-                # Not a live region: what changes every second would be read every second.
+                # Not a live region: a screen reader would read it every second.
                 f'<div class="{AS_TYPED}" style="{FONT};box-sizing:border-box;max-width:100%;'
                 f"width:{width}px;aspect-ratio:{width}/{height};border:1px solid {LINE};"
                 "border-radius:4px;display:flex;flex-direction:column;justify-content:center;"
@@ -193,16 +193,16 @@ def placeholder_bundle(
 
 def _held_bundle(generation: Generation, slot: Slot) -> Bundle:
     if slot is not generation.slots[0]:
-        return NOTHING
+        return EMPTY
     words = slot.task.doing
     html = f'<div style="{FONT};{MUTED}">{escape(words)}</div>'
     return Bundle({"text/html": html, "text/plain": words}, {})
 
 
-def waiting_caption(slot: Slot) -> Bundle:
-    """Return the caption of a picture that is still to come, as high as the final one."""
+def placeholder_caption(slot: Slot) -> Bundle:
+    """Return the caption below a placeholder, as high as the final one."""
     if slot.task.awaits_approval:
-        return NOTHING
+        return EMPTY
     request = slot.task.request
     asked = [str(request.fields[name]) for name in _ASKED if request.fields.get(name)]
     line = " · ".join([request.model, *asked])
@@ -220,11 +220,11 @@ def waiting_caption(slot: Slot) -> Bundle:
     )
 
 
-NOTHING = Bundle({"text/html": "", "text/plain": ""}, {})
+EMPTY = Bundle({"text/html": "", "text/plain": ""}, {})
 
 
 def _ratio(request: ImageRequest) -> str | None:
-    """Return the ratio that a picture will have: the one asked for, or its source's."""
+    """Return the aspect ratio that an image will have: the requested one, or that of its source."""
     if request.aspect_ratio not in {None, "auto"} or not request.sources:
         return request.aspect_ratio
     source = request.sources[0]
@@ -243,7 +243,7 @@ def _box(ratio: str | None, longest_side: int) -> tuple[int, int]:
 
 
 def _timing(task: GenerationTask, elapsed: float) -> str:
-    """Return how long it has taken, and how long it is expected to take."""
+    """Return the elapsed time and the expected duration."""
     expected = task.expectation
     if task.phase in _AT_WORK and elapsed > expected.high:
         return f"{elapsed:.0f} s · longer than usual ({usual(expected)})"
@@ -251,7 +251,7 @@ def _timing(task: GenerationTask, elapsed: float) -> str:
 
 
 def usual(expected: Expectation) -> str:
-    """Return how long something usually takes."""
+    """Return the usual range of a duration."""
     return f"{_seconds(expected.low)} to {_seconds(expected.high)} s"
 
 
@@ -260,9 +260,9 @@ def _seconds(value: float) -> str:
 
 
 def _path(slot: Slot) -> str:
-    """Return the way to the version that is shown, as ``v1 > v3``; empty where it is the only."""
+    """Return the path to the shown version, such as ``v1 > v3``; empty for the only version."""
     if slot.tree is None and slot.index:
-        return "the version that was chosen here"
+        return "the version chosen here"
     here = slot.tree.find(slot.shown) if slot.tree and slot.shown else None
     if slot.tree is None or here is None or len(slot.tree) == 1:
         return ""
@@ -270,7 +270,7 @@ def _path(slot: Slot) -> str:
 
 
 class _Output:
-    """One display of a cell, updated only where its content changes."""
+    """One display of a cell, which is updated only when its content changes."""
 
     def __init__(self, first: Bundle) -> None:
         self._handle = DisplayHandle()
@@ -286,17 +286,17 @@ class _Output:
         self._handle.display(self._shown.data, metadata=self._shown.metadata, raw=True)
 
 
-class View:
-    """A generation in the output of the cell that runs now.
+class GenerationView:
+    """The display of a generation in the output of the current cell.
 
     Args:
-        generation: What to show.
-        session: For its settings, its notices, and the buttons' work.
-        audience: Who is there; buttons are only for a person.
-        toolbar: Makes and displays the buttons of one place; None for no buttons.
+        generation: The generation.
+        session: The session, for its settings and notices and for the buttons.
+        audience: Who sees the output. Only a person gets buttons.
+        toolbar: Makes and displays the buttons of one slot; None for no buttons.
 
     Attributes:
-        pages: What stands below the pictures in the page.
+        pages: The elements below the images that can say whether the page shows them.
     """
 
     def __init__(
@@ -312,14 +312,14 @@ class View:
         generation.shown_in = current_cell()
         generation.is_watched = True
         self._begun = time.monotonic()
-        self._at_work: dict[str, float] = {}  # since when, by the task's id
+        self._at_work: dict[str, float] = {}  # when work began, by the ID of the task
         self._side = session.settings.preview_size
         self._outputs: list[tuple[Slot, _Output, _Output]] = []
         self._notes = [*generation.warnings]
         self.pages: list[Page] = []
         for slot in generation.slots:
-            picture, caption = self._content(slot)
-            self._outputs.append((slot, _Output(picture), _Output(caption)))
+            image, caption = self._content(slot)
+            self._outputs.append((slot, _Output(image), _Output(caption)))
             if toolbar is not None and audience is Audience.LIVE:
                 page = toolbar(generation, slot, session)
                 self.pages += [page] if page else []
@@ -331,47 +331,47 @@ class View:
             self._ticker = loop.create_task(self._tick())
 
     def refresh(self) -> None:
-        """Show what there is now."""
-        for slot, picture, caption in self._outputs:
-            # Progress is for a person; a notebook that nobody watches gets the end alone.
+        """Update the displays."""
+        for slot, image, caption in self._outputs:
+            # Only a person sees progress. Without a person, only the end is shown.
             if self._audience is Audience.LIVE or slot.shown or slot.task.is_done:
-                new_picture, new_caption = self._content(slot)
-                picture.show(new_picture)
+                new_image, new_caption = self._content(slot)
+                image.show(new_image)
                 caption.show(new_caption)
 
     def _content(self, slot: Slot) -> tuple[Bundle, Bundle]:
         if slot.shown is not None:
             self._notes += self._session.take_notices()
-            return picture_bundle(slot.shown), caption_bundle(slot.shown, self._notes, _path(slot))
+            return image_bundle(slot.shown), caption_bundle(slot.shown, self._notes, _path(slot))
         if slot.task.error is not None:
-            # What went wrong for all of them is said once.
+            # An error that several slots share is shown once.
             first = next(one for one in self._generation.slots if one.task.error is slot.task.error)
-            return error_bundle(slot.task.error) if first is slot else NOTHING, NOTHING
-        if slot.task.is_done:  # a place that pictures are put into
-            return NOTHING, NOTHING
+            return error_bundle(slot.task.error) if first is slot else EMPTY, EMPTY
+        if slot.task.is_done:  # images from elsewhere will be put into this slot
+            return EMPTY, EMPTY
         now = time.monotonic()
         if slot.task.awaits_approval:
             self._begun = now
         if slot.task.phase in _AT_WORK:
-            # Uploads, and waiting for a turn, are not what the expected time is of.
+            # The expected duration does not include uploads and waiting for a turn.
             self._at_work.setdefault(slot.task.id, now)
         begun = self._at_work.get(slot.task.id, self._begun)
         return (
             placeholder_bundle(self._generation, slot, now - begun, self._side),
-            waiting_caption(slot),
+            placeholder_caption(slot),
         )
 
     def _show_in_this_cell(self) -> None:
-        """Show the end where it is first waited for, if that is not the cell that asked.
+        """Show the end in the first cell that waits, if that is another cell.
 
-        nbclient drops what belongs to an earlier cell's display.
+        nbclient ignores updates of a display in an earlier cell.
         """
         self._generation.on_wait = None
         cell = current_cell()
         if cell != self._generation.shown_in:
             self._generation.shown_in = cell
-            for _, picture, caption in self._outputs:
-                picture.show_again()
+            for _, image, caption in self._outputs:
+                image.show_again()
                 caption.show_again()
 
     async def _tick(self) -> None:
@@ -381,7 +381,7 @@ class View:
 
 
 def show_unwatched_errors(generation: Generation) -> None:
-    """Show why a generation that nobody looks at has no picture, once it has ended."""
+    """Show the errors of a generation that is not displayed, when it has ended."""
     if generation.is_done and not generation.is_watched:
         generation.is_watched = True
         for error in generation.errors:
@@ -389,8 +389,8 @@ def show_unwatched_errors(generation: Generation) -> None:
             display(bundle.data, metadata=bundle.metadata, raw=True)
 
 
-def show_drawn(thing: Tree[GeneratedImage] | Album) -> None:
-    """Show a tree or an album as a picture and as text; as text alone in a terminal."""
+def show_drawing(thing: Tree[GeneratedImage] | Album) -> None:
+    """Show a tree or an album as an image and as text; in a terminal only as text."""
     if len(thing) and getattr(get_ipython(), "kernel", None) is not None:
         data, metadata = thing._repr_mimebundle_()
         display(data, metadata=metadata, raw=True)

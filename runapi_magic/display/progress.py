@@ -1,4 +1,4 @@
-"""The progress bar of a batch: plain output in a notebook, tqdm's own in a terminal."""
+"""The progress bar of a batch: plain output in a notebook, tqdm in a terminal."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _WIDTH = 72  # characters
 
 
 def show_progress(batch: Batch) -> None:
-    """Show how far a batch is, until its end; nothing where nobody is there.
+    """Show the progress of a batch until its end; show nothing if there is no person.
 
-    In a notebook the bar is no widget: it is seen wherever the notebook is opened later.
+    In a notebook the bar is not a widget, so you still see it when you open the notebook later.
     """
     match audience():
         case Audience.LIVE:
-            _follow(batch, _in_notebook())
+            _update_on_change(batch, _in_notebook())
         case Audience.TERMINAL | Audience.CONSOLE | Audience.NONE:
-            _follow(batch, _in_terminal(batch))
+            _update_on_change(batch, _in_terminal(batch))
         case Audience.UNATTENDED:
             pass
 
 
-def _follow(batch: Batch, tell: Callable[[Batch, int], None]) -> None:
+def _update_on_change(batch: Batch, show: Callable[[Batch, int], None]) -> None:
     def update() -> None:
         counts = batch.counts
         with suppress(OSError, ValueError):  # a closed output
-            tell(batch, len(batch) - counts["waiting"] - counts["running"])
+            show(batch, len(batch) - counts["waiting"] - counts["running"])
 
     batch.subscribe(update)
     update()
@@ -48,7 +48,7 @@ def _in_notebook() -> Callable[[Batch, int], None]:
 
     handle, shown = DisplayHandle(), ""
 
-    def tell(batch: Batch, done: int) -> None:
+    def show(batch: Batch, done: int) -> None:
         nonlocal shown
         line = tqdm.format_meter(
             done,
@@ -56,7 +56,7 @@ def _in_notebook() -> Callable[[Batch, int], None]:
             batch.seconds,
             ncols=_WIDTH,
             prefix=batch.title,
-            unit="picture",
+            unit="image",
             postfix=_failed(batch),
         )
         if not shown:
@@ -65,24 +65,24 @@ def _in_notebook() -> Callable[[Batch, int], None]:
             handle.update({"text/plain": line}, raw=True)
         shown = line
 
-    return tell
+    return show
 
 
 def _in_terminal(batch: Batch) -> Callable[[Batch, int], None]:
     from tqdm import tqdm
 
-    # Closed, or none at all as in a program without a console: there is nothing to show.
+    # stderr may be closed, or missing in a program without a console.
     is_hidden = sys.stderr is None or sys.stderr.closed
-    bar = tqdm(total=len(batch), desc=batch.title, unit="picture", disable=is_hidden)
+    bar = tqdm(total=len(batch), desc=batch.title, unit="image", disable=is_hidden)
 
-    def tell(batch: Batch, done: int) -> None:
+    def show(batch: Batch, done: int) -> None:
         bar.n = done
         bar.set_postfix_str(_failed(batch), refresh=False)
         bar.refresh()
         if batch.is_done:
             bar.close()
 
-    return tell
+    return show
 
 
 def _failed(batch: Batch) -> str:

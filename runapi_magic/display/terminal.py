@@ -1,6 +1,6 @@
-"""What is shown where no output can change: terminal IPython, scripts, and ``jupyter console``.
+"""Outputs for front ends that cannot update them: terminal IPython, scripts, ``jupyter console``.
 
-A console is a front end of a kernel, and its cells wait for their pictures as the others' do not.
+A console is a front end of a kernel. Its cells wait for their images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runapi_magic.display.generation_view import (
     LONGEST_PROMPT,
     caption_bundle,
     facts,
-    picture_bundle,
+    image_bundle,
     usual,
 )
 from runapi_magic.media.files import short_path
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 def show_in_terminal(generation: Generation) -> None:
-    """Print where the pictures are; show them where the terminal can."""
+    """Print the paths of the images, and show the images if the terminal can."""
     shell = get_ipython()
     renderers = getattr(shell, "mime_renderers", {})
     for image in generation.images:
         if "image/png" in renderers:
-            with suppress(OSError, ValueError):  # a closed output, or a file that is gone
+            with suppress(OSError, ValueError):  # a closed output, or a deleted file
                 display({"image/png": image.path.read_bytes()}, raw=True)
         print_text(f"{short_path(image.location)}\n  {' · '.join(facts(image))}")
     _print_rest(generation)
@@ -50,35 +50,35 @@ def _print_rest(generation: Generation) -> None:
 
 
 def _take_over(work: Generation | Batch) -> bool:
-    """Have this cell show it; return False where it does so already."""
+    """Let this cell show the result; return False if it shows the result already."""
     before, here = work.shown_in, current_cell()
     work.shown_in = here
     return before is None or before != here
 
 
 def show_in_console(generation: Generation) -> None:
-    """Show a generation at its end, in the cell that waits for it: pictures, captions, errors."""
+    """Show a generation when it ends, in the cell that waits: images, captions, errors."""
     if not _take_over(generation):
         return
     if generation.is_done:
         _show_end(generation)
     else:
         title = shorten(generation.request.title, LONGEST_PROMPT)
-        print_text(f"Under way: {title} (usually {usual(generation.tasks[0].expectation)})")
+        print_text(f"Running: {title} (usually {usual(generation.tasks[0].expectation)})")
         generation.on_wait = lambda: _show_end(generation)
 
 
 def _show_end(generation: Generation) -> None:
     generation.shown_in, generation.on_wait = current_cell(), None
     for image in generation.images:
-        for bundle in (picture_bundle(image), caption_bundle(image, [])):
+        for bundle in (image_bundle(image), caption_bundle(image, [])):
             display(bundle.data, metadata=bundle.metadata, raw=True)
-    if generation.images:  # where there are none the cell ends with the reason
+    if generation.images:  # otherwise the cell ends with the error
         _print_rest(generation)
 
 
 def show_batch_in_terminal(batch: Batch) -> None:
-    """Print a batch as a table with the pictures' paths, and why some are missing."""
+    """Print a batch as a table with the paths of the images, and the errors."""
     if batch.is_refused and batch.error is not None:
         print_text("\n".join(batch.error.named_parts))
         return
@@ -88,13 +88,13 @@ def show_batch_in_terminal(batch: Batch) -> None:
 
 
 def show_batch_in_console(batch: Batch) -> None:
-    """Print a batch at its end, in the cell that waits for it."""
+    """Print a batch when it ends, in the cell that waits."""
     if not _take_over(batch):
         return
     if batch.is_done:
         _show_batch_end(batch)
     else:
-        print_text(f"Under way: {shorten(batch.title, LONGEST_PROMPT)} ({len(batch)} requests)")
+        print_text(f"Running: {shorten(batch.title, LONGEST_PROMPT)} ({len(batch)} requests)")
         batch.on_wait = lambda: _end(batch)
 
 
@@ -105,5 +105,5 @@ async def _end(batch: Batch) -> None:
 
 def _show_batch_end(batch: Batch) -> None:
     if not batch.is_refused:
-        print_text(repr(batch))  # which a terminal has as Out
+        print_text(repr(batch))  # a terminal prints it as Out
     show_batch_in_terminal(batch)

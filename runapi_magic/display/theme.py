@@ -1,8 +1,8 @@
-"""The colours and letters of everything that is shown.
+"""Colours and fonts of the outputs.
 
-In JupyterLab and Notebook its theme's own count. The values after them are for front ends without:
-they stand on the light or dark ground of any, with a contrast of at least 4.5 for words and 3 for
-lines (WCAG 2.2, 1.4.3 and 1.4.11). What is drawn with Pillow stands on white.
+JupyterLab and Notebook provide the colours of their theme. Other front ends get the values after
+them: these have a contrast of at least 4.5 for text and 3 for lines on any light or dark background
+(WCAG 2.2, 1.4.3 and 1.4.11). Drawings made with Pillow have a white background.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from html import escape
 
 FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
 
-# Classes of what MathJax is to leave alone (3 in JupyterLab, 2 elsewhere): dollars are no formula.
+# Classes that MathJax 3 (JupyterLab) and 2 (elsewhere) ignore: dollars are not formulas here.
 AS_TYPED = "mathjax_ignore tex2jax_ignore"
 
-# No one grey is readable on white and on the dark grounds: three quarters of the words' own is.
+# No single grey is readable on white and on dark backgrounds. A share of the text colour is.
 MUTED_SHARE = 75  # percent
 QUIET = f"var(--jp-ui-font-color2,color-mix(in srgb,currentColor {MUTED_SHARE}%,transparent))"
 MUTED = f"color:{QUIET}"
@@ -24,9 +24,9 @@ ACCENT = f"var(--jp-brand-color1,{ANY_ACCENT})"
 LINE = f"var(--jp-border-color1,{ANY_LINE})"
 FAULT = f"var(--jp-error-color1,{ANY_FAULT})"
 
-# A checkerboard behind a transparent picture, in light and dark themes. The picture is plain output
-# without any HTML, so its caption has the style for the output before its own: that of JupyterLab,
-# Notebook 7 and nbconvert, or of nbclassic. Front ends that take styles out show their own ground.
+# A checkerboard behind a transparent image. The image is plain output without HTML, so its caption
+# has the style for the output before it. The selectors are for JupyterLab, Notebook 7 and nbconvert
+# and for nbclassic. Front ends that remove styles show their own background.
 CHECKERBOARD = (
     '<style class="runapi-checkerboard">'
     ":is(.jp-OutputArea-child,.output_area):has(+ * .runapi-checkerboard) img"
@@ -39,8 +39,8 @@ def progress_bar(share: float, name: str, layout: str = "") -> str:
     """Return a bar as HTML.
 
     Args:
-        share: How far, 0 to 1.
-        name: What it is the progress of.
+        share: The progress, 0 to 1.
+        name: The name of the progress, for screen readers.
         layout: More CSS for the whole bar.
     """
     percent = f"{share * 100:.0f}"

@@ -1,9 +1,9 @@
-"""Pictures that came while nobody was there to see them: a page was closed, or loaded again.
+"""Images that nobody has seen, because the page was closed or loaded again before they arrived.
 
-The kernel goes on, and the picture is on disk, but the page that had the cell never gets it. Below
-each picture stands something that can say whether the page shows it (widgets/placed.py). What no
-page confirms is noted in the journal, and told once: in the first cell that another page runs, or
-by the next ``%load_ext``.
+The kernel continues and saves the image, but the old page never gets it. An element below each
+image can confirm that the page shows it (widgets/placed.py). An image that no page confirms is
+marked in the journal. You get one message about it: in the first cell that another page runs, or
+from the next ``%load_ext``.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ if TYPE_CHECKING:
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.session import Session
 
-_PATIENCE = 10.0  # seconds in which a page says that it shows a picture; it does so at once
+_TIMEOUT = 10.0  # seconds for the page to confirm an image; it usually answers at once
 _MOST = 5  # paths in one line
-ADVICE = (
-    "The picture has come, but this page was loaded after its cell ran."
+NOT_SHOWN = (
+    "The image is ready, but this page was loaded after its cell ran."
     " Run the cell again to see it here, at no cost."
 )
 
 
 class Page(Protocol):
-    """What stands below a picture in a page, and can say whether it is seen."""
+    """An element below an image that can say whether the page shows the image."""
 
     @property
-    def is_heard(self) -> bool:
-        """Whether the page has ever answered, and can again; not all front ends do."""
+    def can_answer(self) -> bool:
+        """Whether the page has answered before and can answer again; not all front ends can."""
 
-    def look(self, on_seen: Callable[[], None], otherwise: str) -> None:
-        """Ask the page whether it shows a picture; it says ``otherwise`` where it does not."""
+    def ask(self, on_seen: Callable[[], None], otherwise: str) -> None:
+        """Ask the page whether it shows the image; if not, it shows the text ``otherwise``."""
 
 
 class Work(Protocol):
-    """What brings pictures: a generation, or a batch."""
+    """A generation or a batch."""
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether it has ended."""
 
     def subscribe(self, listener: Callable[[], None]) -> object:
-        """Call the listener on the loop whenever something changes."""
+        """Call a function on the event loop whenever something changes."""
 
 
-class _Awaited:
-    """One output of a cell that runs now, until its pictures are seen."""
+class _Output:
+    """One output of a cell, until its images have been seen."""
 
     def __init__(
         self,
@@ -72,112 +72,115 @@ class _Awaited:
         self._pages = pages
         self._history = history
         self._loop = running_loop()
-        self._is_noted = False
+        self._is_marked = False
         self.page = _current_page()
-        self.has_come = False
+        self.has_ended = False
         work.subscribe(self._check)
 
     @property
     def new(self) -> list[GeneratedImage]:
-        """The pictures that were paid for here."""
+        """The images that did not come from disk."""
         return [image for image in self._images() if not image.reused]
 
     def _check(self) -> None:
-        if self._work.is_done and not self.has_come and self._loop is not None:
-            self.has_come = True
-            if not self.new or not any(page.is_heard for page in self._pages):
+        if self._work.is_done and not self.has_ended and self._loop is not None:
+            self.has_ended = True
+            if not self.new or not any(page.can_answer for page in self._pages):
                 self.drop()
                 return
             for page in self._pages:
-                page.look(self._on_seen, ADVICE)
-            self._loop.call_later(_PATIENCE, self._note_soon, self._loop)
+                page.ask(self._on_seen, NOT_SHOWN)
+            self._loop.call_later(_TIMEOUT, self._mark_soon, self._loop)
 
     def _on_seen(self) -> None:
-        """Know that it is seen; this may be any thread."""
+        """Handle the confirmation of the page; it may come on any thread."""
         if self._loop is not None:
             hand_over(self._loop, self.drop)
 
-    def _note_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self in _awaited:
-            loop.run_in_executor(None, self.note)
+    def _mark_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self in _outputs:
+            loop.run_in_executor(None, self.mark)
 
-    def note(self) -> None:
-        """Write down that nobody has seen it. Blocking."""
-        self._is_noted = True
+    def mark(self) -> None:
+        """Mark the images as unseen in the journal. Blocking."""
+        self._is_marked = True
         with suppress(JournalError):
             self._history.mark_unseen([image.id for image in self.new])
-        if self not in _awaited:  # seen while this was being written
-            self._unnote()
+        if self not in _outputs:  # confirmed during this write
+            self._unmark()
 
     def drop(self) -> None:
-        """Forget it: it is seen, or told."""
-        if self in _awaited:
-            _awaited.remove(self)
-            if self._is_noted:
-                self._unnote()
+        """Forget the output: it was seen, or the user got the message."""
+        if self in _outputs:
+            _outputs.remove(self)
+            if self._is_marked:
+                self._unmark()
 
-    def _unnote(self) -> None:
+    def _unmark(self) -> None:
         with suppress(JournalError):
             self._history.mark_seen([image.id for image in self.new])
 
 
-_awaited: list[_Awaited] = []
+_outputs: list[_Output] = []
 
 
-def attend(
+def watch(
     work: Work,
     images: Callable[[], list[GeneratedImage]],
     pages: Sequence[Page],
     session: Session,
 ) -> None:
-    """See to it that pictures are noted and told that come when nobody sees them.
+    """Watch whether the page shows the images of a generation or batch, for a message if not.
 
     Args:
-        work: What brings them, for the cell or the click of now.
-        images: Returns what came.
-        pages: What stands below them in the page.
-        session: Has the journal.
+        work: The generation or batch that the current cell or click has started.
+        images: Returns its images.
+        pages: The elements below the images.
+        session: The session, for the journal.
     """
     shell: Any = get_ipython()
     if not pages or work.is_done or _current_page() is None:
         return
     if _on_cell not in shell.events.callbacks["pre_run_cell"]:
         shell.events.register("pre_run_cell", _on_cell)
-    _awaited.append(_Awaited(work, images, pages, History(session.journal)))
+    _outputs.append(_Output(work, images, pages, History(session.journal)))
 
 
 def _current_page() -> str | None:
-    """Return what tells the page that asks now from the same one, loaded again."""
+    """Return the ID of the page that runs the cell; it changes when the page is loaded again."""
     page: str | None = parent_message().get("header", {}).get("session")
     return page
 
 
 def _on_cell(_info: Any) -> None:
-    """Before a cell runs: what its page has asked for it also shows; what another did, is told."""
+    """Before a cell runs, print the images that other pages have not shown.
+
+    The page of this cell shows the images that it has requested itself.
+    """
     page, missed = _current_page(), []
-    for awaited in tuple(_awaited):
-        if awaited.has_come:
-            if awaited.page != page:
-                missed += awaited.new
-            awaited.drop()
+    for output in tuple(_outputs):
+        if output.has_ended:
+            if output.page != page:
+                missed += output.new
+            output.drop()
     if missed:
         paths = [short_path(image.location) for image in missed]
-        print_text(unseen_line(paths))
+        print_text(unseen_message(paths))
 
 
-def unseen_line(paths: Sequence[str]) -> str:
-    """Return what a user is told of pictures that nobody saw, by their files."""
+def unseen_message(paths: Sequence[str]) -> str:
+    """Return the message about unseen images."""
     count = len(paths)
     more = f" and {count - _MOST} more" if count > _MOST else ""
-    what = "1 picture came" if count == 1 else f"{count} pictures came"
+    what = "1 image arrived" if count == 1 else f"{count} images arrived"
     return (
         f"{what} while the page was closed: {', '.join(paths[:_MOST])}{more}.\n"
-        "Run the same cell again to see it here, at no cost; %runapi gallery shows what there is."
+        "To see an image here, run its cell again, at no cost. %runapi gallery shows all images."
     )
 
 
 @atexit.register
-def _note_the_rest() -> None:
-    for awaited in _awaited:
-        if awaited.has_come:
-            awaited.note()
+def _mark_the_rest() -> None:
+    for output in _outputs:
+        if output.has_ended:
+            output.mark()

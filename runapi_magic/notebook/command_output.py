@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runapi_magic.core.printing import print_text
 from runapi_magic.display import environment
 from runapi_magic.display.gallery import Album
-from runapi_magic.display.generation_view import show_drawn
+from runapi_magic.display.generation_view import show_drawing
 from runapi_magic.engine.lineage import Tree
 from runapi_magic.errors import RunAPIError
 
@@ -36,7 +36,7 @@ class Report:
         if isinstance(answer, str):
             print_text(answer)
         elif isinstance(answer, Tree | Album):
-            show_drawn(answer)
+            show_drawing(answer)
         elif home is None:
             try:
                 answered = environment.run(_worded(answer))

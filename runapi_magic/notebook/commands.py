@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from runapi_magic.core.catalog import CATALOGUE, Action
 from runapi_magic.display.environment import user_variables
 from runapi_magic.display.gallery import LARGEST, Album
-from runapi_magic.display.generation_view import money, none_with
+from runapi_magic.display.generation_view import money, nothing_found
 from runapi_magic.engine.credentials import resolve_access, save_key
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.sources import find_source
@@ -245,7 +245,7 @@ def gallery(session: Session, arguments: list[str]) -> Album | str:
 
 
 def _none(words: str) -> str:
-    return none_with(words) if words else "There are no pictures."
+    return nothing_found(words) if words else "There are no pictures."
 
 
 def _limit(

@@ -1,4 +1,7 @@
-"""Show generations, batches and trees that are the last line of a cell."""
+"""Show generations, batches and trees in the output of a cell.
+
+A cell shows its last line. These hooks make a Generation there update itself, with its controls.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def register_display(session: Session) -> None:
-    """Let a Generation that is a cell's last line show itself, live, in a kernel."""
+    """Register with IPython how to show a Generation, a Batch and a Tree in a kernel."""
     shell: Any = get_ipython()
     if getattr(shell, "kernel", None) is None:
         return
@@ -28,33 +31,33 @@ def register_display(session: Session) -> None:
         show(generation, session)
 
     def show_tree(tree: Tree[GeneratedImage]) -> None:
-        from runapi_magic.display.generation_view import show_drawn
+        from runapi_magic.display.generation_view import show_drawing
 
-        show_drawn(tree)
+        show_drawing(tree)
 
     def show_sheet(batch: Batch) -> None:
         show_batch(batch, session)
 
     formatter = shell.display_formatter.ipython_display_formatter
-    # By name: what is not imported yet cannot be a cell's last line.
+    # By name, so that these modules are not imported before there is such an object.
     formatter.for_type_by_name("runapi_magic.engine.generation", "Generation", show_itself)
     formatter.for_type_by_name("runapi_magic.engine.lineage", "Tree", show_tree)
     formatter.for_type_by_name("runapi_magic.batch.batch", "Batch", show_sheet)
 
 
 def show(generation: Generation, session: Session) -> None:
-    """Show a generation in the output of the cell that runs now, unless it is there already."""
+    """Show a generation in the output of the current cell, unless it is shown there already."""
     who = audience()
     if who not in {Audience.LIVE, Audience.UNATTENDED}:
         from runapi_magic.display.terminal import show_in_console, show_in_terminal
 
         (show_in_console if who is Audience.CONSOLE else show_in_terminal)(generation)
     elif generation.shown_in is None or generation.shown_in != current_cell():
-        from runapi_magic.display.generation_view import View
-        from runapi_magic.display.unseen import attend
+        from runapi_magic.display.generation_view import GenerationView
+        from runapi_magic.display.unseen import watch
 
-        view = View(generation, session, who, _toolbar(session))
-        attend(generation, lambda: generation.images, view.pages, session)
+        view = GenerationView(generation, session, who, _toolbar(session))
+        watch(generation, lambda: generation.images, view.pages, session)
 
 
 def _toolbar(session: Session) -> Any:
@@ -62,7 +65,7 @@ def _toolbar(session: Session) -> Any:
         return None
 
     def show_toolbar(*place: Any) -> Page | None:
-        # ipywidgets is imported when the first placeholder is on the screen, not before.
+        # Import ipywidgets only after the first placeholder is displayed.
         from runapi_magic.widgets import availability
 
         if not availability.are_possible(session):
@@ -75,7 +78,7 @@ def _toolbar(session: Session) -> Any:
 
 
 def show_batch(batch: Batch, session: Session) -> None:
-    """Show a batch in the output of the cell that runs now, unless it is there already."""
+    """Show a batch in the output of the current cell, unless it is shown there already."""
     who = audience()
     if who not in {Audience.LIVE, Audience.UNATTENDED}:
         from runapi_magic.display.terminal import show_batch_in_console, show_batch_in_terminal
@@ -84,12 +87,10 @@ def show_batch(batch: Batch, session: Session) -> None:
         (show_batch_in_console if in_console else show_batch_in_terminal)(batch)
     elif batch.shown_in is None or batch.shown_in != current_cell():
         from runapi_magic.display.batch_view import SheetView
-
-        batch.shown_in = current_cell()
-        from runapi_magic.display.unseen import attend
+        from runapi_magic.display.unseen import watch
 
         view = SheetView(batch, session, who, _controls(session))
-        attend(batch, lambda: batch.pictures, view.pages, session)
+        watch(batch, lambda: batch.pictures, view.pages, session)
 
 
 def _controls(session: Session) -> Any:

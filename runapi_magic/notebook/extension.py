@@ -212,7 +212,7 @@ def _mention_unfinished(folder: Path) -> None:
 
 
 def _mention_unseen(folder: Path) -> None:
-    from runapi_magic.display.unseen import unseen_line
+    from runapi_magic.display.unseen import unseen_message
     from runapi_magic.journal.database import JournalError
     from runapi_magic.journal.history import History
     from runapi_magic.journal.task_log import Journal
@@ -227,4 +227,4 @@ def _mention_unseen(folder: Path) -> None:
         journal.close()
     if unseen:
         paths = [short_path(image.location or image.path) for image in unseen]
-        print_text(unseen_line(paths))
+        print_text(unseen_message(paths))

@@ -157,7 +157,7 @@ class RunAPIMagics(Magics, Settings):
         try:
             bind = partial(self._bind, options)
             made = ImageCell(self.session, options, text, sources, bind).run()
-        except environment.LetGo as interrupt:
+        except environment.StoppedWaiting as interrupt:
             self._bind(options, interrupt.work)
             raise
         if not options.detach:

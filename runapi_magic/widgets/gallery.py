@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from runapi_magic.display.generation_view import none_with
+from runapi_magic.display.generation_view import nothing_found
 from runapi_magic.display.theme import ACCENT, FONT
 from runapi_magic.widgets.drawers import button, row
 
@@ -132,7 +132,7 @@ class Gallery:
 
     def _html(self, images: list[GeneratedImage], search: str) -> str:
         if not images:
-            words = none_with(search) if search else "No pictures yet."
+            words = nothing_found(search) if search else "No pictures yet."
             return f'<div style="{FONT};min-height:{_SIDE + 12}px">{escape(words)}</div>'
         tiles = "".join(map(self._tile, images))
         return (

@@ -19,7 +19,7 @@ import traitlets
 from IPython.display import DisplayHandle
 from ipywidgets import Layout, VBox
 
-from runapi_magic.display.generation_view import NOTHING
+from runapi_magic.display.generation_view import EMPTY
 from runapi_magic.display.theme import AS_TYPED
 from runapi_magic.widgets import read_script
 
@@ -49,7 +49,7 @@ class Placed:
             thread than the kernel's; never where the front end does not tell.
 
     Attributes:
-        is_heard: Whether its page has answered, and can again; JupyterLab's and Notebook 7's do.
+        can_answer: Whether its page has answered, and can again; JupyterLab's and Notebook 7's do.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class Placed:
         self._on_removed = on_removed
         self._on_shown = on_shown
         self._views = 0
-        self.is_heard = False
+        self.can_answer = False
         self._handle = DisplayHandle()
         view = {"model_id": self._root.model_id, "version_major": 2, "version_minor": 0}
         self._handle.display({_VIEW: view, "text/plain": ""}, raw=True)
         _placed.append(self)
 
-    def look(self, on_seen: Callable[[], object], otherwise: str) -> None:
+    def ask(self, on_seen: Callable[[], object], otherwise: str) -> None:
         """Ask the page whether there is a picture above the widget.
 
         Args:
@@ -88,7 +88,7 @@ class Placed:
         """Take what the page says; it is not trusted."""
         match content:
             case {"says": "here"}:
-                self.is_heard = True
+                self.can_answer = True
                 self._count(self._views + 1)
             case {"says": "gone"}:
                 self._count(max(0, self._views - 1))
@@ -107,9 +107,9 @@ class Placed:
         """
         if self in _placed:
             _placed.remove(self)
-            self._handle.update(NOTHING.data, raw=True)
+            self._handle.update(EMPTY.data, raw=True)
             self._root.close()
-            self.is_heard = False
+            self.can_answer = False
             self._on_removed()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest
 from runapi_magic.display.environment import Audience
-from runapi_magic.display.generation_view import View
+from runapi_magic.display.generation_view import GenerationView
 from runapi_magic.engine.generation import Generation, GenerationTask
 from runapi_magic.widgets.toolbar import show_toolbar
 
@@ -38,7 +38,7 @@ class Stage:
 
     def show(self) -> None:
         """Display the place in the cell that runs now, as plain output that survives saving."""
-        View(self._generation, self._session, Audience.LIVE, show_toolbar)
+        GenerationView(self._generation, self._session, Audience.LIVE, show_toolbar)
 
     def put(self, image: GeneratedImage) -> None:
         """Show a picture. What is slow about it was prepared."""

@@ -15,7 +15,7 @@ import ipywidgets as widgets
 
 from runapi_magic.core.chain import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODEL
 from runapi_magic.display.theme import FONT
-from runapi_magic.display.unseen import attend
+from runapi_magic.display.unseen import watch
 from runapi_magic.errors import RunAPIError
 from runapi_magic.media.files import short_path
 from runapi_magic.widgets.bridge import Bridge
@@ -500,7 +500,7 @@ class Toolbar:
 
     async def _bring(self, child: Generation, doing: str) -> None:
         """Show the picture of a request as this place's next version."""
-        attend(child, lambda: child.images, self._placed, self._session)
+        watch(child, lambda: child.images, self._placed, self._session)
         self._jobs.append(child)
         self._count()
         try:

@@ -95,7 +95,7 @@ def test_three_by_four_with_a_failure(use, service, shown):
         assert len(base64.b64encode(sheet["image/jpeg"])) <= 150_000
         assert max(size["image/jpeg"][name] for name in ("width", "height")) <= 768
         caption = _captions(shown)[-1]
-        assert "11 of 12 pictures, 1 failed · $0.66 · " in caption["text/plain"]
+        assert "11 of 12 images, 1 failed · $0.66 · " in caption["text/plain"]
         assert "<strong>ink, dusk:</strong>" in caption["text/html"]
         assert REASON in caption["text/html"]
 
@@ -135,7 +135,7 @@ def test_a_caption_is_not_ahead_of_its_sheet(use, service, shown):
         if "image/jpeg" in data:
             drawn = data["text/plain"].count("completed")
         else:
-            counted = int(re.search(r"(\d+) of 2 pictures", data["text/plain"])[1])
+            counted = int(re.search(r"(\d+) of 2 images", data["text/plain"])[1])
             assert counted <= drawn
     assert counted == 2
 
@@ -151,8 +151,7 @@ def test_a_second_run_is_from_disk(use, service, shown):
         await begin_batch(session, again)
         assert len(service.tasks) == 13
         assert (
-            "11 of 12 pictures, 1 failed · saved $0.66 from disk"
-            in _captions(shown)[-1]["text/plain"]
+            "11 of 12 images, 1 failed · saved $0.66 (cached)" in _captions(shown)[-1]["text/plain"]
         )
 
     use(service, body)
@@ -191,7 +190,7 @@ def test_live_updates(use, service, shown, monkeypatch):
         sweep = _three_by_four(session, "a fair")
         view = SheetView(sweep, session, Audience.LIVE)
         drawn = asyncio.Event()
-        all_but_one = "11 of 12 pictures, 1 under way"  # the sheet has what the caption counts
+        all_but_one = "11 of 12 images, 1 running"  # the sheet has what the caption counts
         view.subscribe(
             lambda: drawn.set() if all_but_one in _captions(shown)[-1]["text/plain"] else None
         )
@@ -207,7 +206,7 @@ def test_live_updates(use, service, shown, monkeypatch):
         ended = asyncio.Event()
         view.subscribe(lambda: ended.set() if sweep.is_done else None)
         await ended.wait()
-        assert "11 of 12 pictures, 1 cancelled" in _captions(shown)[-1]["text/plain"]
+        assert "11 of 12 images, 1 cancelled" in _captions(shown)[-1]["text/plain"]
 
     use(service, body)
 

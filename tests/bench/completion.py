@@ -31,7 +31,7 @@ from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest
 from runapi_magic.core.status import TaskStatus
 from runapi_magic.core.task import Task
-from runapi_magic.display.generation_view import picture_bundle
+from runapi_magic.display.generation_view import image_bundle
 from runapi_magic.engine.backend import remote_service
 from runapi_magic.engine.generation import Generation, GenerationTask
 from runapi_magic.engine.session import Session
@@ -181,7 +181,7 @@ async def _ours(session: Session, service: Service, url: str) -> int:
     generation = Generation(request, [task])
     task = Task("tsk_1", TaskStatus.COMPLETED, image_urls=(url,), cost=0.06)
     shown = asyncio.get_running_loop().create_future()
-    generation.subscribe(lambda: shown.set_result(_message(picture_bundle(task.images[0]).data)))
+    generation.subscribe(lambda: shown.set_result(_message(image_bundle(task.images[0]).data)))
     download = asyncio.create_task(
         session.pipeline.image_store.fetch(generation, task, service, task, ())
     )

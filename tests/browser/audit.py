@@ -159,7 +159,7 @@ def _check_versions(lab, auditor):
 
 def _check_sheets(lab, auditor):
     lab.run(4)
-    lab.wait_for_text(4, "3 of 4 pictures")
+    lab.wait_for_text(4, "3 of 4 images")
     lab.cell(4).get_by_role("button", name=re.compile("^Retry failed .*0")).wait_for()
     auditor.check("a contact sheet with a failure", 4)
     lab.cell(4).get_by_role("combobox", name="Open").select_option("fox, dusk")

@@ -97,7 +97,7 @@ def take_all(lab: Lab) -> None:
     if type(lab) is Lab:
         take_versions(lab)
     lab.run(SWEEP)
-    lab.wait_for_text(SWEEP, "6 of 6 pictures · ")  # the caption, not the text for screen readers
+    lab.wait_for_text(SWEEP, "6 of 6 images · ")  # the caption, not the text for screen readers
     take_in_both_themes(lab, SWEEP, "sweep")
     lab.run(PANEL)
     page.locator(".runapi-gallery button").nth(2).wait_for()
@@ -107,7 +107,7 @@ def take_all(lab: Lab) -> None:
     take_in_both_themes(lab, PANEL, "panel")
     if type(lab) is Lab:
         lab.run(ROWS)
-        lab.wait_for_text(ROWS, "2 of 2 pictures · ")
+        lab.wait_for_text(ROWS, "2 of 2 images · ")
         take_screenshot(lab, ROWS, "batch")
 
 

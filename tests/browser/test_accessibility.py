@@ -172,7 +172,7 @@ def test_sheet_by_keyboard(open_lab, server):
     lab = open_lab(LOAD, "%gpt_image --sweep animal=owl,bat a {animal} <b>heard</b>")
     lab.run(0)
     lab.run(1)
-    sheet = "Contact sheet, 2 of 2 pictures: a {animal} <b>heard</b>; animal: owl, bat"
+    sheet = "Contact sheet, 2 of 2 images: a {animal} <b>heard</b>; animal: owl, bat"
     expect(lab.images(1).first).to_have_attribute("alt", sheet)
     expect(lab.cell(1).locator(".runapi-sheet > [role=status]")).to_have_text(sheet)
     _enter(lab, 1)

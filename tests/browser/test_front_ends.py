@@ -57,7 +57,7 @@ def test_cell_and_edit(notebook, server):
 def test_click_on_a_contact_sheet(notebook, server):
     """A click on the right half of a contact sheet of two images opens the second one below."""
     notebook.run(SWEEP)
-    notebook.wait_for_text(SWEEP, "2 of 2 pictures")
+    notebook.wait_for_text(SWEEP, "2 of 2 images")
     sheet = notebook.images(SWEEP).first
     box = sheet.bounding_box()
     sheet.click(position={"x": box["width"] * 0.75, "y": box["height"] * 0.6})

@@ -284,7 +284,7 @@ def test_history_of_a_thousand_images(open_panel, server, workspace):
     expect(lab.button(1, "Older pictures")).to_be_disabled()
     search.fill("no such words")
     lab.page.keyboard.press("Enter")
-    _wait_for_text(lab, "No picture has 'no such words' in its prompt or model.")
+    _wait_for_text(lab, "No image has 'no such words' in its prompt or model.")
     search.fill("old picture 07")
     lab.page.keyboard.press("Enter")
     _wait_for_text(lab, "1 to 20 of 20")

@@ -49,7 +49,7 @@ def test_reopened(open_lab, workspace, page, end):
     lab.button(1, "Edit").wait_for()
     lab.button(3, "Generate").wait_for()
     lab.wait_for_text(1, "gpt-images/")
-    lab.wait_for_text(2, "2 of 2 pictures")
+    lab.wait_for_text(2, "2 of 2 images")
     end(lab)
     for number in IMAGES:
         lab.cell(number).locator(".jupyter-widgets").first.wait_for(state="detached")

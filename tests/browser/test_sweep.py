@@ -75,13 +75,13 @@ def test_sheet_with_a_failure(open_lab, server):
     server.fault(FAULT)
     server.fault(STUCK)
     lab = _open(open_lab, THREE_BY_FOUR.format("barn"))
-    lab.wait_for_text(1, re.compile("10 of 12 pictures, 1 failed, 1 under way"))
+    lab.wait_for_text(1, re.compile("10 of 12 images, 1 failed, 1 running"))
     _click(lab, 3, 2)
     _wait_for_text(lab, "in pixel, at night: not there yet (running).")
     _click(lab, 2, 1)
     _wait_for_text(lab, re.compile(f"in ink, at dusk: .*{REASON}"))
     server.clear_faults()
-    lab.wait_for_text(1, re.compile(r"11 of 12 pictures, 1 failed · \$0.66 · \d+ s · batch \w+"))
+    lab.wait_for_text(1, re.compile(r"11 of 12 images, 1 failed · \$0.66 · \d+ s · batch \w+"))
     expect(lab.images(1)).to_have_count(1)
     _click(lab, 1, 2)
     expect(lab.images(1)).to_have_count(2)
@@ -91,7 +91,7 @@ def test_sheet_with_a_failure(open_lab, server):
     expect(retry).to_be_visible()
     before = len(server.state()["tasks"])
     retry.click()
-    lab.wait_for_text(1, re.compile(r"12 of 12 pictures · \$0.72 "))
+    lab.wait_for_text(1, re.compile(r"12 of 12 images · \$0.72 "))
     expect(lab.cell(1).get_by_role("button", name=re.compile("^Retry"))).to_have_count(0)
     tasks = server.state()["tasks"][before:]
     assert [task["body"]["prompt"] for task in tasks] == ["a barn in ink at dusk"]
@@ -100,7 +100,7 @@ def test_sheet_with_a_failure(open_lab, server):
 def test_menu_and_pointer(open_lab, server):
     """The menu opens an image by its values. Only the contact sheet shows a hand as the pointer."""
     lab = _open(open_lab, THREE_BY_FOUR.format("well"))
-    lab.wait_for_text(1, re.compile("12 of 12 pictures"))
+    lab.wait_for_text(1, re.compile("12 of 12 images"))
     menu = _controls(lab).get_by_role("combobox", name="Open")
     expect(menu.get_by_role("option")).to_have_count(13)
     menu.select_option("in ink, at dusk")
@@ -123,9 +123,9 @@ def test_cancel(open_lab, server):
     """Cancel stops the running requests. Finished images stay, and the rest can be retried."""
     server.fault(STUCK)
     lab = _open(open_lab, THREE_BY_FOUR.format("gate"))
-    lab.wait_for_text(1, re.compile("11 of 12 pictures, 1 under way"))
+    lab.wait_for_text(1, re.compile("11 of 12 images, 1 running"))
     lab.click(1, "Cancel")
-    lab.wait_for_text(1, re.compile("11 of 12 pictures, 1 cancelled"))
+    lab.wait_for_text(1, re.compile("11 of 12 images, 1 cancelled"))
     expect(lab.button(1, "Cancel")).to_have_count(0)
     expect(
         lab.cell(1).get_by_role("button", name=re.compile(r"^Retry failed \(1\)"))
@@ -163,10 +163,10 @@ def test_sheet_fills_in_and_is_saved(open_lab, server):
     server.fault(STUCK)
     lab = _open(open_lab, THREE_BY_FOUR.format("ruin"))
     empty = _pixels(lab)
-    lab.wait_for_text(1, re.compile("11 of 12 pictures, 1 under way"))
+    lab.wait_for_text(1, re.compile("11 of 12 images, 1 running"))
     assert len(set(_pixels(lab).get_flattened_data())) > 4 * len(set(empty.get_flattened_data()))
     server.clear_faults()
-    lab.wait_for_text(1, re.compile("12 of 12 pictures"))
+    lab.wait_for_text(1, re.compile("12 of 12 images"))
     full = lab.source(1)
     lab.save()
     lab.reload()

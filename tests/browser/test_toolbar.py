@@ -263,7 +263,7 @@ def test_upscale_compare_and_copy(open_lab, server):  # noqa: PLR0915 (one sessi
         lab.page.keyboard.press("Control+v")
         lab.run(number)
         lab.wait_for_images(number)
-        lab.wait_for_text(number, "from disk")
+        lab.wait_for_text(number, "cached")
     assert lab.source(3) == shown
     assert _count_tasks(server) == before
 

@@ -29,7 +29,7 @@ def test_reload_while_a_task_runs(open_lab, workspace, server):
     assert lab.images(1).count() == 0
     lab.run(1)
     lab.wait_for_images(1)
-    lab.wait_for_text(1, "from disk")
+    lab.wait_for_text(1, "cached")
     assert len(server.bodies("loaded again")) == 1
     assert len(_saved_files(workspace, "a-ship-loaded-again")) == 1
     lab.run(2)

@@ -1,4 +1,4 @@
-"""What stands for a picture where it is not seen, and which of nbconvert's templates say it."""
+"""The alternative text of images, and which templates of nbconvert show it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ EVIL = 'a fox" onerror="hacked()"><script>hacked()</script> & <b>more</b>'
 
 
 class _Page(HTMLParser):
-    """Collects the pictures' attributes, and the elements that a prompt could have smuggled in."""
+    """Collects the attributes of images, and elements that a prompt could have injected."""
 
     def __init__(self, html):
         super().__init__()
-        self.pictures, self.others = [], []
+        self.images, self.others = [], []
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
         if tag == "img":
-            self.pictures.append(dict(attributes))
+            self.images.append(dict(attributes))
         elif tag == "b":
             self.others.append(tag)
 
@@ -57,8 +57,8 @@ def _output(bundle):
 
 
 @pytest.fixture
-def pictures():
-    """A picture of a bad prompt, an edit of it, their tree, and their comparison."""
+def images():
+    """An image of a malicious prompt, an edit of it, their tree, and their comparison."""
     first = _image(EVIL)
     edit = _image("make  it\nnight", first)
     thumbnail = first.path.read_bytes()
@@ -67,32 +67,32 @@ def pictures():
     return first, edit, tree, compare_images(grey, grey)
 
 
-def _notebook(pictures):
+def _notebook(images):
     cells = [nbformat.v4.new_code_cell("", outputs=[_output(one._repr_mimebundle_())])
-             for one in pictures]  # fmt: skip
+             for one in images]  # fmt: skip
     notebook = nbformat.v4.new_notebook(cells=cells)
     nbformat.validate(notebook)
     return notebook
 
 
-def test_nbconvert_says_what_each_picture_is(pictures):
-    """In a valid notebook each picture has its alt; nbconvert's classic HTML has it, escaped."""
-    html, _ = HTMLExporter(template_name="classic").from_notebook_node(_notebook(pictures))
+def test_nbconvert(images):
+    """Each image in a valid notebook has an alternative text; nbconvert's classic HTML has it."""
+    html, _ = HTMLExporter(template_name="classic").from_notebook_node(_notebook(images))
     page = _Page(html)
-    assert [picture["alt"] for picture in page.pictures] == [
+    assert [image["alt"] for image in page.images] == [
         f"Generated picture: {EVIL}",
         f"Generated picture: {EVIL}; then make it night",
         f"Tree of 2 versions: {EVIL[:59]}…",
         "before and after, compared at 40 x 30 px: no difference",
     ]
     assert "No description has been provided" not in html
-    assert all("onerror" not in picture for picture in page.pictures)
+    assert all("onerror" not in image for image in page.images)
     assert page.others == []
     assert "<script>hacked()" not in html
 
 
-def test_a_long_line_has_a_short_alt():
-    """However long the prompt is, its alt has 300 characters at most."""
+def test_a_long_prompt():
+    """The alternative text has at most 300 characters, however long the prompt is."""
     alt = _image("a fox and " * 100).alt
     assert len(alt) == 300
     assert alt.endswith("…")

@@ -1,4 +1,4 @@
-"""The loop of scripts and terminal IPython: a thread runs it, and Ctrl-C ends only the waiting."""
+"""The loop of scripts and terminal IPython runs in a thread, and Ctrl-C ends only the wait."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _main_thread_waits():
     return frame is not None
 
 
-def test_ctrl_c_strikes_no_task():
-    """Ctrl-C in the middle of a task's step ends the waiting, and the step goes on to its end."""
+def test_ctrl_c_ends_the_wait():
+    """Ctrl-C in the middle of a task's step ends the wait, and the step continues to its end."""
     pressed, gone, ended = threading.Event(), threading.Event(), []
 
     async def part():
@@ -48,8 +48,8 @@ def test_ctrl_c_strikes_no_task():
     assert ended == ["step", "cancelled"]
 
 
-def test_what_comes_is_returned():
-    """Without Ctrl-C the result, or the exception, comes back on the thread that asked."""
+def test_results_and_exceptions():
+    """The result or the exception of a coroutine is passed to the calling thread."""
 
     async def fail():
         raise ZeroDivisionError
@@ -60,7 +60,7 @@ def test_what_comes_is_returned():
 
 
 def test_threads_share_one_loop():
-    """All threads of a script work on one loop, which is none of theirs."""
+    """All threads of a script use the same loop, which runs on another thread."""
     loops, ready = [], threading.Barrier(4)
 
     async def here():

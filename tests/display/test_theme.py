@@ -1,4 +1,4 @@
-"""What is shown can be told from its ground, whatever the front end's own colours are."""
+"""Text and lines have enough contrast on the background of any front end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runapi_magic.display import theme
 from runapi_magic.media import contact_sheet, tree_drawing
 from tests.contrast import contrast
 
-# Words and ground: JupyterLab without its colours and nbconvert; VS Code's Dark Modern and Dark+;
+# Text and background: JupyterLab without its colours, nbconvert; VS Code's Dark Modern and Dark+;
 # Colab's dark theme; a black page.
 GROUNDS = {
     "white": ("#000000", "#ffffff"),
@@ -23,15 +23,15 @@ GROUNDS = {
 }
 
 
-def test_the_measure():
-    """Black on white has 21, and a grey that WCAG's texts name has 4.48."""
+def test_contrast():
+    """Black on white has a contrast of 21, and a grey in the texts of WCAG has 4.48."""
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
-def test_quiet_words_can_be_read(ground):
-    """The second line of a caption has 4.5 on the ground of every front end."""
+def test_muted_text(ground):
+    """The second line of a caption has a contrast of 4.5 in every front end."""
     assert f"currentColor {theme.MUTED_SHARE}%,transparent" in theme.MUTED
     words, below = GROUNDS[ground]
     pairs = zip(ImageColor.getrgb(words), ImageColor.getrgb(below), strict=True)
@@ -42,8 +42,8 @@ def test_quiet_words_can_be_read(ground):
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#1f1f1f", "#1e1e1e", "#000000"])
 @pytest.mark.parametrize("line", ["ACCENT", "LINE", "FAULT"])
-def test_lines_can_be_seen(line, ground):
-    """Lines, bars and rings have 3 on the ground of front ends with no colours of their own."""
+def test_lines(line, ground):
+    """Lines, bars and rings have a contrast of 3 in front ends without theme colours."""
     (without_theme,) = re.findall(r",(#\w{6})\)$", getattr(theme, line))
     assert contrast(without_theme, ground) >= 3
 
@@ -60,11 +60,11 @@ def test_lines_can_be_seen(line, ground):
         ("#ffffff", tree_drawing.INK),
     ],
 )
-def test_drawn_words_can_be_read(words, ground):
-    """What trees, comparisons and sheets say has 4.5 on the ground that it is drawn on."""
+def test_drawn_text(words, ground):
+    """Text in trees, comparisons and sheets has a contrast of 4.5."""
     assert contrast(words, ground) >= 4.5
 
 
-def test_drawn_lines_can_be_seen():
-    """The lines of a tree and the frames of pictures have 3."""
+def test_drawn_lines():
+    """The lines of a tree and the frames of images have a contrast of 3."""
     assert contrast(tree_drawing.LINE, "#ffffff") >= 3

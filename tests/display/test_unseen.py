@@ -1,4 +1,4 @@
-"""Pictures that nobody saw: what a page says in the very moment in which they are written down."""
+"""Unseen images: a page that confirms an image while it is marked in the journal."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from tests.sessions import record_image
 
 @pytest.fixture
 def journal(tmp_path):
-    """A journal."""
+    """Return an open journal."""
     opened = Journal(tmp_path / "data")
     yield opened
     opened.close()
 
 
-@pytest.mark.parametrize(("is_seen", "told"), [(False, ["a boat"]), (True, [])])
-def test_seen_while_it_is_noted(journal, is_seen, told):
-    """A picture is told of, unless the page confirms it, and be it while it is written down."""
+@pytest.mark.parametrize(("is_seen", "unseen_prompts"), [(False, ["a boat"]), (True, [])])
+def test_seen_while_it_is_marked(journal, is_seen, unseen_prompts):
+    """An image is unseen unless the page confirms it, also during the write to the journal."""
     image = record_image(journal, "a boat")
 
     class Answered(History):
         def mark_unseen(self, images):
             if is_seen:
-                awaited.drop()
+                output.drop()
             super().mark_unseen(images)
 
     work = SimpleNamespace(is_done=True, subscribe=lambda _listener: None)
-    awaited = unseen._Awaited(work, lambda: [image], [], Answered(journal))
-    unseen._awaited.append(awaited)
-    awaited.note()
-    assert [stored.task.prompt for stored in History(journal).pop_unseen()] == told
-    awaited.drop()
+    output = unseen._Output(work, lambda: [image], [], Answered(journal))
+    unseen._outputs.append(output)
+    output.mark()
+    assert [stored.task.prompt for stored in History(journal).pop_unseen()] == unseen_prompts
+    output.drop()

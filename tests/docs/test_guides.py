@@ -16,7 +16,7 @@ SHOWN = {
         "A red fox beside a mountain lake at sunrise",
         "((1024, 576), 0.06)",
         "compared at 768 x 432 px",
-        "6 of 6 pictures",
+        "6 of 6 images",
         "[contact sheet] cards",
         "The panel needs a notebook with somebody in front of it",
         "(2048, 2048)",
@@ -40,7 +40,7 @@ SHOWN = {
     "docs/panel.md": ["The panel needs a notebook with somebody in front of it"],
     "docs/recovery.md": ["(0, 0.12)", "A red fox · gpt-images/a-red-fox-"],
     "docs/sweeps-and-batches.md": [
-        "6 of 6 pictures",
+        "6 of 6 images",
         "('completed', 6, {'animal': ['fox', 'cat'], 'time': ['dawn', 'noon', 'night']})",
         "1 completed 0.06",
         "[contact sheet] A red fox",

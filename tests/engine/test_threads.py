@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runapi_magic.display.environment import LetGo, own_loop, run
+from runapi_magic.display.environment import StoppedWaiting, own_loop, run
 from runapi_magic.engine import session as session_module
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
@@ -238,7 +238,7 @@ def test_ctrl_c_leaves_the_other_threads_alone(script, service):
                 os.kill(os.getpid(), signal.SIGINT),
             )
         )
-        with pytest.raises(LetGo) as caught:
+        with pytest.raises(StoppedWaiting) as caught:
             generate("to be let go of")
         presser.result(_PATIENCE)
         assert other.result(_PATIENCE).status == "completed"

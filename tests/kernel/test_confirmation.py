@@ -104,10 +104,10 @@ def test_confirmed_sweep(asking, server):
     assert cell.images == []
     assert " s ·" not in cell.text
     asking.run_ok("newest(Button, 'Generate').click()")
-    asking.wait(lambda: "0 of 3 pictures, 3 failed" in cell.text)
+    asking.wait(lambda: "0 of 3 images, 3 failed" in cell.text)
     asking.wait_for_images(cell)
     asking.run_ok("agree.retry_failed()")
-    asking.wait(lambda: "3 of 3 pictures" in cell.text)
+    asking.wait(lambda: "3 of 3 images" in cell.text)
     assert asking.value("is_asked()") is False
 
 

@@ -53,7 +53,7 @@ def console(tmp_path_factory):
 def test_cell_shows_its_result_once(console):
     """A cell waits. Then it shows the image, the prompt, the facts and the path, each once."""
     output = console.run("%gpt_image -a 3:4 -o cat a cat in a console")
-    _, rest = output.split("Under way: a cat in a console (usually 0.")
+    _, rest = output.split("Running: a cat in a console (usually 0.")
     _, *caption = [line.strip() for line in rest.strip().splitlines()]
     assert caption[0] == "a cat in a console"
     assert caption[1].startswith("gpt-image-2 · 3:4 · 768 x 1024 px · ")
@@ -66,7 +66,7 @@ def test_cell_shows_its_result_once(console):
 def test_sweep_shows_its_table(console):
     """A sweep waits and then shows its table."""
     output = console.run("%gpt_image --sweep animal=fox,owl a {animal} in a console")
-    assert "Under way: a {animal} in a console (2 requests)" in output
+    assert "Running: a {animal} in a console (2 requests)" in output
     assert len(re.findall(r"(fox|owl) .*completed .*gpt-images/", output)) == 2
 
 

@@ -118,7 +118,7 @@ def test_the_tree_in_another_kernel(made, fresh):
         assert f"{name}  {' '.join(prompt.split())}" in text
     assert "└─ " in text
     assert fresh.run_ok("%runapi history nothing-like-this").text.strip() == (
-        "No picture has 'nothing-like-this' in its prompt or model."
+        "No image has 'nothing-like-this' in its prompt or model."
     )
 
 
@@ -225,7 +225,7 @@ def test_gallery(made, fresh):
     assert f"make it rain · gpt-images/{name}" in cell.stream("stdout")
     assert "and 1 older" in cell.stream("stdout")
     empty = fresh.run_ok("%runapi gallery zebra fish").stream("stdout")
-    assert empty == "No picture has 'zebra fish' in its prompt or model.\n"
+    assert empty == "No image has 'zebra fish' in its prompt or model.\n"
 
 
 @pytest.mark.parametrize("line", ["history --limits 3", "gallery --cost", "history rain --all"])

@@ -88,7 +88,7 @@ def test_hint_names_the_package(start, state, words):
 def test_sweep(no_widgets):
     """A sweep shows its contact sheet."""
     cell = no_widgets.run_ok("%gpt_image -o grid --sweep animal=fox,owl a {animal} without widgets")
-    no_widgets.wait(lambda: "2 of 2 pictures" in cell.text)
+    no_widgets.wait(lambda: "2 of 2 images" in cell.text)
     assert len(cell.images) == 1
     assert cell.stream("stderr") == ""
 

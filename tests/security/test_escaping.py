@@ -126,7 +126,7 @@ SHOWN = {
     "caption of a reused image": lambda evil: generation_view.caption_bundle(_reused(evil), [evil]),
     "error": lambda evil: generation_view.error_bundle(_error(evil)),
     "placeholder": _placeholder,
-    "waiting caption": lambda evil: generation_view.waiting_caption(_slot(evil)[1]),
+    "waiting caption": lambda evil: generation_view.placeholder_caption(_slot(evil)[1]),
 }
 
 

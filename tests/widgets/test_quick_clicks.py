@@ -9,7 +9,7 @@ import threading
 import types
 
 from runapi_magic.core.chain import BACKGROUND_MODEL
-from runapi_magic.display.generation_view import caption_bundle, picture_bundle
+from runapi_magic.display.generation_view import caption_bundle, image_bundle
 from runapi_magic.display.theme import CHECKERBOARD
 from runapi_magic.engine.backend import Price
 from runapi_magic.errors import ConnectionFailedError
@@ -305,7 +305,7 @@ def test_the_preset_for_the_background_is_recraft():
         await _idle(toolbar._desk)
         first, cut_out = toolbar._slot.versions
         html = [caption_bundle(image, []).data["text/html"] for image in (first, cut_out)]
-        data = picture_bundle(cut_out).data
+        data = image_bundle(cut_out).data
         return before, price, cut_out.model, sorted(data), [CHECKERBOARD in one for one in html]
 
     assert simulate(body) == (

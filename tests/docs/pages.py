@@ -1,4 +1,4 @@
-"""The pages of the project as what can be run: code blocks, and the sections that they stand in."""
+"""Read the code blocks of the project's pages and run them as a reader would."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from tests.conftest import SimulatorServer
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-RECIPES = "docs/recipes.md"  # the sections of this page are run one by one, other pages as a whole
-OUTPUT = "text"  # the language of blocks that show what comes out
+RECIPES = "docs/recipes.md"  # its sections run one by one; other pages run as a whole
+OUTPUT = "text"  # the language of blocks that show output
 DRAWING = "mermaid"
 CODE = {"python", "bash"}
 FILES = {
     "ini",
     "yaml",
-}  # they begin with the file's name in a comment, as python may
+}  # such a block begins with a file name in a comment; a python block can, too
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ((?:~/)?[\w./-]+\.(?:py|yaml|env|ini)|~/[\w./-]+)\n")
 _STUDENT = "ada"
@@ -40,13 +40,13 @@ _INSTALL = "pip install ."
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block.
+    """A fenced code block of a page.
 
     Attributes:
-        page: The page's path in the project.
-        section: The nearest heading of the second level above it; empty before the first.
-        language: As the fence says.
-        code: What it holds.
+        page: The path of the page in the project.
+        section: The heading of the second level above the block; empty before the first one.
+        language: The language of the fence.
+        code: The text of the block.
     """
 
     page: str
@@ -56,25 +56,25 @@ class Block:
 
     @property
     def file(self) -> str:
-        """The file that it is the content of; empty where it is none."""
+        """The name of the file whose content the block is; empty if it is no file."""
         match = _FILE.match(self.code)
         return match[1] if match else ""
 
     @property
     def is_make(self) -> bool:
-        """Whether it is make's targets alone: what they do has tests of its own."""
+        """Whether the block has only make commands, which other tests cover."""
         lines = self.code.strip().splitlines()
         return self.language == "bash" and all(line.startswith("make ") for line in lines)
 
     @property
     def is_for_reader(self) -> bool:
-        """Whether a ``Reader`` runs it; ``tests/packaging`` installs the package."""
+        """Whether a ``Reader`` runs the block. ``tests/packaging`` tests the installation."""
         is_install = self.language == "bash" and self.code.strip() == _INSTALL
         return self.language not in {OUTPUT, DRAWING} and not self.is_make and not is_install
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """Yield a page's blocks in their order."""
+    """Yield the blocks of a page in their order."""
     name = page.relative_to(ROOT).as_posix()
     for part in re.split(r"^(?=## )", page.read_text("utf-8"), flags=re.MULTILINE):
         heading = re.match(r"## (.+)", part)
@@ -83,18 +83,18 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-# The pages that are run as a whole: all with code, so that no page can be left out.
+# The pages that run as a whole: all pages with code except the recipes.
 GUIDES = sorted({block.page for block in BLOCKS if block.is_for_reader} - {RECIPES})
 
 
 @dataclass
 class Run:
-    """A section or a page whose blocks were run.
+    """The run of a section or of a page.
 
     Attributes:
-        folder: Where its commands and its kernel ran.
-        server: The simulator that stood in for the service.
-        texts: What each block showed, in order.
+        folder: The working directory of the commands and of the kernel.
+        server: The simulator that replaced the service.
+        texts: The output of each block, in order.
     """
 
     folder: Path
@@ -103,10 +103,10 @@ class Run:
 
 
 class Reader:
-    """Does what a section or a page says, block by block, in a home of its own.
+    """Runs the blocks of a section or of a page, with a home folder of its own.
 
-    A block that is a file is written to its place. Commands and cells run as they stand, but for
-    the port of a server, which is one that is free. The kernel starts with the first cell.
+    A block that is a file is saved under its name. Commands and cells run unchanged, except that a
+    server gets a free port. The kernel starts with the first cell.
     """
 
     def __init__(self, folder: Path, server: SimulatorServer, **variables: str) -> None:
@@ -128,7 +128,7 @@ class Reader:
         self._stack = ExitStack()
 
     def read(self, section: list[Block]) -> Run:
-        """Run the blocks of a section or of a page and return what they did."""
+        """Run the blocks of a section or of a page and return their run."""
         with self._stack:
             for block in filter(lambda block: block.is_for_reader, section):
                 code = block.code.replace("8765", self._port)
@@ -145,13 +145,13 @@ class Reader:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code, "utf-8")
         if path.name == "jupyterhub_config.py":
-            self._environment |= self._of_spawner(path)
+            self._environment |= self._spawner_environment(path)
         return str(path)
 
-    def _of_spawner(self, path: Path) -> dict[str, str]:
-        """Return what JupyterHub would put into a server's environment."""
-        given, self_ = dict(os.environ), self._environment
-        os.environ.update(self_)
+    def _spawner_environment(self, path: Path) -> dict[str, str]:
+        """Return the variables that JupyterHub sets for a server, from its configuration."""
+        before = dict(os.environ)
+        os.environ.update(self._environment)
         try:
             found = PyFileConfigLoader(str(path)).load_config().Spawner.environment
             spawner = type("Spawner", (), {"user": type("User", (), {"name": _STUDENT})})
@@ -159,7 +159,7 @@ class Reader:
                     for name, value in found.items()}  # fmt: skip
         finally:
             os.environ.clear()
-            os.environ.update(given)
+            os.environ.update(before)
 
     def _command(self, code: str) -> str:
         words = code.split()
@@ -177,7 +177,7 @@ class Reader:
         if self._kernel is None:
             started = start_kernel(self.run.folder, self._environment)
             self._kernel = self._stack.enter_context(started)
-        return self._kernel.run_ok(code, live=False).text  # so that it waits for its pictures
+        return self._kernel.run_ok(code, live=False).text  # so that the cell waits for its images
 
 
 def _free_port() -> str:

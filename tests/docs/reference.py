@@ -1,12 +1,11 @@
-"""The reference for users: ``python -m tests.docs.reference`` writes docs/reference.md.
+"""Write docs/reference.md: ``python -m tests.docs.reference``.
 
-Everything on the page is read from where it holds: the parsers of the magics, the commands of
-``%runapi``, signatures, docstrings, settings, the tree of errors and the catalogue of models.
+The page is made from the code: the parsers of the magics, the commands of ``%runapi``, signatures,
+docstrings, settings, the tree of errors and the catalog of models.
 """
 
 from __future__ import annotations
 
-import ast
 import inspect
 import math
 import re
@@ -35,6 +34,15 @@ from runapi_magic.notebook.commands import COMMANDS
 from runapi_magic.notebook.magics import RunAPIMagics
 from runapi_magic.simulator.__main__ import _parser
 from tests.conftest import ROOT
+from tests.docs.docstrings import (
+    arguments,
+    attribute_types,
+    entries,
+    paragraph,
+    prose,
+    return_type,
+    sections,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -48,8 +56,8 @@ FUNCTIONS = [
                  "forget", "resume_batch", "open_image", "compare")
 ]  # fmt: skip
 CLASSES = [Generation, GeneratedImage, ImageRequest, Tree, Node, Comparison, Batch, Item, Sweep]
-# The package's own wiring: everything else that is public is for users, and on the page.
-INSIDE = {
+# Members that only the package uses. All other public members are on the page.
+INTERNAL = {
     Generation: "tasks parts slots shown_in cell_location is_watched is_shown reservation"
     " turns plan attach ended ready served subscribe changed put show_version wait",
     GeneratedImage: "preview prepare",
@@ -89,39 +97,24 @@ def page() -> str:
                       *_settings(), *_environment(), *_models(), *_simulator()])  # fmt: skip
 
 
-def sections(thing: object) -> dict[str, str]:
-    """Return a docstring's sections; what stands before the first one is under ''."""
-    parts = re.split(
-        r"^(Args|Returns|Raises|Attributes):\n", inspect.getdoc(thing) or "", flags=re.MULTILINE
-    )
-    found = dict(zip(parts[1::2], map(textwrap.dedent, parts[2::2]), strict=True))
-    return {"": parts[0].strip(), **found}
-
-
-def entries(section: str) -> dict[str, str]:
-    """Return the entries of a section, ``name: text`` with the lines below indented."""
-    found = re.findall(r"^(\w+): (.*(?:\n[ \n].*)*)", section, re.MULTILINE)
-    return {name: _prose(text) for name, text in found}
-
-
 def members(cls: type) -> Iterator[tuple[str, str, str]]:
-    """Yield what an object of a class has for users: name as it is written, type, meaning."""
-    inside = " ".join(names for kind, names in INSIDE.items() if issubclass(cls, kind)).split()
-    types = _attribute_types(cls)
+    """Yield the members of a class for users: the name with its arguments, type, meaning."""
+    internal = " ".join(names for kind, names in INTERNAL.items() if issubclass(cls, kind)).split()
+    types = attribute_types(cls)
     for name, text in entries(sections(cls).get("Attributes", "")).items():
-        if name not in inside:
+        if name not in internal:
             yield name, types[name], text
     for name, value in vars(cls).items():
-        if name.startswith("_") or name in inside:
+        if name.startswith("_") or name in internal:
             continue
         if isinstance(value, property):
-            yield name, _returns(value.fget), _paragraph(value)
+            yield name, return_type(value.fget), paragraph(value)
         elif inspect.isfunction(value):
-            yield f"{name}{_arguments(value)}", _returns(value), _paragraph(value)
+            yield f"{name}{arguments(value)}", return_type(value), paragraph(value)
 
 
 def error_tree(kind: type = errors.RunAPIError, depth: int = 0) -> Iterator[tuple[int, type]]:
-    """Yield the errors of errors.py, each below the one that it is a kind of."""
+    """Yield the errors of errors.py with their depth, each after its base class."""
     yield depth, kind
     for one in kind.__subclasses__():
         if one.__module__ == errors.__name__:
@@ -129,25 +122,12 @@ def error_tree(kind: type = errors.RunAPIError, depth: int = 0) -> Iterator[tupl
 
 
 def variables() -> set[str]:
-    """Return the environment variables that the package reads."""
+    """Return the names of the environment variables that the package reads."""
     found = set()
     for module in (certificates, credentials, paths):
         source = inspect.getsource(module)
         found |= set(re.findall(r"environ\)?\.get\(\s*\"(\w+)\"", source))
     return found
-
-
-def _prose(text: str) -> str:
-    return " ".join(text.replace("``", "`").split())
-
-
-def _paragraph(thing: object) -> str:
-    """Return a docstring's text and what it raises, for the cell of a table."""
-    found = sections(thing)
-    raised = entries(found.get("Raises", ""))
-    return " ".join(
-        [_prose(found[""]), *(f"Raises `{name}`: {why}" for name, why in raised.items())]
-    )
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -167,22 +147,22 @@ def _magics() -> Iterator[str]:
     magics = RunAPIMagics(InteractiveShell.instance())
     yield "## Cells\n"
     yield "`%%gpt_image [OPTIONS]`, the prompt below, or `%gpt_image [OPTIONS] PROMPT`.\n"
-    yield f"{_prose(_first(magics.gpt_image))}\n"
+    yield f"{prose(_first(magics.gpt_image))}\n"
     yield "`%%gpt_edit SOURCE... [OPTIONS]`, the instruction below, or"
     yield "`%gpt_edit SOURCE [OPTIONS] INSTRUCTION`.\n"
-    yield f"{_prose(_first(magics.gpt_edit))}\n"
+    yield f"{prose(_first(magics.gpt_edit))}\n"
     yield "Both take the same options; `%%gpt_image?` shows them in the notebook.\n"
     parser = magics.gpt_image.parser
     yield from _options(parser)
     yield "## %runapi\n"
-    rows = [(f"`%runapi {name}`", _paragraph(command)) for name, command in COMMANDS.items()]
+    rows = [(f"`%runapi {name}`", paragraph(command)) for name, command in COMMANDS.items()]
     yield from _table(("command", "does"), rows)
     yield "## The panel\n"
-    yield f"`%gpt_panel`: {_prose(magics.gpt_panel.__doc__)}\n"
+    yield f"`%gpt_panel`: {prose(magics.gpt_panel.__doc__)}\n"
 
 
 def _first(magic) -> str:
-    """Return a magic's own words: magic_arguments has put the usage before them."""
+    """Return the first paragraph of a magic's docstring, after the usage of magic_arguments."""
     return inspect.unwrap(magic.__func__).__doc__.split("::\n")[-1].split("\n\n")[1]
 
 
@@ -217,7 +197,7 @@ def _functions() -> Iterator[str]:
                 for name, text in entries(found["Args"]).items()
             ],
         )
-        yield f"**Returns** {_prose(found['Returns'])}\n"
+        yield f"**Returns** {prose(found['Returns'])}\n"
         raised = entries(found.get("Raises", ""))
         yield from (f"**Raises** `{name}`: {text}\n" for name, text in raised.items())
 
@@ -249,44 +229,11 @@ def _classes() -> Iterator[str]:
 
 
 def _plain(kind: str) -> str:
-    """Return a type as users know it: without the protocol and the type variable that untie it."""
+    """Return a type as users know it, without protocols and type variables of the package."""
     for written, known in (("[GeneratedImage]", ""), ("[ImageT]", ""), ("ImageT", "GeneratedImage"),
                            ("Handle", "Generation")):  # fmt: skip
         kind = re.sub(rf"(?<!list){re.escape(written)}", known, kind)
     return kind
-
-
-def _attribute_types(cls: type) -> dict[str, str]:
-    """Return the types of a class's attributes: its fields', or those that ``__init__`` gives."""
-    if "__init__" not in vars(cls) or hasattr(cls, "__dataclass_fields__"):
-        return dict(cls.__annotations__)
-    (function,) = ast.parse(textwrap.dedent(inspect.getsource(cls.__init__))).body
-    given = {one.arg: one.annotation for one in (*function.args.args, *function.args.kwonlyargs)}
-    types = {}
-    for node in ast.walk(function):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Attribute):
-            types[node.target.attr] = ast.unparse(node.annotation)
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
-            for target in node.targets:
-                if isinstance(target, ast.Attribute) and given.get(node.value.id):
-                    types[target.attr] = ast.unparse(given[node.value.id])
-    return types
-
-
-def _arguments(function) -> str:
-    """Return a method's arguments as they are given."""
-    signature = inspect.signature(function)
-    shown = [
-        str(one.replace(annotation=inspect.Parameter.empty)).replace(" = ", "=")
-        for name, one in signature.parameters.items()
-        if name != "self"
-    ]
-    return f"({', '.join(shown)})"
-
-
-def _returns(function) -> str:
-    kind = str(inspect.signature(function).return_annotation)
-    return "" if kind == "None" else kind
 
 
 def _frames() -> Iterator[str]:
@@ -307,7 +254,7 @@ def _errors() -> Iterator[str]:
     rows = [
         (
             _code(kind.__name__),
-            _prose(sections(kind)[""]),
+            prose(sections(kind)[""]),
             kind.default_charged or "as far as its task has come",
             " ".join(kind.default_todo.split()),
         )
@@ -405,7 +352,7 @@ def _models() -> Iterator[str]:
 
 
 def _fields(model: Model) -> Iterator[tuple[str, Parameter]]:
-    """Yield a model's fields, each with what it is for where generating and editing differ."""
+    """Yield a model's fields, with "(generate)" or "(edit)" if the two actions differ."""
     actions = {"generate": model.text, "edit": model.edit}
     known = {verb: action for verb, action in actions.items() if action is not None}
     names = dict.fromkeys(one.name for action in known.values() for one in action.parameters)

@@ -1,4 +1,4 @@
-"""The README and the guides do what they say: every page runs as a whole, as it stands."""
+"""The code of the README and of each guide runs as it is written."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import pytest
 from tests.conftest import KEY, serve_simulator
 from tests.docs.pages import BLOCKS, GUIDES, Reader
 
-# The prompts that go to a server, with a key from the environment: those of the cluster. All others
-# stay in the kernel's simulator, without a key.
-SENT = {"docs/sweeps-and-batches.md": {"A red bird", "A blue bird"}}
-# What each page shows, among other things.
-SHOWN = {
+# The prompts of a page that go to a simulator server: those of the Dask cluster, which needs a key.
+# All other prompts go to the simulator in the kernel, which needs no key.
+PROMPTS = {"docs/sweeps-and-batches.md": {"A red bird", "A blue bird"}}
+# Texts that the output of each page contains.
+OUTPUTS = {
     "README.md": [
         "A red fox beside a mountain lake at sunrise",
         "((1024, 576), 0.06)",
@@ -50,7 +50,7 @@ SHOWN = {
 
 @pytest.fixture
 def server():
-    """A simulator server for both route families, 60 times as fast as life."""
+    """Start a simulator server with both route families, 60 times as fast as the service."""
     with serve_simulator("--speed", "60") as running:
         yield running
 
@@ -58,9 +58,9 @@ def server():
 @pytest.mark.kernel
 @pytest.mark.parametrize("page", GUIDES)
 def test_page_runs(page, tmp_path, server):
-    """All blocks of a page, run in their order in one kernel, end well, and few need a key."""
-    key = {"RUNAPI_API_KEY": KEY} if page in SENT else {}
+    """All blocks of a page run in one kernel and show the expected texts; few need a key."""
+    key = {"RUNAPI_API_KEY": KEY} if page in PROMPTS else {}
     run = Reader(tmp_path, server, **key).read([block for block in BLOCKS if block.page == page])
     text = "\n".join(run.texts)
-    assert [words for words in SHOWN[page] if words not in text] == []
-    assert {body["prompt"] for body in server.bodies("")} == SENT.get(page, set())
+    assert [words for words in OUTPUTS[page] if words not in text] == []
+    assert {body["prompt"] for body in server.bodies("")} == PROMPTS.get(page, set())

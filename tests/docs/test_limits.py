@@ -1,4 +1,4 @@
-"""The page of limits has the code's own figures."""
+"""docs/limits.md has the same numbers as the code."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TRAITS = Settings.class_own_traits()
 
 
 def default(name):
-    """Return a setting's default."""
+    """Return the default of a setting as text."""
     return f"{TRAITS[name].default_value:g}"
 
 
-def most_sources(name):
-    """Return how many sources a model takes."""
+def max_sources(name):
+    """Return the maximum number of sources of a model."""
     return find_model(name).edit.sources[1]
 
 
@@ -42,8 +42,8 @@ SENTENCES = [
     f"A quote is kept for {quotes._LIFETIME / MINUTE:g} minutes",
     f"failed is not repeated for {quotes._FAILURE_LIFETIME / MINUTE:g} minute",
     (
-        f"GPT Image takes up to {most_sources('gpt-image-2')},"
-        f" GPT-4o Image up to {most_sources('gpt-4o-image')}"
+        f"GPT Image takes up to {max_sources('gpt-image-2')},"
+        f" GPT-4o Image up to {max_sources('gpt-4o-image')}"
     ),
     (
         f"only GPT-4o Image does ({', '.join(map(str, COUNTS_IN_ONE_TASK[:-1]))}"
@@ -72,27 +72,27 @@ SENTENCES = [
 
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_figures(sentence):
-    """A figure of the page is the code's own."""
+    """The page has a sentence with the number of the code."""
     assert sentence in TEXT
 
 
 def test_formats():
-    """The formats that the page names are those whose first bytes are known."""
+    """The page names the image formats that the code recognizes."""
     known = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "GIF": "gif"}
     assert f"| {', '.join(list(known)[:3])} or GIF |" in TEXT
     assert set(formats._MAGIC_BYTES) == set(known.values())
 
 
-def test_who_takes_several_sources():
-    """Only GPT Image and GPT-4o Image take several sources, and only the second a mask."""
+def test_models_with_several_sources():
+    """Only GPT Image and GPT-4o Image accept several sources; only GPT-4o Image accepts a mask."""
     edits = {model.name: model.edit for model in CATALOGUE if model.edit is not None}
     several = {name for name, edit in edits.items() if edit.sources[1] > 1}
     assert all(name.startswith(("gpt-image-", "gpt-4o-image")) for name in several)
     assert {name for name, edit in edits.items() if edit.mask_field} == {"gpt-4o-image"}
 
 
-def test_numbers_of_shapes():
-    """GPT Image 2 has sixteen shapes with auto, Flux Kontext six, the older models three."""
+def test_numbers_of_aspect_ratios():
+    """GPT Image 2 has 16 aspect ratios with auto, Flux Kontext 6, and the older models 3."""
     counts = {
         name: len(find_model(name).text.parameter("aspect_ratio").choices)
         for name in ("gpt-image-2", "flux-kontext-pro", "gpt-image-1.5", "gpt-4o-image")

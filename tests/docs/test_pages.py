@@ -1,4 +1,4 @@
-"""Every page does what it says: what can be run is run, and what is linked to is there."""
+"""The pages of the project: all code runs, and all links and make targets exist."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.docs.pages import BLOCKS, CODE, DRAWING, FILES, GUIDES, OUTPUT, PAGES
 
 MAKE = sorted(
     {line for block in BLOCKS if block.is_make for line in block.code.splitlines()}
-    | {  # in the middle of a sentence
+    | {  # commands in a sentence
         " ".join(words.split())
         for page in PAGES
         for words in re.findall(r"`(make\s[\w-]+)`", page.read_text("utf-8"))
@@ -27,11 +27,11 @@ LINKS = sorted(
         if not link.startswith(("https://", "http://"))
     }
 )
-READ = set()  # the sections that a test below goes through
+READ = set()  # the sections that a test below runs
 
 
 def reads(page, section):
-    """Mark a test as the one that goes through a section."""
+    """Return the parametrization of a test that runs a section."""
     READ.add((page, section))
     found = [block for block in BLOCKS if (block.page, block.section) == (page, section)]
     return pytest.mark.parametrize("section", [pytest.param(found, id=section)])
@@ -39,7 +39,7 @@ def reads(page, section):
 
 @pytest.fixture
 def server():
-    """A simulator server for both route families, 60 times as fast as life."""
+    """Start a simulator server with both route families, 60 times as fast as the service."""
     with serve_simulator("--speed", "60") as running:
         yield running
 
@@ -47,7 +47,7 @@ def server():
 @pytest.mark.kernel
 @reads(RECIPES, "Retry a failed batch")
 def test_retry(section, tmp_path, server):
-    """What failed is asked for again and nothing else; after a restart nothing is paid twice."""
+    """A retry sends only the failed request. After a restart nothing is charged again."""
     server.fault("status=failed,match=blue,times=1,message=It was a bad day")
     run = Reader(tmp_path, server, RUNAPI_API_KEY=KEY).read(section)
     first, why, retried, again = run.texts
@@ -63,7 +63,7 @@ def test_retry(section, tmp_path, server):
 @pytest.mark.kernel
 @reads(RECIPES, "Use Hermes Agent's key")
 def test_hermes(section, tmp_path, server):
-    """Hermes Agent's files are enough: the key is found there, and pictures are made with it."""
+    """The key of Hermes Agent is found in its files and used for requests."""
     run = Reader(tmp_path, server).read(section)
     assert "from ~/.hermes/.env (Hermes Agent)" in run.texts[2]
     assert len(server.bodies("A desk lamp")) == 1
@@ -72,9 +72,9 @@ def test_hermes(section, tmp_path, server):
 @pytest.mark.kernel
 @reads(RECIPES, "A class on JupyterHub with one key")
 def test_class(section, tmp_path, server):
-    """A student's kernel has the key, a data folder of its own and the budget of the day."""
-    places = {"RUNAPI_API_KEY": KEY, "CLASS_FOLDER": str(tmp_path / "class")}
-    run = Reader(tmp_path, server, **places).read(section)
+    """The kernel of a student has the key, its own data folder and a budget of the day."""
+    variables = {"RUNAPI_API_KEY": KEY, "CLASS_FOLDER": str(tmp_path / "class")}
+    run = Reader(tmp_path, server, **variables).read(section)
     assert "Budget of the day  $2.00" in run.texts[-1]
     assert "today $0.06" in run.texts[-1]
     assert (tmp_path / "class" / "ada" / "journal.sqlite").is_file()
@@ -83,7 +83,7 @@ def test_class(section, tmp_path, server):
 @pytest.mark.kernel
 @reads(RECIPES, "A class without a key")
 def test_class_without_a_key(section, tmp_path, server):
-    """Kernels that know the address of the class's simulator use it, with any word as the key."""
+    """Kernels with the URL of the class's simulator use it. Any text works as the key."""
     run = Reader(tmp_path, server).read(section)
     assert "Spent by the account today $0.06" in run.texts[-1]
     assert server.bodies("kite") == []
@@ -92,7 +92,7 @@ def test_class_without_a_key(section, tmp_path, server):
 @pytest.mark.kernel
 @reads(RECIPES, "A scheduled notebook")
 def test_scheduled(section, tmp_path, server):
-    """Papermill sets the parameters; the second run in earnest asks for nothing that was made."""
+    """Papermill sets the parameters, and a second run does not generate the same images again."""
     run = Reader(tmp_path, server, RUNAPI_API_KEY=KEY).read(section)
     assert {body["prompt"] for body in server.bodies("kite")} == {
         "a red kite at dawn",
@@ -107,7 +107,7 @@ def test_scheduled(section, tmp_path, server):
 @pytest.mark.kernel
 @reads(RECIPES, "Pictures in an object store")
 def test_store(section, tmp_path, server):
-    """A picture is in the store under its URL, and comes back where the local copy is gone."""
+    """An image is in the object store and is downloaded again if its local copy is missing."""
     run = Reader(tmp_path, server, RUNAPI_API_KEY=KEY).read(section)
     assert "(1024, 1024)" in run.texts[-1]
     assert len(list((run.folder / "bucket").glob("a-red-barn-*.png"))) == 1
@@ -124,7 +124,7 @@ def test_every_block_is_run(block):
 
 @pytest.mark.parametrize("command", MAKE)
 def test_make_targets_exist(command):
-    """Every make target that a page names exists and knows what it would do."""
+    """Each make target that a page names exists."""
     words = ["make", "--dry-run", *command.split()[1:]]
     run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -132,8 +132,8 @@ def test_make_targets_exist(command):
 
 
 @pytest.mark.parametrize(("page", "link"), LINKS)
-def test_links_lead_somewhere(page, link):
-    """Every link of a page into the project leads to a file, and to a heading in it."""
+def test_links_exist(page, link):
+    """Each link of a page to the project leads to an existing file and heading."""
     name, _, anchor = link.partition("#")
     target = (ROOT / page).parent / name if name else ROOT / page
     assert target.is_file()

@@ -1,4 +1,4 @@
-"""The reference is what the code says, and the code says enough."""
+"""docs/reference.md is up to date, and the docstrings that it shows are complete."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ import pytest
 import runapi_magic
 from runapi_magic.engine.settings import Settings
 from runapi_magic.notebook.commands import COMMANDS
+from tests.docs.docstrings import entries, sections
 from tests.docs.reference import (
     CLASSES,
     ENVIRONMENT,
     FUNCTIONS,
-    INSIDE,
+    INTERNAL,
     PAGE,
-    entries,
     error_tree,
     members,
     page,
-    sections,
     variables,
 )
 
 ERRORS = [kind for _, kind in error_tree()]
-OF_ERRORS = r"^│?[ │]*[├└]── (\w+)|^    (RunAPIError)$"
+DRAWN_ERROR = r"^│?[ │]*[├└]── (\w+)|^    (RunAPIError)$"
 
 
 def test_page_is_up_to_date():
-    """docs/reference.md says what the code says: ``make docs`` writes it."""
+    """docs/reference.md is the page that ``make docs`` writes."""
     assert PAGE.read_text("utf-8") == page()
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
-def test_functions_say_everything(function):
-    """A public function's docstring names every argument, what it returns, and what it raises."""
+def test_docstrings_of_functions_are_complete(function):
+    """The docstring of a public function has all arguments, the result and the exceptions."""
     found = sections(function)
     assert list(entries(found["Args"])) == list(inspect.signature(function).parameters)
     assert found["Returns"]
@@ -44,8 +43,8 @@ def test_functions_say_everything(function):
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_classes_say_everything(cls):
-    """Every member of a public class has a type and a sentence, or is marked as wiring."""
+def test_docstrings_of_classes_are_complete(cls):
+    """Each member of a public class has a type and a sentence, or is listed as internal."""
     found = list(members(cls))
     assert found
     assert [name for name, _, text in found if not text.endswith((".", "?"))] == []
@@ -53,27 +52,27 @@ def test_classes_say_everything(cls):
     assert {name for name, kind, _ in found if not kind} <= nothing_returned
 
 
-@pytest.mark.parametrize("cls", INSIDE, ids=lambda cls: cls.__name__)
-def test_wiring_is_there(cls):
-    """What is left out of the page as the package's own wiring exists."""
+@pytest.mark.parametrize("cls", INTERNAL, ids=lambda cls: cls.__name__)
+def test_internal_members_exist(cls):
+    """The class has each member that is listed as internal."""
     known = set(dir(cls)) | set(entries(sections(cls)["Attributes"]))
-    assert set(INSIDE[cls].split()) <= known
+    assert set(INTERNAL[cls].split()) <= known
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
-def test_errors_say_everything(kind):
-    """Every error says when it is raised."""
+def test_docstrings_of_errors_are_complete(kind):
+    """The docstring of each error says when it is raised."""
     assert sections(kind)[""]
 
 
-def test_the_tree_of_errors():
-    """The tree that is drawn in errors.py names the errors that there are, in their order."""
-    drawn = re.findall(OF_ERRORS, inspect.getmodule(ERRORS[0]).__doc__, re.MULTILINE)
+def test_drawing_of_the_tree_of_errors():
+    """The tree in the docstring of errors.py has all errors in their order."""
+    drawn = re.findall(DRAWN_ERROR, inspect.getmodule(ERRORS[0]).__doc__, re.MULTILINE)
     assert [below or top for below, top in drawn] == [kind.__name__ for kind in ERRORS]
 
 
-def test_everything_is_on_the_page():
-    """The page has every public name, command and setting."""
+def test_page_is_complete():
+    """The page has each public name, command and setting."""
     text = page()
     hooks = {"load_ipython_extension", "unload_ipython_extension"}
     assert {
@@ -88,7 +87,7 @@ def test_everything_is_on_the_page():
 
 
 def test_fields_of_models():
-    """A field that takes other values in an edit has a row for each, any other field one row."""
+    """A field has two rows if its values differ for generate and edit, else one row."""
     of_flux = page().split("### flux-kontext-pro\n")[1].split("\n### ")[0]
     assert re.findall(r"^\| (`safety_tolerance`.*?) \| (.*?) \|", of_flux, re.MULTILINE) == [
         ("`safety_tolerance` (generate)", "`0`, `1`, `2`, `3`, `4`, `5`, `6`"),
@@ -98,5 +97,5 @@ def test_fields_of_models():
 
 
 def test_variables_are_documented():
-    """The page has every environment variable that the package reads, and no other."""
+    """The page has exactly the environment variables that the package reads."""
     assert variables() == set(ENVIRONMENT)

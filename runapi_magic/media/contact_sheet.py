@@ -171,34 +171,16 @@ def draw_sheet(
         heading: A line above the sheet.
         ratio: The aspect ratio of most images, width by height.
     """
-    from PIL import Image, ImageDraw
-
     side = max(longest_side, _SMALLEST_SHEET) * DENSITY
-    face = font(_TEXT)
     across, drawn = _drawn_cells(cells, rows, columns)
     if len(drawn) < len(cells):
         heading = " · ".join([*filter(None, [heading]), f"first {len(drawn)} of {len(cells)}"])
-    labels = [value for axis in (columns,) if axis for value in axis.values[:MOST_ACROSS]]
-    labels = labels or [cells[number].label for number in drawn]
-    head = _MARGIN + _LINE * (bool(heading) + 2 * (columns is not None))
-    aside = _MARGIN
-    if rows is not None:
-        lines = [line for value in rows.values[:MOST_ACROSS] for line in value.split("\n")]
-        widest = max(face.getlength(line[:_LONGEST_LABEL]) for line in lines)
-        aside += _LINE + min(round(widest) + 1, round(side * _WIDEST_LABEL)) + _GAP
-    below = 0 if columns else _LINE
-    widest_label = max((face.getlength(label[:_LONGEST_LABEL]) for label in labels), default=0)
+    labels = columns.values[:MOST_ACROSS] if columns else [cells[number].label for number in drawn]
     layout = _fit(
-        len(drawn), across, (aside, head), side=side, ratio=ratio, below=below,
-        label=round(widest_label) + 1,
+        len(drawn), across, _start(rows, columns, heading, side), side=side, ratio=ratio,
+        below=0 if columns else _LINE, label=_widest(labels),
     )  # fmt: skip
-    width, height = layout.size
-    title = face.getlength(heading[:side])
-    image = Image.new("RGB", (min(side, max(width, round(title) + 2 * _MARGIN)), height), "white")
-    draw = ImageDraw.Draw(image)
-    if heading:
-        text = _cut(heading, face, image.width - 2 * _MARGIN)
-        draw.text((_MARGIN, _MARGIN - 4), text, MUTED, face)
+    image, draw = _new_sheet(layout, heading, side)
     if rows is not None and columns is not None:
         _draw_axes(image, draw, layout, rows, columns)
     boxes: dict[int, Box] = {}
@@ -206,12 +188,49 @@ def draw_sheet(
         left, top = layout.corner(*divmod(position, layout.columns))
         boxes[number] = left, top, left + layout.box[0], top + layout.box[1]
         _draw_cell(image, draw, cells[number], boxes[number])
-        if below:
-            room = layout.pitch[0] - _GAP
-            text = _cut(cells[number].label, face, room)
-            middle = left + (layout.box[0] - face.getlength(text)) / 2
-            draw.text((middle, top + layout.box[1] + 2), text, INK, face)
+        if layout.below:
+            _draw_label(draw, layout, cells[number].label, boxes[number])
     return _shrink(Sheet(image, boxes), longest_side * DENSITY)
+
+
+def _widest(labels: Sequence[str]) -> int:
+    """Return the width of the widest label in pixels. Very long labels are not measured fully."""
+    face = font(_TEXT)
+    widths = (face.getlength(label[:_LONGEST_LABEL]) for label in labels)
+    return round(max(widths, default=0)) + 1
+
+
+def _start(rows: Axis | None, columns: Axis | None, heading: str, side: int) -> tuple[int, int]:
+    """Return where the cells begin: right of the labels of rows, below heading and columns."""
+    top = _MARGIN + _LINE * (bool(heading) + 2 * (columns is not None))
+    if rows is None:
+        return _MARGIN, top
+    lines = [line for value in rows.values[:MOST_ACROSS] for line in value.split("\n")]
+    room = min(_widest(lines), round(side * _WIDEST_LABEL))
+    return _MARGIN + _LINE + room + _GAP, top
+
+
+def _new_sheet(layout: _Layout, heading: str, side: int) -> tuple[Image, ImageDraw]:
+    """Return a white sheet with its heading, and its drawing."""
+    from PIL import Image, ImageDraw
+
+    face = font(_TEXT)
+    width, height = layout.size
+    title = round(face.getlength(heading[:side])) + 2 * _MARGIN
+    image = Image.new("RGB", (min(side, max(width, title)), height), "white")
+    draw = ImageDraw.Draw(image)
+    if heading:
+        text = _cut(heading, face, image.width - 2 * _MARGIN)
+        draw.text((_MARGIN, _MARGIN - 4), text, MUTED, face)
+    return image, draw
+
+
+def _draw_label(draw: ImageDraw, layout: _Layout, label: str, box: Box) -> None:
+    """Draw a label centred below its box."""
+    face = font(_TEXT)
+    text = _cut(label, face, layout.pitch[0] - _GAP)
+    middle = box[0] + (layout.box[0] - face.getlength(text)) / 2
+    draw.text((middle, box[3] + 2), text, INK, face)
 
 
 def _shrink(sheet: Sheet, side: int) -> Sheet:

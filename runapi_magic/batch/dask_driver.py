@@ -20,7 +20,7 @@ from runapi_magic.batch.dask_worker import Job, JobResult, run_job
 from runapi_magic.core.status import Phase, TaskStatus
 from runapi_magic.core.task import Task
 from runapi_magic.core.task_state import TaskState
-from runapi_magic.engine.download import cost_of_one
+from runapi_magic.engine.download import cost_per_image
 from runapi_magic.engine.pipeline import Pipeline
 from runapi_magic.errors import (
     DownloadError,
@@ -363,23 +363,23 @@ class _ClusterPipeline(Pipeline):
             )
             for saved, url in result.files:
                 here = await asyncio.to_thread(local_file, saved, options)
-                self.image_store.adopt(
+                self.image_store.add_saved(
                     generation,
                     task,
                     service,
                     here,
                     task_id=finished.id,
-                    cost=cost_of_one(finished),
+                    cost=cost_per_image(finished),
                     url=url,
                 )
         if result.failure is not None:
             if isinstance(result.failure, TaskFailedError):
                 task.state.fail()
             if finished is None:
-                await self.timing.failed(task, service, result.duration)
+                await self.timing.record_failure(task, service, result.duration)
             raise result.failure
         if not task.images:
-            raise TaskFailedError("The task was completed without a picture.")
+            raise TaskFailedError("The task was completed without an image.")
         await self._record(self._journal.mark_saved, task.id, task.images)
 
 
@@ -389,9 +389,9 @@ def local_file(saved: SavedFile, options: DownloadOptions) -> SavedFile:
     Raises:
         DownloadError: This machine does not see the file.
     """
-    folder = options.place.folder
+    folder = options.location.folder
     here = replace(saved, path=folder / saved.path.name)
-    if options.place.url:
+    if options.location.url:
         return here
     if not here.path.is_file():
         raise DownloadError(

@@ -23,7 +23,7 @@ from runapi_magic.core.polling import Expectation, PollingPlan
 from runapi_magic.engine.backend import remote_service
 from runapi_magic.engine.credentials import resolve_access
 from runapi_magic.engine.download import DownloadOptions, download_image
-from runapi_magic.engine.image_store import fetch_each
+from runapi_magic.engine.image_store import download_each
 from runapi_magic.engine.settings import Settings
 from runapi_magic.engine.storage_check import StorageCheck
 from runapi_magic.errors import ConfigurationError, MissingKeyError, RunAPIError
@@ -117,7 +117,9 @@ async def _run(job: Job, report: Callable[[CreatedTask], None]) -> JobResult:
     options = replace(
         job.options,
         # With an object store, each machine has its own local copies.
-        place=save_location(job.options.place.url or str(job.options.place.folder), data_home()),
+        location=save_location(
+            job.options.location.url or str(job.options.location.folder), data_home()
+        ),
         run=f"-{secrets.token_hex(4)}",
     )
     try:
@@ -138,7 +140,7 @@ async def _run(job: Job, report: Callable[[CreatedTask], None]) -> JobResult:
         result.created = job.created
         if job.attempt is not None:
             await client.transport.prepare()
-            await _check_storage(options.place, job.topic)
+            await _check_storage(options.location, job.topic)
             result.created = await client.post(job.attempt, timeout=job.timeout)
         assert result.created is not None, "a job has an attempt or a task"
         report(result.created)
@@ -154,7 +156,7 @@ async def _run(job: Job, report: Callable[[CreatedTask], None]) -> JobResult:
             )
         finally:
             result.duration = plan.duration
-        await fetch_each(client, result.task, paths, keep)
+        await download_each(client, result.task, paths, keep)
     except RunAPIError as error:
         result.failure = error
     finally:

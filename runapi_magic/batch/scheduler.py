@@ -29,8 +29,8 @@ class Scheduler:
     Args:
         items: The items of the batch; those that are done already are not requested again.
         concurrency: Number of tasks at the service at a time.
-        start: Starts a request and returns its Generation. It also gets ``turns``, the semaphore
-            that limits the tasks.
+        start: Starts a request and returns its Generation. It also gets ``concurrency``, the
+            semaphore that limits the tasks.
         on_end: Called with each item when it has ended.
         on_begin: Called when the service begins to work on items.
     """
@@ -97,7 +97,8 @@ class Scheduler:
         missing = [item for item in items if not item.is_done]
         count = sum(item.request.count for item in items)
         try:
-            generation = self._start(replace(items[0].request, count=count), turns=self._turns)
+            request = replace(items[0].request, count=count)
+            generation = self._start(request, concurrency=self._turns)
         except RunAPIError as error:
             for item in missing:
                 item.status, item.error = "failed", error

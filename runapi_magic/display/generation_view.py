@@ -166,7 +166,7 @@ def placeholder_bundle(
     elif task.phase is Phase.FETCHING:
         share = _FULL
     width, height = _box(_ratio(task.request), longest_side)
-    doing = task.doing
+    doing = task.phase_text
     if task.phase is Phase.UPLOADING and task.uploaded is not None:
         share, doing = task.uploaded, f"{doing}, {task.uploaded:.0%}"
     timing = _timing(task, elapsed)
@@ -194,7 +194,7 @@ def placeholder_bundle(
 def _held_bundle(generation: Generation, slot: Slot) -> Bundle:
     if slot is not generation.slots[0]:
         return EMPTY
-    words = slot.task.doing
+    words = slot.task.phase_text
     html = f'<div style="{FONT};{MUTED}">{escape(words)}</div>'
     return Bundle({"text/html": html, "text/plain": words}, {})
 

@@ -1,4 +1,4 @@
-"""What answers: RunAPI, or a simulator in this process."""
+"""The service that answers requests: RunAPI, or a simulator in this process."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from runapi_magic.http.rate_limit import Limiter
 
 SIMULATOR_URL = "http://simulator.localhost"
-_UPLOAD_LIFETIME = 3600.0  # seconds, where the service does not say how long it keeps an upload
-_TRUSTED = 0.9  # of that time
-_OUTPUT_LIFETIME = 20 * 3600  # seconds; some models' outputs are kept for 24 hours
+_UPLOAD_LIFETIME = 3600.0  # seconds, if the service does not tell how long it keeps an upload
+_TRUSTED = 0.9  # the share of an upload's lifetime in which it is used again
+_OUTPUT_LIFETIME = 20 * 3600  # seconds; the outputs of some models are kept for 24 hours
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a request costs.
+    """The price of a request.
 
     Attributes:
         usd: US dollars of all its tasks.
-        is_quote: Whether the service said so; else it is the catalogue's figure, an estimate.
+        is_quote: Whether RunAPI quoted the price; else it is the catalogue's estimate.
     """
 
     usd: float
@@ -45,46 +45,46 @@ class Price:
 
 @dataclass(slots=True)
 class Service:
-    """What answers, and which pictures it has already.
+    """RunAPI or a simulator, and the images that it has already.
 
     Attributes:
-        access: Base URL and key.
-        client: Its calls.
-        speed: How much faster than life the simulator in this process is; 0: it is no simulator.
+        access: The base URL and the key.
+        client: Makes the HTTP calls.
+        speed: How many times faster than RunAPI the simulator is; 0 for RunAPI.
     """
 
     access: Access
     client: Client
     speed: float = 0.0
     _known: dict[str, tuple[str, float]] = field(default_factory=dict)
-    # By loop: a lock that was waited for belongs to its loop for good.
+    # One dict for each loop, because an asyncio lock works on one loop only.
     _uploading: WeakKeyDictionary[AbstractEventLoop, dict[str, asyncio.Lock]] = field(
         default_factory=WeakKeyDictionary
     )
     _quotes: Quotes = field(init=False)
 
     def __post_init__(self) -> None:
-        """Ask this service for its quotes."""
+        """Get price quotes from this service."""
         self._quotes = Quotes(self.client.quote)
 
     @property
     def is_simulated(self) -> bool:
-        """Whether a simulator in this process answers."""
+        """Whether this is a simulator in this process."""
         return self.speed > 0
 
     def remember_output(self, digest: str, url: str) -> None:
-        """Note that the service has a picture at an address of its own."""
+        """Remember the service's own URL of an image, so that it need not be uploaded."""
         self._known[digest] = url, time.monotonic() + _OUTPUT_LIFETIME
 
     async def price(self, request: ImageRequest) -> Price | None:
-        """Return what a request costs; see ``prices``."""
+        """Return the price of a request; see ``prices``."""
         return (await self.prices([request]))[0]
 
     async def prices(self, requests: Sequence[ImageRequest]) -> list[Price | None]:
-        """Return what requests cost: by quotes, kept for minutes, or by the catalogue.
+        """Return the prices of requests: quotes, which are cached for minutes, or estimates.
 
-        Takes 5 s at most. None where neither knows. Nothing is sent but the question; that needs no
-        key.
+        A price is None if neither is known. This takes 5 s at most. It sends quote requests only,
+        which need no key.
         """
         await self._quotes.ask(
             (request, count) for request in requests for count in request.task_counts
@@ -92,7 +92,7 @@ class Service:
         return [self.known_price(request) for request in requests]
 
     def known_price(self, request: ImageRequest) -> Price | None:
-        """Return what a request costs as far as that is known without asking."""
+        """Return the price of a request without a quote request, None if it is unknown."""
         quotes = [self._quotes.known(request, count) for count in request.task_counts]
         known = [usd for usd in quotes if usd is not None]
         if len(known) == len(quotes):
@@ -101,51 +101,53 @@ class Service:
         return None if usd is None else Price(usd, is_quote=False)
 
     def expected_price(self, request: ImageRequest, count: int) -> float | None:
-        """Return the price of one task of so many pictures, as far as it is known already."""
+        """Return the price of one task with this number of images, None if it is unknown."""
         usd = self._quotes.known(request, count)
         if usd is not None:
             return usd
         return request.catalogue.estimate({**request.fields, "output_count": count})
 
-    async def address(
+    async def url_of(
         self,
         source: Source,
-        uploaded: Callable[[float], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
         *,
         is_mask: bool = False,
     ) -> str:
-        """Return an address under which the service finds a source, uploading it if need be.
+        """Return the URL of a source for the service; upload the source if necessary.
 
         Args:
             source: The source.
-            uploaded: Told the share that is uploaded, 0 to 1.
-            is_mask: Whether it is a mask, which has to be a PNG.
+            on_progress: Called with the share that is uploaded, 0 to 1.
+            is_mask: Whether it is a mask, which must be a PNG.
 
         Raises:
-            InvalidRequestError: The source's file is gone, changed or damaged.
+            InvalidRequestError: The source's file is missing, changed or damaged.
             RunAPIError: The upload failed.
         """
         if source.url is not None:
             return source.url
-        known = f"mask {source.digest}" if is_mask else source.digest
+        key = f"mask {source.digest}" if is_mask else source.digest
         locks = self._uploading.setdefault(asyncio.get_running_loop(), {})
-        async with locks.setdefault(known, asyncio.Lock()):
-            url, good_until = self._known.get(known, ("", 0.0))
-            if time.monotonic() >= good_until:
+        async with locks.setdefault(key, asyncio.Lock()):
+            url, expires = self._known.get(key, ("", 0.0))
+            if time.monotonic() >= expires:
                 content, kind = await asyncio.to_thread(_encoded, source, is_mask=is_mask)
                 name = upload_name(source.path, kind)
-                made = await self.client.upload(content, name, uploaded)
-                lifetime = _UPLOAD_LIFETIME if made.lifetime is None else made.lifetime
-                url = made.url
-                self._known[known] = url, time.monotonic() + lifetime * _TRUSTED
+                upload = await self.client.upload(content, name, on_progress)
+                lifetime = _UPLOAD_LIFETIME if upload.lifetime is None else upload.lifetime
+                url = upload.url
+                self._known[key] = url, time.monotonic() + lifetime * _TRUSTED
             return url
 
 
 def check_mask_of(request: ImageRequest) -> None:
-    """Check a request's mask against its first source, as far as they are at hand. Blocking.
+    """Check the mask of a request, and its size against the first source. Blocking.
+
+    A mask or source that is a URL is not checked.
 
     Raises:
-        InvalidRequestError: The mask does not fit, or a file is gone, changed or damaged.
+        InvalidRequestError: The mask does not fit, or a file is missing, changed or damaged.
     """
     mask, source = request.mask, next(iter(request.sources), None)
     if mask is not None and mask.url is None:
@@ -162,31 +164,31 @@ def _read(source: Source) -> bytes:
         return source.content
     if source.path is None:
         raise InvalidRequestError(
-            f"The source picture {source.label} was in memory only and is gone.",
+            f"The source image {source.label} was only in memory and is lost.",
             todo="Run the cell again.",
         )
     try:
         content = source.path.read_bytes()
     except OSError as error:
         raise InvalidRequestError(
-            f"The file {source.path} cannot be read any more ({error.strerror}).",
+            f"The file {source.path} cannot be read now ({error.strerror}).",
             todo="Check the path.",
         ) from None
     if hashlib.sha256(content).hexdigest() != source.digest:
         raise InvalidRequestError(
             f"The file {source.path} was changed before it was uploaded.",
-            todo="Run the cell again. To edit a file that changes in a loop, await each edit, or"
-            " give the picture itself in place of its path.",
+            todo="Run the cell again. If a loop writes the file again for each edit, await each"
+            " edit, or pass the image instead of its path.",
         )
     return content
 
 
 def remote_service(access: Access, limiter: Limiter | None = None) -> Service:
-    """Return the service that key and base URL name.
+    """Return the service for a key and base URL.
 
     Args:
-        access: Base URL and key.
-        limiter: Says when a request may leave; by default one of its own.
+        access: The base URL and the key.
+        limiter: The rate limiter; by default a new one.
     """
     return Service(access, Client(Transport(access, limiter=limiter)))
 
@@ -195,14 +197,14 @@ def simulated_service(speed: float) -> Service:
     """Return a simulator in this process: no key, no network, no cost.
 
     Args:
-        speed: How much faster than life it is, more than 0.
+        speed: How many times faster than RunAPI it is, more than 0.
 
     Raises:
-        InvalidRequestError: The speed is not more than 0, or infinite.
+        InvalidRequestError: The speed is not more than 0, or it is infinite.
     """
     if not 0 < speed < math.inf:
         raise InvalidRequestError(
-            f"{speed:g} is no speed.", todo="Use a number above 0, such as 10."
+            f"The speed must be more than 0 (got {speed:g}).", todo="Use a number such as 10."
         )
     app: Any
     from runapi_magic.simulator import Simulator, create_app

@@ -1,6 +1,7 @@
-"""A finished task's pictures brought to where they are kept: by this kernel, or by another process.
+"""Download the images of a finished task, in this process or in a worker of a cluster.
 
-Wherever it is done, and however often, the same picture has the same bytes and the same name.
+The same image always gets the same bytes and the same name, wherever it is downloaded and however
+often.
 """
 
 from __future__ import annotations
@@ -24,38 +25,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DownloadOptions:
-    """How the pictures of one task are to be kept, wherever they are fetched.
+    """How to save the images of one task.
 
     Attributes:
-        local_id: The task's own id.
-        title: Makes the files' names readable.
-        place: Where they go.
-        note: What is written into each file, but for what only the finished task tells; None for
-            nothing.
-        limits: What a picture may be, and how its preview is made.
-        max_megabytes: Largest download, millions of bytes.
-        run: Tells half a file from that of another run, where there may be several at once.
+        local_id: The task's ID in the journal.
+        title: Makes the file names readable.
+        location: Where the images are saved.
+        note: What is written into each file, without the facts that only the finished task has;
+            None to write nothing.
+        limits: The allowed size of an image, and the size of its preview.
+        max_megabytes: The largest download in millions of bytes.
+        run: Makes the names of partial files unique if several processes may download one image.
     """
 
     local_id: str
     title: str
-    place: SaveLocation
+    location: SaveLocation
     note: Note | None
     limits: Limits
     max_megabytes: float
     run: str = ""
 
     def note_for(self, task: Task, position: int) -> Note | None:
-        """Return what is written into one file; the same whenever and wherever it is fetched."""
+        """Return what is written into the file of one image."""
         if self.note is None:
             return None
-        told = {
+        facts = {
             "image": f"{self.local_id}-{position}",
             "position": position,
             "task": task.id,
-            "cost_usd": cost_of_one(task),
+            "cost_usd": cost_per_image(task),
         }
-        return replace(self.note, record=self.note.record | told)
+        return replace(self.note, record=self.note.record | facts)
 
 
 async def download_image(
@@ -67,44 +68,44 @@ async def download_image(
     decoder: AbstractAsyncContextManager[object],
     partial_files: set[Path],
 ) -> SavedFile:
-    """Download a picture, check it, and put it in its place.
+    """Download one image of a task, check it and save it.
 
     Args:
-        client: Downloads.
+        client: Downloads the file.
         task: The finished task.
-        position: Which of its pictures, from 0.
-        options: How it is to be kept.
-        decoder: Entered to decode it.
-        partial_files: Takes the file's path while it is downloaded.
+        position: The index of the image in the task.
+        options: How to save it.
+        decoder: Entered while the image is decoded.
+        partial_files: Contains the path of the file until the download has ended.
 
     Raises:
-        DownloadError: It cannot be fetched, is no good picture, or cannot be written.
-        UnsafeURLError: Its address is refused.
+        DownloadError: The file cannot be downloaded, is no valid image, or cannot be saved.
+        UnsafeURLError: The image's URL is refused.
     """
     image_id = f"{options.local_id}-{position}"
-    place = options.place
-    unique, private = f"{image_id}{options.run}", bool(place.url)  # local copies are ours
-    into = await asyncio.to_thread(create_part, place.folder, unique, private=private)
-    partial_files.add(into)
+    location = options.location
+    unique, is_private = f"{image_id}{options.run}", bool(location.url)  # a cache, not for users
+    path = await asyncio.to_thread(create_part, location.folder, unique, private=is_private)
+    partial_files.add(path)
     try:
         url = task.image_urls[position]
         try:
-            kind = await client.download(url, into, max_megabytes=options.max_megabytes)
-        except OSError as error:  # a full disk
+            kind = await client.download(url, path, max_megabytes=options.max_megabytes)
+        except OSError as error:  # for example a full disk
             raise disk_error(error) from None
-        stem = await asyncio.to_thread(readable_stem, into, options.title)
+        stem = await asyncio.to_thread(readable_stem, path, options.title)
         note = options.note_for(task, position)
         async with decoder:
-            saved = await asyncio.to_thread(finish_part, into, stem, kind, options.limits, note)
+            saved = await asyncio.to_thread(finish_part, path, stem, kind, options.limits, note)
     finally:
-        into.unlink(missing_ok=True)
-        partial_files.discard(into)
-    if not place.url:
+        path.unlink(missing_ok=True)
+        partial_files.discard(path)
+    if not location.url:
         return saved
-    location = await asyncio.to_thread(put, saved.path, saved.digest, place.url)
-    return replace(saved, location=location)
+    stored_at = await asyncio.to_thread(put, saved.path, saved.digest, location.url)
+    return replace(saved, location=stored_at)
 
 
-def cost_of_one(task: Task) -> float | None:
-    """Return the USD of each picture of a finished task, None where the service did not say."""
+def cost_per_image(task: Task) -> float | None:
+    """Return the USD of each image of a finished task, None if the service did not tell it."""
     return None if task.cost is None else task.cost / len(task.image_urls)

@@ -1,4 +1,4 @@
-"""The handle on a request under way: its status, its pictures, and how to wait for it."""
+"""The handle of a request: its status, its images, and how to wait for them or cancel."""
 
 from __future__ import annotations
 
@@ -31,23 +31,22 @@ class GenerationTask:
     """One task of a request.
 
     Attributes:
-        id: Known before anything is sent.
-        request: What it was asked.
-        count: Number of pictures.
-        expectation: How long it is expected to take.
-        status: Where it is.
-        state: How far its task has come, and so whether it was charged.
-        images: Its pictures, once on disk.
-        error: Why there is none.
-        cost: USD of the task, where the service said.
-        progress: 0 to 1, where the service says so.
-        started: Monotonic time in seconds.
-        phase: What is being done, for the placeholder.
-        is_resumed: Whether it was sent before, by another kernel or cell.
-        asked: When it was asked for, Unix time in seconds.
-        uploaded: Share of the sources' bytes that is uploaded, 0 to 1.
-        turn: When it may be sent, about, where the service asks to slow down; monotonic time in
-            seconds.
+        id: The ID in the journal, known before anything is sent; see ``task_id`` for RunAPI's ID.
+        request: The request that it is part of.
+        count: Number of images.
+        expectation: The expected duration.
+        status: The status that users see.
+        state: What is known of the task at the service, and so whether it was charged.
+        images: Its images that are on disk.
+        error: Why images are missing.
+        cost: USD of the task; None if the service did not tell it.
+        progress: 0 to 1; None if the service does not tell it.
+        started: When it was requested in this kernel, monotonic time in seconds.
+        phase: What is being done now, for the placeholder.
+        is_resumed: Whether an earlier kernel or cell has already sent it.
+        created: When it was requested first, Unix time in seconds.
+        uploaded: Share of the source images' bytes that is uploaded, 0 to 1.
+        throttled_until: When it may be sent if the rate limit delays it, monotonic time in seconds.
     """
 
     id: str
@@ -63,43 +62,43 @@ class GenerationTask:
     started: float = field(default_factory=time.monotonic)
     phase: Phase = Phase.PREPARING
     is_resumed: bool = False
-    asked: float = field(default_factory=time.time)
+    created: float = field(default_factory=time.time)
     uploaded: float | None = None
-    turn: float = 0.0
+    throttled_until: float = 0.0
 
     @property
     def task_id(self) -> str | None:
-        """The service's id, once known."""
+        """RunAPI's ID of the task, None until it is known."""
         return self.state.task_id
 
     @property
-    def doing(self) -> str:
-        """What is being done, in the words that a user reads."""
-        words: str = self.phase.value
+    def phase_text(self) -> str:
+        """What is being done now, in the words that a user reads."""
+        text: str = self.phase.value
         if self.phase is Phase.THROTTLED:
-            words += f" ({max(0.0, self.turn - time.monotonic()):.0f} s)"
-        return words
+            text += f" ({max(0.0, self.throttled_until - time.monotonic()):.0f} s)"
+        return text
 
     @property
     def awaits_approval(self) -> bool:
-        """Whether a price, or somebody's word, is waited for before anything is made."""
+        """Whether a price or the user's confirmation must come before anything is sent."""
         return self.phase in AWAITING_APPROVAL
 
     @property
     def seconds(self) -> float | None:
-        """Seconds since it was asked for; None where that was in another kernel or cell."""
+        """Seconds since the request; None if it was made in another kernel or cell."""
         return None if self.is_resumed else time.monotonic() - self.started
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the task has ended."""
         return self.status in {"completed", "failed", "cancelled"}
 
-    def stop(self, what: str = "Stopped before anything was sent.") -> None:
-        """End it as cancelled, with what that means for the money, unless it is done.
+    def stop(self, reason: str = "Stopped before anything was sent.") -> None:
+        """End the task as cancelled unless it is done, and explain whether it was charged.
 
         Args:
-            what: What happened, where nothing was sent.
+            reason: What happened, if nothing was sent.
         """
         if self.is_done:
             return
@@ -108,17 +107,17 @@ class GenerationTask:
             return
         self.status = "cancelled"
         if not self.state.is_free:
-            what = "Stopped waiting. RunAPI cannot cancel a running task."
-        self.error = self.state.explain(RunAPIError(what))
+            reason = "Stopped waiting. RunAPI cannot cancel a running task."
+        self.error = self.state.explain(RunAPIError(reason))
 
 
 @dataclass(frozen=True, slots=True)
 class CellLocation:
-    """A cell, by what stays the same when its kernel is restarted.
+    """A cell, identified by what does not change when the kernel restarts.
 
     Attributes:
-        notebook: The notebook's name; empty where it is not known.
-        cell: The cell's id; empty where the front end does not tell it.
+        notebook: The notebook's name; empty if it is not known.
+        cell: The cell's ID; empty if the front end does not send it.
     """
 
     notebook: str
@@ -126,20 +125,20 @@ class CellLocation:
 
 
 def new_local_id() -> str:
-    """Return an id for a task, unique among all kernels."""
+    """Return an ID for a task in the journal, unique among all kernels."""
     return secrets.token_hex(8)
 
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """The place of one picture: its versions, and the one that is shown.
+    """One image of a request: all its versions, and which one is shown.
 
     Attributes:
-        task: The task that makes the first version.
-        position: Which of the task's pictures.
-        versions: Oldest first.
-        index: Which version is shown.
-        tree: How the versions came from each other, where somebody asked for that.
+        task: The task that generates the first version.
+        position: The index of the image in the task.
+        versions: The first version and its edits, oldest first.
+        index: The index of the version that is shown.
+        tree: The tree of edits of the versions; None until the toolbar needs it.
     """
 
     task: GenerationTask
@@ -155,24 +154,25 @@ class Slot:
 
 
 class Generation:
-    """A request under way or done, returned at once.
+    """A request that runs in the background, or has ended.
 
-    ``await`` it for the end: it returns itself, or raises where there is no picture at all.
+    ``await`` it to wait for its end. The result is the Generation itself. If there is no image at
+    all, ``await`` raises the error.
 
     Attributes:
-        id: Unique.
-        request: What was asked for.
+        id: A unique ID.
+        request: The request.
         tasks: Its tasks.
-        slots: The places of its pictures, in order.
-        simulated: Whether a simulator answers.
-        warnings: What the catalogue does not know of the request.
-        shown_in: The cell that shows it, by its message's id.
-        cell_location: Notebook and cell that made the request; None for a request without a cell.
-        is_watched: Whether anybody would notice an error: a view, or somebody who waits.
-        is_shown: Whether its pictures go on the screen; the thousands of a batch do not.
-        reservation: Names the money that is set aside for it, where there is a budget.
-        turns: Lets so many tasks be at the service at a time, where there is a limit.
-        image_dir: Where its pictures go, an absolute folder or a URL; empty: as the settings say.
+        slots: One for each of its images, in order.
+        simulated: Whether the simulator answers.
+        warnings: Parts of the request that the catalogue does not know.
+        shown_in: The message ID of the cell that shows it.
+        cell_location: The cell that made the request; None if no cell did.
+        is_watched: Whether an error would be seen: there is a view, or code that waits.
+        is_shown: Whether its images are displayed; the images of a batch are not.
+        reservation: The ID of the money that is reserved for it if there is a budget.
+        concurrency: Limits the number of tasks at the service; None for no limit.
+        image_dir: The absolute folder or URL for its images; empty for the setting's.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Generation:
         self.request = request
         self.tasks: list[GenerationTask] = []
         self.slots: list[Slot] = []
-        self.plan(tasks)
+        self.set_tasks(tasks)
         self.simulated = simulated
         self.warnings = warnings
         self.shown_in: str | None = None
@@ -195,7 +195,7 @@ class Generation:
         self.is_watched: bool = False
         self.is_shown: bool = True
         self.reservation: str = self.id
-        self.turns: asyncio.Semaphore | None = None
+        self.concurrency: asyncio.Semaphore | None = None
         self.image_dir: str = ""
         self.on_wait: Callable[[], None] | None = None
         self._work: asyncio.Task[None] | None = None
@@ -204,9 +204,10 @@ class Generation:
         self._listeners: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
-        places = ", ".join(str(image.path) for image in self.images) or ", ".join(self.task_ids)
+        paths = ", ".join(str(image.path) for image in self.images)
+        details = paths or ", ".join(self.task_ids)
         title = self.tasks[0].request.title if self.tasks else self.request.prompt
-        return f"<Generation {title[:60]!r} {self.status}{places and ': ' + places}>"
+        return f"<Generation {title[:60]!r} {self.status}{details and ': ' + details}>"
 
     @property
     def status(self) -> Status:
@@ -222,22 +223,22 @@ class Generation:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether all tasks have ended."""
         return all(task.is_done for task in self.tasks)
 
     @property
     def images(self) -> list[GeneratedImage]:
-        """All pictures that are on disk: each place's first version, then later versions."""
+        """All images that are on disk: the requested ones in order, then their later versions."""
         firsts = [slot.versions[0] for slot in self.slots if slot.versions]
         return firsts + [image for slot in self.slots for image in slot.versions[1:]]
 
     @property
     def image(self) -> GeneratedImage:
-        """The picture that is shown first: its version on the screen.
+        """The first image, in the version that is shown.
 
         Raises:
-            InvalidRequestError: There is none yet.
-            RunAPIError: There will be none, and why.
+            InvalidRequestError: There is no image yet.
+            RunAPIError: The request has failed, and this is the reason.
         """
         for slot in self.slots:
             if slot.shown is not None:
@@ -245,70 +246,70 @@ class Generation:
         if self.errors:
             raise self.errors[0]
         raise InvalidRequestError(
-            f"There is no picture yet ({self.status}).",
-            charged="The task goes on.",
-            todo="Wait for it: await the Generation, or look again in a moment.",
+            f"There is no image yet ({self.status}).",
+            charged="The request is still running.",
+            todo="Await the Generation, or try again later.",
         )
 
     def tree(self) -> Tree[GeneratedImage]:
-        """Return the tree of edits that its pictures stand in; ``print`` it, or show it.
+        """Return the tree of edits that its images belong to; ``print`` it, or display it.
 
         Raises:
-            InvalidRequestError: There is no picture yet.
-            RunAPIError: There will be none, and why.
+            InvalidRequestError: There is no image yet.
+            RunAPIError: The request has failed, and this is the reason.
             JournalError: The journal cannot be read.
         """
         editor = self.image.editor
         if editor is None:
-            return self.image.tree()  # which says what is wrong
+            return self.image.tree()  # raises the error that explains it
         return editor.tree(self.images)
 
     @property
     def errors(self) -> list[RunAPIError]:
-        """Why pictures are missing, one error for each task without any."""
+        """Why images are missing: one error for each task that failed."""
         return [task.error for task in self.tasks if task.error]
 
     @property
     def cost(self) -> float | None:
-        """USD of all tasks so far as the service said, reused pictures at 0; None if it did not."""
+        """USD of all tasks until now, reused images count 0; None if RunAPI has not told it."""
         costs = [task.cost for task in self.tasks if task.cost is not None]
         return sum(costs) if costs else None
 
     @property
     def task_ids(self) -> list[str]:
-        """The service's ids of the tasks, as far as known."""
+        """RunAPI's IDs of the tasks that are known until now."""
         return [task.task_id for task in self.tasks if task.task_id]
 
     @property
     def parts(self) -> list[GenerationTask]:
-        """The same as ``tasks``, by its name in version 0.1."""
+        """The old name of ``tasks``."""
         return self.tasks
 
-    def plan(self, tasks: list[GenerationTask]) -> None:
-        """Take the tasks that make the pictures; the places stay, in their order."""
+    def set_tasks(self, tasks: list[GenerationTask]) -> None:
+        """Replace the tasks; the slots stay and get the images of the new tasks."""
         self.tasks = tasks
-        places = [(task, position) for task in tasks for position in range(task.count)]
-        for slot, (task, position) in zip(self.slots, places, strict=False):
+        positions = [(task, position) for task in tasks for position in range(task.count)]
+        for slot, (task, position) in zip(self.slots, positions, strict=False):
             slot.task, slot.position = task, position
             slot.versions = slot.task.images[slot.position : slot.position + 1]
-        self.slots += [Slot(*place) for place in places[len(self.slots) :]]
+        self.slots += [Slot(*position) for position in positions[len(self.slots) :]]
 
     def attach(self, work: asyncio.Task[None]) -> None:
-        """Take the task that works on this; it never raises."""
+        """Set the asyncio task that runs this request; it must not raise."""
         self._work = work
         work.add_done_callback(self._finish)
         if self._cancelled:
             work.cancel()
 
     def _finish(self, _work: asyncio.Task[None]) -> None:
-        if not self.is_done:  # it was cancelled before it began, or failed in an unexpected way
+        if not self.is_done:  # cancelled before it started, or an unexpected failure
             for task in self.tasks:
-                task.stop("Stopped before it began.")
+                task.stop("Stopped before it started.")
             self.changed()
         self._end.set()
 
     def cancel(self) -> None:
-        """Stop waiting, once. RunAPI cannot cancel a running task: it may still be charged."""
+        """Stop waiting. RunAPI cannot cancel a running task: it may finish and be charged."""
         if self._cancelled:
             return
         self._cancelled = True
@@ -319,10 +320,10 @@ class Generation:
         return self.wait().__await__()
 
     async def wait(self) -> Generation:
-        """Wait for the end; an interrupted wait leaves the task under way.
+        """Wait until the request has ended; an interrupt ends the wait but not the request.
 
         Raises:
-            RunAPIError: There is no picture at all.
+            RunAPIError: There is no image at all.
         """
         await self.ended()
         if self.on_wait is not None:
@@ -332,71 +333,72 @@ class Generation:
         return self
 
     async def ended(self) -> None:
-        """Wait for the end, whatever it is."""
+        """Wait until the request has ended; never raise its error."""
         self.is_watched = True
         try:
             await self._end.wait()
         except asyncio.CancelledError as error:
-            # IPython shows this in place of a traceback when a cell is interrupted.
+            # IPython shows this text instead of a traceback if the user interrupts the cell.
             error._render_traceback_ = self._explain_interrupt  # type: ignore[attr-defined]
             raise
 
     async def ready(self) -> None:
-        """Wait until it stands in line for its turn, or further."""
+        """Wait until all tasks are prepared and can be sent."""
         await self._until(lambda task: task.phase is not Phase.PREPARING)
 
     async def served(self) -> None:
-        """Wait until the service has nothing more to do; pictures may still be fetched."""
+        """Wait until the service has finished all tasks; downloads may still run."""
         await self._until(lambda task: task.phase is Phase.FETCHING)
 
-    async def _until(self, has_come: Callable[[GenerationTask], bool]) -> None:
+    async def _until(self, is_reached: Callable[[GenerationTask], bool]) -> None:
+        """Wait until each task has reached a phase, or has ended."""
         self.is_watched = True
         done = ThreadsafeEvent()
 
-        def look() -> None:
-            if all(task.is_done or has_come(task) for task in self.tasks):
+        def check() -> None:
+            if all(task.is_done or is_reached(task) for task in self.tasks):
                 done.set()
 
-        stop = self.subscribe(look)
-        look()
+        unsubscribe = self.subscribe(check)
+        check()
         try:
             await done.wait()
         finally:
-            stop()
+            unsubscribe()
 
     def _explain_interrupt(self) -> list[str]:
         ids = ", ".join(self.task_ids)
         return [
             f"Stopped waiting{ids and f' for task {ids}'}.",
-            "It goes on, and the picture is saved when it comes; it may be charged.",
-            "Await the Generation again, or %runapi resume after a restart of the kernel.",
+            "The request is still running: the image will be saved, and may be charged.",
+            "Await the Generation again. After a kernel restart, use %runapi resume.",
         ]
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call the listener on the loop whenever something changes; return how to stop that."""
+        """Call a listener on the loop at each change; return a function that unsubscribes it."""
         self._listeners.append(listener)
 
-        def stop() -> None:
+        def unsubscribe() -> None:
             if listener in self._listeners:
                 self._listeners.remove(listener)
 
-        return stop
+        return unsubscribe
 
     def changed(self) -> None:
-        """Tell the listeners. A listener's mistake is its own and stops nothing."""
+        """Notify the listeners; log their exceptions."""
         for listener in tuple(self._listeners):
             try:
                 listener()
-            except Exception:  # noqa: BLE001 (whatever it is)
+            except Exception:  # noqa: BLE001 (a view's bug must not stop the request)
                 _log.exception("a listener of %r failed", self.id)
 
     def put(self, slot: Slot, image: GeneratedImage) -> None:
-        """Show a picture in a place, in the stead of all versions that were there."""
+        """Show an image in a slot, and drop the slot's earlier versions."""
         slot.versions, slot.index, slot.tree = [image], 0, None
         self.changed()
 
     def show_version(self, slot: Slot, image: GeneratedImage) -> None:
-        """Show a picture in a place; one that is new there becomes its last version."""
+        """Show an image in a slot; if the slot does not have it yet, add it as the last version."""
         known = [version.id for version in slot.versions]
         if image.id not in known:
             slot.versions.append(image)

@@ -1,4 +1,4 @@
-"""A finished picture: where it came from, and what can be done with it."""
+"""A finished image: its file, its request, and how to edit or save it."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _LONGEST_ALT = 300  # characters
 
 
 class Handle(Protocol):
-    """A request under way or done: a ``Generation``, which knows images and is not known here."""
+    """A ``Generation``, which this module cannot import: a Generation has images."""
 
     @property
     def id(self) -> str:
-        """Unique."""
+        """A unique ID."""
 
     @property
     def request(self) -> ImageRequest:
-        """What was asked for."""
+        """The request."""
 
     @property
     def status(self) -> Status:
@@ -48,7 +48,7 @@ class Handle(Protocol):
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether all tasks have ended."""
 
     @property
     def images(self) -> list[GeneratedImage]:
@@ -56,7 +56,7 @@ class Handle(Protocol):
 
     @property
     def image(self) -> GeneratedImage:
-        """The image that is shown first."""
+        """The first image, in the version that is shown."""
 
     @property
     def errors(self) -> list[RunAPIError]:
@@ -64,66 +64,66 @@ class Handle(Protocol):
 
     @property
     def cost(self) -> float | None:
-        """USD of all tasks so far."""
+        """USD of all tasks until now."""
 
     @property
     def task_ids(self) -> list[str]:
-        """RunAPI's ids of the tasks, as far as known."""
+        """RunAPI's IDs of the tasks that are known until now."""
 
     def cancel(self) -> None:
         """Stop waiting."""
 
     async def wait(self) -> Handle:
-        """Wait for the end."""
+        """Wait until the request has ended."""
 
     def __await__(self) -> Generator[object, None, Handle]: ...
 
 
 class Editor(Protocol):
-    """What a picture needs for what can be done with it: the session that it came from."""
+    """What an image needs to be edited and saved: the session that it belongs to."""
 
     def edit(self, source: Any, instruction: str, /, **fields: Any) -> Handle:
         """Start an edit."""
 
     def from_original(self, image: GeneratedImage) -> Handle:
-        """Start one edit of a line's first picture by all its instructions."""
+        """Start one edit of the first image of a lineage, with all its instructions."""
 
     def tree(self, images: Sequence[GeneratedImage]) -> Tree[GeneratedImage]:
-        """Return the tree of edits that pictures stand in."""
+        """Return the tree of edits that images belong to."""
 
     def cell(self, image: GeneratedImage) -> str:
-        """Return the cell that makes a picture again."""
+        """Return the cell that generates an image again."""
 
     def save_copy(self, image: GeneratedImage, target: str) -> Path:
-        """Copy a picture's original to a place of the user's; return its path."""
+        """Copy an image's original file to a path; return the path of the copy."""
 
 
 def parent_of(request: ImageRequest) -> GeneratedImage | None:
-    """Return the image that a request edits, where there is one."""
+    """Return the image that a request edits, None if it edits none that was generated here."""
     image = request.sources[0].image if request.sources else None
     return image if isinstance(image, GeneratedImage) else None
 
 
 @dataclass(eq=False, slots=True, kw_only=True, weakref_slot=True)
 class GeneratedImage:
-    """A finished picture.
+    """A finished image.
 
     Attributes:
-        id: Unique and stable across kernels.
-        path: The original on disk.
-        request: What was asked for.
+        id: A unique ID, the same in all kernels.
+        path: The original file on disk.
+        request: The request that it was generated for.
         width: Pixels of the original.
         height: Pixels of the original.
-        task_id: The service's id of the task.
-        digest: Hex SHA-256 of the original's bytes.
-        url: The service's temporary address; None where it is not known to be good.
+        task_id: RunAPI's ID of the task.
+        digest: Hex SHA-256 of the original file.
+        url: RunAPI's temporary URL of the image; None if it is unknown or may have expired.
         origin: The service's base URL.
-        cost: USD of this picture, None where the service did not say.
-        seconds: From the request until the picture was on disk.
-        simulated: Whether a simulator drew it, at no cost.
-        created: Unix time in seconds.
-        reused: Whether it was served from disk instead of being asked for again.
-        stored: Its URL where it is in a store too; else empty.
+        cost: USD of this image; None if RunAPI did not tell it.
+        seconds: The time from the request until the image was on disk.
+        simulated: Whether the simulator generated it, at no cost.
+        created: When it was generated, Unix time in seconds.
+        reused: Whether it was loaded from disk instead of being generated again.
+        stored: Its URL in an object store; empty if it is only on disk.
     """
 
     id: str
@@ -145,8 +145,8 @@ class GeneratedImage:
     _preview: Preview | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
-        place = f"{short_path(self.path)} {self.width}x{self.height}"
-        return f"<GeneratedImage {place} {self.prompt[:60]!r}>"
+        file = f"{short_path(self.path)} {self.width}x{self.height}"
+        return f"<GeneratedImage {file} {self.prompt[:60]!r}>"
 
     @property
     def prompt(self) -> str:
@@ -160,20 +160,17 @@ class GeneratedImage:
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """The model's fields that were sent."""
+        """The fields of the model that were sent."""
         return self.request.fields
 
     @property
     def took(self) -> str:
-        """How long it took, as ``12.3 s``; empty where that is not known.
-
-        A simulated time says nothing, and would differ in each run of a notebook.
-        """
+        """How long the generation took, as ``12.3 s``; empty if it is unknown or simulated."""
         return "" if self.seconds is None or self.simulated else f"{self.seconds:.1f} s"
 
     @property
     def parent(self) -> GeneratedImage | None:
-        """The picture that this one is an edit of, where there is one."""
+        """The image that this one is an edit of; None if it is no edit of a generated image."""
         return parent_of(self.request)
 
     @property
@@ -183,56 +180,56 @@ class GeneratedImage:
 
     @property
     def line(self) -> list[GeneratedImage]:
-        """The pictures that led to this one, from the first to itself."""
-        line = [self]
-        while (parent := line[-1].parent) is not None and parent not in line:
-            line.append(parent)
-        return line[::-1]
+        """The lineage of this image: the first image and all edits, up to this image itself."""
+        lineage = [self]
+        while (parent := lineage[-1].parent) is not None and parent not in lineage:
+            lineage.append(parent)
+        return lineage[::-1]
 
     @property
     def version(self) -> int:
-        """1 for a picture from a prompt, one more for every edit since."""
+        """1 for an image from a prompt, one more for each edit after that."""
         return len(self.line)
 
     @property
     def instructions(self) -> list[str]:
-        """What its line was edited by since the first picture; enlarging and the like not."""
-        return [step.prompt for step in self.line[1:] if step.prompt]
+        """The instructions of all edits since the first image; an upscale has none."""
+        return [image.prompt for image in self.line[1:] if image.prompt]
 
     @property
     def alt(self) -> str:
-        """What stands for it where it is not seen: what was asked for, from the first step on."""
-        first, *edits = (" ".join(step.request.title.split()) for step in self.line)
+        """The alternative text: the prompt of the first image and the instructions of the edits."""
+        first, *edits = (" ".join(image.request.title.split()) for image in self.line)
         text = "; then ".join([f"Generated picture: {first}", *edits])
         return shorten(text, _LONGEST_ALT)
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether its file is still there."""
+        """Whether its file exists."""
         return self.path.is_file()
 
     @property
     def location(self) -> str:
-        """Where it is kept: its URL in the store, or its path."""
+        """Its URL in the object store, or its path."""
         return self.stored or str(self.path)
 
     def ensure_local(self) -> Path:
-        """Return the path of the original, fetched from the store where the disk has it not.
+        """Return the path of the original; download it from the object store if necessary.
 
-        Blocking: not for the loop.
+        Blocking: do not call it on the event loop.
 
         Raises:
-            DownloadError: It is in the store no more, or cannot be read.
+            DownloadError: It is not in the object store, or it cannot be read.
         """
         if self.stored and not self.is_on_disk:
             download(self.stored, self.path, self.digest)
         return self.path
 
     def pil(self) -> Image:
-        """Return the original as a new, loaded Pillow image, of the mode that the file has.
+        """Return the original as a new, loaded Pillow image, in the mode of the file.
 
         Raises:
-            DownloadError: It is neither on disk nor in a store.
+            DownloadError: It is neither on disk nor in an object store.
         """
         from PIL import Image
 
@@ -244,7 +241,7 @@ class GeneratedImage:
         """Return the original as an array, height x width x 3 or 4, uint8, 0 to 255.
 
         Raises:
-            DownloadError: It is neither on disk nor in a store.
+            DownloadError: It is neither on disk nor in an object store.
         """
         import numpy as np
 
@@ -253,41 +250,41 @@ class GeneratedImage:
         return np.asarray(image.convert("RGBA" if has_alpha(image) else "RGB"))
 
     def edit(self, instruction: str, **fields: Any) -> Handle:
-        """Start an edit of this picture; fields as for ``runapi_magic.edit``.
+        """Start an edit of this image; the fields are those of ``runapi_magic.edit``.
 
         Raises:
-            InvalidRequestError: The request cannot be right; nothing was sent.
+            InvalidRequestError: The request is invalid; nothing was sent.
         """
         return self._need_editor().edit(self, instruction, **fields)
 
     def upscale(self, factor: int = 2) -> Handle:
-        """Start an enlargement by Topaz: 1, 2 or 4 times.
+        """Start an upscale by Topaz; the factor is 1, 2 or 4.
 
         Raises:
-            InvalidRequestError: Another factor; nothing was sent.
+            InvalidRequestError: The factor is invalid; nothing was sent.
         """
         return self.edit("", model=UPSCALE_MODEL, upscale_factor=factor)
 
     def refine(self, instruction: str, **fields: Any) -> Handle:
-        """Start an edit by Flux Kontext, which RunAPI's guide recommends for several passes.
+        """Start an edit by Flux Kontext, which RunAPI's guide recommends for repeated edits.
 
         Raises:
-            InvalidRequestError: The request cannot be right; nothing was sent.
+            InvalidRequestError: The request is invalid; nothing was sent.
         """
         return self.edit(instruction, model=REFINE_MODEL, **fields)
 
     def remove_background(self) -> Handle:
-        """Start Recraft's removal of the background; the result has transparency.
+        """Start a background removal by Recraft; the result has transparency.
 
         Raises:
-            InvalidRequestError: The picture belongs to no session; nothing was sent.
+            InvalidRequestError: The image belongs to no session; nothing was sent.
         """
         return self.edit("", model=BACKGROUND_MODEL)
 
     def from_original(self) -> Handle:
-        """Start one edit of the line's first picture by all instructions since.
+        """Start one edit of the first image of the lineage, with all instructions of the edits.
 
-        RunAPI's guide says that repeated passes can add noise or degrade the shading.
+        RunAPI's guide says that repeated edits can add noise or degrade the shading.
 
         Raises:
             InvalidRequestError: There are fewer than two instructions; nothing was sent.
@@ -295,7 +292,7 @@ class GeneratedImage:
         return self._need_editor().from_original(self)
 
     def tree(self) -> Tree[GeneratedImage]:
-        """Return the tree of edits that this picture stands in.
+        """Return the tree of edits that this image belongs to.
 
         Raises:
             JournalError: The journal cannot be read.
@@ -303,10 +300,10 @@ class GeneratedImage:
         return self._need_editor().tree([self])
 
     def cell(self) -> str:
-        """Return the cell that makes this picture again, or finds it on disk at no cost.
+        """Return the cell that loads this image from disk at no cost, or generates it again.
 
-        It runs on its own, in any notebook of this folder: the picture that it starts from is
-        named by its file. ``%runapi show`` prints the cells of the whole line.
+        The cell works in any notebook of this folder: it refers to its source image by the file
+        name. ``%runapi show`` prints the cells of the whole lineage.
 
         Raises:
             JournalError: The journal cannot be read.
@@ -314,41 +311,41 @@ class GeneratedImage:
         return self._need_editor().cell(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Save a copy of the original, and return its path; **Save as** does the same.
+        """Save a copy of the original and return its path, like the **Save as** button.
 
-        The path's ending names the format: ``.png``, ``.jpg``, ``.webp`` or another of Pillow's. In
-        the original's own format, and without an ending, it is the same file to the byte. A JPEG
-        has quality 95 without subsampling (4:4:4); colour profiles are kept. A folder
-        that exists gets it under its own name; folders that are missing are made; a file that
-        exists is never written over. A PNG, JPEG, WEBP or GIF says how it was made where the
-        original does. Blocking.
+        The suffix of the path selects the format: ``.png``, ``.jpg``, ``.webp`` or another format
+        of Pillow. Without a suffix, or in the format of the original, the copy has the same bytes.
+        A JPEG has quality 95 without chroma subsampling (4:4:4). Colour profiles are kept. If the
+        path is a folder, the copy gets the name of the original. Missing folders are created.
+        Existing files are never overwritten. A PNG, JPEG, WEBP or GIF contains how the image was
+        made if the original does. Blocking.
 
         Raises:
-            InvalidRequestError: There is such a file already, or it cannot be written, or the
-                original is gone.
-            DownloadError: The original is only in a store, and cannot be read there.
+            InvalidRequestError: The file exists already or cannot be written, or the original is
+                missing.
+            DownloadError: The original is only in an object store, and cannot be read there.
         """
         return self._need_editor().save_copy(self, os.fspath(path))
 
     def _need_editor(self) -> Editor:
         if self.editor is None:
             raise InvalidRequestError(
-                "This picture belongs to no session.", todo="Use runapi_magic.edit(image, ...)."
+                "This image belongs to no session.", todo="Use runapi_magic.edit(image, ...)."
             )
         return self.editor
 
     @property
     def preview(self) -> Preview:
-        """The small picture for the notebook. Made on first use where it is not there yet."""
+        """The small image for the notebook, created on first use."""
         self.prepare(DEFAULT_LIMITS)
         assert self._preview is not None
         return self._preview
 
     def prepare(self, limits: Limits) -> None:
-        """Make the small picture where it is not there yet. Blocking: not for the loop.
+        """Create the preview if it does not exist. Blocking: do not call it on the event loop.
 
         Raises:
-            DownloadError: The file is gone or damaged.
+            DownloadError: The file is missing or damaged.
         """
         if self._preview is None:
             self._preview = make_preview(self.ensure_local(), limits)

@@ -1,4 +1,4 @@
-"""Finished pictures: fetched to the disk, and found there again."""
+"""Download finished images to the disk, and load images that are there already."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from runapi_magic.core.catalog import find_model
 from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.engine.backend import SIMULATOR_URL
-from runapi_magic.engine.download import DownloadOptions, cost_of_one, download_image
+from runapi_magic.engine.download import DownloadOptions, cost_per_image, download_image
 from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.provenance import SOFTWARE, public_title, record_of
 from runapi_magic.errors import DownloadError, RunAPIError
@@ -38,42 +38,42 @@ if TYPE_CHECKING:
     from runapi_magic.journal.tables import StoredImage, StoredTask
     from runapi_magic.media.files import SavedFile
 
-_DOWNLOAD_TRIES = 3
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds between two of them
-_AT_ONCE = 2  # pictures decoded at once: each takes a core and up to 100 MB
+_MAX_TRIES = 3
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds between two tries
+_MAX_DECODERS = 2  # images decoded at once: each takes a core and up to 100 MB
 
 
-async def bring_back(
+async def fetch_from_object_store(
     record: AsyncJournal, request: ImageRequest, origin: str, since: float
 ) -> None:
-    """Fetch the images of a request that an object store has and the disk does not have.
+    """Download the images of a request that are in an object store but not on the disk.
 
     Args:
         record: Calls the journal.
-        request: What is asked for, its sources known by content.
+        request: The request, with the digests of its sources.
         origin: The service's base URL.
-        since: Unix time in seconds; what was asked for before does not count.
+        since: Only images that were requested after this Unix time in seconds.
     """
-    kept = await record(record.journal.images_in_store, request, origin, since)
-    if kept:
-        await asyncio.to_thread(_fetch_missing, kept)
+    images = await record(record.journal.images_in_store, request, origin, since)
+    if images:
+        await asyncio.to_thread(_fetch_missing, images)
 
 
-def _fetch_missing(kept: list[StoredImage]) -> None:
-    for image in kept:
+def _fetch_missing(images: list[StoredImage]) -> None:
+    for image in images:
         if image.location and not is_intact(image.path, image.digest):
-            with suppress(RunAPIError):  # then it is not usable
+            with suppress(RunAPIError):  # then the image is generated again
                 download(image.location, image.path, image.digest)
 
 
 class ImageStore:
-    """The pictures of one session.
+    """The images of one session.
 
     Args:
-        settings: Returns the settings that count now.
-        record: Writes to the journal.
-        history: Finds the pictures that were made before.
-        editor: What pictures are edited with.
+        settings: Returns the current settings.
+        record: Calls the journal.
+        history: Finds images that were generated before.
+        editor: Edits images.
     """
 
     def __init__(
@@ -87,16 +87,16 @@ class ImageStore:
         self._history = history
         self._record = record
         self._editor = editor
-        self._partial_files: set[Path] = set()  # files that are being downloaded
-        weakref.finalize(self, _remove, self._partial_files)  # also when the kernel is shut down
+        self._partial_files: set[Path] = set()
+        weakref.finalize(self, _remove, self._partial_files)  # also when the kernel shuts down
         self._images: weakref.WeakValueDictionary[str, GeneratedImage] = (
             weakref.WeakValueDictionary()
         )
-        self._decoding: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
+        self._decoders: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
             weakref.WeakKeyDictionary()
         )
 
-    async def fetch(
+    async def download(
         self,
         generation: Generation,
         task: GenerationTask,
@@ -104,10 +104,10 @@ class ImageStore:
         finished: Task,
         paths: tuple[str, ...],
     ) -> None:
-        """Download a finished task's pictures; what is on disk stays, whatever fails after it."""
+        """Download a finished task's images; if one fails, the images before it are kept."""
         options = await asyncio.to_thread(self.download_options, generation, task, service)
 
-        async def keep(finished: Task, position: int) -> None:
+        async def download_one(finished: Task, position: int) -> None:
             saved = await download_image(
                 service.client,
                 finished,
@@ -116,28 +116,30 @@ class ImageStore:
                 decoder=self._decoder(),
                 partial_files=self._partial_files,
             )
-            cost, url = cost_of_one(finished), finished.image_urls[position]
-            self.adopt(generation, task, service, saved, task_id=finished.id, cost=cost, url=url)
+            cost, url = cost_per_image(finished), finished.image_urls[position]
+            self.add_saved(
+                generation, task, service, saved, task_id=finished.id, cost=cost, url=url
+            )
 
-        await fetch_each(service.client, finished, paths, keep)
+        await download_each(service.client, finished, paths, download_one)
         await self._record(self._record.journal.mark_saved, task.id, task.images)
 
     def download_options(
         self, generation: Generation, task: GenerationTask, service: Service
     ) -> DownloadOptions:
-        """Return how the pictures of a generation's task are to be kept. Blocking."""
+        """Return how to save the images of a task. Blocking."""
         settings, limits = self._settings(), self.limits()
         image_dir = generation.image_dir or settings.image_location()
         return DownloadOptions(
             local_id=task.id,
             title=public_title(task.request),
-            place=save_location(image_dir, self._record.journal.path.parent),
+            location=save_location(image_dir, self._record.journal.path.parent),
             note=_note(task, service) if settings.provenance else None,
             limits=limits if generation.is_shown else replace(limits, preview_size=0),
             max_megabytes=settings.max_download_mb,
         )
 
-    def adopt(
+    def add_saved(
         self,
         generation: Generation,
         task: GenerationTask,
@@ -148,16 +150,16 @@ class ImageStore:
         cost: float | None,
         url: str,
     ) -> None:
-        """Give a task its next picture, of which the file is in place.
+        """Add the next image of a task, whose file is saved.
 
         Args:
             generation: The request that the task belongs to.
             task: The task.
-            service: What made the picture.
+            service: The service that generated the image.
             saved: The file.
-            task_id: The service's id of the task.
-            cost: USD of this picture.
-            url: The service's address of the picture.
+            task_id: RunAPI's ID of the task.
+            cost: USD of this image.
+            url: The service's URL of the image.
         """
         service.remember_output(saved.digest, url)
         image = GeneratedImage(
@@ -179,11 +181,11 @@ class ImageStore:
             _preview=saved.preview,
         )
         self._images[image.id] = image
-        self.place(generation, task, image)
+        self.add(generation, task, image)
 
     @staticmethod
-    def place(generation: Generation, task: GenerationTask, image: GeneratedImage) -> None:
-        """Give a task its next picture, and show it in its place."""
+    def add(generation: Generation, task: GenerationTask, image: GeneratedImage) -> None:
+        """Add the next image of a task, and show it in its slot."""
         position = len(task.images)
         task.images.append(image)
         for slot in generation.slots:
@@ -191,22 +193,23 @@ class ImageStore:
                 generation.show_version(slot, image)
 
     def limits(self) -> Limits:
-        """Return what a picture may be, and how its preview is made."""
+        """Return the allowed size of an image, and the size of its preview."""
         settings = self._settings()
         return Limits(settings.max_megapixels, settings.preview_size, settings.preview_quality)
 
     def _decoder(self) -> asyncio.Semaphore:
-        return self._decoding.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_ONCE))
+        loop = asyncio.get_running_loop()
+        return self._decoders.setdefault(loop, asyncio.Semaphore(_MAX_DECODERS))
 
     async def load(self, stored: StoredImage, *, shown: bool) -> GeneratedImage:
-        """Return a picture that is on disk, for a request that does not pay for it again.
+        """Return an image that is on disk, for a request that reuses it.
 
         Args:
-            stored: The picture.
-            shown: Whether it goes on the screen now.
+            stored: The image's row in the journal.
+            shown: Whether it is displayed now.
 
         Raises:
-            DownloadError: It is to be shown, and its file is gone or damaged.
+            DownloadError: It is displayed now, but its file is missing or damaged.
         """
         image = await asyncio.to_thread(self.restore, stored)
         if not shown:
@@ -214,28 +217,28 @@ class ImageStore:
         async with self._decoder():
             path = await asyncio.to_thread(image.ensure_local)
             preview = await asyncio.to_thread(make_preview, path, self.limits())
-        # Reused or not is a matter of this cell, not of the picture.
+        # A copy, because the image is reused only in this cell.
         loaded = replace(image, reused=True, _preview=preview)
         self._images[stored.id] = loaded
         return loaded
 
     def restore(self, stored: StoredImage) -> GeneratedImage:
-        """Return a picture of the journal with the line that it came from. Blocking.
+        """Return an image of the journal, with its lineage. Blocking.
 
-        Its file is not looked at, and may be gone.
+        Its file is not checked, and may be missing.
         """
         known = self._images.get(stored.id)
         if known is not None:
             return known
-        # From its first on, one by one: a line may be longer than Python calls deep.
-        line = [stored]
-        while (parent := line[-1].parent) is not None and parent not in self._images:
+        # A loop instead of recursion: a lineage may be longer than Python's recursion limit.
+        lineage = [stored]
+        while (parent := lineage[-1].parent) is not None and parent not in self._images:
             row = self._row(parent)
-            if row is None or row.id in {one.id for one in line}:
+            if row is None or row.id in {one.id for one in lineage}:
                 break
-            line.append(row)
-        made = [self._restore(row) for row in reversed(line)]
-        return made[-1]
+            lineage.append(row)
+        restored = [self._restore(row) for row in reversed(lineage)]
+        return restored[-1]
 
     def _restore(self, stored: StoredImage) -> GeneratedImage:
         image = GeneratedImage(
@@ -257,7 +260,7 @@ class ImageStore:
         return self._images.setdefault(stored.id, image)
 
     def request_of(self, stored: StoredTask) -> ImageRequest:
-        """Return the request that a row of the journal was written for. Blocking."""
+        """Return the request of a task in the journal. Blocking."""
         sources, mask = self.sources_of(stored.sources)
         service, action = (None, None) if find_model(stored.model).known else stored.route
         return ImageRequest(
@@ -265,7 +268,7 @@ class ImageStore:
         )
 
     def sources_of(self, rows: list[dict[str, Any]]) -> tuple[tuple[Source, ...], Source | None]:
-        """Return sources and mask as the journal keeps them. Blocking."""
+        """Return the source images and the mask of a task in the journal. Blocking."""
         sources, mask = [], None
         for row in rows:
             source = Source(
@@ -293,8 +296,8 @@ class ImageStore:
         except JournalError:
             return None
 
-    def recognized(self, source: Source) -> Source:
-        """Return a source as the picture that was made here, where its file is one. Blocking."""
+    def recognize(self, source: Source) -> Source:
+        """Return a source with its image, if its file is one that was generated here. Blocking."""
         if source.image is not None or not source.digest:
             return source
         try:
@@ -304,40 +307,40 @@ class ImageStore:
         return source if stored is None else replace(source, image=self.restore(stored))
 
 
-async def fetch_each(
+async def download_each(
     client: Client,
     task: Task,
     paths: tuple[str, ...],
-    keep: Callable[[Task, int], Awaitable[None]],
+    download_one: Callable[[Task, int], Awaitable[None]],
 ) -> None:
-    """Fetch a finished task's pictures one by one, each again where that may help.
+    """Download a finished task's images one after the other, with retries.
 
     Args:
-        client: Asks for fresh addresses.
-        task: The task.
-        paths: Where its status is.
-        keep: Fetches one, by its place among the task's pictures.
+        client: Gets new URLs when the URLs have expired.
+        task: The finished task.
+        paths: The paths that may have the task's status.
+        download_one: Downloads the image with this index.
 
     Raises:
-        DownloadError: One cannot be fetched; those before it are kept.
+        DownloadError: An image cannot be downloaded; the images before it are kept.
     """
     for position in range(len(task.image_urls)):
-        for tries in range(1, _DOWNLOAD_TRIES + 1):
+        for tries in range(1, _MAX_TRIES + 1):
             try:
-                await keep(task, position)
+                await download_one(task, position)
                 break
             except DownloadError as error:
-                if tries == _DOWNLOAD_TRIES or not error.passing:
+                if tries == _MAX_TRIES or not error.passing:
                     raise
                 await asyncio.sleep(min(error.retry_after or _FIRST_PAUSE * tries, _LONGEST_PAUSE))
-                if error.expired:  # the address, not the picture: ask for a fresh one
+                if error.expired:  # the URL, not the image
                     task = (await client.get(task.id, paths)).task
                     if position >= len(task.image_urls):
                         raise
 
 
 def _note(task: GenerationTask, service: Service) -> Note:
-    """Return what is written into a task's files, but for what only the finished task tells."""
+    """Return what is written into a task's files, without the facts of the finished task."""
     record = record_of(
         task.request,
         image=task.id,
@@ -345,12 +348,12 @@ def _note(task: GenerationTask, service: Service) -> Note:
         position=0,
         origin=service.access.base_url,
         simulated=service.is_simulated,
-        created=task.asked,
+        created=task.created,
         cost=None,
     )
     clean = json.loads(service.access.without_key(json.dumps(record)))
     description = service.access.without_key(public_title(task.request))
-    return Note(clean, description, SOFTWARE, task.asked)
+    return Note(clean, description, SOFTWARE, task.created)
 
 
 def _remove(partial_files: set[Path]) -> None:

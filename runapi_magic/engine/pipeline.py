@@ -1,4 +1,4 @@
-"""The way of one request: from its rows in the journal to its pictures on disk."""
+"""Run one request: plan its tasks, submit them, wait for them and download their images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from runapi_magic.core.paths import notebook_name
 from runapi_magic.core.status import Phase, Stage
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.engine.generation import GenerationTask, new_local_id
-from runapi_magic.engine.image_store import ImageStore, bring_back
+from runapi_magic.engine.image_store import ImageStore, fetch_from_object_store
 from runapi_magic.engine.pricing import Pricing
-from runapi_magic.engine.shown_versions import ShownVersions, show
+from runapi_magic.engine.shown_versions import ShownVersions, show_versions
 from runapi_magic.engine.sources import as_source
 from runapi_magic.engine.submit import Submitter, concurrency_slot
 from runapi_magic.engine.timing import Timing
@@ -39,22 +39,23 @@ if TYPE_CHECKING:
     from runapi_magic.http.results import CreatedTask
     from runapi_magic.journal.task_log import Journal
 
-    Gate = Callable[[Callable[[], None]], Awaitable[None]]  # told what to call when it asks
+    # Awaited before a request is made. Its argument is called when the user is asked to confirm.
+    Gate = Callable[[Callable[[], None]], Awaitable[None]]
 
-_JOIN_PAUSE = 0.3  # seconds between two looks at another kernel's row
+_JOIN_INTERVAL = 0.3  # seconds between two polls of a task that another kernel works on
 
 
 class Mode(Enum):
-    """How a task comes to its pictures."""
+    """How a task gets its images."""
 
     REUSE = auto()  # they are on disk
-    JOIN = auto()  # another cell or kernel is at it
-    MAKE = auto()  # from wherever its row in the journal says it is
+    JOIN = auto()  # another cell or kernel works on the same task
+    RUN = auto()  # this request runs the task, from the state that the journal has
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTask:
-    """A task, its row in the journal, and how it comes to its pictures."""
+    """A task, its row in the journal, and how it gets its images."""
 
     task: GenerationTask
     stored: StoredTask
@@ -62,13 +63,13 @@ class PlannedTask:
 
 
 class Pipeline:
-    """Brings requests to their end.
+    """Runs requests.
 
     Args:
-        settings: Returns the settings that count now.
-        journal: Where everything is written down.
-        notice: Takes a notice to be shown once.
-        editor: What finished pictures are edited with.
+        settings: Returns the current settings.
+        journal: The record of all requests.
+        notice: Takes a message for the user.
+        editor: Edits finished images.
     """
 
     def __init__(
@@ -98,26 +99,27 @@ class Pipeline:
         gate: Gate | None = None,
         planned_tasks: list[PlannedTask] | None = None,
     ) -> None:
-        """Bring a request to its end. What went wrong is in its tasks; this never raises.
+        """Run a request until it has ended. Errors go to its tasks; this never raises.
 
         Args:
-            generation: The handle to fill.
-            service: What answers.
-            since: Unix time in seconds; what was asked for before does not count. None: nothing.
-            gate: Awaited before anything is planned; what it raises is the request's end.
-            planned_tasks: The tasks, where they are known already.
+            generation: The request's handle.
+            service: The service that answers.
+            since: Reuse only images that were requested after this Unix time in seconds; None
+                reuses nothing.
+            gate: Awaited before anything is planned; an error that it raises ends the request.
+            planned_tasks: The tasks if they are planned already.
         """
         try:
             if planned_tasks is None:
                 await self._wait_for_approval(generation, gate)
                 planned_tasks = await self._plan(generation, service, since)
                 tasks = [planned.task for planned in planned_tasks]
-                shown = await self.shown_versions.find(generation, tasks)
-                generation.plan(tasks)
-                show(generation, shown)
+                versions = await self.shown_versions.find(generation, tasks)
+                generation.set_tasks(tasks)
+                show_versions(generation, versions)
                 generation.changed()
             else:
-                planned_tasks = await self._reserve_budget(generation, planned_tasks, service)
+                planned_tasks = await self._within_budget(generation, planned_tasks, service)
             async with asyncio.TaskGroup() as group:
                 for planned in planned_tasks:
                     if planned.mode is not Mode.REUSE:
@@ -126,50 +128,69 @@ class Pipeline:
             for task in generation.tasks:
                 task.stop()
             generation.changed()
-        except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to this request)
+        except Exception as error:  # noqa: BLE001 (any error is shown as this request's error)
             for task in generation.tasks:
                 if not task.is_done:
                     task.status, task.error = "failed", task.state.as_runapi_error(error)
             generation.changed()
         finally:
-            await finish_despite_cancellation(self._finish(generation))
+            await finish_despite_cancellation(self._release(generation))
 
     # Planning
 
     @staticmethod
     async def _wait_for_approval(generation: Generation, gate: Gate | None) -> None:
-        """Wait until a request may be made."""
+        """Wait until the gate lets the request pass."""
 
-        def go_on(phase: Phase) -> None:
+        def set_phase(phase: Phase) -> None:
             for task in generation.tasks:
                 task.phase = phase
             generation.changed()
 
         if gate is not None:
-            go_on(Phase.PRICING)
-            await gate(lambda: go_on(Phase.ASKING))
-            go_on(Phase.PREPARING)
+            set_phase(Phase.PRICING)
+            await gate(lambda: set_phase(Phase.ASKING))
+            set_phase(Phase.PREPARING)
 
     async def _plan(
         self, generation: Generation, service: Service, since: float | None
     ) -> list[PlannedTask]:
-        """Meet a request from disk, from what is under way, and by new tasks, in this order."""
+        """Plan a request's tasks: reuse images, join tasks that run already, and add new tasks."""
         request = generation.request = await self._resolve_sources(generation)
-        if generation.reservation == generation.id:  # else its batch has seen to it
+        if generation.reservation == generation.id:  # else its batch has reserved the money
             await self.pricing.reserve(generation.reservation, [request], service, since=since)
-        await self.timing.recall(request, service)
+        await self.timing.load(request, service)
+        if since is not None:
+            await fetch_from_object_store(self._record, request, service.access.base_url, since)
+        allocation = await self._allocate(generation, request, service, since)
+        planned_tasks = []
+        for stored_image in allocation.finished:
+            stored = stored_image.task
+            image = await self.image_store.load(stored_image, shown=generation.is_shown)
+            task = GenerationTask(stored.id, request, 1, self.timing.expected(request, service))
+            task.status, task.images, task.cost = "completed", [image], 0.0
+            task.state = TaskState.of(stored)
+            planned_tasks.append(PlannedTask(task, stored, Mode.REUSE))
+        for stored in (*allocation.joined, *allocation.claimed, *allocation.planned):
+            mode = Mode.JOIN if stored in allocation.joined else Mode.RUN
+            planned_tasks.append(self.planned_task(stored, request, service, mode))
+        return planned_tasks
+
+    async def _allocate(
+        self, generation: Generation, request: ImageRequest, service: Service, since: float | None
+    ) -> Allocation:
+        """Let the journal decide, in one transaction, where a request's images come from."""
+        origin = service.access.base_url
         billing = Billing(
             lambda count: service.expected_price(request, count),
             generation.reservation,
             notebook_name(),
         )
-        if since is not None:
-            await bring_back(self._record, request, service.access.base_url, since)
-        allocation = await self._record(
+        allocation: Allocation | None = await self._record(
             self._journal.allocate,
             generation.id,
             request,
-            service.access.base_url,
+            origin,
             split=lambda count: replace(request, count=count).task_counts,
             new_id=new_local_id,
             usable=is_intact,
@@ -177,53 +198,44 @@ class Pipeline:
             billing=billing,
         )
         if allocation is None:
-            await self.pricing.refuse_unrecorded(service.access.base_url)
-            allocation = Allocation([], [], [], _unrecorded(generation, service))
-        planned_tasks = []
-        for image in allocation.finished:
-            picture = await self.image_store.load(image, shown=generation.is_shown)
-            task = GenerationTask(image.task.id, request, 1, self.timing.expected(request, service))
-            task.status, task.images, task.cost = "completed", [picture], 0.0
-            task.state = TaskState.of(image.task)
-            planned_tasks.append(PlannedTask(task, image.task, Mode.REUSE))
-        for stored in (*allocation.joined, *allocation.claimed, *allocation.planned):
-            mode = Mode.JOIN if stored in allocation.joined else Mode.MAKE
-            planned_tasks.append(self.planned_task(stored, request, service, mode))
-        return planned_tasks
+            await self.pricing.refuse_without_journal(origin)
+            return Allocation([], [], [], _rows_without_journal(generation, service))
+        return allocation
 
     def planned_task(
-        self, stored: StoredTask, request: ImageRequest, service: Service, mode: Mode = Mode.MAKE
+        self, stored: StoredTask, request: ImageRequest, service: Service, mode: Mode = Mode.RUN
     ) -> PlannedTask:
-        """Return the work that a row of the journal stands for."""
-        expected = self.timing.expected(request, service)
-        task = GenerationTask(stored.id, request, stored.count, expected)
+        """Return the task for a row of the journal."""
+        task = GenerationTask(
+            stored.id, request, stored.count, self.timing.expected(request, service)
+        )
         task.state = TaskState.of(stored)
         if mode is Mode.JOIN:
             task.state.stage = Stage.JOINED
         task.is_resumed = stored.attempt is not None
-        task.asked = stored.created
+        task.created = stored.created
         return PlannedTask(task, stored, mode)
 
-    async def _reserve_budget(
+    async def _within_budget(
         self, generation: Generation, planned_tasks: list[PlannedTask], service: Service
     ) -> list[PlannedTask]:
-        """Leave out what was never sent, where there is a budget that has no room for it."""
-        fresh = [planned for planned in planned_tasks if planned.stored.attempt is None]
-        wanted = [replace(planned.task.request, count=planned.task.count) for planned in fresh]
+        """Reserve money for the tasks that were never sent; if it is refused, fail these tasks."""
+        unsent = [planned for planned in planned_tasks if planned.stored.attempt is None]
+        requests = [replace(planned.task.request, count=planned.task.count) for planned in unsent]
         try:
-            await self.pricing.reserve(generation.reservation, wanted, service, since=None)
+            await self.pricing.reserve(generation.reservation, requests, service, since=None)
         except RunAPIError as error:
-            for planned in fresh:
+            for planned in unsent:
                 await self._fail(planned.task, error)
             generation.changed()
-            return [planned for planned in planned_tasks if planned not in fresh]
+            return [planned for planned in planned_tasks if planned not in unsent]
         return planned_tasks
 
     async def _resolve_sources(self, generation: Generation) -> ImageRequest:
-        """Wait for sources that are still under way."""
+        """Wait for source images that are not finished, and find sources that were made here."""
         request = generation.request
 
-        async def settle_one(source: Source) -> Source:
+        async def wait_for(source: Source) -> Source:
             if source.pending is None:
                 return source
             for task in generation.tasks:
@@ -233,18 +245,18 @@ class Pipeline:
                 await source.pending.wait()
             except RunAPIError as error:
                 raise RunAPIError(
-                    f"The source picture did not come: {error.what}",
-                    charged="Nothing was sent for this picture.",
-                    todo="Run its cell again, then this one.",
+                    f"There is no source image: {error.what}",
+                    charged="Nothing was sent for this image.",
+                    todo="Run the cell of the source image again, then this cell.",
                 ) from None
             return await asyncio.to_thread(as_source, source.pending, label=source.label)
 
-        async def recognize(source: Source) -> Source:
-            settled = await settle_one(source)
-            return await asyncio.to_thread(self.image_store.recognized, settled)
+        async def resolve(source: Source) -> Source:
+            finished = await wait_for(source)
+            return await asyncio.to_thread(self.image_store.recognize, finished)
 
-        sources = [await recognize(source) for source in request.sources]
-        mask = await recognize(request.mask) if request.mask else None
+        sources = [await resolve(source) for source in request.sources]
+        mask = await resolve(request.mask) if request.mask else None
         return replace(request, sources=tuple(sources), mask=mask)
 
     # One task
@@ -252,87 +264,90 @@ class Pipeline:
     async def _run_task(
         self, generation: Generation, planned: PlannedTask, service: Service
     ) -> None:
-        task = planned.task
+        task, is_joined = planned.task, planned.mode is Mode.JOIN
         try:
-            left = planned if planned.mode is Mode.MAKE else await self._join(generation, planned)
-            if left is not None:
-                if planned.mode is Mode.JOIN and left.stored.attempt is None:
-                    # What its own kernel had set aside ended with that kernel.
-                    wanted = replace(task.request, count=task.count)
-                    await self.pricing.reserve(task.id, [wanted], service, since=None)
+            to_run = await self._join(generation, planned) if is_joined else planned
+            if to_run is not None:
+                if is_joined and to_run.stored.attempt is None:
+                    # The other kernel's reservation ended with that kernel.
+                    request = replace(task.request, count=task.count)
+                    await self.pricing.reserve(task.id, [request], service, since=None)
                 async with concurrency_slot(generation, task):
-                    await self._run_at_service(generation, left, service)
+                    await self._run_at_service(generation, to_run, service)
             task.status = "completed"
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is shown in its place)
+        except Exception as error:  # noqa: BLE001 (any error is shown as this task's error)
             await self._fail(task, task.state.as_runapi_error(error))
         finally:
-            if planned.mode is Mode.JOIN:
+            if is_joined:
                 await finish_despite_cancellation(self.pricing.release(task.id))
             generation.changed()
 
     async def _join(self, generation: Generation, planned: PlannedTask) -> PlannedTask | None:
-        """Wait for what another cell or kernel is at; what is left to do if it died, else None."""
-        task = planned.task
-
-        def wanted(row: StoredTask) -> bool:
-            return row.id == planned.stored.id
-
+        """Wait for a task of another cell or kernel; return it if that kernel ended before it."""
+        task, task_id = planned.task, planned.stored.id
         task.phase, task.status = Phase.JOINED, "processing"
         generation.changed()
         while True:
-            stored = await self._record(self._journal.task, planned.stored.id)
-            if stored is None:  # to ask for it here might pay for it twice
-                raise _cannot_wait()
+            stored = await self._record(self._journal.task, task_id)
+            if stored is None:  # sending the request here might pay for it twice
+                raise _journal_unreadable()
             task.state.task_id = stored.task_id
             if stored.state == "saved":
-                images = await self._record(self._journal.images, stored.id)
-                if images is None:
-                    raise _cannot_wait()
-                for image in images:
-                    picture = await self.image_store.load(image, shown=generation.is_shown)
-                    self.image_store.place(generation, task, picture)
-                task.cost = 0.0
+                await self._load_joined(generation, task)
                 return None
             if stored.state in {"failed", "refused", "forgotten"}:
                 raise RunAPIError(
-                    f"The same request, made by another cell, came to nothing: {stored.error}",
+                    f"Another cell made the same request, and it failed: {stored.error}",
                     charged=TaskState.of(stored).charged,
-                    todo="Run this cell again to ask afresh.",
+                    todo="Run this cell again to try again.",
                 )
             if await asyncio.to_thread(self._journal.is_worked_on, stored):
-                await asyncio.sleep(_JOIN_PAUSE)
+                await asyncio.sleep(_JOIN_INTERVAL)
                 continue
-            for taken in await self._record(self._journal.claim, wanted, generation.id) or ():
-                # As it is by now: it may have been sent since this one began to wait.
+            claimed = await self._record(
+                self._journal.claim, lambda row: row.id == task_id, generation.id
+            )
+            for row in claimed or ():  # it may have been sent since this task joined it
                 task.phase, task.status = Phase.PREPARING, "pending"
-                task.state, task.is_resumed = TaskState.of(taken), taken.attempt is not None
-                return replace(planned, stored=taken, mode=Mode.MAKE)
+                task.state, task.is_resumed = TaskState.of(row), row.attempt is not None
+                return replace(planned, stored=row, mode=Mode.RUN)
+
+    async def _load_joined(self, generation: Generation, task: GenerationTask) -> None:
+        """Load the images of a task that another cell or kernel has finished."""
+        stored_images = await self._record(self._journal.images, task.id)
+        if stored_images is None:
+            raise _journal_unreadable()
+        for stored in stored_images:
+            image = await self.image_store.load(stored, shown=generation.is_shown)
+            self.image_store.add(generation, task, image)
+        task.cost = 0.0
 
     async def _run_at_service(
         self, generation: Generation, planned: PlannedTask, service: Service
     ) -> None:
+        """Submit a task, wait until the service has finished it, and download its images."""
         task = planned.task
         created = await self.submitter.recover(generation, task, planned.stored, service)
         if created is None:
-            # Under the old key, where there is one: if there is a task after all, that is a
-            # conflict and not a second task.
-            old = planned.stored.attempt
-            key = old.idempotency_key if old else None
+            # With the earlier key if there is one: if the service has a task after all, it reports
+            # a conflict instead of starting a second task.
+            attempt = planned.stored.attempt
+            key = attempt.idempotency_key if attempt else None
             created = await self.submitter.submit(generation, task, service, key)
         task.phase, task.status = Phase.DRAWING, "processing"
         generation.changed()
 
         finished, paths = await self._wait_for_service(generation, task, service, created)
         if not finished.image_urls:
-            raise TaskFailedError("The task was completed without a picture.")
+            raise TaskFailedError("The task was completed without an image.")
         task.phase = Phase.FETCHING
         generation.changed()
-        await self.image_store.fetch(generation, task, service, finished, paths)
+        await self.image_store.download(generation, task, service, finished, paths)
 
     async def _wait_for_service(
         self, generation: Generation, task: GenerationTask, service: Service, created: CreatedTask
     ) -> tuple[Task, tuple[str, ...]]:
-        """Poll a task until the service is done with it, and learn how long it took."""
+        """Poll a task until the service has finished it, and learn its duration."""
 
         def progress(share: float | None) -> None:
             task.progress = share
@@ -345,7 +360,7 @@ class Pipeline:
             )
         except TaskFailedError:
             task.state.fail()
-            await self.timing.failed(task, service, plan.duration)
+            await self.timing.record_failure(task, service, plan.duration)
             raise
         task.cost = finished.cost
         task.state.finish(has_images=bool(finished.image_urls))
@@ -355,47 +370,46 @@ class Pipeline:
         )
         return finished, paths
 
-    # Ends
+    # The end
 
     async def _fail(self, task: GenerationTask, error: RunAPIError) -> None:
         task.error = task.state.explain(error)
         task.status = "completed" if task.images else "failed"
-        await self._write_end(task, error.what)
+        await self._record_end(task, error.what)
 
-    async def _finish(self, generation: Generation) -> None:
-        """Write down what became of a request, and free what was kept for it."""
+    async def _release(self, generation: Generation) -> None:
+        """Record the end of a request, and release its tasks and its reserved money."""
         for task in generation.tasks:
             if task.status == "cancelled":
-                await self._write_end(task, "stopped")
-        # Who asks for the same must not wait for what nobody works on.
+                await self._record_end(task, "stopped")
+        # Identical requests of other cells must not wait for tasks that nobody works on.
         await self._record(self._journal.release, generation.id)
         await self.pricing.release(generation.id)
         if generation.task_ids:
             await self._record.flush()
 
-    async def _write_end(self, task: GenerationTask, why: str) -> None:
-        """Write down that nobody works on a task any more, and whether it can be resumed."""
+    async def _record_end(self, task: GenerationTask, reason: str) -> None:
+        """Record that this kernel has stopped work on a task, and whether it can be resumed."""
         state = task.state
         if state.stage is Stage.JOINED:
-            return  # its row is another's
+            return  # another cell or kernel owns the row
         if state.is_free:
             refused = state.stage is Stage.PLANNED
-            await self._record(self._journal.mark_failed, task.id, why, refused=refused)
+            await self._record(self._journal.mark_failed, task.id, reason, refused=refused)
         else:
-            await self._record(self._journal.release_task, task.id, why)
+            await self._record(self._journal.release_task, task.id, reason)
 
 
-def _cannot_wait() -> RunAPIError:
+def _journal_unreadable() -> RunAPIError:
     return RunAPIError(
-        "Another cell asked for the same picture, and the journal cannot be read that says what"
-        " became of it.",
-        charged="Nothing was sent for this one.",
-        todo="Run this cell again in a while: it finds that picture, at no cost.",
+        "Another cell made the same request. Its result is unknown: the journal cannot be read.",
+        charged="Nothing was sent for this cell.",
+        todo="Run this cell again later: it finds the image, at no cost.",
     )
 
 
-def _unrecorded(generation: Generation, service: Service) -> list[StoredTask]:
-    """Rows that are in no journal, for going on without one."""
+def _rows_without_journal(generation: Generation, service: Service) -> list[StoredTask]:
+    """Return rows for a request's tasks that are in no journal, for work without a journal."""
     request = generation.request
     return [
         StoredTask(

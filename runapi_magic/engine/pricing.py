@@ -1,4 +1,4 @@
-"""What requests cost before they are sent, and whether that may be spent."""
+"""Calculate what requests cost before they are sent, and reserve the money under a budget."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runapi_magic.core.cancellation import finish_despite_cancellation
-from runapi_magic.engine.image_store import bring_back
+from runapi_magic.engine.image_store import fetch_from_object_store
 from runapi_magic.errors import BudgetError
 from runapi_magic.media.files import is_intact
 
@@ -20,45 +20,43 @@ if TYPE_CHECKING:
     from runapi_magic.journal.budgets import Budgets
     from runapi_magic.journal.task_log import Journal
 
-_DIGITS = 6  # of USD
+_DECIMALS = 6  # of USD
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What requests cost together.
+    """The cost of requests together.
 
     Attributes:
-        pictures: Number of pictures that are asked for.
-        new: Those of them that are neither on disk nor under way, and are paid for.
-        usd: US dollars for the new ones; None where the price is not known.
-        is_quote: Whether the service said so; else the catalogue's figures, an estimate.
+        images: Number of requested images.
+        new: Number of images that are neither on disk nor running already, and cost money.
+        usd: US dollars for the new images; None if the price is unknown.
+        is_quote: Whether RunAPI quoted the price; else it is the catalogue's estimate.
     """
 
-    pictures: int
+    images: int
     new: int
     usd: float | None
     is_quote: bool
 
     def __str__(self) -> str:
-        free = self.pictures - self.new
-        counted = "1 picture" if self.pictures == 1 else f"{self.pictures} pictures"
-        parts = [counted + (f", {free} of them from disk or under way already" if free else "")]
+        free = self.images - self.new
+        count = "1 image" if self.images == 1 else f"{self.images} images"
+        what = count + (f", {free} of them cached or already running" if free else "")
         if self.usd is None:
-            parts.append("price not known")
-        elif self.new:
-            parts.append(f"${self.usd:.2f} ({'quoted' if self.is_quote else 'estimate'})")
-        else:
-            parts.append("nothing to pay")
-        return ": ".join(parts)
+            return f"{what}: price not known"
+        if not self.new:
+            return f"{what}: nothing to pay"
+        return f"{what}: ${self.usd:.2f} ({'quoted' if self.is_quote else 'estimate'})"
 
 
 class Pricing:
-    """Prices requests, and sets money aside for them where there is a budget.
+    """Prices requests, and reserves money for them under a budget.
 
     Args:
-        journal: Knows what is on disk and under way.
-        budgets: Knows what was spent and may be.
-        record: Calls both off the loop.
+        journal: Knows which images are on disk and which tasks run.
+        budgets: Knows what was spent, and what may be spent.
+        record: Calls the journal and the budgets without blocking the loop.
     """
 
     def __init__(self, journal: Journal, budgets: Budgets, record: AsyncJournal) -> None:
@@ -74,43 +72,51 @@ class Pricing:
         since: float | None = 0.0,
         fetching: bool = False,
     ) -> Cost:
-        """Return what requests cost. Nothing is sent but questions for prices.
+        """Return the cost of requests. This only sends price quote requests.
 
         Args:
-            requests: What is asked for, its sources known by content.
-            service: What answers.
-            since: Unix time in seconds; what was asked for before is paid again. None: everything.
-            fetching: Whether to fetch what only an object store has, as the request itself does:
-                for a price that is binding.
+            requests: The requests, with the digests of their sources.
+            service: The service that answers.
+            since: Reuse only images that were requested after this Unix time in seconds; None
+                reuses nothing.
+            fetching: Whether to download images that are only in an object store. The request
+                itself does the same, so this cost is reliable.
         """
-        pictures, unpaid = 0, []
-        for request in _together(requests):
-            missing = request.count
-            if since is not None:
-                if fetching:
-                    await bring_back(self._record, request, service.access.base_url, since)
-                found = await self._record(
-                    self._journal.count_missing,
-                    request,
-                    service.access.base_url,
-                    usable=is_intact,
-                    since=since,
-                    stores_count=not fetching,
-                )
-                missing = request.count if found is None else found
-            pictures += request.count
+        merged = _merge(requests)
+        to_pay = []
+        for request in merged:
+            missing = await self._missing(request, service, since, fetching=fetching)
             if missing:
-                unpaid.append(replace(request, count=missing))
-        prices = await service.prices(unpaid)
+                to_pay.append(replace(request, count=missing))
+        prices = await service.prices(to_pay)
         known = [price for price in prices if price is not None]
-        # Sums of cents are not exact, and limits are compared with them.
-        usd = round(sum(price.usd for price in known), _DIGITS)
+        # Rounded, because sums of cents are not exact and are compared with limits.
+        usd = round(sum(price.usd for price in known), _DECIMALS)
         return Cost(
-            pictures,
-            sum(request.count for request in unpaid),
+            sum(request.count for request in merged),
+            sum(request.count for request in to_pay),
             usd if len(known) == len(prices) else None,
             is_quote=len(known) == len(prices) and all(price.is_quote for price in known),
         )
+
+    async def _missing(
+        self, request: ImageRequest, service: Service, since: float | None, *, fetching: bool
+    ) -> int:
+        """Return how many images of a request are neither on disk nor running already."""
+        if since is None:
+            return request.count
+        origin = service.access.base_url
+        if fetching:
+            await fetch_from_object_store(self._record, request, origin, since)
+        missing = await self._record(
+            self._journal.count_missing,
+            request,
+            origin,
+            usable=is_intact,
+            since=since,
+            stores_count=not fetching,
+        )
+        return request.count if missing is None else missing
 
     async def reserve(
         self,
@@ -120,21 +126,22 @@ class Pricing:
         *,
         since: float | None = 0.0,
     ) -> None:
-        """Set aside what requests cost, where there is a budget.
+        """Reserve the cost of requests if there is a budget.
 
         Args:
-            reservation: A name of its own, to let go of it again.
-            requests: What is asked for, its sources known by content.
-            service: What answers.
-            since: Unix time in seconds; what was asked for before is paid again. None: everything.
+            reservation: A unique ID, for ``release``.
+            requests: The requests, with the digests of their sources.
+            service: The service that answers.
+            since: Reuse only images that were requested after this Unix time in seconds; None
+                reuses nothing.
 
         Raises:
-            BudgetError: It would cross a budget, or nobody can tell.
+            BudgetError: The cost would exceed a budget, or it is unknown whether it would.
         """
         origin = service.access.base_url
         budgets = await self._record(self._budgets.budgets, origin)
         if budgets is None:
-            await self.refuse_unrecorded(origin)
+            await self.refuse_without_journal(origin)
         if not budgets:
             return
         cost = await self.cost(requests, service, since=since, fetching=True)
@@ -142,45 +149,42 @@ class Pricing:
             return
         if cost.usd is None:
             raise BudgetError(
-                "The price is not known, and there is a budget to be kept.",
-                todo="Use a model with a price (%runapi models), or take the budget away:"
+                "There is a budget, but the price of this request is unknown.",
+                todo="Use a model with a known price (%runapi models), or remove the budget:"
                 " %runapi budget off.",
             )
-        # To the end: what is held after a cancellation would never be freed.
-        if (
-            await finish_despite_cancellation(
-                self._record(self._budgets.reserve, reservation, origin, cost.usd)
-            )
-            is None
-        ):
-            raise _cannot_tell()
+        # Not cancelled halfway: nothing would release the reservation.
+        reserved = await finish_despite_cancellation(
+            self._record(self._budgets.reserve, reservation, origin, cost.usd)
+        )
+        if reserved is None:
+            raise _spending_unknown()
 
-    async def refuse_unrecorded(self, origin: str) -> None:
-        """See to it that nothing is sent without a journal where there is a budget, or may be one.
+    async def refuse_without_journal(self, origin: str) -> None:
+        """Refuse to send requests without a journal if there is or may be a budget.
 
         Raises:
-            BudgetError: There is, or may be.
+            BudgetError: There is or may be a budget.
         """
         if await asyncio.to_thread(self._budgets.may_have_budget, origin):
-            raise _cannot_tell()
+            raise _spending_unknown()
 
     async def release(self, reservation: str) -> None:
-        """Let go of what was set aside, where something was."""
+        """Release a reservation if there is one with this ID."""
         await self._record(self._budgets.release, reservation)
 
 
-def _cannot_tell() -> BudgetError:
+def _spending_unknown() -> BudgetError:
     return BudgetError(
-        "There is a budget to be kept, or may be one, and the journal that knows what is spent"
-        " cannot be used.",
-        todo="Let the journal be read and written (%runapi status names the file). To go on without"
-        " it: restart the kernel where the budget is the session's, or set RUNAPI_MAGIC_HOME to"
-        " another folder where it is the day's.",
+        "There is or may be a budget, but the journal that records the spending cannot be used.",
+        todo="Make the journal readable and writable (%runapi status shows the file). To continue"
+        " without it: restart the kernel if the budget is for the session, or set"
+        " RUNAPI_MAGIC_HOME to another folder if the budget is for the day.",
     )
 
 
-def _together(requests: Sequence[ImageRequest]) -> list[ImageRequest]:
-    """Return identical requests as one for so many pictures."""
+def _merge(requests: Sequence[ImageRequest]) -> list[ImageRequest]:
+    """Return the requests, with identical ones merged into one for more images."""
     by_fingerprint: dict[str, ImageRequest] = {}
     for request in requests:
         known = by_fingerprint.get(request.fingerprint)

@@ -1,7 +1,7 @@
-"""Price quotes: each distinct price is asked for once, all of them at the same time.
+"""Get price quotes from RunAPI: one quote request for each distinct price, all concurrently.
 
-An answer counts for minutes and a failure for one minute, so an endpoint that fails costs one
-wait of a few seconds, whatever the number of prompts.
+A quote is cached for five minutes, a failure for one minute. So an endpoint that fails delays you
+only once for a few seconds, however many prompts there are.
 """
 
 from __future__ import annotations
@@ -19,65 +19,68 @@ if TYPE_CHECKING:
     from runapi_magic.core.request import ImageRequest
 
 _LIFETIME, _FAILURE_LIFETIME = 300.0, 60.0  # seconds
-# 5 s in all; time in which a long cell blocks the loop counts as one tick.
+# The timeout is 5 s, counted in ticks: if a long cell blocks the loop, that counts as one tick.
 _TICKS, _TICK = 20, 0.25  # number, and seconds of each
-_AT_ONCE = 16  # questions
+_MAX_CONCURRENT = 16  # quote requests
 
 
 class Quotes:
-    """The quotes of one service.
+    """The price quotes of one service.
 
     Args:
-        ask: Returns the price of one task of a request for so many images, in USD.
+        ask: Requests the price in USD of one task with this number of images.
     """
 
     def __init__(self, ask: Callable[[ImageRequest, int], Awaitable[float]]) -> None:
         self._ask = ask
         self._prices: dict[str, float] = {}  # USD
-        self._due: dict[str, float] = {}  # when it is asked again, monotonic time in seconds
-        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._expires: dict[str, float] = {}  # monotonic time in seconds
+        self._running: dict[str, asyncio.Task[None]] = {}
 
     def known(self, request: ImageRequest, count: int) -> float | None:
-        """Return the price of one task in USD, as the service last quoted it, or None."""
+        """Return the last quoted price of one task in USD, None if there is none."""
         return self._prices.get(price_key(request, count))
 
     async def ask(self, tasks: Iterable[tuple[ImageRequest, int]]) -> None:
-        """Ask for the prices of tasks that are not known or too old; return after 5 s at most.
+        """Get the missing and the expired quotes of tasks; return after 5 s at most.
 
         Args:
-            tasks: For each task its request and number of images.
+            tasks: The request and the number of images of each task.
         """
-        turns = asyncio.Semaphore(_AT_ONCE)
+        semaphore = asyncio.Semaphore(_MAX_CONCURRENT)
         distinct = {price_key(*task): task for task in tasks}
         now = time.monotonic()
         waits = [
-            asyncio.shield(self._begin(key, task, turns))  # another cell may wait for it, too
+            # Shielded from a cancellation of this cell, because another cell may wait for it.
+            asyncio.shield(self._start(key, task, semaphore))
             for key, task in distinct.items()
-            if now >= self._due.get(key, now)
+            if now >= self._expires.get(key, now)
         ]
         await asyncio.gather(*waits)
 
-    def _begin(
-        self, key: str, task: tuple[ImageRequest, int], turns: asyncio.Semaphore
+    def _start(
+        self, key: str, task: tuple[ImageRequest, int], semaphore: asyncio.Semaphore
     ) -> asyncio.Task[None]:
-        """Return what asks for a price; it may have begun already."""
+        """Return the running quote request for a price; start one if there is none."""
         loop = asyncio.get_running_loop()
-        asking = self._asking.get(key)
-        if asking is None or asking.done() or asking.get_loop() is not loop:
-            asking = self._asking[key] = loop.create_task(self._run(key, task, turns))
-        return asking
+        running = self._running.get(key)
+        if running is None or running.done() or running.get_loop() is not loop:
+            running = self._running[key] = loop.create_task(self._update(key, task, semaphore))
+        return running
 
-    async def _run(
-        self, key: str, task: tuple[ImageRequest, int], turns: asyncio.Semaphore
+    async def _update(
+        self, key: str, task: tuple[ImageRequest, int], semaphore: asyncio.Semaphore
     ) -> None:
-        async def ask_in_turn() -> float | None:
-            async with turns:
+        """Request a quote and cache the result; give up after the timeout."""
+
+        async def ask() -> float | None:
+            async with semaphore:
                 try:
                     return await self._ask(*task)
                 except RunAPIError:
                     return None
 
-        answer = asyncio.ensure_future(ask_in_turn())
+        answer = asyncio.ensure_future(ask())
         try:
             for _ in range(_TICKS):
                 await asyncio.wait([answer], timeout=_TICK)
@@ -91,11 +94,11 @@ class Quotes:
         else:
             self._prices[key] = usd
         lifetime = _FAILURE_LIFETIME if usd is None else _LIFETIME
-        self._due[key] = time.monotonic() + lifetime
+        self._expires[key] = time.monotonic() + lifetime
 
 
 def price_key(request: ImageRequest, count: int) -> str:
-    """Return what decides the price of one task: all of its request but the prompt."""
+    """Return a key for the price of one task: the whole request without its prompt."""
     body = request.body("namespaced", count=count)
     body.pop("prompt", None)
     return json.dumps([request.catalogue.service, request.action.name, body], sort_keys=True)

@@ -63,7 +63,7 @@ def resume_tasks(
         for task, request in zip(found, requests, strict=True)
     ]
     generation.request = next(iter(requests), nothing)
-    generation.plan([planned.task for planned in planned_tasks])
+    generation.set_tasks([planned.task for planned in planned_tasks])
     session.begin(generation, pipeline.run(generation, service, planned_tasks=planned_tasks), loop)
     return generation
 

@@ -1,4 +1,4 @@
-"""The session: what this process generates, edits and waits for; one for each process."""
+"""The session: starts requests and knows the running ones. There is one for each process."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ _PIPELINE = "runapi_magic.engine.pipeline"  # importing it imports most other mo
 
 
 class Cancellable(Protocol):
-    """Work under way that can be cancelled: a Generation or a Batch."""
+    """Running work that can be cancelled: a Generation or a Batch."""
 
     @property
     def id(self) -> str:
-        """Its id."""
+        """Its ID."""
 
     @property
     def task_ids(self) -> list[str]:
-        """RunAPI's ids of its tasks, as far as known."""
+        """RunAPI's IDs of its tasks that are known until now."""
 
     def cancel(self) -> None:
         """Stop waiting for it."""
 
 
 class Session:
-    """Start requests and know those that are running.
+    """Starts requests, and knows the running ones.
 
     Args:
         settings: The user's settings; by default new ones.
@@ -139,7 +139,7 @@ class Session:
         new: bool = False,
         since: float = 0.0,
         reservation: str | None = None,
-        turns: asyncio.Semaphore | None = None,
+        concurrency: asyncio.Semaphore | None = None,
         gate: Gate | None = None,
         service: Service | None = None,
         cell_location: CellLocation | None = None,
@@ -148,43 +148,43 @@ class Session:
         """Start a request and return its handle at once.
 
         Args:
-            request: What is asked for.
-            loop: The loop that works on it, by default the running one; another thread's is fine.
-            new: Ask afresh, also where the same was made before.
-            since: Unix time in seconds; what was asked for before does not count.
-            reservation: Names the money that is set aside for it already.
-            turns: Lets so many tasks of a batch be at the service at a time.
-            gate: Awaited before anything is planned; what it raises is the request's end.
-            service: What answers, where it is not to be what the settings say now.
-            cell_location: The cell that asks; it shows the versions that it showed last.
-            image_dir: Where its pictures go, by default where the settings say now.
+            request: The request.
+            loop: The loop that runs it, by default the running one; may be another thread's.
+            new: Generate new images even if the same request was made before.
+            since: Reuse only images that were requested after this Unix time in seconds.
+            reservation: The ID of the money that is already reserved for it.
+            concurrency: Limits the number of tasks of a batch that are at the service.
+            gate: Awaited before anything is planned; an error that it raises ends the request.
+            service: The service to use; by default the current one.
+            cell_location: The cell that makes the request; it shows its last versions again.
+            image_dir: The folder or URL for the images; by default the setting's.
 
         Raises:
-            InvalidRequestError: The request cannot be right; nothing was sent.
+            InvalidRequestError: The request is invalid; nothing was sent.
             MissingKeyError: There is no key.
             ConfigurationError: The base URL is unusable.
         """
         warnings = validate(request)
         service = service or self.simulator
-        # If Colab has to be asked for the key, `work` does it: the placeholder is shown before.
+        # Asking Colab for the key takes seconds. `work` does it, while the placeholder is shown.
         access = service.access if service else self._access_at_once()
         if access is not None:
             access.require_key()
-        generation = _provisional(request, service, warnings)
+        generation = _unplanned(request, service, warnings)
         if gate is not None:
             for task in generation.tasks:
                 task.phase = Phase.PRICING
         generation.reservation = reservation or generation.reservation
         generation.cell_location = cell_location
         generation.image_dir = image_dir or self.settings.image_location()
-        generation.turns, generation.is_shown = turns, turns is None
+        generation.concurrency, generation.is_shown = concurrency, concurrency is None
         # A batch decides by `since` which images it reuses, whatever the settings are now.
-        is_reused = self.settings.reuse or since or turns is not None
+        is_reused = self.settings.reuse or since or concurrency is not None
         reused_since = since if is_reused and not new else None
 
         async def work() -> None:
             try:
-                if _PIPELINE not in sys.modules:  # the loop stays free, the placeholder is shown
+                if _PIPELINE not in sys.modules:  # in a thread: the import must not block the loop
                     await asyncio.to_thread(import_module, _PIPELINE)
                 answering = service or await self._paid_service(access)
                 answering.access.require_key()
@@ -216,7 +216,7 @@ class Session:
 
         Args:
             generation: The request's handle.
-            work: Does the work; it never raises.
+            work: Does the work; it must not raise.
             loop: The loop that runs it, by default the running one; may be another thread's.
         """
         home = loop or asyncio.get_running_loop()
@@ -244,7 +244,7 @@ class Session:
         return self.launch(self.request(prompt, **fields), new=new)
 
     def edit(self, source: Any, instruction: str, /, **fields: Any) -> Generation:
-        """Start an edit of a picture, or of a list of pictures."""
+        """Start an edit of an image, or of a list of images."""
         from runapi_magic.engine.sources import as_many, as_sources
 
         return self.generate(instruction, sources=as_sources(as_many(source)), **fields)
@@ -252,24 +252,24 @@ class Session:
     def revise(
         self, image: GeneratedImage, instruction: str, model: str | None = None
     ) -> Generation:
-        """Start an edit of a picture with its own model, ratio and resolution where they apply.
+        """Start an edit that keeps the image's model, aspect ratio and resolution if it can.
 
         Args:
-            image: The picture.
+            image: The image.
             instruction: What to change.
-            model: RunAPI's name of the model; by default the picture's own where it edits.
+            model: RunAPI's name of the model; by default the image's own if it can edit.
         """
         return self.edit(image, instruction, **edit_fields(self.settings, image, model))
 
     def edit_request(
         self, image: GeneratedImage, model: str | None = None, **fields: Any
     ) -> ImageRequest:
-        """Return a request that has the price of an edit as ``revise`` makes it.
+        """Return a request that costs the same as an edit by ``revise``.
 
         Args:
-            image: The picture.
-            model: RunAPI's name of the model; by default the picture's own where it edits.
-            fields: More of the model's fields.
+            image: The image.
+            model: RunAPI's name of the model; by default the image's own if it can edit.
+            fields: More fields of the model.
         """
         source = Source(image.request.title, image.digest)
         fields = edit_fields(self.settings, image, model) | fields
@@ -278,15 +278,15 @@ class Session:
     async def edit_price(
         self, image: GeneratedImage, model: str | None = None, **fields: Any
     ) -> Price | None:
-        """Return what an edit of a picture would cost, if known; see ``edit_request``."""
+        """Return the price of an edit of an image, None if unknown; see ``edit_request``."""
         return await self.price(self.edit_request(image, model, **fields))
 
     async def price(self, request: ImageRequest) -> Price | None:
-        """Return what a request would cost, if known, whatever was made before."""
+        """Return the price of a request if nothing is reused, None if unknown."""
         return await (await self.connection.get_service()).price(request)
 
     def from_original(self, image: GeneratedImage) -> Generation:
-        """Start one edit of a line's first picture by all its instructions.
+        """Start one edit of the first image of a lineage, with all instructions of the lineage.
 
         Raises:
             InvalidRequestError: There are fewer than two instructions; nothing was sent.
@@ -294,22 +294,20 @@ class Session:
         return self.revise(image.line[0], all_at_once(image))
 
     def tree(self, images: Sequence[GeneratedImage]) -> Tree[GeneratedImage]:
-        """Return the tree of edits that pictures stand in; see ``Library.tree``."""
+        """Return the tree of edits that images belong to; see ``Library.tree``."""
         return self.library.tree(images)
 
     def cell(self, image: GeneratedImage) -> str:
-        """Return the cell that makes a picture again; see ``Library.cell``."""
+        """Return the cell that generates an image again; see ``Library.cell``."""
         return self.library.cell(image)
 
     def save_copy(self, image: GeneratedImage, target: str) -> Path:
-        """Copy a picture's original; see ``GeneratedImage.save``."""
+        """Copy an image's original file; see ``GeneratedImage.save``."""
         return self.library.save_copy(image, target)
 
     def repeat(self, image: GeneratedImage) -> Generation:
-        """Ask once more, afresh, for what a picture was asked for."""
+        """Start the request of an image again, to get a new image."""
         return self.launch(replace(image.request, count=1), new=True)
-
-    # What requests cost
 
     async def cost(
         self,
@@ -319,57 +317,58 @@ class Session:
         fetching: bool = False,
         service: Service | None = None,
     ) -> Cost:
-        """Return what requests would cost, by default where they would go now; see ``Pricing``."""
-        counts = since if self.settings.reuse or since else None
+        """Return the cost of requests, by default at the current service; see ``Pricing.cost``."""
+        reused_since = since if self.settings.reuse or since else None
         service = service or await self.connection.get_service()
-        return await self.pipeline.pricing.cost(requests, service, since=counts, fetching=fetching)
+        pricing = self.pipeline.pricing
+        return await pricing.cost(requests, service, since=reused_since, fetching=fetching)
 
-    # What is under way, and what was left
+    # Running requests
 
     @property
     def is_busy(self) -> bool:
-        """Whether pictures are to come without anybody's word."""
-        awaited = [
+        """Whether images will come without any action of the user."""
+        pending = [
             slot.task
             for generation in tuple(self._active.values())
             for slot in generation.slots
             if slot.shown is None
         ]
-        return any(not (task.is_done or task.awaits_approval) for task in awaited)
+        return any(not (task.is_done or task.awaits_approval) for task in pending)
 
-    def cancel(self, name: str | None = None) -> list[Cancellable]:
-        """Stop waiting for a task, a request, a batch, or all; return what was stopped.
+    def cancel(self, work_id: str | None = None) -> list[Cancellable]:
+        """Stop waiting for one task, request or batch, or for all; return what was stopped.
 
         Args:
-            name: A task's, a Generation's or a Batch's id; None for all that is under way.
+            work_id: The ID of a task, a Generation or a Batch; None for everything that runs.
 
         Raises:
-            InvalidRequestError: Nothing of this name is under way.
+            InvalidRequestError: Nothing that runs has this ID.
         """
-        # Batches first: one that has lost its requests would go on with the next.
+        # Batches first: a batch whose requests are cancelled would start its next ones.
         found: list[Cancellable] = [
-            batch for batch in tuple(self.active_batches) if name in {None, batch.id}
+            batch for batch in tuple(self.active_batches) if work_id in {None, batch.id}
         ]
         found += [
             generation
             for generation in tuple(self._active.values())
-            if name is None or name in {generation.id, *generation.task_ids}
+            if work_id is None or work_id in {generation.id, *generation.task_ids}
         ]
-        if name is not None and not found:
+        if work_id is not None and not found:
             raise InvalidRequestError(
-                f"Nothing of the name {name} is under way.",
+                f"No running request has the ID {work_id}.",
                 charged="Nothing was changed.",
-                todo="%runapi resume lists what is unfinished.",
+                todo="Check the ID. %runapi cancel without an ID stops all running requests.",
             )
         for work in found:
             work.cancel()
         return found
 
 
-def _provisional(
+def _unplanned(
     request: ImageRequest, service: Service | None, warnings: Sequence[str]
 ) -> Generation:
-    """Return a request's handle with the tasks that it shows until the pipeline has planned it."""
+    """Return the handle of a request, with temporary tasks until the pipeline has planned it."""
     is_simulated = service is not None and service.is_simulated
     expectation = expect(request.output_resolution)
     if service is not None and is_simulated:
@@ -381,14 +380,14 @@ def _provisional(
 
 
 _current: dict[str, Session] = {}
-_opening = threading.Lock()  # held to open it: threads of a script may all be the first
+_opening = threading.Lock()  # several threads of a script may be the first
 
 
 def current_session(settings: Settings | None = None) -> Session:
-    """Return the process's session, made on first use.
+    """Return the session of this process; create it on first use.
 
     Args:
-        settings: The settings of the magics, where they are loaded; they replace others.
+        settings: The settings of the magics if they are loaded; they replace earlier ones.
     """
     with _opening:
         session = _current.get("session")

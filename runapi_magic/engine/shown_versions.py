@@ -1,8 +1,8 @@
-"""Which version of a picture a cell shows: kept in the journal, so that a rerun shows it again.
+"""Remember in the journal which version of an image a cell shows, so that a rerun shows it again.
 
-A cell is known by its notebook and its id where the front end tells them. The version belongs to
-the first picture of its place, so that another request in the same cell, or another picture of the
-same request, never gets it.
+A cell is identified by its notebook and its ID, if the front end sends them. A shown version is
+stored for the first version of its slot. So another request in the same cell, or another image of
+the same request, does not get it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class ShownVersions:
     """The versions that cells show.
 
     Args:
-        record: Writes to the journal.
-        image_store: Loads pictures that were made before.
-        notice: Takes a notice to be shown once.
+        record: Calls the journal.
+        image_store: Loads images that are on disk.
+        notice: Takes a message for the user.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class ShownVersions:
         self._notice = notice
 
     async def keep(self, generation: Generation, slot: Slot) -> None:
-        """Write down which version a slot shows, for the next run of its cell."""
+        """Record which version a slot shows, for the next run of its cell."""
         if generation.cell_location is not None and slot.versions:
             await self._record(self._write, generation.cell_location, slot)
 
     @retry_until_written
     def _write(self, cell: CellLocation, slot: Slot) -> None:
         with self._record.journal.transaction() as connection:
-            # As it is by now: of two clicks, the second may be written first.
+            # Read now: if there are two clicks, the second may be written first.
             first, shown = slot.versions[0].id, slot.versions[slot.index].id
             connection.execute(
                 "DELETE FROM shown_versions WHERE notebook = ? AND cell = ? AND first = ?",
@@ -64,11 +64,11 @@ class ShownVersions:
     async def find(
         self, generation: Generation, tasks: Sequence[GenerationTask]
     ) -> dict[str, GeneratedImage]:
-        """Return the versions that the cell showed last, by the id of each slot's first version.
+        """Return the versions that the cell showed last, by the ID of each slot's first version.
 
         Args:
-            generation: The request that its cell makes now.
-            tasks: Its tasks, with the pictures that are there already.
+            generation: The request that the cell makes now.
+            tasks: Its tasks, with their reused images.
         """
         firsts = [image.id for task in tasks for image in task.images]
         if generation.cell_location is None or not firsts:
@@ -81,15 +81,15 @@ class ShownVersions:
             except RunAPIError as error:
                 self._notice(
                     f"This cell last showed {short_path(image.location or image.path)}, which"
-                    f" cannot be used any more: {error.what} The first version is shown, and"
-                    " nothing was charged."
+                    f" cannot be used now: {error.what} The first version is shown, and nothing"
+                    " was charged."
                 )
         return found
 
     async def _load(self, stored: StoredImage) -> GeneratedImage:
         loaded = await self._image_store.load(stored, shown=True)
         if not await asyncio.to_thread(is_intact, stored.path, stored.digest):
-            raise InvalidRequestError("The file was changed since.")
+            raise InvalidRequestError("The file was changed.")
         return loaded
 
     def _read(self, cell: CellLocation, firsts: list[str]) -> dict[str, StoredImage]:
@@ -108,8 +108,13 @@ class ShownVersions:
             }
 
 
-def show(generation: Generation, versions: dict[str, GeneratedImage]) -> None:
-    """Show these versions in the slots whose first version they came from; tell no listener."""
+def show_versions(generation: Generation, versions: dict[str, GeneratedImage]) -> None:
+    """Show these versions in the slots of their first versions, without a notification.
+
+    Args:
+        generation: The request.
+        versions: The versions, by the ID of the first version.
+    """
     for slot in generation.slots:
         version = versions.get(slot.versions[0].id) if slot.versions else None
         if version is not None:

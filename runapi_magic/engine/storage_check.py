@@ -1,4 +1,4 @@
-"""Try, before anything is paid for, whether images can be saved where they are to go."""
+"""Check that images can be saved, before anything is paid for."""
 
 from __future__ import annotations
 
@@ -22,78 +22,78 @@ if TYPE_CHECKING:
 
     from runapi_magic.media.object_store import SaveLocation
 
-_FOLDER_GOOD_FOR = 1.0  # seconds: a test takes a millisecond, and a disk may fill up meanwhile
-_STORE_GOOD_FOR = 300.0  # seconds: a test is two requests
-_ROOM = 16_000_000  # bytes, about one picture of 4k
+_FOLDER_LIFETIME = 1.0  # seconds: a check takes a millisecond, and the disk may fill up
+_STORE_LIFETIME = 300.0  # seconds: a check is two HTTP requests
+_MIN_FREE = 16_000_000  # bytes, about one 4k image
 _TEST = b"\0" * 64 * 1024
-_CHOOSE = "or choose another place: %config RunAPIMagics.image_dir = '...'"
+_CHOOSE = "or choose another folder: %config RunAPIMagics.image_dir = '...'"
 
 
 class StorageCheck:
-    """Tries places for images; what it found counts for a while.
+    """Checks the locations for images, and caches the results.
 
-    A folder is tried again for every few requests. A store is tried once in five minutes, and
-    where it refuses, once for each run of a cell or batch.
+    A folder is checked at most once a second. An object store is checked once in five minutes; if
+    the check fails, the error counts for the same cell or batch only.
     """
 
     def __init__(self) -> None:
-        self._good_until: dict[SaveLocation, float] = {}
-        self._refusals: dict[SaveLocation, tuple[str, ConfigurationError]] = {}
-        self._lines: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._valid_until: dict[SaveLocation, float] = {}
+        self._errors: dict[SaveLocation, tuple[str, ConfigurationError]] = {}
+        self._locks: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
-    async def __call__(self, place: SaveLocation, run: str) -> None:
-        """Try a place, unless it is known already.
+    async def __call__(self, location: SaveLocation, run: str) -> None:
+        """Check a location, unless the cached result is still valid.
 
         Args:
-            place: Where images are to go.
-            run: Names the cell or batch that asks.
+            location: Where images will be saved.
+            run: The ID of the cell execution or batch.
 
         Raises:
-            ConfigurationError: Nothing can be saved there.
+            ConfigurationError: Images cannot be saved there.
         """
-        async with lock_of_loop(self._lines):
-            known, refusal = self._refusals.get(place, ("", None))
-            if refusal is not None and known == run:
-                raise ConfigurationError(refusal.what, todo=refusal.todo)
-            if time.monotonic() < self._good_until.get(place, 0.0):
+        async with lock_of_loop(self._locks):
+            failed_run, known_error = self._errors.get(location, ("", None))
+            if known_error is not None and failed_run == run:
+                raise ConfigurationError(known_error.what, todo=known_error.todo)
+            if time.monotonic() < self._valid_until.get(location, 0.0):
                 return
             try:
-                await asyncio.to_thread(try_place, place)
+                await asyncio.to_thread(check_location, location)
             except ConfigurationError as error:
-                self._refusals[place] = run, error
+                self._errors[location] = run, error
                 raise
-            good_for = _STORE_GOOD_FOR if place.url else _FOLDER_GOOD_FOR
-            self._good_until[place] = time.monotonic() + good_for
+            lifetime = _STORE_LIFETIME if location.url else _FOLDER_LIFETIME
+            self._valid_until[location] = time.monotonic() + lifetime
 
 
-def try_place(place: SaveLocation) -> None:
-    """Save a small file in a place and delete it. Blocking.
+def check_location(location: SaveLocation) -> None:
+    """Write and delete a small file at a location. Blocking.
 
     Raises:
-        ConfigurationError: It cannot be saved.
+        ConfigurationError: The file cannot be written.
     """
-    _try_folder(place.folder, private=bool(place.url))  # local copies are ours
-    if place.url:
-        check_writable(place.url)
+    _check_folder(location.folder, private=bool(location.url))  # a cache, not for users
+    if location.url:
+        check_writable(location.url)
 
 
-def _try_folder(folder: Path, *, private: bool) -> None:
+def _check_folder(folder: Path, *, private: bool) -> None:
     try:
         create_folder(folder, private=private)
-        # It has no name, so that a kernel that is killed meanwhile leaves nothing behind.
+        # A file without a name: it disappears even if the kernel is killed.
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(_TEST)
             file.flush()
             os.fsync(file.fileno())
         disk = shutil.disk_usage(folder)
     except OSError as error:
-        todo = "Make room" if error.errno == errno.ENOSPC else "Make it writable"
+        todo = "Free disk space" if error.errno == errno.ENOSPC else "Make it writable"
         raise ConfigurationError(
             f"The folder {folder} cannot be written to ({error.strerror}).",
             todo=f"{todo}, {_CHOOSE}",
         ) from None
-    if disk.total and disk.free < _ROOM:  # some file systems do not say: 0 of 0
+    if disk.total and disk.free < _MIN_FREE:  # some file systems report 0 of 0
         raise ConfigurationError(
             f"The disk of the folder {folder} has only {disk.free / 1e6:.0f} MB left.",
-            todo=f"Make room, {_CHOOSE}",
+            todo=f"Free disk space, {_CHOOSE}",
         )

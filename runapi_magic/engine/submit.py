@@ -1,4 +1,4 @@
-"""Asking the service for one task: written down before it leaves, and its answer at once after."""
+"""Submit tasks to the service, and record in the journal what is sent and what comes back."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Submitter:
     """Submits tasks to the service.
 
     Args:
-        settings: Returns the settings that count now.
-        journal: Where everything is written down.
-        record: Writes to it off the loop.
+        settings: Returns the current settings.
+        journal: The record of all requests.
+        record: Calls the journal without blocking the loop.
     """
 
     def __init__(
@@ -47,83 +47,70 @@ class Submitter:
         self._record = record
         self._check_storage = StorageCheck()
 
-    async def _prepare(self, generation: Generation, service: Service) -> None:
-        """Find out what this machine lacks before the journal says that anything was sent.
-
-        Raises:
-            ConfigurationError: The images could not be saved, or nothing can be sent.
-        """
-        await service.client.transport.prepare()
-        image_dir = generation.image_dir or self._settings().image_location()
-        place = save_location(image_dir, self._journal.path.parent)
-        await self._check_storage(place, generation.reservation)
-
     async def recover(
         self, generation: Generation, task: GenerationTask, stored: StoredTask, service: Service
     ) -> CreatedTask | None:
-        """Go on with a task that was asked for before; None if there is none to go on with."""
+        """Return the task at the service if it was sent before; None if it must be submitted.
+
+        Args:
+            generation: The request; it is notified of each phase.
+            task: The task.
+            stored: Its row in the journal.
+            service: The service that answers.
+        """
         if stored.attempt is None:
             return None
         if stored.task_id is None:
-            await self._prepare(generation, service)
+            return await self._repeat(generation, task, stored.attempt, service)
+        known = Task(stored.task_id, TaskStatus.PROCESSING)
+        created = CreatedTask(known, stored.attempt.status_paths, 0.0)
+        if service.is_simulated:  # a simulator does not know the tasks of an earlier one
             try:
-                stop = asyncio.Event()
-                post = service.client.post(
-                    stored.attempt,
-                    state=task.state,
-                    timeout=self._settings().timeout,
-                    stop=stop,
-                    on_wait=_throttle(generation, task),
-                )
-                return await self._sent(task, post, [stored.attempt], stop)
-            except (NotFoundError, ValidationError):
-                if task.state.stage is not Stage.PLANNED:
-                    raise
-                # Not taken as it was: its uploaded sources may have expired. Only when it is
-                # refused under the same key once more, it is sure that there is no task.
-                task.state.send()
-                return None
-        remote = Task(stored.task_id, TaskStatus.PROCESSING)
-        created = CreatedTask(remote, stored.attempt.status_paths, 0.0)
-        if service.is_simulated:  # it may be another one than the one that was asked
-            try:
-                await service.client.get(remote.id, created.status_paths)
+                await service.client.get(known.id, created.status_paths)
             except NotFoundError:
                 task.state = TaskState()
                 return None
         return created
 
+    async def _repeat(
+        self, generation: Generation, task: GenerationTask, attempt: Attempt, service: Service
+    ) -> CreatedTask | None:
+        """Send a POST again whose response was lost; None if it must be submitted anew."""
+        await self._check(generation, service)
+        stop = asyncio.Event()
+        post = service.client.post(
+            attempt,
+            state=task.state,
+            timeout=self._settings().timeout,
+            stop=stop,
+            on_wait=_on_throttle(generation, task),
+        )
+        try:
+            return await self._record_response(task, post, [attempt], stop)
+        except (NotFoundError, ValidationError):
+            if task.state.stage is not Stage.PLANNED:
+                raise
+            # The uploaded sources may have expired. It is only certain that there is no task if a
+            # new POST with the same key is refused, too.
+            task.state.send()
+            return None
+
     async def submit(
         self, generation: Generation, task: GenerationTask, service: Service, key: str | None
     ) -> CreatedTask:
-        """Upload a task's sources and ask the service for it.
+        """Upload a task's sources and send its POST.
 
         Args:
-            generation: Whose task it is; notified of each phase.
+            generation: The request; it is notified of each phase.
             task: The task.
-            service: What answers.
+            service: The service that answers.
             key: The idempotency key to use first; None for a new one.
 
         Raises:
-            RunAPIError: The service refused, or no answer came.
+            RunAPIError: The service refused the task, or no response came.
         """
-        await self._prepare(generation, service)
-        request = task.request
-        if request.sources:
-            task.phase = Phase.UPLOADING
-            generation.changed()
-        if request.mask:
-            await asyncio.to_thread(check_mask_of, request)
-        wanted = [*request.sources, *([request.mask] if request.mask else [])]
-        urls = []
-        for number, source in enumerate(wanted):
-
-            def uploaded(share: float, number: int = number) -> None:
-                task.uploaded = (number + share) / len(wanted)
-
-            is_mask = number == len(request.sources)
-            urls.append(await service.address(source, uploaded, is_mask=is_mask))
-        mask = urls.pop() if request.mask else None
+        await self._check(generation, service)
+        source_urls, mask_url = await self._upload(generation, task, service)
         task.phase = Phase.SENDING
         generation.changed()
 
@@ -135,99 +122,132 @@ class Submitter:
             await self._record(self._journal.mark_sent, task.id, attempt)
 
         create = service.client.create(
-            request,
+            task.request,
             before_send=before_send,
             state=task.state,
             count=task.count,
-            source_urls=tuple(urls),
-            mask_url=mask,
+            source_urls=source_urls,
+            mask_url=mask_url,
             key=key,
             timeout=self._settings().timeout,
             stop=stop,
-            on_wait=_throttle(generation, task),
+            on_wait=_on_throttle(generation, task),
         )
-        return await self._sent(task, create, attempts, stop)
+        return await self._record_response(task, create, attempts, stop)
 
-    async def _sent(
+    async def _check(self, generation: Generation, service: Service) -> None:
+        """Check the network setup and the image folder before anything is recorded as sent.
+
+        Raises:
+            ConfigurationError: Nothing can be sent, or the images could not be saved.
+        """
+        await service.client.transport.prepare()
+        image_dir = generation.image_dir or self._settings().image_location()
+        location = save_location(image_dir, self._journal.path.parent)
+        await self._check_storage(location, generation.reservation)
+
+    async def _upload(
+        self, generation: Generation, task: GenerationTask, service: Service
+    ) -> tuple[tuple[str, ...], str | None]:
+        """Upload the sources and the mask of a task; return their URLs."""
+        request = task.request
+        if request.sources:
+            task.phase = Phase.UPLOADING
+            generation.changed()
+        if request.mask:
+            await asyncio.to_thread(check_mask_of, request)
+        files = [*request.sources, *([request.mask] if request.mask else [])]
+        urls = []
+        for number, source in enumerate(files):
+
+            def on_progress(share: float, number: int = number) -> None:
+                task.uploaded = (number + share) / len(files)
+
+            is_mask = number == len(request.sources)
+            urls.append(await service.url_of(source, on_progress, is_mask=is_mask))
+        mask_url = urls.pop() if request.mask else None
+        return tuple(urls), mask_url
+
+    async def _record_response(
         self,
         task: GenerationTask,
-        create: Awaitable[CreatedTask],
+        post: Awaitable[CreatedTask],
         attempts: list[Attempt],
         stop: asyncio.Event,
     ) -> CreatedTask:
-        """Await the answer to a POST; whatever becomes of the waiting, it reaches the journal.
+        """Await the response to a POST and record it, even if this call is cancelled meanwhile.
 
         Args:
-            task: The task that is asked for.
-            create: Sends it.
-            attempts: What was sent, the last one last; may be filled by sending.
-            stop: Set to let sending end with the answer that is on its way.
+            task: The task.
+            post: Sends the POST.
+            attempts: What was sent, the last one last; ``post`` may add to it.
+            stop: Set on a cancellation: ``post`` may end with the response to the current POST.
         """
 
-        async def answered() -> CreatedTask:
+        async def respond() -> CreatedTask:
             try:
-                created = await create
+                created = await post
             except RunAPIError as error:
-                if error.task_id and attempts:  # refused, and yet there is a task
+                if error.task_id and attempts:  # refused, but the response names a task
                     paths = attempts[-1].paths_of(error.task_id)
-                    await self._know(task, error.task_id, paths, attempts[-1])
+                    await self._record_task_id(task, error.task_id, paths, attempts[-1])
                 raise
-            await self._know(task, created.task.id, created.status_paths, attempts[-1])
+            await self._record_task_id(task, created.task.id, created.status_paths, attempts[-1])
             return created
 
         try:
-            # What is on its way cannot be called back: its answer is taken all the same.
-            return await finish_despite_cancellation(answered(), stop.set)
+            # A POST that is on its way may be charged, so its response must not be lost.
+            return await finish_despite_cancellation(respond(), stop.set)
         except StoppedError as error:
             raise asyncio.CancelledError from error
 
-    async def _know(
+    async def _record_task_id(
         self, task: GenerationTask, task_id: str, status_paths: tuple[str, ...], attempt: Attempt
     ) -> None:
-        # What was posted once more: a full disk or a lock may have kept it out of the journal.
+        # With the attempt again: a full disk or a lock may have kept it out of the journal before.
         await self._record(self._journal.mark_running, task.id, task_id, status_paths, attempt)
 
 
 @contextlib.asynccontextmanager
 async def concurrency_slot(generation: Generation, task: GenerationTask) -> AsyncIterator[None]:
-    """Take one of the turns at the service, until it has nothing more to do for a task."""
-    turns = generation.turns
-    if turns is None:
+    """Occupy one of a batch's concurrent tasks, until the service has finished the task."""
+    semaphore = generation.concurrency
+    if semaphore is None:
         yield
         return
-    if turns.locked():
+    if semaphore.locked():
         before, task.phase = task.phase, Phase.QUEUED
         generation.changed()
-        await turns.acquire()
+        await semaphore.acquire()
         task.phase = before
         generation.changed()
     else:
-        await turns.acquire()
-    held = [turns]
+        await semaphore.acquire()
+    acquired = [semaphore]
 
-    def let_go() -> None:
-        if held and (task.is_done or task.phase is Phase.FETCHING):
-            held.pop().release()
+    def release_when_served() -> None:
+        if acquired and (task.is_done or task.phase is Phase.FETCHING):
+            acquired.pop().release()
 
-    stop = generation.subscribe(let_go)
+    unsubscribe = generation.subscribe(release_when_served)
     try:
         yield
     finally:
-        stop()
-        if held:
-            held.pop().release()
+        unsubscribe()
+        if acquired:
+            acquired.pop().release()
 
 
-def _throttle(generation: Generation, task: GenerationTask) -> Callable[[float], None]:
-    """Return what shows how many seconds a task waits for its turn, 0 at the end of it."""
+def _on_throttle(generation: Generation, task: GenerationTask) -> Callable[[float], None]:
+    """Return a callback that shows how many seconds the rate limit delays a task, 0 at the end."""
 
-    def throttle(seconds: float) -> None:
+    def on_throttle(seconds: float) -> None:
         if seconds:
-            task.phase, task.turn = Phase.THROTTLED, time.monotonic() + seconds
+            task.phase, task.throttled_until = Phase.THROTTLED, time.monotonic() + seconds
         elif task.phase is Phase.THROTTLED:
             task.phase = Phase.SENDING
         else:
             return
         generation.changed()
 
-    return throttle
+    return on_throttle

@@ -1,10 +1,10 @@
-"""How long tasks are expected to take: what the journal knows, and what this kernel saw since.
+"""Expected durations of tasks: from the journal, and from the tasks of this kernel.
 
-The journal is asked once for each kind of task, off the loop; from then on all tasks of a kind
-share what is learned, those under way from their next pause on. Times are the service's own: a
-simulator's are kept as if it was not hurried, so that they stay true at another speed, and under
-its own address, so that they are never mixed with RunAPI's. Without a usable journal everything
-works with what the guide says, and learns from there.
+The journal is read once for each kind of task, without blocking the loop. After that, all tasks of
+a kind share what is learned; running tasks use it from their next poll on. Durations are measured
+in the service's own time: those of a simulator are stored as if it had run at normal speed, so they
+stay correct at another speed. They are stored under the simulator's own URL, so they are not mixed
+with RunAPI's. If the journal cannot be used, the durations of RunAPI's guide are the start.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class Timing:
-    """What is known of how long tasks take.
+    """Learns the durations of tasks and predicts them.
 
     Args:
-        journal: Where durations are kept.
-        record: Reads and writes it off the loop.
+        journal: Stores durations.
+        record: Calls the journal without blocking the loop.
     """
 
     def __init__(self, journal: Journal, record: AsyncJournal) -> None:
@@ -38,16 +38,16 @@ class Timing:
         self._known: dict[Kind, Durations] = {}
 
     def expected(self, request: ImageRequest, service: Service) -> Expectation:
-        """Return how long one task of a request is expected to take, as far as is known by now."""
+        """Return the expected duration of one task of a request."""
         known = self._known.get(_kind_of(request, service))
         expectation = known.expectation if known else expect(request.output_resolution)
         return expectation.at_time_scale(_time_scale_of(service))
 
-    async def recall(self, request: ImageRequest, service: Service) -> None:
-        """Read what the journal knows of tasks like a request's, where that was not done before."""
+    async def load(self, request: ImageRequest, service: Service) -> None:
+        """Read the durations of such tasks from the journal, unless they were read before."""
         kind, prior = _kind_of(request, service), expect(request.output_resolution)
         if kind not in self._known:
-            self._known[kind] = Durations(prior)  # what others go by meanwhile
+            self._known[kind] = Durations(prior)  # for other requests until the journal is read
             known = await self._record.if_not_busy(self._read, kind, prior)
             self._known[kind] = known or self._known[kind]
 
@@ -55,26 +55,26 @@ class Timing:
         return Durations(prior, self._journal.durations(kind))
 
     async def plan(
-        self, task: GenerationTask, service: Service, created: CreatedTask, patience: float
+        self, task: GenerationTask, service: Service, created: CreatedTask, timeout: float
     ) -> PollingPlan:
         """Return when to poll a task.
 
         Args:
-            task: The task; what is expected of it stays as new as what is known.
-            service: What works on it.
-            created: The task.
-            patience: Seconds after which to give up.
+            task: The task; its expectation is updated as more is learned.
+            service: The service that runs it.
+            created: The task at the service.
+            timeout: Seconds until the plan gives up.
         """
 
         def expected() -> Expectation:
             task.expectation = self.expected(task.request, service)
             return task.expectation
 
-        await self.recall(task.request, service)
+        await self.load(task.request, service)
         chance = random.Random(created.task.id).random  # noqa: S311 (no secret)
         return PollingPlan(
             expected,
-            patience,
+            timeout,
             _time_scale_of(service),
             chance,
             is_new=not (task.is_resumed or created.task.replayed),
@@ -83,13 +83,13 @@ class Timing:
     def learn(
         self, task: GenerationTask, service: Service, seconds: float | None, *, failed: bool = False
     ) -> tuple[Kind, Duration] | None:
-        """Take in how long a task took, and return what is to be written down of it.
+        """Learn the duration of a task; return what is to be stored, None if it is unknown.
 
         Args:
             task: The task.
-            service: What worked on it.
-            seconds: The service's own; None where they are not known.
-            failed: Whether it came to nothing.
+            service: The service that ran it.
+            seconds: The duration in the service's time; None if it is unknown.
+            failed: Whether the task failed.
         """
         if seconds is None:
             return None
@@ -98,15 +98,17 @@ class Timing:
         self._known.setdefault(kind, Durations(prior)).add(duration)
         return kind, duration
 
-    async def failed(self, task: GenerationTask, service: Service, seconds: float | None) -> None:
-        """Take in, and write down, how long a task took that came to nothing; see ``learn``."""
+    async def record_failure(
+        self, task: GenerationTask, service: Service, seconds: float | None
+    ) -> None:
+        """Learn and store the duration of a failed task; see ``learn``."""
         learned = self.learn(task, service, seconds, failed=True)
         if learned is not None:
             await self._record(self._journal.add_duration, *learned)
 
 
 def _kind_of(request: ImageRequest, service: Service) -> Kind:
-    """Return what a request's tasks have in common with others."""
+    """Return what a request's tasks have in common with other tasks of similar duration."""
     action = request.catalogue.action(with_sources=bool(request.sources))
     return Kind(
         service.access.base_url,
@@ -117,5 +119,5 @@ def _kind_of(request: ImageRequest, service: Service) -> Kind:
 
 
 def _time_scale_of(service: Service) -> float:
-    """Return the seconds of the service's that pass in one of ours."""
+    """Return how many seconds of the service pass in one second here."""
     return service.speed if service.is_simulated else 1.0

@@ -181,7 +181,7 @@ def disk_error(error: OSError) -> DownloadError:
     """Return the error for an image that cannot be written to the disk."""
     return DownloadError(
         f"The image cannot be saved ({error.strerror}).",
-        todo="Make room or set %config RunAPIMagics.image_dir, then run %runapi resume.",
+        todo="Free disk space or set %config RunAPIMagics.image_dir, then run %runapi resume.",
     )
 
 

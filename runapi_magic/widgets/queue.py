@@ -98,5 +98,5 @@ def _state(generation: Generation, elapsed: float) -> tuple[float, str]:
     done = sum(task.is_done for task in tasks)
     counted = f"{done} of {len(tasks)}, " if len(tasks) > 1 else ""
     about = waiting.expectation.median
-    words = f"{waiting.doing} · {counted}{elapsed:.0f} s, usually about {about:.0f} s"
+    words = f"{waiting.phase_text} · {counted}{elapsed:.0f} s, usually about {about:.0f} s"
     return sum(shares) / len(shares), words

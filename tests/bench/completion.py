@@ -183,7 +183,7 @@ async def _ours(session: Session, service: Service, url: str) -> int:
     shown = asyncio.get_running_loop().create_future()
     generation.subscribe(lambda: shown.set_result(_message(image_bundle(task.images[0]).data)))
     download = asyncio.create_task(
-        session.pipeline.image_store.fetch(generation, task, service, task, ())
+        session.pipeline.image_store.download(generation, task, service, task, ())
     )
     download.add_done_callback(lambda _: shown.done() or shown.cancel())  # after an error
     return await shown

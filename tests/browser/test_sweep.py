@@ -152,7 +152,7 @@ def test_sweep_over_the_maximum_cost(open_lab, server):
     lab = open_lab(LOAD, "%gpt_image --max-cost 0.1 --sweep animal=fox,owl a dear {animal}")
     lab.run(0)
     lab.run(1)
-    lab.wait_for_text(1, "2 pictures: $0.12 (quoted), and the maximum cost is $0.10.")
+    lab.wait_for_text(1, "2 images: $0.12 (quoted), and the maximum cost is $0.10.")
     expect(lab.images(1)).to_have_count(0)
     expect(lab.cell(1).get_by_role("button", name=re.compile("^Retry"))).to_have_count(0)
     assert server.bodies("a dear") == []

@@ -277,7 +277,7 @@ def test_partial_files_of_a_dead_worker(tmp_path):
     for name in (".part1-0-aaaa.part", ".part2-0-bbbb.part", "fox.png"):
         (folder / name).touch()
     options = DownloadOptions(
-        local_id="part1", title="", place=SaveLocation(folder), note=None,
+        local_id="part1", title="", location=SaveLocation(folder), note=None,
         limits=DEFAULT_LIMITS, max_megabytes=1,
     )  # fmt: skip
     saved = SavedFile(Path("/worker/fox.png"), 8, 6, "", None)

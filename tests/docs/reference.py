@@ -59,7 +59,7 @@ CLASSES = [Generation, GeneratedImage, ImageRequest, Tree, Node, Comparison, Bat
 # Members that only the package uses. All other public members are on the page.
 INTERNAL = {
     Generation: "tasks parts slots shown_in cell_location is_watched is_shown reservation"
-    " turns plan attach ended ready served subscribe changed put show_version wait",
+    " concurrency set_tasks attach ended ready served subscribe changed put show_version wait",
     GeneratedImage: "preview prepare",
     ImageRequest: "catalogue action task_counts fingerprint body",
     Batch: "since held set_held is_refused shown_in on_wait begin ended subscribe wait",

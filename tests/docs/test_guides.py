@@ -20,14 +20,14 @@ OUTPUTS = {
         "[contact sheet] cards",
         "The panel needs a notebook with somebody in front of it",
         "(2048, 2048)",
-        "3 pictures: $0.48 (quoted). Nothing was sent.",
+        "3 images: $0.48 (quoted). Nothing was sent.",
         "Budget of the day  $5.00",
         "Nothing is unfinished.",
     ],
     "docs/cells.md": ["(1536, 2048)", "a teal sailing boat"],
     "docs/configuration.md": [],
     "docs/costs.md": [
-        "3 pictures: $0.48 (quoted). Nothing was sent.",
+        "3 images: $0.48 (quoted). Nothing was sent.",
         "Budget of the day  $5.00",
     ],
     "docs/editing.md": [

@@ -61,7 +61,7 @@ SENTENCES = [
     f"| {response_body._GRACE:g} s, and 1 s more for every {response_body._SLOWEST / 1000:g} kB |",
     f"less than {storage_check._ROOM / 1e6:g} MB left counts as full",
     f"| tries for a request without `Retry-After` | {retry._ATTEMPTS} |",
-    f"| tries for a download | {image_store._DOWNLOAD_TRIES},",
+    f"| tries for a download | {image_store._MAX_TRIES},",
     f"| a pause that the service asks for | {rate._LONGEST_PAUSE:g} s |",
     f"| pictures in `%runapi history` | {commands._LONGEST_HISTORY:,} |",
     f"| pictures of one tree | {history._LARGEST_TREE} |",

@@ -33,7 +33,7 @@ def _task(status="pending", *images, error=None, count=1, cost=None, task_id=Non
 
 def _generation(*tasks):
     generation = Generation(REQUEST, list(tasks))
-    generation.plan(list(tasks))  # fills the places from the tasks
+    generation.set_tasks(list(tasks))  # fills the places from the tasks
     return generation
 
 
@@ -84,9 +84,9 @@ def test_no_picture_yet():
     """Before the end the missing picture is no mystery: the error says to wait."""
     with pytest.raises(InvalidRequestError) as caught:
         _ = _generation(_task("processing")).image
-    assert "no picture yet (processing)" in caught.value.what
-    assert "The task goes on." in str(caught.value)
-    assert "await" in caught.value.todo
+    assert "no image yet (processing)" in caught.value.what
+    assert "The request is still running." in str(caught.value)
+    assert "Await the Generation" in caught.value.todo
 
 
 def test_no_picture_at_all():
@@ -162,7 +162,7 @@ async def _finish(generation, *images, error=None):
     task = generation.tasks[0]
     task.images, task.error = list(images), error
     task.status = "completed" if images else "failed"
-    generation.plan(generation.tasks)
+    generation.set_tasks(generation.tasks)
 
 
 def test_awaiting_returns_the_generation():

@@ -157,7 +157,7 @@ def test_the_user_sees_the_wait(service, use):
         async def ask(prompt):
             generation = session.generate(prompt)
             (task,) = generation.tasks
-            generation.subscribe(lambda: seen.add((prompt, generation.tasks[0].doing)))
+            generation.subscribe(lambda: seen.add((prompt, generation.tasks[0].phase_text)))
             return generation, task
 
         first, _ = await ask("first")

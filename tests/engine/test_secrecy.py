@@ -113,7 +113,7 @@ def test_an_upload_to_another_origin(scripted, use, png):
     store.answers["PUT /put?sig=1"] = [(200, {}, b"")]
 
     async def body(session):
-        return await session.service().address(as_source(png))
+        return await session.service().url_of(as_source(png))
 
     assert use(server, body) == f"{store.url}/get"
     ((_, _, headers, content),) = store.seen

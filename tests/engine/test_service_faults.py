@@ -366,7 +366,7 @@ def test_a_task_without_pictures(service, fail):
     """A task completed without pictures keeps its id, is not called free, and can be resumed."""
     service.fault("status=no_images")
     _, error, row = fail(service)
-    assert "completed without a picture" in error.what
+    assert "completed without an image" in error.what
     assert error.task_id == service.tasks[0]["id"]
     assert "charged" in error.charged
     assert "not charged" not in error.charged

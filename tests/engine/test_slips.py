@@ -129,7 +129,7 @@ def test_a_speed_that_cannot_be_right(service, use, speed):
     """A simulator of no speed, or of an endless one, is refused, and RunAPI answers as before."""
 
     async def body(session):
-        with pytest.raises(InvalidRequestError, match="is no speed"):
+        with pytest.raises(InvalidRequestError, match="speed must be more than 0"):
             commands.simulator(session, ["on", "--speed", speed])
         return session.simulator
 

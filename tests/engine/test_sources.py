@@ -46,7 +46,7 @@ def _generation(*images, status="completed", error=None):
     task = GenerationTask("p1", request, 1, expect("1k"), status=status, error=error)
     task.images = list(images)
     generation = Generation(request, [task])
-    generation.plan([task])
+    generation.set_tasks([task])
     return generation
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.server
 
 PRICE = 0.06
 REFUSED = "Nothing was sent, nothing was charged."
-_FREE = "of them from disk or under way already"
+_FREE = "of them cached or already running"
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_without_quotes_it_is_an_estimate(run, service):
 
     cost = run(service, body)
     assert cost == Cost(2, 2, pytest.approx(0.16), is_quote=False)
-    assert str(cost) == "2 pictures: $0.16 (estimate)"
+    assert str(cost) == "2 images: $0.16 (estimate)"
 
 
 def test_one_unknown_price_makes_all_unknown(run, service):
@@ -129,15 +129,15 @@ def test_one_unknown_price_makes_all_unknown(run, service):
 
     cost = run(service, body)
     assert (cost.new, cost.usd) == (2, None)
-    assert str(cost) == "2 pictures: price not known"
+    assert str(cost) == "2 images: price not known"
 
 
 @pytest.mark.parametrize(
     ("cost", "words"),
     [
-        (Cost(1, 1, 0.06, is_quote=True), "1 picture: $0.06 (quoted)"),
-        (Cost(3, 0, 0.0, is_quote=True), f"3 pictures, 3 {_FREE}: nothing to pay"),
-        (Cost(3, 1, None, is_quote=False), f"3 pictures, 2 {_FREE}: price not known"),
+        (Cost(1, 1, 0.06, is_quote=True), "1 image: $0.06 (quoted)"),
+        (Cost(3, 0, 0.0, is_quote=True), f"3 images, 3 {_FREE}: nothing to pay"),
+        (Cost(3, 1, None, is_quote=False), f"3 images, 2 {_FREE}: price not known"),
     ],
 )
 def test_a_cost_in_words(cost, words):
@@ -386,7 +386,7 @@ def test_an_unknown_price_is_refused_where_there_is_a_budget(run, service):
         many = await _refused(
             generate_many(["a tree"], model="gpt-image-2.5-flare", progress=False)
         )
-        return what == many == "The price is not known, and there is a budget to be kept.", asked
+        return what == many == "There is a budget, but the price of this request is unknown.", asked
 
     is_said, asked = run(service, body)
     assert is_said
@@ -423,7 +423,7 @@ def test_simulated_money_says_so(run, service):
         return caught.value.what, money_commands.budget(session, [])
 
     asked, spent = run(service, body)
-    assert asked.startswith("20 pictures: $1.20 (quoted), simulated.")
+    assert asked.startswith("20 images: $1.20 (quoted), simulated.")
     assert "From here (simulated): this session $0.00" in spent
 
 
@@ -453,7 +453,7 @@ def test_a_journal_that_cannot_be_used(run, service, tmp_path):
         await _refused(generate_many(["a bush"], progress=False))
         return what
 
-    assert "the journal that knows what is spent cannot be used" in run(service, body)
+    assert "the journal that records the spending cannot be used" in run(service, body)
     assert len(service.tasks) == 1
 
 
@@ -494,7 +494,7 @@ def test_max_cost_of_a_batch(run, service):
         what = await _refused(
             generate_many(["a boat", "a tree", "an owl", "a hen"], max_cost=0.11, progress=False)
         )
-        assert what.startswith("4 pictures, 2 of them from disk or under way already: $0.12")
+        assert what.startswith("4 images, 2 of them cached or already running: $0.12")
         batch = await generate_many(["a boat", "a tree", "an owl"], max_cost=0.06, progress=False)
         return len(batch.pictures)
 
@@ -511,7 +511,7 @@ def test_max_cost_of_an_unknown_price(run, service):
             generate_many(["a boat"], model="gpt-image-2.5-flare", max_cost=100, progress=False)
         )
 
-    assert run(service, body) == "1 picture: price not known, and the maximum cost is $100.00."
+    assert run(service, body) == "1 image: price not known, and the maximum cost is $100.00."
     assert service.tasks == []
 
 
@@ -550,7 +550,7 @@ def test_a_dear_request_is_asked_about_by_its_quote(run, service):
         request = session.request("a boat", output_resolution="4k", aspect_ratio="3:2", count=7)
         yes = gate_for(session, [request], asks=False)
         gate = gate_for(session, [request])
-        with pytest.raises(BudgetError, match=r"7 pictures: \$1\.12 \(quoted\)"):
+        with pytest.raises(BudgetError, match=r"7 images: \$1\.12 \(quoted\)"):
             await gate(lambda: None)
         return yes
 
@@ -573,7 +573,7 @@ def test_the_quote_decides_and_not_the_catalogue(run, service, quote, model, fie
         generation = session.start(request, gate=gate_for(session, [request]))
         return await _refused(generation)
 
-    assert run(service, body).startswith("10 pictures: $1.60 (quoted). Requests for more than 10")
+    assert run(service, body).startswith("10 images: $1.60 (quoted). Requests for more than 10")
     assert service.tasks == []
 
 
@@ -582,7 +582,7 @@ def test_a_chain_is_several_images(run, service, quote):
 
     async def body(session):
         quote(0.60)
-        with pytest.raises(BudgetError, match=r"2 pictures: \$1\.20 \(quoted\)"):
+        with pytest.raises(BudgetError, match=r"2 images: \$1\.20 \(quoted\)"):
             await gate_for(session, [session.request("a boat"), session.request("a hut")])(print)
 
     run(service, body)
@@ -681,7 +681,7 @@ def test_several_images_at_an_unknown_price_are_asked_about(run, service, answer
         await generation.ended()
 
     run(service, body)
-    assert question.asked == ["2 pictures: price not known"]
+    assert question.asked == ["2 images: price not known"]
     assert len(service.tasks) == 2 * answer
 
 
@@ -773,7 +773,7 @@ def test_the_price_is_that_of_the_service_that_answers(run, service, quote, is_s
 
     said = run(service, body)
     simulated = ", simulated" if is_simulated else ""
-    assert all(words.startswith(f"4 pictures: $2.00 (quoted){simulated}. ") for words in said)
+    assert all(words.startswith(f"4 images: $2.00 (quoted){simulated}. ") for words in said)
     assert len(said) == 4
     assert service.tasks == []
 

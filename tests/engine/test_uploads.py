@@ -58,7 +58,7 @@ def _upload(use, server, content, times=1, uploaded=None):
     async def body(session):
         service = session.service()
         source = as_source(content)
-        return [await service.address(source, uploaded) for _ in range(times)]
+        return [await service.url_of(source, uploaded) for _ in range(times)]
 
     return use(server, body)
 
@@ -155,7 +155,7 @@ def test_how_long_an_upload_is_used(use, store, clock, confirmed, kept):
         service, uploads = session.service(), []
         for moment in (0, max(0, kept - 1), kept + 1):
             clock[0] = 1000.0 + moment
-            await service.address(source)
+            await service.url_of(source)
             uploads.append(len(server.asked("POST")) // 2)
         return uploads
 
@@ -187,8 +187,8 @@ def test_a_file_that_went_away(service, use, png):
     Path("a.png").unlink()
 
     async def body(session):
-        with pytest.raises(InvalidRequestError, match="cannot be read any more"):
-            await session.service().address(source)
+        with pytest.raises(InvalidRequestError, match="cannot be read now"):
+            await session.service().url_of(source)
 
     use(service, body)
     assert service.requests == []
@@ -267,7 +267,7 @@ def test_addresses_are_passed_on(service, use):
     """A source that has an address is not uploaded, and its address is not changed."""
 
     async def body(session):
-        return await session.service().address(as_source("https://example.com/a b.png?c=d"))
+        return await session.service().url_of(as_source("https://example.com/a b.png?c=d"))
 
     assert use(service, body) == "https://example.com/a b.png?c=d"
     assert service.requests == []

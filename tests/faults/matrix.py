@@ -320,7 +320,7 @@ def _status_rows():
         )  # fmt: skip
     yield _continues(
         "completes the task without an image", "status=no_images", TaskFailedError,
-        "completed without a picture", RESUME, journal="completed",
+        "completed without an image", RESUME, journal="completed",
         result="The id stays in the journal; a later poll may find the image.",
     )  # fmt: skip
     yield Row(

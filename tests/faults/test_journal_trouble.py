@@ -290,4 +290,4 @@ def test_a_disk_that_is_full_at_the_download(make, data, monkeypatch):
     with pytest.raises(DownloadError) as caught:
         make(data, "no room for a image")
     assert caught.value.charged == CHARGED
-    assert "Make room" in caught.value.todo
+    assert "Free disk space" in caught.value.todo

@@ -260,7 +260,7 @@ def test_two_loops_upload_one_source(scripted, png, tmp_path):
     source = as_source(str(tmp_path / "a.png"))
 
     async def twice():
-        urls = await asyncio.gather(service.address(source), service.address(source))
+        urls = await asyncio.gather(service.url_of(source), service.url_of(source))
         await service.client.transport.close()
         return urls
 

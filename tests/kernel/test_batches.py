@@ -120,10 +120,10 @@ def test_in_a_terminal(tmp_path, server):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 0.12" in done.stdout
     assert "Budget of the session  $0.00" in done.stdout
-    assert "2 pictures: $0.12 (quoted). Nothing was sent." in done.stdout
+    assert "2 images: $0.12 (quoted). Nothing was sent." in done.stdout
     error = "This costs $0.18, but the budget of the session is $0.00"
     assert done.stdout.count(error) == 1
-    assert "2 pictures: $0.12 (quoted), and the maximum cost is $0.00." in done.stdout
+    assert "2 images: $0.12 (quoted), and the maximum cost is $0.00." in done.stdout
     assert "fox" not in done.stdout
     assert "From here: this session $0.12" in done.stdout
     assert "a hill at a prompt: 100%" in done.stderr

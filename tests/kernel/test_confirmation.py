@@ -38,7 +38,7 @@ def asking(kernel):
 def test_many_images_in_an_unattended_run(kernel, server):
     """In an unattended run, requests for more than ten images need ``--yes``."""
     message = error_message(kernel.run("%%gpt_image -n 11 -q\na hill eleven times", live=False))
-    assert "11 pictures: $0.66 (quoted)." in message
+    assert "11 images: $0.66 (quoted)." in message
     assert NOT_SENT in message
     assert "Add --yes" in message
     assert server.bodies("eleven times") == []
@@ -53,7 +53,7 @@ def test_many_images_in_an_unattended_run(kernel, server):
 def test_expensive_images_in_an_unattended_run(kernel, server):
     """In an unattended run, requests for more than one dollar need ``--yes``, too."""
     message = error_message(kernel.run("%%gpt_image -n 7 -r 4k -a 3:2\na large hill", live=False))
-    assert "7 pictures: $1.12 (quoted)." in message
+    assert "7 images: $1.12 (quoted)." in message
     assert server.bodies("a large hill") == []
 
 
@@ -62,7 +62,7 @@ def test_click_on_generate(asking, server):
     """A live cell asks for confirmation and sends nothing before a click on Generate."""
     cell = asking.run_ok("%%gpt_image -n 3 -o agreed\na hill to agree on")
     asking.wait(lambda: asking.value("is_asked()"))
-    assert "3 pictures: $0.18 (quoted)" in asking.value("question().children[0].value")
+    assert "3 images: $0.18 (quoted)" in asking.value("question().children[0].value")
     asking.wait(lambda: cell.text.strip() == "Waiting for your click above; nothing is sent before")
     assert asking.value("[bar.layout.display for bar in toolbars(3)]") == ["none"] * 3
     assert server.bodies("to agree on") == []
@@ -118,7 +118,7 @@ def test_declined_sweep(asking, server):
     asking.run_ok("question().children[2].click()")
     asking.wait(lambda: "declined" in cell.text)
     assert cell.text.strip().splitlines() == [
-        "BudgetError: 3 pictures: $0.18 (quoted): declined.",
+        "BudgetError: 3 images: $0.18 (quoted): declined.",
         NOT_SENT,
         "Run the cell again to be asked again.",
     ]

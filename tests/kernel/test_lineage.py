@@ -179,8 +179,8 @@ def test_show_does_not_wait(made, fresh):
     made.server.fault("status=stuck,match=a stuck fox")
     fresh.run_ok("%gpt_image -o stuck a stuck fox")
     cell = fresh.run("%runapi show stuck")
-    assert "There is no picture yet" in cell.text
-    assert "The task goes on." in cell.text
+    assert "There is no image yet" in cell.text
+    assert "The request is still running." in cell.text
     fresh.run_ok("stuck.cancel()")
     made.server.clear_faults()
 

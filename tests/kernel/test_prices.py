@@ -18,11 +18,11 @@ def posted_paths(server):
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
-        ("%gpt_image --dry-run a dry hill", "1 picture: $0.06 (quoted)"),
-        ("%%gpt_image --dry-run -n 3 -r 2k\na dry hill", "3 pictures: $0.30 (quoted)"),
-        ("%%gpt_image --dry-run -n 40\na dry hill", "40 pictures: $2.40 (quoted)"),
-        ('%%gpt_image --dry-run --then "upscale 4"\na dry hill', "2 pictures: $0.26 (quoted)"),
-        ("%%gpt_edit local.png --dry-run\na dry edit", "1 picture: $0.06 (quoted)"),
+        ("%gpt_image --dry-run a dry hill", "1 image: $0.06 (quoted)"),
+        ("%%gpt_image --dry-run -n 3 -r 2k\na dry hill", "3 images: $0.30 (quoted)"),
+        ("%%gpt_image --dry-run -n 40\na dry hill", "40 images: $2.40 (quoted)"),
+        ('%%gpt_image --dry-run --then "upscale 4"\na dry hill', "2 images: $0.26 (quoted)"),
+        ("%%gpt_edit local.png --dry-run\na dry edit", "1 image: $0.06 (quoted)"),
     ],
     ids=["line", "count", "many", "chain", "edit"],
 )
@@ -48,9 +48,9 @@ def test_dry_run_of_saved_images(kernel, server):
     """``--dry-run`` does not count the price of images that an earlier cell has saved."""
     kernel.run_ok("%%gpt_image -n 2\na hill for a dry run", live=False)
     again = kernel.run_ok("%%gpt_image -n 3 --dry-run\na hill for a dry run", live=False)
-    assert "3 pictures, 2 of them from disk or under way already: $0.06" in again.text
+    assert "3 images, 2 of them cached or already running: $0.06" in again.text
     new = kernel.run_ok("%%gpt_image -n 2 --new --dry-run\na hill for a dry run", live=False)
-    assert "2 pictures: $0.12" in new.text
+    assert "2 images: $0.12" in new.text
 
 
 def test_dry_run_does_not_bind_a_variable(kernel):
@@ -73,7 +73,7 @@ def test_max_cost(kernel, server, live):
     """``--max-cost`` rejects a request that costs more and allows one that does not."""
     cell = kernel.run(f"%%gpt_image -n 2 --max-cost 0.11\na hill too dear {live}", live=live)
     kernel.wait(lambda: "maximum cost" in cell.text)
-    assert "2 pictures: $0.12 (quoted), and the maximum cost is $0.11." in error_message(cell)
+    assert "2 images: $0.12 (quoted), and the maximum cost is $0.11." in error_message(cell)
     assert NOT_SENT in cell.text
     assert "allow a higher maximum cost" in cell.text
     assert server.bodies(f"too dear {live}") == []

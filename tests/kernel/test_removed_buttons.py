@@ -72,7 +72,7 @@ def test_freeze_while_a_task_runs(kernel, server):
 def test_freeze_declines_an_open_question(kernel, server):
     """A question that is frozen without an answer counts as declined, and nothing is sent."""
     cell = kernel.run_ok("%%gpt_image -n 11 -o many\neleven hills to freeze")
-    kernel.wait(lambda: "11 pictures: $0.66" in str(kernel.received))
+    kernel.wait(lambda: "11 images: $0.66" in str(kernel.received))
     kernel.run_ok("%runapi freeze")
     kernel.wait(lambda: "declined" in cell.text)
     assert "Nothing was sent" in cell.text

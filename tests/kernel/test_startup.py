@@ -212,4 +212,4 @@ def test_cancel_during_the_first_imports(loaded):
     """A request that is cancelled during the first imports shows that in its cell."""
     code = "%gpt_image --detach -o hill a hill that is not to be\nhill.cancel()"
     cell = loaded.run_ok(code, live=False)
-    loaded.wait(lambda: "Stopped before it began." in cell.text)
+    loaded.wait(lambda: "Stopped before it started." in cell.text)

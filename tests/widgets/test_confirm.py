@@ -33,7 +33,7 @@ def test_a_question_that_is_taken_away_answers_no(is_early, in_panel):
 
         if is_early:
             take_away()
-        asking = asyncio.ensure_future(confirm.ask("2 pictures: $0.12"))
+        asking = asyncio.ensure_future(confirm.ask("2 images: $0.12"))
         await asyncio.sleep(0)
         take_away()
         return await asyncio.wait_for(asking, _PATIENCE)

@@ -331,7 +331,7 @@ def test_the_panel_asks_before_many_pictures():
         decline.click()
         await _until(lambda: not panel._questions.children)
         await _idle(panel._desk)
-        return "3 pictures: $0.18 (quoted)" in asked, len(_tasks(session))
+        return "3 images: $0.18 (quoted)" in asked, len(_tasks(session))
 
     assert simulate(body, ask_above_count=2) == (True, 0)
 

@@ -1,8 +1,8 @@
-"""The versions that the package is tested on: ``make matrix`` runs this and writes docs/matrix.md.
+"""Test the package on many versions: ``make matrix`` runs this and writes docs/matrix.md.
 
-No session installs an interpreter: a Python that is not on the machine is skipped, and the table
-says so. A session leaves what it found in build/matrix, so the table can be completed elsewhere:
-``python -m nox --session "matrix(py314-kernel7.4-ipython9)" table`` where there is such a Python.
+No session installs an interpreter. If the machine does not have a Python, its sessions are skipped
+and the table says so. Each session saves its result in build/matrix, so you can add the result of
+another machine: ``python -m nox --session "matrix(py314-kernel7.4-ipython9)" table``.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 
 ROOT = Path(__file__).parent
-FOUND = ROOT / "build" / "matrix"
+RESULTS = ROOT / "build" / "matrix"
 TABLE = ROOT / "docs" / "matrix.md"
-SHOWN = ("ipykernel", "ipython", "jupyterlab", "ipywidgets", "httpx", "pillow")
+PACKAGES = ("ipykernel", "ipython", "jupyterlab", "ipywidgets", "httpx", "pillow")
 KERNEL_TESTS, BROWSER_TESTS = "tests/kernel", "tests/browser"
 
 
 @dataclass(frozen=True)
 class Combination:
-    """What a session installs; an empty version leaves the choice to the installer."""
+    """The versions that a session installs; for an empty version the installer chooses."""
 
     python: str
     ipykernel: str = ""
@@ -41,7 +41,7 @@ class Combination:
 
     @property
     def name(self) -> str:
-        """The session's name."""
+        """The name of the session."""
         if self.lowest:
             return f"py{self.python.replace('.', '')}-lowest"
         words = [f"py{self.python.replace('.', '')}", f"kernel{self.ipykernel}"]
@@ -49,18 +49,18 @@ class Combination:
 
     @property
     def requirements(self) -> list[str]:
-        """What is installed beside the package."""
-        wanted = {
+        """The requirements that are installed with the package."""
+        versions = {
             "ipykernel": self.ipykernel,
             "ipython": self.ipython,
             "jupyterlab": self.jupyterlab,
         }
-        return [f"{name}=={version}.*" for name, version in wanted.items() if version]
+        return [f"{name}=={version}.*" for name, version in versions.items() if version]
 
 
-# Not every combination: each version of ipykernel, and IPython's oldest and newest 8 and 9, with
-# old and new partners. A browser where clicks take another way: ipykernel 6 has no subshells, 7.0
-# to 7.3 run a click's callback on a subshell's thread, 7.4 brings it to the main thread.
+# A selection: each version of ipykernel, and the oldest and newest IPython 8 and 9, with old or new
+# versions of the others. Browser tests run where clicks are handled differently: ipykernel 6 has no
+# subshells, 7.0 to 7.3 run callbacks in the thread of a subshell, 7.4 runs them in the main thread.
 COMBINATIONS = [
     Combination("3.11", browser=True, lowest=True),
     Combination("3.11", "6.29", "8"),
@@ -84,41 +84,41 @@ COMBINATIONS = [
     [nox.param(one.python, one, id=one.name) for one in COMBINATIONS],
 )
 def matrix(session: nox.Session, combination: Combination) -> None:
-    """Install the package on some versions and run the tests that depend on them."""
-    FOUND.mkdir(parents=True, exist_ok=True)
-    result = FOUND / f"{combination.name}.json"
-    told = {"date": datetime.now(UTC).date().isoformat()}
-    result.write_text(json.dumps(told | {"trouble": "did not install"}))
+    """Install the package with some versions and run the version-dependent tests."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    result = RESULTS / f"{combination.name}.json"
+    record = {"date": datetime.now(UTC).date().isoformat()}
+    result.write_text(json.dumps(record | {"reason": "did not install"}))
     constraints = ["--constraint", "tests/lowest.txt"] if combination.lowest else []
     tools = nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), "test")
     session.install(*constraints, "--editable", ".[lab]", *tools, *combination.requirements)
-    report = FOUND / f"{combination.name}.xml"
+    report = RESULTS / f"{combination.name}.xml"
     report.unlink(missing_ok=True)
-    result.write_text(json.dumps(told | {"trouble": "the tests did not end"}))
+    result.write_text(json.dumps(record | {"reason": "the tests did not end"}))
     session.run(
         *("python", "-m", "pytest", "-m", "versions", "--numprocesses=2", "--dist=loadfile"),
         *("-o", "junit_family=xunit2", f"--junit-xml={report}", *session.posargs),
         *([KERNEL_TESTS, BROWSER_TESTS] if combination.browser else [KERNEL_TESTS]),
         success_codes=[0, 1],
     )
-    told |= {"versions": _versions(session), "counts": _counts(report)}
-    result.write_text(json.dumps(told, indent=1))
-    if told["counts"]["failed"]:
+    record |= {"versions": _versions(session), "counts": _counts(report)}
+    result.write_text(json.dumps(record, indent=1))
+    if record["counts"]["failed"]:
         session.error("tests failed")
 
 
 def _versions(session: nox.Session) -> dict[str, str]:
-    """What was really installed."""
-    ask = (
+    """Return the versions that are installed."""
+    code = (
         "import json, platform, importlib.metadata as metadata\n"
-        f"found = {{name: metadata.version(name) for name in {SHOWN}}}\n"
+        f"found = {{name: metadata.version(name) for name in {PACKAGES}}}\n"
         "print(json.dumps({'python': platform.python_version(), **found}))"
     )
-    return json.loads(session.run("python", "-c", ask, silent=True))
+    return json.loads(session.run("python", "-c", code, silent=True))
 
 
 def _counts(report: Path) -> dict[str, int]:
-    """How many tests passed, failed and were skipped, as pytest reported them."""
+    """Return the numbers of passed, failed and skipped tests in pytest's report."""
     root = ET.parse(report).getroot()  # noqa: S314 (pytest wrote it)
     suites = list(root.iter("testsuite"))
     sums = {
@@ -132,28 +132,28 @@ def _counts(report: Path) -> dict[str, int]:
 
 @nox.session(venv_backend="none")
 def table(session: nox.Session) -> None:
-    """Write what the sessions found into docs/matrix.md."""
+    """Write the results of the sessions into docs/matrix.md."""
     rows = [_row(one) for one in COMBINATIONS]
     TABLE.write_text(HEAD + "".join(rows), encoding="utf-8")
     session.log(f"wrote {TABLE.relative_to(ROOT)}")
 
 
 def _row(combination: Combination) -> str:
-    """A combination's line of the table."""
-    result = FOUND / f"{combination.name}.json"
-    told = json.loads(result.read_text()) if result.exists() else {}
-    asked = ", ".join([f"Python {combination.python}", *combination.requirements])
+    """Return the row of a combination in the table."""
+    result = RESULTS / f"{combination.name}.json"
+    record = json.loads(result.read_text()) if result.exists() else {}
+    requested = ", ".join([f"Python {combination.python}", *combination.requirements])
     if combination.lowest:
-        asked += ", all at their lowest"
-    if "versions" in told:
+        requested += ", all at their lowest"
+    if "versions" in record:
         where = "kernel, browser" if combination.browser else "kernel"
-        cells = [*told["versions"].values(), where, *map(str, told["counts"].values())]
+        cells = [*record["versions"].values(), where, *map(str, record["counts"].values())]
     else:
         python = f"python{combination.python}"
-        gone = "not run" if shutil.which(python) else f"skipped: no {python} on the machine"
-        reason = f"failed: {told['trouble']}" if told else gone
-        cells = [*[""] * (len(SHOWN) + 1), reason, "", "", ""]
-    return f"| {' | '.join([asked, *cells, told.get('date', '')])} |\n"
+        missing = "not run" if shutil.which(python) else f"skipped: no {python} on the machine"
+        reason = f"failed: {record['reason']}" if record else missing
+        cells = [*[""] * (len(PACKAGES) + 1), reason, "", "", ""]
+    return f"| {' | '.join([requested, *cells, record.get('date', '')])} |\n"
 
 
 HEAD = f"""\
@@ -164,6 +164,6 @@ versions ran (`pytest -m versions`): cells in a live kernel, clicks from other t
 nobody there, terminal IPython, loading; in some rows a browser's clicks in JupyterLab, too. The
 versions are those that were installed.
 
-| asked for | Python | {" | ".join(SHOWN)} | tests | passed | failed | skipped | on |
-|{"---|" * (len(SHOWN) + 7)}
+| asked for | Python | {" | ".join(PACKAGES)} | tests | passed | failed | skipped | on |
+|{"---|" * (len(PACKAGES) + 7)}
 """

@@ -17,7 +17,7 @@ def test_data_frame_in_the_cell_that_imports_pandas(kernel, server):
         "made = df.gpt_image.generate(prompt='A {colour} hill', aspect_ratio='{ratio}')"
     )
     assert kernel.value("(await made) is made") is True
-    assert kernel.value("[i.prompt for i in made.pictures]") == ["A red hill", "A blue hill"]
+    assert kernel.value("[i.prompt for i in made.images]") == ["A red hill", "A blue hill"]
     assert kernel.value("list(made.to_frame()['status'])") == ["completed"] * 2
     assert sorted(body["aspect_ratio"] for body in server.bodies("A ")) == ["1:1", "3:2"]
 
@@ -32,7 +32,7 @@ def test_batch_runs_while_other_cells_run(kernel, server):
     kernel.wait(lambda: len(server.bodies("in a batch")) == 2)
     assert kernel.value("many.is_done") is False
     server.clear_faults()
-    assert kernel.value("len((await many).pictures)") == 2
+    assert kernel.value("len((await many).images)") == 2
     batch = kernel.value("many.id")
     (line,) = [line for line in kernel.run_ok("%runapi batches").text.splitlines() if batch in line]
     assert line.split(maxsplit=3)[3].split() == ["2", "requests", "hills"]
@@ -94,7 +94,7 @@ _TERMINAL = """
 get_ipython().run_line_magic('load_ext', 'runapi_magic')
 from runapi_magic import generate_many
 batch = generate_many(['a hill at a prompt', 'a tree at a prompt'])
-print(len(batch.pictures), batch.cost)
+print(len(batch.images), batch.cost)
 get_ipython().run_line_magic('runapi', 'budget 0')
 get_ipython().run_line_magic('gpt_image', '--dry-run -n 2 a dry hill at a prompt')
 get_ipython().run_line_magic('gpt_image', '-n 3 a hill over budget at a prompt')

@@ -57,7 +57,7 @@ def test_variable_is_bound_before_the_image_is_shown(ipython):
         "except RuntimeError: pass\n"
         "try: get_ipython().run_line_magic('gpt_image', '-o grid --sweep aspect_ratio=1:1 A fox')\n"
         "except RuntimeError: pass\n"
-        "print('BOUND', cat.status, len(grid.pictures))"
+        "print('BOUND', cat.status, len(grid.images))"
     )
     assert "BOUND completed 1" in out
 

@@ -87,7 +87,7 @@ def test_thread_pool_in_a_cell(kernel, server):
         "def wait(work):\n    return asyncio.run(work.wait())\n"
         "ended = [await asyncio.to_thread(wait, work) for work in [*made, batch]]"
     )
-    assert kernel.value("[len(work.images) for work in ended[:4]] + [len(batch.pictures)]") == [
+    assert kernel.value("[len(work.images) for work in ended[:4]] + [len(batch.images)]") == [
         1, 1, 1, 1, 3,
     ]  # fmt: skip
     cents = kernel.value("round(100 * sum(work.cost for work in ended))")

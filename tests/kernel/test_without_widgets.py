@@ -96,7 +96,7 @@ def test_sweep(no_widgets):
 def test_batch(no_widgets):
     """A batch has a text progress bar and causes no warning."""
     code = "from runapi_magic import generate_many\n"
-    code += "boats = await generate_many(['a red boat', 'a blue boat'])\nlen(boats.pictures)"
+    code += "boats = await generate_many(['a red boat', 'a blue boat'])\nlen(boats.images)"
     cell = no_widgets.run_ok(code)
     assert cell.result == "2"
     assert "2/2" in cell.text

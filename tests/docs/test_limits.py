@@ -59,7 +59,7 @@ SENTENCES = [
     f"| connections at a time | {aiohttp_transport._AT_ONCE} |",
     f"| an answer of the service | {response_body._LARGEST_BODY / 1024 / 1024:g} MB |",
     f"| {response_body._GRACE:g} s, and 1 s more for every {response_body._SLOWEST / 1000:g} kB |",
-    f"less than {storage_check._ROOM / 1e6:g} MB left counts as full",
+    f"less than {storage_check._MIN_FREE / 1e6:g} MB left counts as full",
     f"| tries for a request without `Retry-After` | {retry._ATTEMPTS} |",
     f"| tries for a download | {image_store._MAX_TRIES},",
     f"| a pause that the service asks for | {rate._LONGEST_PAUSE:g} s |",

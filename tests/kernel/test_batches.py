@@ -45,7 +45,7 @@ def test_progress_bar_in_live_cells_only(kernel, server):
     assert "a hill with a bar" in live.text
     unattended = kernel.run_ok("bar = generate_many(['a hill without a bar'])", live=False)
     assert unattended.outputs == []
-    assert kernel.value("len((await bar).pictures)") == 1
+    assert kernel.value("len((await bar).images)") == 1
 
 
 def test_batch_without_any_image(kernel, server):
@@ -74,7 +74,7 @@ def test_interrupt_of_an_awaited_batch(kernel, server):
     kernel.wait(lambda: waiting.is_done)
     assert "Stopped waiting for the batch" in error_message(waiting)
     server.clear_faults()
-    assert kernel.value("len((await long).pictures)") == 2
+    assert kernel.value("len((await long).images)") == 2
 
 
 def test_row_with_a_wrong_value(kernel, server):

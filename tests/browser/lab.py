@@ -40,7 +40,7 @@ _LAB_SETTINGS = {
 }
 
 LOAD = "%load_ext runapi_magic"
-STUCK = "status=stuck,match="  # the start of a simulator fault; a input_prompt's text follows
+STUCK = "status=stuck,match="  # the start of a fault; a part of a prompt follows
 XSS = '<img src=x onerror="window.hacked=1"><b>bold</b>'
 # A cell that blocks the kernel until the file "released" exists beside the notebook.
 BLOCK_KERNEL = """import pathlib, time

@@ -16,7 +16,7 @@ from traitlets.config import Config
 IMAGE_TYPES = ("image/jpeg", "image/png")
 TIMEOUT = 120  # seconds, for a condition to become true
 NOT_SENT = "Nothing was sent, nothing was charged."  # in the message of a rejected request
-# A cell. It defines newest(), which finds the newest widget of a type whose label begins so.
+# A cell that defines newest(): the newest widget of a type whose label begins with a text.
 FIND_WIDGETS = """
 from ipywidgets import Button, Text
 from ipywidgets.widgets.widget import _instances

@@ -36,7 +36,7 @@ def keyless(tmp_path_factory):
     ],
 )
 def test_missing_key(keyless, code, live):
-    """Without a key, each way to ask gives the same error with three ways to continue."""
+    """Without a key, each kind of request gives the same error with three ways to continue."""
     cell = keyless.run(code, live=live)
     assert cell.reply["ename"] == "MissingKeyError"
     message = error_message(cell)

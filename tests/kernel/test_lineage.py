@@ -13,7 +13,7 @@ from tests.kernel.kernels import start_kernel
 
 LOAD = "%load_ext runapi_magic"
 
-# Edits from Python, as the buttons make them.
+# The edits that buttons make, from Python.
 SESSION = """
 from runapi_magic.engine.session import current_session
 from runapi_magic import generate
@@ -82,7 +82,7 @@ def test_cells_of_a_lineage(made, fresh, end):
 
 
 def test_each_cell_on_its_own(made, fresh):
-    """The cell that ``image.cell()`` returns runs on its own, in any order, and costs nothing."""
+    """The cell that ``image.cell()`` returns runs without the others and costs nothing."""
     before = made.server.state()["tasks_created"]
     for cell, path in reversed([*zip(made.cells, made.paths, strict=True)]):
         fresh.run_ok(cell, live=False)

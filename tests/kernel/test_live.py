@@ -8,7 +8,7 @@ from tests.kernel.kernels import plain_text
 
 pytestmark = pytest.mark.versions
 
-STUCK = "status=stuck,match="  # a fault; a part of the prompt follows
+STUCK = "status=stuck,match="  # the start of a fault; a part of a prompt follows
 
 
 def count_polls(server):

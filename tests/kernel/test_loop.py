@@ -1,4 +1,4 @@
-"""The kernel's event loop: requests from other threads, blocking cells, and blocking times."""
+"""The kernel's event loop: requests from other threads, blocking cells, and delays."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_teaching_notebook_takes_45_minutes():
 
 
 def test_demo(tmp_path):
-    """The quickstart as ``make demo`` runs it ends with count_images and stays a valid notebook."""
+    """The quickstart runs as in ``make demo``, shows its images and stays a valid notebook."""
     notebook = copy_with_faster_simulator("quickstart", tmp_path)
     run_module(tmp_path, "nbconvert", "--to", "notebook", "--execute", "--inplace", notebook)
     done = nbformat.read(notebook, 4)

@@ -1,4 +1,4 @@
-"""Queries of the history by panels: only open panels, only after a change."""
+"""Panels query the history only while they are open, and only after a change."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _wait_for(kernel, count):
 
 
 def test_open_panels_read_a_changed_history_once(kernel, add_image):
-    """Each open panel reads the history once after a change, and not after cells without one."""
+    """After a change each open panel queries the history once. Other cells cause no query."""
     for _ in range(3):
         kernel.run_ok("%gpt_panel")
     _wait_for(kernel, 3 * _QUERIES)

@@ -1,7 +1,7 @@
-"""The Python door: what the magics do, as functions.
+"""The Python functions: ``generate``, ``edit`` and others do what the magics do.
 
-Each function returns a Generation at once (in a script or in terminal IPython: when it is done).
-``await`` it for the pictures; as the last line of a cell it shows itself.
+Each of them returns a Generation or a Batch at once; in a script and in terminal IPython, when it
+is done. ``await`` it to wait for the images. As the last line of a cell, it shows itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def open_session(settings: Settings | None = None) -> Session:
-    """Return this process's session, fit for where it runs."""
+    """Return the session of this process, set up for the notebook, terminal or script."""
     session = current_session(settings)
     if session.launch == session.start:
         session.connection.cell_id = current_cell
@@ -51,7 +51,7 @@ def open_session(settings: Settings | None = None) -> Session:
 
 
 def _watched(generation: Generation) -> Generation:
-    """See to it that a background error is shown, also where nobody waits for it."""
+    """Show the errors of a generation, even if no cell waits for it or shows it."""
     if audience() in {Audience.LIVE, Audience.CONSOLE, Audience.UNATTENDED}:
         from runapi_magic.display.generation_view import show_unwatched_errors
 
@@ -73,28 +73,28 @@ def generate(
     new: bool = False,
     **params: Any,
 ) -> Generation:
-    """Make pictures from a prompt.
+    """Make images from a prompt.
 
     Args:
-        prompt: What to see; empty where the model takes none.
-        sources: Pictures to start from: URLs, paths, GeneratedImages, Generations, Pillow images,
-            numpy arrays, matplotlib figures, open files or the bytes of pictures.
-        mask: The part to change, for models that take one.
+        prompt: The description of the image; empty if the model takes none.
+        sources: Source images: URLs, paths, GeneratedImages, Generations, Pillow images, numpy
+            arrays, matplotlib figures, open files or the bytes of images.
+        mask: The mask of the area to change, for models that take one.
         model: RunAPI's name of the model; by default ``RunAPIMagics.model``.
-        count: Number of pictures, 1 or more; each is paid for.
-        aspect_ratio: For example ``16:9``; by default the model's own choice.
-        output_resolution: ``1k``, ``2k`` or ``4k``; by default the model's own choice.
+        count: Number of images, 1 or more; each is charged.
+        aspect_ratio: For example ``16:9``; by default the model chooses.
+        output_resolution: ``1k``, ``2k`` or ``4k``; by default the model chooses.
         service: The service of a model that ``%runapi models`` does not list; its sources are sent
             as ``source_image_urls``.
-        action: What that service is asked to do, for example ``text_to_image``.
-        new: Ask afresh, also where the same was made before.
-        params: The model's other fields, by RunAPI's names.
+        action: The action of that service, for example ``text_to_image``.
+        new: Generate a new image, even if the same one is on disk.
+        params: Other fields of the model, with RunAPI's names.
 
     Returns:
-        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
+        A Generation, at once; in a script, when it is done. ``await`` it to wait for the images.
 
     Raises:
-        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+        RunAPIError: The request is not valid, or there is no API key; nothing was sent.
     """
     from runapi_magic.engine.sources import as_source, as_sources
 
@@ -131,37 +131,37 @@ def generate_many(
     client: Any = None,
     **params: Any,
 ) -> Batch:
-    """Make a picture of each prompt or row, so many at a time.
+    """Make an image for each prompt or row, several at a time.
 
-    A batch that was interrupted goes on where it was when it is asked for again, or by
-    ``resume_batch``. Two identical prompts are two pictures.
+    An interrupted batch continues where it was if you call this again with the same arguments, or
+    with ``resume_batch``. Two identical prompts make two images.
 
     Args:
-        prompts: Texts, dicts, or a pandas DataFrame; one picture each.
-        prompt: With rows, the prompt with ``{column}`` in it; by default the column ``prompt``.
-        sources: Pictures to start from, the same for all; texts may hold ``{column}``.
+        prompts: Texts, dicts, or a pandas DataFrame; each text or row makes one image.
+        prompt: For rows, the prompt with ``{column}`` in it; by default the column ``prompt``.
+        sources: Source images, the same for all; texts may contain ``{column}``.
         model: RunAPI's name of the model; by default ``RunAPIMagics.model``.
         aspect_ratio: For example ``16:9``, or with ``{column}``.
         output_resolution: ``1k``, ``2k`` or ``4k``, or with ``{column}``.
         service: The service of a model that ``%runapi models`` does not list; its sources are sent
             as ``source_image_urls``.
-        action: What that service is asked to do, for example ``text_to_image``.
-        concurrency: Requests under way at a time, 1 or more; by default
+        action: The action of that service, for example ``text_to_image``.
+        concurrency: Number of tasks that run at the same time, 1 or more; by default
             ``RunAPIMagics.concurrency``.
-        title: What the batch is called.
-        new: Ask afresh, also where the same was made before.
-        max_cost: USD; nothing is sent where the price is higher or not known, and the batch ends
-            with a BudgetError.
-        progress: Whether a bar is shown.
-        client: A ``dask.distributed`` Client: its workers make the pictures.
-        params: The model's other fields, by RunAPI's names; texts may hold ``{column}``.
+        title: The title of the batch.
+        new: Generate new images, even if the same ones are on disk.
+        max_cost: The highest price in USD. If the price is higher or unknown, nothing is sent and
+            the batch ends with a BudgetError.
+        progress: Whether to show a progress bar.
+        client: A ``dask.distributed`` Client whose workers make the images.
+        params: Other fields of the model, with RunAPI's names; texts may contain ``{column}``.
 
     Returns:
-        A Batch, at once (in a script: when it is done). ``await`` it, or
+        A Batch, at once; in a script, when it is done. ``await`` it, or use
         ``async for item in batch.as_completed()``.
 
     Raises:
-        RunAPIError: A request cannot be right, or there is no key; nothing was sent.
+        RunAPIError: A request is not valid, or there is no API key; nothing was sent.
     """
     from runapi_magic.batch.batch import Batch
     from runapi_magic.batch.dataframe import batch_items, is_frame
@@ -190,25 +190,25 @@ def generate_many(
 
 
 def add_frame_accessor() -> None:
-    """Give pandas' data frames their ``gpt_image.generate``."""
+    """Add ``gpt_image.generate`` to the data frames of pandas."""
     from runapi_magic.batch.dataframe import add_accessor
 
     add_accessor(generate_many)
 
 
 def resume_batch(batch_id: str, *, progress: bool = True, client: Any = None) -> Batch:
-    """Go on with a batch that was interrupted; what is made already is not made again.
+    """Continue an interrupted batch. Finished images are not made again.
 
     Args:
-        batch_id: As ``batch.id`` or ``%runapi batches`` says.
-        progress: Whether a bar is shown.
-        client: A ``dask.distributed`` Client: its workers make the pictures.
+        batch_id: The ID, from ``batch.id`` or ``%runapi batches``.
+        progress: Whether to show a progress bar.
+        client: A ``dask.distributed`` Client whose workers make the images.
 
     Returns:
-        The Batch, under way again at once. What it makes now counts against budgets.
+        The running Batch, at once. What it makes now counts against budgets.
 
     Raises:
-        RunAPIError: There is no such batch, it was asked of another service, or there is no key.
+        RunAPIError: There is no such batch, it belongs to another service, or there is no API key.
         JournalError: The journal cannot be read.
     """
     check_type("batch_id", batch_id, str, "text, as %runapi batches lists it")
@@ -228,7 +228,7 @@ def run_batch(
     progress: bool = True,
     client: Any = None,
 ) -> Batch:
-    """Begin a batch wherever the user is; with a bar, where somebody can see it."""
+    """Start a batch on the right event loop, with a progress bar if there is a person."""
     session.service().access.require_key()
     requests = [item.request for item in batch.items]
     gate = gate_for(session, requests, max_cost=max_cost, asks=False, since=batch.since)
@@ -246,26 +246,26 @@ def run_batch(
 
 
 def start_batch(batch: Batch, session: Session, gate: Gate | None) -> Batch:
-    """Begin a batch on the loop of wherever the user is."""
+    """Start a batch on the event loop of the notebook, terminal or script."""
     from runapi_magic.batch.begin import begin_batch
 
     return launch(lambda loop: begin_batch(session, batch, loop, gate=gate, launch=launch))
 
 
 def edit(source: Any, instruction: str, **fields: Any) -> Generation:
-    """Edit a picture, or several together, by an instruction.
+    """Edit an image, or several images together, by an instruction.
 
     Args:
-        source: A picture in any of the forms that ``generate`` takes, or a list of them.
+        source: An image of any kind that ``generate`` takes as a source, or a list of images.
         instruction: What to change.
-        fields: ``model``, ``mask``, ``count``, ``new`` and the others of ``generate``; by default
-            the model is ``RunAPIMagics.edit_model``, or ``RunAPIMagics.model`` where that is empty.
+        fields: ``model``, ``mask``, ``count``, ``new`` and the other arguments of ``generate``. The
+            default model is ``RunAPIMagics.edit_model``; if that is empty, ``RunAPIMagics.model``.
 
     Returns:
-        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
+        A Generation, at once; in a script, when it is done. ``await`` it to wait for the images.
 
     Raises:
-        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+        RunAPIError: The request is not valid, or there is no API key; nothing was sent.
     """
     from runapi_magic.engine.sources import as_many
 
@@ -273,18 +273,18 @@ def edit(source: Any, instruction: str, **fields: Any) -> Generation:
 
 
 def upscale(source: Any, factor: int = 2, **fields: Any) -> Generation:
-    """Enlarge a picture with Topaz.
+    """Enlarge an image with Topaz.
 
     Args:
-        source: A picture in any of the forms that ``generate`` takes.
-        factor: How many times as wide and high: 1, 2 or 4.
-        fields: ``new``, or another ``model`` that enlarges.
+        source: An image of any kind that ``generate`` takes as a source.
+        factor: The factor for width and height: 1, 2 or 4.
+        fields: ``new``, or another ``model`` that enlarges images.
 
     Returns:
-        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
+        A Generation, at once; in a script, when it is done. ``await`` it to wait for the images.
 
     Raises:
-        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+        RunAPIError: The request is not valid, or there is no API key; nothing was sent.
     """
     from runapi_magic.core.chain import UPSCALE_MODEL
 
@@ -293,17 +293,17 @@ def upscale(source: Any, factor: int = 2, **fields: Any) -> Generation:
 
 
 def remove_background(source: Any, **fields: Any) -> Generation:
-    """Take a picture's background away with Recraft; the result has transparency.
+    """Remove the background of an image with Recraft. The result is transparent there.
 
     Args:
-        source: A picture in any of the forms that ``generate`` takes.
-        fields: ``new``, or another ``model`` that does this.
+        source: An image of any kind that ``generate`` takes as a source.
+        fields: ``new``, or another ``model`` that removes backgrounds.
 
     Returns:
-        A Generation, at once (in a script: when it is done). ``await`` it for the pictures.
+        A Generation, at once; in a script, when it is done. ``await`` it to wait for the images.
 
     Raises:
-        RunAPIError: The request cannot be right, or there is no key; nothing was sent.
+        RunAPIError: The request is not valid, or there is no API key; nothing was sent.
     """
     from runapi_magic.core.chain import BACKGROUND_MODEL
 
@@ -312,16 +312,16 @@ def remove_background(source: Any, **fields: Any) -> Generation:
 
 
 def open_image(path: str | os.PathLike[str]) -> GeneratedImage:
-    """Return the picture in a file that was made here, or by somebody else with this package.
+    """Open an image file that you or somebody else made with this package.
 
-    It knows its prompt, model, fields and the line of edits that led to it: from the journal, or
-    from what is written in the file.
+    The image knows its prompt, model, fields and lineage, from the journal or from the record in
+    the file.
 
     Args:
-        path: A picture's file; its name and place do not matter.
+        path: The file. It may have been moved or renamed.
 
     Returns:
-        The GeneratedImage, with what can be done with any other.
+        A GeneratedImage, which you can edit like any other.
 
     Raises:
         RunAPIError: There is no such file, or it does not say how it was made.
@@ -332,18 +332,18 @@ def open_image(path: str | os.PathLike[str]) -> GeneratedImage:
 
 
 def compare(before: Any, after: Any) -> Comparison:
-    """Compare two pictures: side by side, with their difference and figures.
+    """Compare two images: side by side, with their difference and numbers.
 
     Args:
-        before: A picture in any of the forms that ``generate`` takes, but a URL.
-        after: The other one.
+        before: An image of any kind that ``generate`` takes as a source, except a URL.
+        after: The other image.
 
     Returns:
-        A Comparison that shows itself as a plain picture; ``side_by_side``, ``difference``,
-        ``changed`` and ``mean_difference`` are its parts.
+        A Comparison, which shows itself as an image. Its parts are ``side_by_side``,
+        ``difference``, ``changed`` and ``mean_difference``.
 
     Raises:
-        RunAPIError: One of them is no picture, is still under way, or is a URL.
+        RunAPIError: One of them is not an image, is still running, or is a URL.
     """
     from runapi_magic.engine.sources import LOCAL_KINDS, as_source, open_source
     from runapi_magic.media.comparison import compare_images
@@ -357,17 +357,17 @@ def compare(before: Any, after: Any) -> Comparison:
 
 
 def resume(task_id: str | None = None) -> Generation:
-    """Go on with what an earlier kernel, or an interrupted wait, left unfinished.
+    """Resume the requests that an earlier kernel, or an interrupted wait, left unfinished.
 
     Args:
-        task_id: One task's id; None for everything that is unfinished. A request whose answer was
-            lost more than a day ago is only asked again if it is named.
+        task_id: The ID of one task; None for all unfinished tasks. A request that was sent more
+            than a day ago and never answered is resumed only by its ID.
 
     Returns:
-        One Generation for all of it; without pictures where nothing was unfinished.
+        One Generation for all tasks; it has no images if nothing was unfinished.
 
     Raises:
-        RunAPIError: No unfinished task has this id, or there is no key.
+        RunAPIError: No unfinished task has this ID, or there is no API key.
     """
     from runapi_magic.engine.resume import resume_tasks
 

@@ -1,7 +1,7 @@
-"""The options of the picture magics, and how a line is separated into options and words.
+"""The options of the image magics, and how a line is separated into options and words.
 
-An option is a whole word, wherever it stands on the line, with its value in the next word or after
-an ``=``. There are no abbreviations, and ``-n3`` is not ``-n 3``. Any other word is text.
+An option is a whole word anywhere on the line. Its value is the next word, or follows an ``=``.
+There are no abbreviations, and ``-n3`` is not ``-n 3``. All other words are text.
 """
 
 from __future__ import annotations
@@ -23,70 +23,81 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(r"""(?:[^\s"']|(?<=[^\s=])["'])*(?:"[^"]*"|'[^']*')(?=\s|$)|\S+""")
 _QUOTED = re.compile(r"""^([^"']*)(["'])(.*)\2$""", re.DOTALL)
-_LONG_DASHES = "\N{EN DASH}\N{EM DASH}"  # what an editor makes of two dashes
+_LONG_DASHES = "\N{EN DASH}\N{EM DASH}"  # some editors replace two dashes with one of these
 _DASHED = re.compile(rf"(?:--?|[{_LONG_DASHES}])[^\W\d_]")
 
 _OPTIONS = (
     argument(
         "-m", "--model",
-        help="RunAPI's name, by default RunAPIMagics.model; %%runapi models lists them",
+        help="RunAPI's name of the model, by default RunAPIMagics.model; %%runapi models lists"
+        " the models",
     ),
-    argument("--service", help="the service of a model that %%runapi models does not list"),
+    argument("--service", help="service of a model that %%runapi models does not list"),
+    argument("--action", help="action of that service, for example text_to_image or edit_image"),
+    argument("-a", "--aspect-ratio", metavar="RATIO", help="aspect ratio, for example 16:9"),
     argument(
-        "--action", help="what that service is asked to do, for example text_to_image or edit_image"
+        "-r", "--output-resolution", metavar="SIZE",
+        help="size: 1k, 2k or 4k; larger images cost more",
     ),
-    argument("-a", "--aspect-ratio", metavar="RATIO", help="shape, for example 16:9"),
-    argument("-r", "--output-resolution", metavar="SIZE", help="1k, 2k or 4k; costs more"),
     argument(
         "-n", "--count", type=int, default=1,
-        help="number of pictures, 1 (the default) or more; each is paid for",
+        help="number of images, 1 (the default) or more; each is charged",
     ),
     argument(
         "-i", "--source", action="append", default=[], metavar="SOURCE",
-        help="a picture to start from: URL, path or variable; may be repeated",
+        help="source image: URL, path or variable; may be repeated",
     ),
-    argument("--mask", metavar="SOURCE", help="the part to change, for models that take a mask"),
+    argument(
+        "--mask", metavar="SOURCE", help="mask of the area to change, for models that take one"
+    ),
     argument(
         "-p", "--param", action="append", default=[], metavar="KEY=VALUE",
         help="another field of the model; may be repeated",
     ),
     argument(
         "--then", action="append", default=[], metavar="STEP",
-        help='what to do with the picture next: "upscale 4", "remove background",'
+        help='next step with the image: "upscale 4", "remove background",'
         ' "refine: INSTRUCTION" or an instruction; may be repeated',
     ),
     argument(
         "--sweep", action="append", default=[], metavar="NAME=V1,V2",
-        help="a variable of the prompt, or a field, with all its values; may be repeated",
+        help="variable of the prompt, or field, with all its values; may be repeated",
     ),
-    argument("--dry-run", action="store_true", help="say what it would cost, and send nothing"),
+    argument("--dry-run", action="store_true", help="show the price, and send nothing"),
     argument(
         "--max-cost", type=float, metavar="USD",
-        help="USD beyond which nothing is sent; so too where the price is not known",
+        help="highest price in USD; nothing is sent if the price is higher or unknown",
     ),
-    argument("--yes", action="store_true", help="do not ask before many or dear pictures"),
     argument(
-        "-o", "--output", metavar="VAR", help="variable that gets the Generation or Sweep, at once"
+        "--yes", action="store_true",
+        help="do not ask for confirmation before many or expensive images",
+    ),
+    argument(
+        "-o", "--output", metavar="VAR",
+        help="variable for the Generation or Sweep; it is set at once",
     ),
     argument(
         "--wait", action="store_true",
-        help="let the cell wait for the pictures, as it does where nobody watches",
+        help="let the cell wait for the images, as it does without a person at the notebook",
     ),
     argument(
         "--detach", action="store_true",
-        help="let the cell return at once, as it does where somebody watches; not in a terminal",
+        help="let the cell return at once, as it does with a person at the notebook; not in a"
+        " terminal",
     ),
-    argument("--new", action="store_true", help="ask afresh, also where the same was made before"),
+    argument(
+        "--new", action="store_true", help="generate a new image, even if the same one is on disk"
+    ),
     argument("-q", "--quiet", action="store_true", help="show nothing"),
 )  # fmt: skip
 
 
 _NAMES: dict[str, argument] = {name: option for option in _OPTIONS for name in option.args}
-_QUOTES = "Put words of the prompt that start with a dash in quotes, or after --."
+_QUOTES = "If a word of the prompt starts with a dash, put it in quotes or after --."
 
 
 def usage_error(what: str, todo: str, charged: str = NOT_SENT) -> UsageError:
-    """Return the error for a mistake on a magic's line. IPython shows it without a traceback.
+    """Return the error for a mistake on a line. IPython shows it without a traceback.
 
     Args:
         what: What is wrong.
@@ -98,12 +109,12 @@ def usage_error(what: str, todo: str, charged: str = NOT_SENT) -> UsageError:
 
 @contextmanager
 def reading_line(hint: str = "") -> Iterator[None]:
-    """Raise errors in the values on a magic's line as ``UsageError``.
+    """Raise errors in the values on a line as ``UsageError``.
 
-    Only code that reads the line may stand inside. Every other error keeps its own name.
+    Put only code that reads the line inside. Every other error keeps its own name.
 
     Args:
-        hint: Another line for the message.
+        hint: A last line for the message.
     """
     try:
         yield
@@ -111,16 +122,16 @@ def reading_line(hint: str = "") -> Iterator[None]:
         raise UsageError("\n".join(filter(None, [str(error), hint]))) from None
 
 
-def picture_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that all picture magics have, in the order in which help lists them."""
+def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of all image magics, in the order in which the help lists them."""
     return reduce(lambda made, option: option(made), reversed(_OPTIONS), function)
 
 
 class Word(str):
-    """A word of a line: without the quotes that hold it together, for a value of an option.
+    """A word of a line, without the quotes around it; the value of an option.
 
     Attributes:
-        typed: The same as it was typed, for a prompt.
+        typed: The word with its quotes as typed, for a prompt.
     """
 
     __slots__ = ("typed",)
@@ -136,13 +147,13 @@ class Word(str):
 
 @dataclass(slots=True)
 class Line:
-    """A magic's line, separated.
+    """The line of an image magic, separated into options and words.
 
     Attributes:
         options: Each option as ``--name`` or ``--name=value``, for argparse.
-        sweeps: The values of ``--sweep`` as they were typed.
+        sweeps: The values of ``--sweep`` as typed.
         words: All other words.
-        notes: What to say of words that look like options and are text.
+        notes: Messages about words that look like options and are text.
     """
 
     options: list[str] = field(default_factory=list)
@@ -152,16 +163,16 @@ class Line:
 
 
 def separate(line: str, *, text_from: int | None) -> Line:
-    """Separate a picture magic's line into options and words.
+    """Separate the line of an image magic into options and words.
 
     Args:
-        line: What stands after the magic's name.
-        text_from: How many words stand before the prompt; None where there is no prompt on the
-            line. A misspelt option is an error up to there, and text after it.
+        line: The text after the name of the magic.
+        text_from: Number of words before the prompt; None if the line has no prompt. A misspelt
+            option is an error before the prompt, and text inside it.
 
     Raises:
-        InvalidRequestError: An option lacks its value, or a word at the beginning looks like an
-            option and is none.
+        InvalidRequestError: An option has no value, or a word before the prompt looks like an
+            option but is not one.
     """
     made = Line()
     at, ended, is_dash = 0, False, False
@@ -172,7 +183,7 @@ def separate(line: str, *, text_from: int | None) -> Line:
         if ended or word.typed[0] in "\"'" or not (_DASHED.match(word) or word == "--"):
             made.words.append(word)
             if is_dash and name in _NAMES:
-                made.notes.append(f"Note: {word} stands after -- and is part of the prompt.")
+                made.notes.append(f"Note: {word} comes after -- and is part of the prompt.")
         elif word == "--":
             ended = True
             is_dash = not is_first
@@ -195,7 +206,7 @@ def _sweep_at(line: str, at: int) -> tuple[str, int] | None:
 
 
 def _take(made: Line, name: str, value: str | None, line: str, at: int) -> int:
-    """Take an option with its value, and return where the line goes on."""
+    """Add an option with its value, and return the position after it."""
     option = _NAMES[name]
     full = option.args[-1]
     if option.kwds.get("action") == "store_true":
@@ -207,8 +218,8 @@ def _take(made: Line, name: str, value: str | None, line: str, at: int) -> int:
         match = _TOKEN.search(line, at)
         if match is None or match[0] == "--" or _DASHED.match(match[0]):
             raise InvalidRequestError(
-                f"{name} needs a value, and there is none after it.",
-                todo="Write it as the next word; in quotes, if it starts with a dash.",
+                f"{name} needs a value after it.",
+                todo="Write the value as the next word, in quotes if it starts with a dash.",
             )
         value, at = str(Word(match[0])), match.end()
     made.options.append(f"{full}={value}")
@@ -216,20 +227,20 @@ def _take(made: Line, name: str, value: str | None, line: str, at: int) -> int:
 
 
 def _take_text(made: Line, word: Word, *, is_first: bool) -> None:
-    """Take a word that looks like an option and is none."""
-    meant = _meant(word)
-    if word[0] in _LONG_DASHES and not meant:
-        made.words.append(word)  # a dash as it is printed
+    """Add a word that looks like an option but is not one."""
+    similar = _similar_options(word)
+    if word[0] in _LONG_DASHES and not similar:
+        made.words.append(word)  # a dash in a text
         return
-    proposal = f" Did you mean {' or '.join(meant)}?" if meant else ""
+    proposal = f" Did you mean {' or '.join(similar)}?" if similar else ""
     if is_first:
         raise InvalidRequestError(f"There is no option {word}.{proposal}", todo=_QUOTES)
     made.words.append(word)
     made.notes.append(f"Note: {word} is not an option; it is sent as part of the prompt.{proposal}")
 
 
-def _meant(word: str) -> list[str]:
-    """Return the options that a word may stand for, the likeliest first."""
+def _similar_options(word: str) -> list[str]:
+    """Return the options that a word may be meant for, the likeliest first."""
     name, _, value = word.partition("=")
     bare = name.lstrip(f"-{_LONG_DASHES}").lower()
     if word[0] in _LONG_DASHES:
@@ -247,10 +258,10 @@ def _meant(word: str) -> list[str]:
 
 
 def split_line(line: str) -> list[Word]:
-    """Return a line's words; quotes hold words together, alone or after a ``KEY=``."""
+    """Return the words of a line. Quotes, also after ``KEY=``, make several words one."""
     return [Word(token) for token in _TOKEN.findall(line)]
 
 
 def as_typed(words: list[Word]) -> str:
-    """Return the prompt that stands on a line: quotes are part of it, but not around all of it."""
+    """Return the prompt on a line. Quotes are part of it, except around the whole prompt."""
     return words[0] if len(words) == 1 else " ".join(word.typed for word in words)

@@ -1,9 +1,9 @@
-"""Lets a cell wait for its pictures: puts ``await`` before calls of our magics.
+"""Let a cell wait for its images: put ``await`` before calls of magics.
 
-A magic is a plain function and cannot wait while the kernel's loop goes on. IPython turns
-``%%gpt_image`` into ``get_ipython().run_cell_magic('gpt_image', ...)``; a call that is to wait
-gets an ``await`` before it, and IPython runs such a cell as a coroutine. A magic of others, such
-as ``%%time``, that runs ours cannot wait either: what it started is waited for after it.
+A magic is a plain function: it cannot wait without blocking the kernel's event loop. IPython turns
+``%%gpt_image`` into ``get_ipython().run_cell_magic('gpt_image', ...)``. If the cell waits, this
+call gets an ``await`` before it, and IPython runs the cell as a coroutine. A magic such as
+``%%time`` that runs one of ours cannot wait either, so the cell waits after it.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _AWAIT = ("(await ", ")")
-_SETTLE = ("(await __import__('runapi_magic.notebook.pending').notebook.pending.settle(", "))")
-_WAIT = "None".join(_SETTLE)
+_PENDING = "__import__('runapi_magic.notebook.pending').notebook.pending"
+_WAIT_AFTER = (f"(await {_PENDING}.wait_for_all(", "))")
+_WAIT = "None".join(_WAIT_AFTER)
 _OWN_SCOPE = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda,
     ast.JoinedStr, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
 )  # fmt: skip
 
 
-def await_magics(code: str, waits: Callable[[str, str], bool], *, settles: bool = False) -> str:
-    """Return a cell's code with ``await`` before the magic calls that are to wait.
+def await_magics(
+    code: str, waits: Callable[[str, str], bool], *, after_others: bool = False
+) -> str:
+    """Return the code of a cell with ``await`` before the magics that the cell waits for.
 
     Args:
-        code: Python, as IPython's own transformations leave it.
-        waits: Says for a magic's name and its line whether the call is to wait.
-        settles: Whether to wait, after a magic of others, for what ours have started in it.
+        code: Python code, after IPython's own transformations.
+        waits: Returns for the name and the line of a magic whether the cell waits for it.
+        after_others: Whether the cell also waits after other magics that run one of ours.
     """
     tree = parse(code) if may_call_magics(code) else None
     if tree is None:
@@ -44,17 +47,19 @@ def await_magics(code: str, waits: Callable[[str, str], bool], *, settles: bool 
         if waits(name, line):
             found.append((call, *_AWAIT))
         elif (
-            settles and name not in MAGICS and any(our in "".join([line, *cell]) for our in MAGICS)
+            after_others
+            and name not in MAGICS
+            and any(our in "".join([line, *cell]) for our in MAGICS)
         ):
-            found.append((call, *_SETTLE))
+            found.append((call, *_WAIT_AFTER))
     return surround(code, found)
 
 
-def settle_first(code: str) -> str:
-    """Return a cell's code that waits for what earlier cells could not wait for.
+def wait_first(code: str) -> str:
+    """Return the code of a cell that first waits for what earlier cells could not wait for.
 
-    The wait stands at the end, so that each line keeps its number and ``from __future__`` stays
-    the first statement; ``SettlesFirst`` moves it to the beginning of what runs.
+    The wait is added at the end, so each line keeps its number and ``from __future__`` stays the
+    first statement. ``WaitFirst`` moves it to the beginning of the syntax tree.
     """
     if parse(code) is None:
         return code
@@ -63,12 +68,12 @@ def settle_first(code: str) -> str:
     return f"{code}{ending}{_WAIT}{silence}\n"
 
 
-class SettlesFirst:
-    """Moves the wait of ``settle_first`` from the end of a cell's tree to its beginning."""
+class WaitFirst:
+    """Moves the wait of ``wait_first`` from the end of the syntax tree to its beginning."""
 
     @staticmethod
     def visit(tree: ast.Module) -> ast.Module:
-        """Return the tree of a cell, as IPython's list of AST transformers asks for it."""
+        """Return the changed tree. IPython calls this as one of its AST transformers."""
         last = tree.body[-1] if tree.body else None
         if (
             isinstance(last, ast.Expr)
@@ -80,9 +85,9 @@ class SettlesFirst:
 
 
 def _magic_calls(tree: ast.AST) -> Iterator[ast.Call]:
-    """Yield calls of magics that stand in the cell itself, not in a function or already awaited."""
+    """Yield calls of magics in the cell itself: not in a function, and not awaited already."""
     left = [tree]
-    while left:  # a long sum is nested deeper than Python calls
+    while left:  # not recursive: a long sum is nested deeper than Python can call
         node = left.pop()
         if isinstance(node, ast.Call) and magic_call(node):
             yield node

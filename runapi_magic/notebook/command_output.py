@@ -1,4 +1,4 @@
-"""A command's answer in the cell that asked: at once, or as soon as the service has given it."""
+"""Show the answer of a command in its cell: at once, or when RunAPI has answered."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _STOPPED = "Stopped asking. Nothing was charged."
 
 
 def report(answer: str | Tree[GeneratedImage] | Album | Awaitable[str]) -> Report | None:
-    """Show a command's answer and return it; None in a terminal, which has no Out for it then."""
+    """Show the answer of a command and return it; return None in a terminal, so it has no Out."""
     made = Report(answer)
     return None if environment.running_loop() is None else made
 
 
 class Report:
-    """A command's answer: printed, or shown as soon as the service has given it."""
+    """The answer of a command: printed at once, or shown when RunAPI has answered."""
 
     def __init__(self, answer: str | Tree[GeneratedImage] | Album | Awaitable[str]) -> None:
         self._task: asyncio.Task[None] | None = None
@@ -47,7 +47,7 @@ class Report:
             from IPython.display import DisplayHandle
 
             self._handle = DisplayHandle()
-            self._handle.display({"text/plain": "asking RunAPI …"}, raw=True)
+            self._handle.display({"text/plain": "Asking RunAPI …"}, raw=True)
             self._task = home.create_task(self._show(answer))
 
     async def _show(self, answer: Awaitable[str]) -> None:
@@ -55,7 +55,7 @@ class Report:
 
     @property
     def is_done(self) -> bool:
-        """Whether the answer is there."""
+        """Whether the answer is shown."""
         return self._task is None or self._task.done()
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -63,18 +63,18 @@ class Report:
             yield from _ended(self._task).__await__()
 
     def _ipython_display_(self) -> None:
-        """It has its place in the cell already."""
+        """Show nothing: the answer has its own output."""
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
     try:
         while not task.done():
-            # The kernel hears an interrupt when its loop wakes, and a silent service wakes nobody.
+            # The kernel notices an interrupt only when its loop wakes up, so wake it regularly.
             await asyncio.wait([task], timeout=_TICK)
         await task
     except asyncio.CancelledError as error:
         task.cancel()
-        # IPython shows this in place of a traceback when the cell is interrupted.
+        # IPython shows this instead of a traceback when the cell is interrupted.
         error._render_traceback_ = lambda: [_STOPPED]  # type: ignore[attr-defined]
         raise
 

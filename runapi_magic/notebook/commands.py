@@ -1,4 +1,4 @@
-"""What ``%runapi`` does: one function a command, each returning what to print."""
+"""The commands of ``%runapi``. Each one is a function that returns what to show."""
 
 from __future__ import annotations
 
@@ -33,28 +33,30 @@ if TYPE_CHECKING:
         [Session, list[str]], "str | Tree[GeneratedImage] | Album | Awaitable[str] | Generation"
     ]
 
-_SHORT_HISTORY, _GALLERY, _LONGEST_HISTORY = 10, 20, 10_000  # pictures
+_SHORT_HISTORY, _GALLERY, _LONGEST_HISTORY = 10, 20, 10_000  # images
 
 
 def find(line: str) -> tuple[Command, list[str]]:
-    """Return the command that a line names, and its arguments.
+    """Return the command on a line, and its arguments.
 
     Raises:
-        UsageError: There is no such command, or it takes no arguments.
+        UsageError: There is no such command, or the command takes no arguments.
     """
     name, *arguments = _split(line) or ["status"]
     if name not in COMMANDS:
-        raise usage_error(f"%runapi knows no {name!r}.", f"It knows {', '.join(COMMANDS)}.")
+        raise usage_error(
+            f"%runapi has no command {name!r}.", f"The commands: {', '.join(COMMANDS)}."
+        )
     if arguments and name in _ALONE:
         raise usage_error(
-            f"%runapi {name} takes no {' '.join(arguments)!r}.",
-            f"Leave it out: %runapi {name}",
+            f"%runapi {name} takes no arguments (got {' '.join(arguments)!r}).",
+            f"Run it without arguments: %runapi {name}",
         )
     return COMMANDS[name], arguments
 
 
 def _split(line: str) -> list[str]:
-    """Return a line's words as the picture magics read them, and as completion escapes them."""
+    """Return the words of a line as the image magics read them, or as completion escapes them."""
     if "\\" in line:
         with suppress(ValueError):
             return shlex.split(line)
@@ -62,13 +64,13 @@ def _split(line: str) -> list[str]:
 
 
 def status(session: Session, _arguments: list[str]) -> str:
-    """Say what answers, with which key, and where pictures go; so does ``%runapi`` alone."""
+    """Show the service, the key and the image folder; so does ``%runapi`` alone."""
     settings = session.settings
     if session.simulator is not None:
         speed = session.simulator.speed
         lines = [
-            f"Service    simulator in this kernel, {speed:g} times as fast as life",
-            "           Pictures and costs are simulated; nothing leaves this machine.",
+            f"Service    simulator in this kernel, {speed:g} times as fast as RunAPI",
+            "           Images and costs are simulated; nothing leaves this machine.",
         ]
     else:
         access = resolve_access(settings)
@@ -78,10 +80,10 @@ def status(session: Session, _arguments: list[str]) -> str:
             f"Key        {key}",
         ]
         if not access.key:
-            lines.append("           %runapi login stores one; %runapi simulator on needs none.")
+            lines.append("           %runapi login saves a key; %runapi simulator on needs no key.")
     lines += [
         f"Model      {settings.model}",
-        f"Pictures   {short_path(settings.image_location())}",
+        f"Images     {short_path(settings.image_location())}",
     ]
     if session.journal is not None:
         lines.append(f"Journal    {session.journal.path}")
@@ -89,9 +91,9 @@ def status(session: Session, _arguments: list[str]) -> str:
 
 
 def models(_session: Session, arguments: list[str]) -> str:
-    """List the catalogue: ``models [WORDS]``, with actions, fields and indicative prices.
+    """List models with their actions, fields and estimated prices: ``models [WORDS]``.
 
-    With WORDS only the models that have all of them in their name or title.
+    WORDS restrict the list to models that have all of them in their name or title.
     """
     lines = []
     words = [word.lower() for word in arguments]
@@ -143,21 +145,21 @@ def batches(session: Session, _arguments: list[str]) -> str:
 
 
 def simulator(session: Session, arguments: list[str]) -> str:
-    """Answer without a key: ``simulator on [--speed X]``, ``simulator off``.
+    """Switch the simulator, which needs no key: ``simulator on [--speed X]``, ``simulator off``.
 
-    X is how many times as fast as life; 1 where it is left out.
+    X is how many times as fast as RunAPI it is, 1 by default.
     """
     match arguments:
         case ["on", *rest]:
             session.connection.simulator_on(_speed(rest))
             assert session.simulator is not None
             return (
-                f"Simulator on, {session.simulator.speed:g} times as fast as life. Pictures and"
+                f"Simulator on, {session.simulator.speed:g} times as fast as RunAPI. Images and"
                 " costs are simulated: nothing is sent, nothing is charged."
             )
         case ["off"]:
             session.connection.simulator_off()
-            return "Simulator off. From now on pictures are made by RunAPI, and are paid for."
+            return "Simulator off. From now on RunAPI makes the images and charges for them."
         case _:
             raise usage_error(
                 "%runapi simulator needs on or off.", "%runapi simulator on [--speed X]"
@@ -174,13 +176,13 @@ def _speed(arguments: list[str]) -> float:
             except ValueError:
                 pass
     raise usage_error(
-        f"%runapi simulator on takes --speed and a number, and this is {' '.join(arguments)!r}.",
+        f"%runapi simulator on takes --speed and a number (got {' '.join(arguments)!r}).",
         "%runapi simulator on --speed 10",
     )
 
 
 def freeze(session: Session, _arguments: list[str]) -> str:
-    """Take the buttons out of the notebook, so that it can be saved and opened anywhere."""
+    """Remove the buttons from the notebook, so that it can be saved and opened anywhere."""
     from runapi_magic.widgets import availability
 
     if availability.lack() is None:
@@ -192,34 +194,34 @@ def freeze(session: Session, _arguments: list[str]) -> str:
     if not were_there:
         return "There are no buttons in the outputs of this kernel."
     when = (
-        "What is still under way comes without buttons: save the notebook when it is there."
+        "Images that are still running will have no buttons: save the notebook when they are done."
         if session.is_busy
         else "Save the notebook now: it opens anywhere."
     )
     return (
-        f"The buttons were taken out; pictures and captions stay. {when}\n"
-        "Running a cell again brings its buttons back, at no cost."
+        f"The buttons were removed; images and captions stay. {when}\n"
+        "To get its buttons back, run a cell again, at no cost."
     )
 
 
 def login(session: Session, arguments: list[str]) -> str:
-    """Ask for the key without showing it, and keep it in the RunAPI CLI's private file."""
-    if arguments:  # not repeated: they may be the key
+    """Ask for the key without showing it, and save it in the RunAPI CLI's private file."""
+    if arguments:  # not part of the message: they may be the key
         raise usage_error(
-            "%runapi login takes no key in the cell: the notebook would keep it.",
-            "Take it out of the cell, and run %runapi login: it asks, and shows nothing.",
-            charged="Nothing was sent, nothing was stored.",
+            "%runapi login takes no key in the cell: the notebook would save the key.",
+            "Remove it from the cell and run %runapi login. It asks for the key and hides it.",
+            charged="Nothing was sent, nothing was saved.",
         )
-    path = save_key(getpass.getpass("RunAPI key (it is not shown): "))
+    path = save_key(getpass.getpass("RunAPI key (hidden): "))
     session.connection.forget_access()
-    return f"The key is in {path}, readable by you alone. %runapi status shows what is used."
+    return f"The key is in {path}, which only you can read. %runapi status shows the key in use."
 
 
 def history(session: Session, arguments: list[str]) -> Tree[GeneratedImage] | str:
-    """Show the newest pictures in their trees: ``history [WORDS] [--limit N] [--cost]``.
+    """Show the newest images in their trees: ``history [WORDS] [--limit N] [--cost]``.
 
-    WORDS are looked for in prompts and models; N is 10 where it is left out. With ``--cost`` a list
-    of what they cost instead.
+    WORDS are searched in prompts and models. N is 10 by default. ``--cost`` shows a list of their
+    costs instead.
     """
     words, limit = _limit([word for word in arguments if word != "--cost"])
     if "--cost" not in arguments:
@@ -231,12 +233,12 @@ def history(session: Session, arguments: list[str]) -> Tree[GeneratedImage] | st
         f"  {image.request.title[:60]}"
         for image in images
     ]
-    more = [f"{count - len(images)} older ones: --limit {count}"] if count > len(images) else []
+    more = [f"{count - len(images)} older images: --limit {count}"] if count > len(images) else []
     return "\n".join([*(lines or [_none(words)]), *more, "", spending(session)])
 
 
 def gallery(session: Session, arguments: list[str]) -> Album | str:
-    """Show the newest pictures on one sheet: ``gallery [WORDS] [--limit N]``, 20 by default."""
+    """Show the newest images on one sheet: ``gallery [WORDS] [--limit N]``. N is 20 by default."""
     words, limit = _limit(arguments, _GALLERY, most=LARGEST)
     images, count = session.library.page(words, limit=limit)
     if not images:
@@ -245,77 +247,78 @@ def gallery(session: Session, arguments: list[str]) -> Album | str:
 
 
 def _none(words: str) -> str:
-    return nothing_found(words) if words else "There are no pictures."
+    return nothing_found(words) if words else "There are no images."
 
 
 def _limit(
     arguments: list[str], usual: int = _SHORT_HISTORY, *, most: int = _LONGEST_HISTORY
 ) -> tuple[str, int]:
-    """Split off ``--limit N`` from words to look for."""
+    """Separate ``--limit N`` from the words to search for."""
     limit = usual
     if "--limit" in arguments:
         place = arguments.index("--limit")
         number = "".join(arguments[place + 1 : place + 2])
         if not number.isdecimal() or not 0 < int(number) <= most:
             raise usage_error(
-                f"--limit {number} is no number of pictures from 1 to {most}.", "--limit 20"
+                f"--limit needs a number from 1 to {most} (got {number!r}).",
+                "For example: --limit 20",
             )
         arguments, limit = arguments[:place] + arguments[place + 2 :], int(number)
     for word in arguments:
         if word.startswith("--"):
-            raise usage_error(f"There is no option {word}.", "--limit 20, or words to look for")
+            raise usage_error(f"There is no option {word}.", "Use --limit 20, or words to search.")
     return " ".join(arguments), limit
 
 
 def show(session: Session, arguments: list[str], names: Mapping[str, Any] | None = None) -> str:
-    """Say how a picture was made, and print the cells for it: ``show SOURCE``.
+    """Show how an image was made, and the cells that make it: ``show SOURCE``.
 
-    SOURCE is a variable, as ``cat``, ``cat.images[1]``, ``{cat}`` or ``$cat``, or a file's path.
+    SOURCE is a variable, such as ``cat``, ``cat.images[1]``, ``{cat}`` or ``$cat``, or a file path.
     """
     if len(arguments) != 1:
         raise usage_error(
-            "%runapi show takes one picture, by its variable or its path.",
+            "%runapi show takes one image, as a variable or a path.",
             "%runapi show cat, or %runapi show gpt-images/cat.png",
         )
-    image = _made_here(session, arguments[0], user_variables() if names is None else names)
+    image = _find_image(session, arguments[0], user_variables() if names is None else names)
     made = datetime.fromtimestamp(image.created).astimezone().strftime("%Y-%m-%d %H:%M")
-    line = [f"{number}. {one.request.title}" for number, one in enumerate(image.line, 1)]
+    lineage = [f"{number}. {one.request.title}" for number, one in enumerate(image.line, 1)]
     fields = ", ".join(f"{name}={value}" for name, value in image.fields.items())
     return "\n".join(
         [
             f"File     {short_path(image.path)}, {image.width} x {image.height} px",
             f"Prompt   {image.request.title}",
             f"Model    {image.model}{fields and f' ({fields})'}",
-            f"Made     {made}, {money(image.cost, simulated=image.simulated)}",
-            f"Task     {image.task_id} of {image.origin}",
-            f"Line     {chr(10).join(line).replace(chr(10), chr(10) + ' ' * 9)}",
+            f"Created  {made}, {money(image.cost, simulated=image.simulated)}",
+            f"Task     {image.task_id} at {image.origin}",
+            f"Lineage  {chr(10).join(lineage).replace(chr(10), chr(10) + ' ' * 9)}",
             "",
-            "To make it again, or to find it on disk at no cost:",
+            "These cells make it again, or load it from disk at no cost:",
             *(f"\n{cell}" for cell in session.library.cells(image)),
         ]
     )
 
 
-def _made_here(session: Session, word: str, names: Mapping[str, Any]) -> GeneratedImage:
-    """Return the picture that a word stands for.
+def _find_image(session: Session, word: str, names: Mapping[str, Any]) -> GeneratedImage:
+    """Return the image with a variable's name or a path.
 
     Raises:
-        InvalidRequestError: There is none, or it does not say how it was made.
+        InvalidRequestError: There is no such image, or it does not say how it was made.
     """
     source = find_source(word, names)
-    # A Generation without an image says so here.
+    # A Generation without an image raises an error here.
     image = source.pending.image if source.pending is not None else source.image
     if isinstance(image, GeneratedImage):
         return image
     if source.path is None:
         raise InvalidRequestError(
-            f"{word} is no file, and does not say how it was made.",
-            todo="Name a picture that was made here, or the file of one.",
+            f"{word} is not a file and does not say how it was made.",
+            todo="Give an image that was made here, or its file.",
         )
     return session.library.open(source.path)
 
 
-_ALONE = {"status", "balance", "batches", "freeze"}  # they take no arguments
+_ALONE = {"status", "balance", "batches", "freeze"}  # commands without arguments
 
 COMMANDS: dict[str, Command] = {
     "status": status,

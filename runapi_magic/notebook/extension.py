@@ -1,8 +1,8 @@
-"""``%load_ext``: the names of the magics and of the settings, with nothing behind them yet.
+"""``%load_ext``: add placeholders for the magics and the settings to a shell.
 
-The parsers of their options, the settings and the catalogue of models take ten times as long to
-import as all that is needed here. What stands in a shell's tables in their place becomes the real
-thing when it is first used: called, asked for its documentation, or listed by ``%config``.
+Importing the option parsers, the settings and the model catalogue takes ten times as long as
+everything here. So the shell gets placeholders. A placeholder creates the real object when you
+first use it: when you call it, ask for its documentation, or list it with ``%config``.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ MAGICS = {
     "line": ("gpt_edit", "gpt_image", "gpt_panel", "runapi"),
     "cell": ("gpt_edit", "gpt_image"),
 }
-_PANDAS = ".gpt_image"  # a data frame's
-_CALL = "_magic('"  # as IPython writes a magic
+_PANDAS = ".gpt_image"  # of a data frame
+_CALL = "_magic('"  # part of each call of a magic in IPython's code
 _NAMES = ("gpt_", "runapi")
 
 
-class _Later:
-    """Stands for something, and is taken for it: the first use of any kind makes it.
+class _Placeholder:
+    """A placeholder for an object that is created when the placeholder is first used.
 
-    IPython 9.18 has such a stand-in for magics, older ones have none; no version has one for
+    IPython 9.18 has placeholders for magics; older versions do not. No version has placeholders for
     settings.
     """
 
@@ -65,40 +65,40 @@ class _Extension:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._magics: RunAPIMagics | None = None
-        self._settings: Any = _Later(lambda: self.magics)
+        self._settings: Any = _Placeholder(lambda: self.magics)
         self._cell: str | None = None
         self._is_whole = True
 
     @property
     def magics(self) -> RunAPIMagics:
-        """The magics, made on first use and put where their stand-ins are."""
+        """The magics, created on first use. They replace their placeholders."""
         if self._magics is None:
             from runapi_magic.notebook.magics import RunAPIMagics
 
             known = self._shell.configurables
             made = self._magics = RunAPIMagics(self._shell)
-            known.remove(made)  # type: ignore[arg-type]  # IPython has put it at the end
+            known.remove(made)  # type: ignore[arg-type]  # IPython has appended it
             if self._settings in known:
-                # Into the same place: IPython may be going through the list just now.
+                # At the same index: IPython may be iterating over the list.
                 known[known.index(self._settings)] = made  # type: ignore[call-overload]
                 self._shell.register_magics(made)
         return self._magics
 
     def add(self) -> None:
-        """Put stand-ins into the shell's tables."""
+        """Add the placeholders to the shell."""
         self._cell = self._header().get("msg_id")
         self._shell.configurables.append(self._settings)
         self._shell.input_transformers_cleanup.append(self.listen)
         self._shell.input_transformers_post.append(self.transform)
         question_mark.install(self._shell)
         for kind, name in _places():
-            self._shell.magics_manager.magics[kind][name] = self._stand_in(name)
+            self._shell.magics_manager.magics[kind][name] = self._placeholder(name)
 
-    def _stand_in(self, name: str) -> _Later:
-        return _Later(lambda: getattr(self.magics, name))
+    def _placeholder(self, name: str) -> _Placeholder:
+        return _Placeholder(lambda: getattr(self.magics, name))
 
     def remove(self) -> None:
-        """Take everything away again."""
+        """Remove everything from the shell."""
         if self._magics is not None:
             self._magics.remove()
         mine = (self._settings, self._magics)
@@ -111,7 +111,7 @@ class _Extension:
             self._shell.magics_manager.magics[kind].pop(name, None)
 
     def _header(self) -> dict[str, Any]:
-        """Return the header of the message that the kernel works on; empty outside a kernel."""
+        """Return the header of the message that the kernel is handling; empty outside a kernel."""
         kernel = getattr(self._shell, "kernel", None)
         try:
             parent = (kernel.get_parent("shell") or {}) if kernel else {}
@@ -121,10 +121,10 @@ class _Extension:
         return header
 
     def listen(self, lines: list[str]) -> list[str]:
-        """Leave a cell as it is; note whether it is a whole one, and who asks if it is complete."""
+        """Return a cell unchanged. Store whether it is a whole cell and whether a console asks."""
         header = self._header()
         cell = header.get("msg_id")
-        # What the cell's own magics run comes here after the cell itself.
+        # Code that a magic of a cell runs comes here after the cell itself.
         self._is_whole = cell is None or cell != self._cell
         self._cell = cell
         if header.get("msg_type") == "is_complete_request":
@@ -134,10 +134,10 @@ class _Extension:
         return lines
 
     def transform(self, lines: list[str]) -> list[str]:
-        """Let the magics see a cell that may have to do with them; the usual cell costs nothing."""
+        """Let the magics transform a cell that may use them; other cells cost no time."""
         code = "".join(lines)
         is_theirs = _PANDAS in code or (_CALL in code and any(name in code for name in _NAMES))
-        if is_theirs or (self._magics is not None and self._magics.is_behind):
+        if is_theirs or (self._magics is not None and self._magics.has_pending):
             return self.magics.transform(lines, is_whole=self._is_whole)
         return lines
 
@@ -155,40 +155,40 @@ def load(shell: InteractiveShell) -> None:
     extension = _loaded[id(shell)] = _Extension(shell)
     extension.add()
     if shell.config.get("RunAPIMagics"):
-        _ = extension.magics  # a mistake in ipython_config.py is told here
-    with suppress(OSError):  # whatever is wrong with the folders, the magics are there
-        _mention_the_past()
+        _ = extension.magics  # so that a mistake in ipython_config.py is reported here
+    with suppress(OSError):  # a problem with the folders must not prevent loading
+        _print_unfinished_and_unseen()
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take everything away again that ``load`` added."""
+    """Undo ``load``."""
     extension = _loaded.pop(id(shell), None)
     if extension is not None:
         extension.remove()
 
 
-def _mention_the_past() -> None:
-    """Print what an earlier kernel left; what cannot be read is no matter here."""
+def _print_unfinished_and_unseen() -> None:
+    """Print what an earlier kernel left unfinished or unseen. A broken journal is not an error."""
     folder = data_home()
     if not is_usable(folder):
         print_text(
-            f"The folder {folder} cannot be written to, so there is no journal: images are made,"
-            " but after a restart they are not found again, and a budget of the day does not hold."
-            "\nSet RUNAPI_MAGIC_HOME to a folder of yours before you start Jupyter."
+            f"The folder {folder} cannot be written to, so there is no journal. Images are still"
+            " generated, but they cannot be found again after a restart, and a day budget is not"
+            " kept.\nSet RUNAPI_MAGIC_HOME to a folder of yours before you start Jupyter."
         )
         return
     from runapi_magic.journal.startup_check import check_journal
 
     found = check_journal(folder)
     if "newer" in found:
-        _mention_newer(folder)
+        _print_newer(folder)
     if "unfinished" in found:
-        _mention_unfinished(folder)
+        _print_unfinished(folder)
     if "unseen" in found:
-        _mention_unseen(folder)
+        _print_unseen(folder)
 
 
-def _mention_newer(folder: Path) -> None:
+def _print_newer(folder: Path) -> None:
     from runapi_magic.journal.database import JournalVersionError
 
     error = JournalVersionError(folder / "journal.sqlite")
@@ -198,7 +198,7 @@ def _mention_newer(folder: Path) -> None:
     )
 
 
-def _mention_unfinished(folder: Path) -> None:
+def _print_unfinished(folder: Path) -> None:
     import time
 
     from runapi_magic.journal.startup_check import unfinished_tasks
@@ -207,11 +207,11 @@ def _mention_unfinished(folder: Path) -> None:
     if waiting:
         count = sum(task.count for task in waiting)
         made = time.strftime("%H:%M", time.localtime(waiting[0].created))
-        what = f"1 picture from {made} is" if count == 1 else f"{count} pictures from {made} are"
-        print_text(f"{what} unfinished: %runapi resume")
+        what = f"1 image from {made} is" if count == 1 else f"{count} images from {made} are"
+        print_text(f"{what} unfinished. To finish: %runapi resume")
 
 
-def _mention_unseen(folder: Path) -> None:
+def _print_unseen(folder: Path) -> None:
     from runapi_magic.display.unseen import unseen_message
     from runapi_magic.journal.database import JournalError
     from runapi_magic.journal.history import History

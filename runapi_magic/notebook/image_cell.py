@@ -1,6 +1,7 @@
 """Make requests from the options and the text of a ``%%gpt_image`` or ``%%gpt_edit`` cell.
 
-What only some cells need is imported where they need it: the first placeholder comes sooner.
+Modules that only some cells need are imported inside functions, so that the first placeholder is
+shown sooner.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class ImageCell:
         self._bind = bind
 
     def run(self) -> Generation | Sweep | Report | None:
-        """Start what the cell asks for and show it; with ``--dry-run`` show the price alone.
+        """Start the requests of the cell and show them; with ``--dry-run`` show only the price.
 
         Raises:
             UsageError: The value of an option cannot be read; nothing was sent.
@@ -70,14 +71,15 @@ class ImageCell:
     # A sweep
 
     def _run_sweep(self) -> Sweep | Report | None:
-        """Make every combination of the values of a sweep."""
+        """Start a sweep: one request for every combination of values."""
         from runapi_magic.batch.sweep import Sweep, parse_sweep, sweep_items
         from runapi_magic.notebook.api import start_batch
 
         options, names, session = self._options, self._options.names, self._session
         if options.then:
             raise usage_error(
-                "--sweep and --then exclude each other.", "Go on with the pictures you like."
+                "--sweep and --then cannot be combined.",
+                "Run the sweep first, then edit the images that you like.",
             )
         sources, mask = self._found_sources(), self._found_mask()
 
@@ -115,7 +117,7 @@ class ImageCell:
     # A request and its steps
 
     def _run_chain(self) -> Generation | Report | None:
-        """Make one request and the steps after it."""
+        """Start one request and the steps after it."""
         options = self._options
         request = self._session.request(
             interpolate(self._text, options.names),
@@ -145,14 +147,14 @@ class ImageCell:
             steps = [parse_step(text) for text in texts]
         if steps and request.count > 1:
             raise usage_error(
-                "--then goes on with one picture, and -n asks for more.",
-                "Leave out -n, or edit the pictures one by one.",
+                "--then continues with one image, but -n asks for several.",
+                "Remove -n, or edit the images one by one.",
             )
         return steps
 
     def _checked(self, steps: list[StepRequest]) -> list[ImageRequest]:
         """Return the requests of all steps, checked before the first request is sent."""
-        source = Source("the picture before", "")
+        source = Source("the image before", "")
         requests = [
             self._session.request(step.instruction, sources=[source], **step.fields)
             for step in steps
@@ -164,10 +166,10 @@ class ImageCell:
     def _start_chain(
         self, requests: list[ImageRequest], steps: list[StepRequest]
     ) -> list[Generation]:
-        """Start a request and the steps after it; each step waits for the picture before it."""
+        """Start a request and its steps. Each step waits for the image of the step before it."""
         session, is_new = self._session, self._options.new
         gate = self._gate(requests, None if is_new else 0.0)
-        # A step goes on with what the step before made, not with a version that was chosen there.
+        # A step uses the image of the step before, not a version that was chosen in that cell.
         own: dict[str, Any] = {"cell_location": None} if steps else {}
         chain = [session.launch(requests[0], new=is_new, gate=gate, **own)]
         for number, step in enumerate(steps, 1):
@@ -224,7 +226,7 @@ class ImageCell:
         )
 
     def _question(self) -> Callable[[], Question | None] | None:
-        """Return what makes the question to confirm; None where a click would wait for the cell."""
+        """Return a function that makes the confirmation; None if a click would have to wait."""
         if self._options.wait:
             return None
         from runapi_magic.widgets.availability import question_for

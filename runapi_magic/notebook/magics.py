@@ -1,4 +1,4 @@
-"""The magics: a cell's line and text become a request.
+"""The magics: ``%%gpt_image``, ``%%gpt_edit``, ``%gpt_panel`` and ``%runapi``.
 
 A mistake on the line is a ``UsageError``. Every other error keeps its own name. IPython shows both
 without a traceback; see ``RunAPIError._render_traceback_``.
@@ -30,7 +30,7 @@ from runapi_magic.errors import ConfigurationError
 from runapi_magic.notebook import await_transform
 from runapi_magic.notebook.arguments import (
     as_typed,
-    picture_options,
+    image_options,
     reading_line,
     separate,
     split_line,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from runapi_magic.notebook.command_output import Report
 
 
-_WAITING = {Audience.UNATTENDED, Audience.CONSOLE}  # a cell stays until its pictures are there
+_WAITING = {Audience.UNATTENDED, Audience.CONSOLE}  # cells wait for their images
 
 
 @magics_class
@@ -62,11 +62,11 @@ class RunAPIMagics(Magics, Settings):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self._open: Session | None = None
-        self._settles: Any = await_transform.SettlesFirst()
+        self._wait_first: Any = await_transform.WaitFirst()
 
     @property
     def session(self) -> Session:
-        """The process's session, opened on first use."""
+        """The session of the process, opened on first use."""
         if self._open is None:
             from runapi_magic.notebook.api import open_session
 
@@ -77,19 +77,19 @@ class RunAPIMagics(Magics, Settings):
     @needs_local_scope
     @line_cell_magic
     @magic_arguments()
-    @picture_options
-    @argument("prompt", nargs="*", help="the prompt; in a %%%%gpt_image cell it stands below")
+    @image_options
+    @argument("prompt", nargs="*", help="the prompt; in a %%%%gpt_image cell it is below the line")
     def gpt_image(
         self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
     ) -> Generation | Sweep | Report | None:
-        """Make pictures from a prompt. {name} stands for a variable of yours."""
+        """Make images from a prompt. {name} inserts the value of a variable."""
         options = self._parse(self.gpt_image, line, text_from=0 if cell is None else None)
         options.names = names_in_reach(local_ns, self.shell.user_ns)
         words = as_typed(options.words)
         if cell is not None and words:
             raise usage_error(
-                f"What is {words!r} on the %%gpt_image line?",
-                "The prompt stands below the line; options start with a dash.",
+                f"{words!r} on the %%gpt_image line is not an option.",
+                "Write the prompt below the line. Options start with a dash.",
             )
         return self._run(options, words if cell is None else cell, options.source)
 
@@ -97,17 +97,17 @@ class RunAPIMagics(Magics, Settings):
     @needs_local_scope
     @line_cell_magic
     @magic_arguments()
-    @picture_options
+    @image_options
     @argument(
         "sources",
         nargs="*",
         metavar="SOURCE",
-        help="what to edit: variable, URL or path; %%gpt_edit takes one, then the instruction",
+        help="image to edit: variable, URL or path; %%gpt_edit takes one, then the instruction",
     )
     def gpt_edit(
         self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
     ) -> Generation | Sweep | Report | None:
-        """Edit pictures by an instruction. {name} stands for a variable of yours."""
+        """Edit images by an instruction. {name} inserts the value of a variable."""
         options = self._parse(self.gpt_edit, line, text_from=1 if cell is None else None)
         options.names = names_in_reach(local_ns, self.shell.user_ns)
         named = options.words if cell is not None else options.words[:1]
@@ -115,8 +115,8 @@ class RunAPIMagics(Magics, Settings):
         sources = [*named, *options.source]
         if not sources:
             raise usage_error(
-                "There is no picture to edit.",
-                "Name one: %%gpt_edit SOURCE, a variable, a path or a URL.",
+                "There is no image to edit.",
+                "Give one: %%gpt_edit SOURCE, where SOURCE is a variable, a path or a URL.",
             )
         return self._run(options, instruction, sources)
 
@@ -131,15 +131,16 @@ class RunAPIMagics(Magics, Settings):
         options.sweep = separated.sweeps + options.sweep
         options.words, options.notes = separated.words, separated.notes
         if options.wait and options.detach:
-            raise usage_error("--wait and --detach exclude each other.", "Leave out one of them.")
+            raise usage_error("--wait and --detach cannot be combined.", "Remove one of them.")
         if options.max_cost is not None and not options.max_cost >= 0:
             raise usage_error(
-                f"--max-cost {options.max_cost:g} is no amount of USD.",
-                "Write for example --max-cost 0.50.",
+                f"--max-cost must be 0 or more USD (got {options.max_cost:g}).",
+                "For example: --max-cost 0.50",
             )
         if options.output is not None and not is_name(options.output):
             raise usage_error(
-                f"-o {options.output} is no name of a variable.", "Write for example -o cat."
+                f'-o needs the name of a variable (got "{options.output}").',
+                "For example: -o cat",
             )
         return options
 
@@ -151,9 +152,9 @@ class RunAPIMagics(Magics, Settings):
         if not options.quiet:
             for note in options.notes:
                 print_text(note)
-            self._mention_unknown([text, *options.then], options)
+            self._print_unknown_names([text, *options.then], options)
             if options.detach and environment.running_loop() is None:
-                print_text("Note: --detach is for notebooks; a terminal waits for its pictures.")
+                print_text("Note: --detach is for notebooks; a terminal waits for its images.")
         try:
             bind = partial(self._bind, options)
             made = ImageCell(self.session, options, text, sources, bind).run()
@@ -165,43 +166,44 @@ class RunAPIMagics(Magics, Settings):
         return made
 
     def _bind(self, options: argparse.Namespace, made: object) -> None:
-        """Bind the variable of ``-o``: before anything is shown, which may fail."""
+        """Set the variable of ``-o``."""
         if options.output:
             self.shell.push({options.output: made})
 
-    def _mention_unknown(self, texts: list[str], options: argparse.Namespace) -> None:
-        """Say which names in braces stand for nothing: a slip of the pen is paid for, too."""
+    def _print_unknown_names(self, texts: list[str], options: argparse.Namespace) -> None:
+        """Print the names in braces that are not variables: a typing mistake would be charged."""
         from runapi_magic.core.templates import unknown_names
 
         swept = dict.fromkeys(sweep.partition("=")[0].strip() for sweep in options.sweep)
         for name in unknown_names(" ".join(texts), options.names.new_child(swept)):
-            print_text(f"Note: {{{name}}} is no variable of yours; it is sent as typed.")
+            print_text(f"Note: there is no variable {name}; {{{name}}} is sent as typed.")
 
     def _note(self, made: Generation | Sweep | Report | None) -> None:
-        """Note what the cell is to wait for: it may stand where no ``await`` could be put."""
+        """Store what the cell waits for, in case no ``await`` could be put before the magic."""
         if made is not None and environment.audience() in _WAITING:
             from runapi_magic.notebook import pending
 
-            pending.note(made)
+            pending.add(made)
 
     @line_magic
     def gpt_panel(self, line: str) -> None:
-        """Show the panel: a form, what is under way, and the pictures that were made before."""
+        """Show the panel: a form, the running requests, and the earlier images."""
         if line.strip():
             raise usage_error(
-                f"%gpt_panel takes no {line.strip()!r}.", "Everything is chosen in the panel."
+                f"%gpt_panel takes no arguments (got {line.strip()!r}).",
+                "Run %gpt_panel alone, and choose everything in the panel.",
             )
         if environment.audience() is not Audience.LIVE:
             print_text(
-                "The panel needs a notebook with somebody in front of it;"
-                " %%gpt_image does the same from a cell."
+                "The panel needs a notebook with a person in front of it."
+                " %%gpt_image does the same in a cell."
             )
             return
         from runapi_magic.widgets import availability
 
         missing = availability.lack()
         if missing is not None:
-            print_text(f"No panel: {missing}\nUntil then %%gpt_image does the same from a cell.")
+            print_text(f"No panel: {missing}\nUntil then, %%gpt_image does the same in a cell.")
             return
         from runapi_magic.widgets.panel import Panel
 
@@ -213,7 +215,7 @@ class RunAPIMagics(Magics, Settings):
     def runapi(
         self, line: str, local_ns: Mapping[str, Any] | None = None
     ) -> Report | Generation | None:
-        """Look after RunAPI: %runapi status, models, balance, history, show and more."""
+        """Manage RunAPI: %runapi status, models, balance, history, show and more."""
         from runapi_magic.engine.generation import Generation
         from runapi_magic.notebook import commands
         from runapi_magic.notebook.command_output import report
@@ -221,14 +223,14 @@ class RunAPIMagics(Magics, Settings):
 
         try:
             command, arguments = commands.find(line)
-            if command is commands.show:  # it takes variables
+            if command is commands.show:  # its argument can be a variable
                 names = names_in_reach(local_ns, self.shell.user_ns)
                 answer: Any = commands.show(self.session, arguments, names)
             else:
                 answer = command(self.session, arguments)
         except StdinNotImplementedError:
             raise ConfigurationError(
-                "Nobody can type a key here.",
+                "This front end cannot ask for a key.",
                 charged="Nothing was changed.",
                 todo="Set RUNAPI_API_KEY before you start Jupyter.",
             ) from None
@@ -241,27 +243,28 @@ class RunAPIMagics(Magics, Settings):
         return answered
 
     def waits(self, name: str, line: str) -> bool:
-        """Whether a call of a magic in the cell that runs now is to be waited for."""
+        """Whether the current cell waits for a call of a magic."""
         if name == "runapi":
             return True
         if name not in {"gpt_image", "gpt_edit"}:
             return False
-        words = [word.typed for word in split_line(line)]  # what is in quotes is text, too
-        if "--" in words:  # what comes after it is text
+        words = [word.typed for word in split_line(line)]  # words in quotes are text
+        if "--" in words:  # words after it are text
             words = words[: words.index("--")]
         if "--detach" in words:
             return False
         return "--wait" in words or environment.audience() in _WAITING
 
     def transform(self, lines: list[str], *, is_whole: bool) -> list[str]:
-        """Put ``await`` where a cell is to wait; IPython calls this with every cell.
+        """Put ``await`` before the magics that a cell waits for; IPython calls this for each cell.
 
         Args:
-            lines: The cell's, as IPython's own transformations leave them.
-            is_whole: Whether they are not just a part that another magic runs, which cannot wait.
+            lines: The lines of the cell after IPython's own transformations.
+            is_whole: Whether this is a whole cell, not a part that another magic runs. A part
+                cannot wait.
         """
         code = "".join(lines)
-        if ".gpt_image" in code:  # a data frame's
+        if ".gpt_image" in code:  # of a data frame
             from runapi_magic.notebook.api import add_frame_accessor
 
             add_frame_accessor()
@@ -270,21 +273,21 @@ class RunAPIMagics(Magics, Settings):
         if not has_loop or not is_whole:
             return code.splitlines(keepends=True)
         code = await_transform.await_magics(
-            code, self.waits, settles=environment.audience() in _WAITING
+            code, self.waits, after_others=environment.audience() in _WAITING
         )
-        if self.is_behind:
-            if self._settles not in self.shell.ast_transformers:
-                self.shell.ast_transformers.append(self._settles)
-            code = await_transform.settle_first(code)
+        if self.has_pending:
+            if self._wait_first not in self.shell.ast_transformers:
+                self.shell.ast_transformers.append(self._wait_first)
+            code = await_transform.wait_first(code)
         return code.splitlines(keepends=True)
 
     def remove(self) -> None:
-        """Take away what cells have added to the shell."""
-        if self._settles in self.shell.ast_transformers:
-            self.shell.ast_transformers.remove(self._settles)
+        """Remove what cells have added to the shell."""
+        if self._wait_first in self.shell.ast_transformers:
+            self.shell.ast_transformers.remove(self._wait_first)
 
     @property
-    def is_behind(self) -> bool:
-        """Whether something is under way that an earlier cell was to wait for."""
+    def has_pending(self) -> bool:
+        """Whether an earlier cell has started something that it could not wait for."""
         pending = sys.modules.get("runapi_magic.notebook.pending")
         return pending is not None and pending.is_any()

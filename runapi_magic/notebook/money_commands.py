@@ -1,4 +1,4 @@
-"""What ``%runapi`` says of money: the balance, the budgets, and what was spent."""
+"""The commands of ``%runapi`` about money: the balance, the budgets and the spending."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SCOPES: dict[str, Scope] = {"--session": "session", "--day": "day"}
 
 
 def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
-    """Say what the account has left, and what was spent: this session, this notebook, today."""
+    """Show the balance of the account, and what was spent: this session, this notebook, today."""
     service = session.service()
     service.access.require_key()
 
@@ -28,7 +28,7 @@ def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
         try:
             spent = await asyncio.to_thread(spending, session)
         except JournalError as error:
-            spent = f"What was spent from here is not known. {error.what}"
+            spent = f"What was spent here is unknown. {error.what}"
         found = await service.client.balance()
         simulated = "  (simulated)" if service.speed else ""
         return (
@@ -42,10 +42,10 @@ def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
 
 
 def budget(session: Session, arguments: list[str]) -> str:
-    """Say what may be spent, or set it: ``budget [USD | off] [--session|--day]``.
+    """Show or set a budget: ``budget [USD | off] [--session|--day]``.
 
-    ``--session`` (the default) is for this kernel, ``--day`` for all kernels of the data folder,
-    since midnight. ``off`` alone takes both away.
+    ``--session`` (the default) limits this kernel. ``--day`` limits all kernels of the data folder
+    since midnight. ``off`` alone removes both budgets.
     """
     origin = session.service().access.base_url
     scopes = [_SCOPES[word] for word in arguments if word in _SCOPES]
@@ -61,7 +61,7 @@ def budget(session: Session, arguments: list[str]) -> str:
             session.budgets.set_budget(origin, scope, _usd(amount))
             return _budgets(session)
     raise usage_error(
-        "%runapi budget takes an amount of USD, and whether it is for the session or the day.",
+        "%runapi budget needs an amount in USD, and may say whether it is for the session or day.",
         "%runapi budget 5 [--session|--day], or %runapi budget off [--session|--day]",
     )
 
@@ -84,13 +84,13 @@ def _budgets(session: Session) -> str:
 
 
 def spending(session: Session) -> str:
-    """Say what the journal knows of costs."""
+    """Return what was spent, as the journal knows it."""
     service = session.service()
     found = session.budgets.spending(service.access.base_url, notebook_name())
     simulated = " (simulated)" if service.is_simulated else ""
     notebook = "" if found.notebook is None else f", this notebook ${found.notebook:.2f}"
-    waiting = f"\nSet aside for what is under way ${found.reserved:.2f}" if found.reserved else ""
+    reserved = f"\nReserved for running requests ${found.reserved:.2f}" if found.reserved else ""
     return (
-        f"From here{simulated}: this session ${found.session:.2f}{notebook},"
-        f" today ${found.today:.2f}, in total ${found.total:.2f}{waiting}"
+        f"Spent here{simulated}: this session ${found.session:.2f}{notebook},"
+        f" today ${found.today:.2f}, in total ${found.total:.2f}{reserved}"
     )

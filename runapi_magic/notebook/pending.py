@@ -1,7 +1,8 @@
-"""What cells were to wait for and could not; the next cell does.
+"""Requests that a cell could not wait for; the next cell waits for them.
 
-A magic is awaited where it stands in the cell itself (``waiting``). It cannot be where a function
-or another magic runs it, or where its cell is also the one that loads the extension.
+A cell can await a magic that is called in the cell itself (see ``await_transform``). It cannot
+await a magic that a function or another magic runs, or a magic in the cell that loads the
+extension.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ Value = TypeVar("Value")
 
 
 class Awaited(Protocol):
-    """What a magic returns."""
+    """The result of a magic."""
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether it has ended."""
 
     def __await__(self) -> Generator[Any, None, object]:
-        """Wait for it."""
+        """Wait for the end."""
 
 
 _started: list[Awaited] = []
 
 
-def note(work: Awaited) -> None:
-    """Note what its cell is to wait for."""
+def add(work: Awaited) -> None:
+    """Add something that a cell waits for."""
     shell: Any = get_ipython()
     if _on_end not in shell.events.callbacks["post_run_cell"]:
         shell.events.register("post_run_cell", _on_end)
@@ -43,15 +44,15 @@ def note(work: Awaited) -> None:
 
 
 def is_any() -> bool:
-    """Whether something is under way that a cell was to wait for."""
+    """Whether something is running that a cell could not wait for."""
     return any(not work.is_done for work in _started)
 
 
-async def settle(value: Value) -> Value:
-    """Wait for all of it, and return a value.
+async def wait_for_all(value: Value) -> Value:
+    """Wait for everything that was added, and return a value.
 
     Raises:
-        RunAPIError: There is no picture at all.
+        RunAPIError: A request ended without any image.
     """
     while _started:
         await _started.pop(0)
@@ -59,13 +60,14 @@ async def settle(value: Value) -> Value:
 
 
 def _on_end(result: Any) -> None:
-    """Forget what is done, and say of what is not that the cell has not waited for it."""
+    """Forget what has ended. Print a message if the cell has not waited for something."""
     if isinstance(result.error_in_exec, KeyboardInterrupt | asyncio.CancelledError):
-        _started.clear()  # somebody wants to wait no more
+        _started.clear()  # the user does not want to wait
     _started[:] = [work for work in _started if not work.is_done]
     is_whole = result.info.raw_cell == parent_message().get("content", {}).get("code")
-    if _started and is_whole:  # not just a part that another magic runs
+    if _started and is_whole:  # not a part of a cell that another magic runs
         print_text(
-            "This cell did not wait for all that it asked for; the next one does.\nA cell waits for"
-            " a magic that no function calls, if %load_ext stood in an earlier cell."
+            "Images from this cell are still being generated; the next cell will wait for them.\n"
+            "To wait in the cell itself, load the extension in an earlier cell and call the magic"
+            " outside of functions."
         )

@@ -1,4 +1,4 @@
-"""What ``%runapi`` does with unfinished work: finish it, stop waiting for it, or give it up."""
+"""The commands of ``%runapi`` for unfinished requests: resume, cancel and forget."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def resume(session: Session, arguments: list[str]) -> str | Generation:
-    """Go on with what is unfinished (``resume``), or with one task (``resume ID``)."""
+    """Resume all unfinished requests (``resume``), or one task (``resume ID``)."""
     from runapi_magic.notebook.api import resume
 
     match arguments:
@@ -27,55 +27,59 @@ def resume(session: Session, arguments: list[str]) -> str | Generation:
         case [task_id]:
             listed, generation = "", resume(task_id)
         case _:
-            raise usage_error("%runapi resume takes one task's id, or none.", "%runapi resume [ID]")
+            raise usage_error(
+                "%runapi resume takes the ID of one task, or nothing.", "%runapi resume [ID]"
+            )
     if generation.tasks:
         return generation
     return "\n".join(filter(None, ["Nothing is unfinished.", listed]))
 
 
 def _left_alone(session: Session) -> str:
-    """Say what ``resume`` does not go on with by itself, and why."""
+    """Return the requests that ``resume`` skips, with the reasons."""
     origin, now = session.service().access.base_url, time.time()
     lines = []
     for task in session.journal.unfinished():
         title = task.prompt[:60] or task.model
         if task.origin == SIMULATOR_URL != origin:
-            lines.append(f"Left alone: {title!r} is simulated; %runapi simulator on, then resume.")
+            lines.append(
+                f"Skipped: {title!r} is simulated. To resume it, run %runapi simulator on first."
+            )
         elif task.origin != origin:
-            lines.append(f"Left alone: {title!r} was asked of {task.origin}, not of {origin}.")
+            lines.append(f"Skipped: {title!r} belongs to {task.origin}, not to {origin}.")
         elif is_stale(task, now):
             lines.append(
-                f"Left alone: {title!r} was sent more than a day ago and never answered."
-                f" It may have been charged. To ask again: %runapi resume {task.id}"
+                f"Skipped: {title!r} was sent more than a day ago and never answered."
+                f" It may have been charged. To send it again: %runapi resume {task.id}"
                 f"  To give it up: %runapi forget {task.id}"
             )
     return "\n".join(lines)
 
 
 def cancel(session: Session, arguments: list[str]) -> str:
-    """Stop waiting: for everything (``cancel``), or for one task or batch (``cancel ID``)."""
+    """Stop waiting for all requests (``cancel``), or for one task or batch (``cancel ID``)."""
     match arguments:
         case [] | [_]:
             stopped = session.cancel(*arguments)
         case _:
             raise usage_error(
-                "%runapi cancel takes the id of one task or batch, or none.",
+                "%runapi cancel takes the ID of one task or batch, or nothing.",
                 "%runapi cancel [ID]",
             )
     if not stopped:
-        return "Nothing is under way."
+        return "Nothing is running."
     ids = ", ".join(dict.fromkeys(name for work in stopped for name in work.task_ids))
     return (
-        f"Stopped waiting{ids and f' for {ids}'}. RunAPI cannot cancel a running task: what"
-        " it has begun goes on and may be charged. %runapi resume gets the pictures."
+        f"Stopped waiting{ids and f' for {ids}'}. RunAPI cannot cancel a running task; it may"
+        " finish and be charged. %runapi resume downloads the images."
     )
 
 
 def forget(session: Session, arguments: list[str]) -> str:
     """Give up one unfinished task (``forget ID``), or all that are lost (``forget --lost``).
 
-    Lost are tasks that the service does not know any more, and requests that were sent more than a
-    day ago and never answered. The journal keeps their rows and counts them as charged.
+    A lost task is one that RunAPI does not know any more, or a request that was sent more than a
+    day ago and never answered. The journal keeps the rows and counts them as charged.
     """
     match arguments:
         case ["--lost"]:
@@ -90,8 +94,8 @@ def forget(session: Session, arguments: list[str]) -> str:
             )
     if not found:
         return (
-            "Nothing is lost: the service has denied none of the unfinished tasks, and none was"
-            " left without an answer for more than a day. To give up another one: %runapi forget ID"
+            "Nothing is lost: RunAPI has not denied any unfinished task, and no request is without"
+            " an answer for more than a day. To give up another task: %runapi forget ID"
         )
     lines = [
         f"Gave up {task.prompt[:60] or task.model!r} ({task.task_id or task.id})." for task in found
@@ -99,8 +103,8 @@ def forget(session: Session, arguments: list[str]) -> str:
     if any(task.attempt for task in found):
         lines.append(
             "What was sent may have been charged, and still counts against budgets. The journal"
-            " keeps it, but %runapi resume does not look for it any more. Asking for the same image"
-            " again pays for a new one."
+            " keeps it, but %runapi resume ignores it. If you request the same image again, you pay"
+            " for a new one."
         )
     else:
         lines.append("Nothing had been sent, nothing was charged.")

@@ -1,8 +1,9 @@
-"""The names that a magic's line can use: those of the function around it, then the notebook's.
+"""The variables that a magic's line can use: those of the function around it, then the notebook's.
 
-IPython hands a magic the variables of the function that calls it. A function inside another one
-sees that one's variables, too, but a text in a magic's line does not make Python pass them on: in
-a cell ``pass_on_names`` sees to that, and elsewhere they are looked for in the calls under way.
+IPython passes the variables of the calling function to a magic. An inner function also sees the
+variables of the outer function, but only if its code uses them, and the text in a magic's line is
+not code. In cells, ``pass_on_names`` adds such a use. Elsewhere the variables are looked up in the
+frames of the current calls.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _SCOPES = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda,
     ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
 )  # fmt: skip
-_BETWEEN = "IPython.core.interactiveshell"  # what calls a magic
+_BETWEEN = "IPython.core.interactiveshell"  # the module that calls magics
 
 
 def names_in_reach(
@@ -34,8 +35,8 @@ def names_in_reach(
     """Return the variables that the code around a magic sees, the innermost first.
 
     Args:
-        local_ns: What IPython hands the magic; None outside of IPython.
-        user_ns: The notebook's variables.
+        local_ns: The variables that IPython passes to the magic; None outside of IPython.
+        user_ns: The variables of the notebook.
     """
     scopes: list[Any] = [] if local_ns is None or local_ns is user_ns else [local_ns]
     caller = _caller()
@@ -45,8 +46,8 @@ def names_in_reach(
 
 
 def _caller() -> FrameType | None:
-    """Return the frame of the code that the user wrote around the magic."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (as IPython finds the local scope)
+    """Return the frame of the user's code around the magic."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (IPython does the same)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if module != _BETWEEN and not module.startswith("runapi_magic."):
@@ -56,28 +57,26 @@ def _caller() -> FrameType | None:
 
 
 def _scopes(caller: FrameType) -> Iterator[Mapping[str, Any]]:
-    """Yield the variables of a call, and of the calls of the functions that it stands in."""
+    """Yield the variables of a call, and of the calls of the functions around it."""
     yield caller.f_locals
     code, frame = caller.f_code, caller.f_back
     while frame is not None:
         if code in frame.f_code.co_consts:
             code = frame.f_code
-            if (
-                code.co_flags & inspect.CO_OPTIMIZED
-            ):  # not a class's body, which functions pass over
+            if code.co_flags & inspect.CO_OPTIMIZED:  # a function; methods do not see a class body
                 yield frame.f_locals
         frame = frame.f_back
 
 
 def pass_on_names(code: str) -> str:
-    """Return a cell's code in which functions pass on the names that magics inside them use.
+    """Return the code of a cell in which inner functions keep the variables that magics use.
 
-    ``('gpt_image', lambda: (city,))[0]`` in place of the magic's name is that name; the lambda is
-    never called. It makes the function inside keep the variable ``city`` of the one around it.
-    No line changes its number.
+    The name of a magic is replaced by ``('gpt_image', lambda: (city,))[0]``, which has the same
+    value. The lambda is never called, but makes the inner function keep the variable ``city`` of
+    the outer one. No line changes its number.
 
     Args:
-        code: Python, as IPython's own transformations leave it.
+        code: Python code, after IPython's own transformations.
     """
     tree = parse(code) if "lambda" in code or "def " in code else None
     if tree is None:
@@ -89,7 +88,7 @@ def pass_on_names(code: str) -> str:
 
 
 def _nested_magics(tree: ast.AST) -> Iterator[tuple[ast.expr, list[str]]]:
-    """Yield the names of magics inside functions, with the names that outer functions may have."""
+    """Yield the name nodes of magics inside functions, with the variables of outer functions."""
     left: list[tuple[ast.AST, set[str], set[str]]] = [(tree, set(), set())]
     while left:
         node, outer, own = left.pop()
@@ -104,7 +103,7 @@ def _nested_magics(tree: ast.AST) -> Iterator[tuple[ast.expr, list[str]]]:
 
 
 def _bound(scope: ast.AST) -> set[str]:
-    """Return the names that are given a value somewhere in a function; a few more do no harm."""
+    """Return the names that a function assigns anywhere. Some extra names do no harm."""
     names = set()
     for node in ast.walk(scope):
         match node:

@@ -102,7 +102,7 @@ def test_cancel_command(run, service, by_name):
         ids = batch.task_ids
         said = commands.cancel(session, [batch.id] if by_name else [])
         await batch.ended()
-        assert commands.cancel(session, []) == "Nothing is under way."
+        assert commands.cancel(session, []) == "Nothing is running."
         return batch, ids, said
 
     batch, ids, said = run(service, body)

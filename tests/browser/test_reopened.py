@@ -23,7 +23,7 @@ IMAGES = {1: 1, 2: 1, 3: 0}  # by cell
 def freeze(lab):
     """Remove the buttons with %runapi freeze."""
     lab.run(4)
-    lab.wait_for_text(4, "The buttons were taken out")
+    lab.wait_for_text(4, "The buttons were removed")
 
 
 def restart(lab):

@@ -18,7 +18,7 @@ OUTPUTS = {
         "compared at 768 x 432 px",
         "6 of 6 images",
         "[contact sheet] cards",
-        "The panel needs a notebook with somebody in front of it",
+        "The panel needs a notebook with a person in front of it",
         "(2048, 2048)",
         "3 images: $0.48 (quoted). Nothing was sent.",
         "Budget of the day  $5.00",
@@ -37,7 +37,7 @@ OUTPUTS = {
         "(['Add a blue hat'], (1536, 2048))",
         "%%gpt_edit gpt-images/a-ginger-cat-",
     ],
-    "docs/panel.md": ["The panel needs a notebook with somebody in front of it"],
+    "docs/panel.md": ["The panel needs a notebook with a person in front of it"],
     "docs/recovery.md": ["(0, 0.12)", "A red fox · gpt-images/a-red-fox-"],
     "docs/sweeps-and-batches.md": [
         "6 of 6 images",

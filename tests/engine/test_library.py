@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from IPython.core.error import UsageError
 from PIL import Image, ImageChops, ImageStat
 
 import runapi_magic
@@ -339,10 +340,10 @@ def test_show(line, opened, service, use):
     assert shown[0] == ["File", f"{where}, {line[3].width} x {line[3].height} px"]
     assert shown[1][0] == "Prompt"
     assert shown[2] == ["Model", "topaz-upscale-image (upscale_factor=2)"]
-    assert shown[3][0] == "Made"
+    assert shown[3][0] == "Created"
     assert shown[3][1].endswith("$0.10")
-    assert shown[4] == ["Task", f"{line[3].task_id} of {service.url}"]
-    assert shown[5] == ["Line", "1. a fox"]
+    assert shown[4] == ["Task", f"{line[3].task_id} at {service.url}"]
+    assert shown[5] == ["Lineage", "1. a fox"]
     assert [" ".join(row) for row in shown[6:8]] == ["2. make it snow", "3. softer light"]
     assert text.endswith("\n\n".join(cells))
     assert KEY not in text
@@ -363,7 +364,7 @@ def test_show_wants_one_path(use, service, arguments):
     """%runapi show without a path, or with two, says how it is used."""
 
     async def body(session):
-        with pytest.raises(InvalidRequestError, match="one picture"):
+        with pytest.raises(UsageError, match="one image"):
             _run(session, *arguments)
 
     use(service, body)

@@ -424,7 +424,7 @@ def test_simulated_money_says_so(run, service):
 
     asked, spent = run(service, body)
     assert asked.startswith("20 images: $1.20 (quoted), simulated.")
-    assert "From here (simulated): this session $0.00" in spent
+    assert "Spent here (simulated): this session $0.00" in spent
 
 
 def test_the_cost_counts_and_not_the_quote(run, service, quote):

@@ -270,8 +270,8 @@ def test_a_batch_with_a_locked_journal(server, use):
 @pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize(
     ("line", "says"),
-    [("history", "There are no pictures"), ("budget", "There is no budget"), ("status", "Journal"),
-     ("batches", "There are no batches"), ("gallery", "There are no pictures")],
+    [("history", "There are no images"), ("budget", "There is no budget"), ("status", "Journal"),
+     ("batches", "There are no batches"), ("gallery", "There are no images")],
 )  # fmt: skip
 def test_commands_that_read(use, line, says):
     """Commands that only read the journal work while another program writes to it."""

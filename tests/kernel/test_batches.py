@@ -125,6 +125,6 @@ def test_in_a_terminal(tmp_path, server):
     assert done.stdout.count(error) == 1
     assert "2 images: $0.12 (quoted), and the maximum cost is $0.00." in done.stdout
     assert "fox" not in done.stdout
-    assert "From here: this session $0.12" in done.stdout
+    assert "Spent here: this session $0.12" in done.stdout
     assert "a hill at a prompt: 100%" in done.stderr
     assert server.bodies("over budget at a prompt") == server.bodies("a dear") == []

@@ -21,7 +21,7 @@ def test_budget(kernel, server):
     assert "There is no budget. Set one: %runapi budget 5 [--day]" in without
     assert "Budget of the session  $5.00" in kernel.run_ok("%runapi budget 5").text
     both = kernel.run_ok("%runapi budget --day $7.50").text
-    assert "Budget of the session  $5.00\nBudget of the day  $7.50\nFrom here: " in both
+    assert "Budget of the session  $5.00\nBudget of the day  $7.50\nSpent here: " in both
     assert kernel.run_ok("%runapi budget").text == both
     day = kernel.run_ok("%runapi budget off --session").text
     assert "Budget of the day  $7.50" in day
@@ -95,13 +95,13 @@ def test_balance_and_history(kernel, server):
     cents = server.state()["charged_cents"]
     assert account == f"Balance ${(100_000 - cents) / 100:.2f}"
     assert f"in total ${cents / 100:.2f}" in spent
-    assert here.startswith("From here: this session $")
+    assert here.startswith("Spent here: this session $")
     assert f"in total ${cents / 100:.2f}" in here
     listed = kernel.run_ok("%runapi history --cost in the books").text
     lines = [line for line in listed.splitlines() if "a hill in the books" in line]
     assert ["$0.10" in line and "gpt-image-2" in line for line in lines] == [True, True]
-    assert "From here: " in listed
-    assert "older ones: --limit" in kernel.run_ok("%runapi history --cost --limit 1").text
+    assert "Spent here: " in listed
+    assert "older images: --limit" in kernel.run_ok("%runapi history --cost --limit 1").text
 
 
 def test_spending_of_a_notebook(tmp_path, server):

@@ -56,9 +56,9 @@ def test_unexpected_arguments_are_rejected(kernel, line):
     name, word = line.split()
     cell = kernel.run(f"%runapi {line}")
     assert cell.stream("stderr").splitlines() == [
-        f"UsageError: %runapi {name} takes no {word!r}.",
+        f"UsageError: %runapi {name} takes no arguments (got {word!r}).",
         "Nothing was sent, nothing was charged.",
-        f"Leave it out: %runapi {name}",
+        f"Run it without arguments: %runapi {name}",
     ]
 
 
@@ -66,7 +66,7 @@ def test_login_rejects_a_key_in_the_cell(kernel):
     """``%runapi login`` rejects a key in the cell and does not repeat it in the output."""
     cell = kernel.run(f"%runapi login {KEY}")
     assert "UsageError: %runapi login takes no key in the cell" in cell.text
-    assert "Take it out of the cell" in cell.text
+    assert "Remove it from the cell" in cell.text
     assert KEY not in cell.text
     assert kernel.questions == []
 
@@ -100,7 +100,7 @@ def test_unknown_command_lists_the_commands(kernel):
 def test_simulator_rejects_a_wrong_speed(kernel, speed):
     """A value that is not a speed is rejected, and the simulator stays off."""
     text = kernel.run(f"%runapi simulator on {speed}").stream("stderr")
-    assert f"takes --speed and a number, and this is '{speed}'." in text
+    assert f"takes --speed and a number (got '{speed}')." in text
     assert "simulator in this kernel" not in kernel.run_ok("%runapi status").text
 
 
@@ -161,7 +161,7 @@ def test_cancel_stops_waiting(kernel, server):
     text = kernel.run_ok("%runapi cancel").text
     (task_id,) = kernel.value("given.task_ids")
     assert task_id in text
-    assert "may be charged" in text
+    assert "may finish and be charged" in text
     kernel.wait(lambda: "Stopped" in cell.text)
     server.clear_faults()
     kernel.wait_for_images(kernel.run_ok(f"%runapi resume {task_id}"))

@@ -95,7 +95,7 @@ def test_missing_key_in_a_terminal(tmp_path):
         _answer(child, 1, "%load_ext runapi_magic")
         assert MISSING_KEY in _answer(child, 2, "%gpt_image a cat")
         assert MISSING_KEY in _answer(child, 3, "%runapi balance")
-        assert "UsageError: %runapi knows no 'fly'." in _answer(child, 4, "%runapi fly")
+        assert "UsageError: %runapi has no command 'fly'." in _answer(child, 4, "%runapi fly")
 
 
 def test_failed_task_in_a_terminal(tmp_path):

@@ -198,7 +198,7 @@ def split_cells(text):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("show", "takes one picture, by its variable or its path"),
+        ("show", "takes one image, as a variable or a path"),
         ("show nothing.png", "There is no variable, and no file, nothing.png"),
         ("show gpt-images/nothing.png", "There is no file gpt-images/nothing.png"),
         ("show kernel.log", "is not an image"),

@@ -108,7 +108,7 @@ def test_unknown_name_gives_a_note(kernel, server):
     kernel.run_ok("animal = 'otter'")
     prompt = "an {animal} of a {bread} with {'a': 1} and {{braces}}"
     cell = kernel.run_ok(f"%%gpt_image\n{prompt}")
-    assert cell.stream("stdout") == "Note: {bread} is no variable of yours; it is sent as typed.\n"
+    assert cell.stream("stdout") == "Note: there is no variable bread; {bread} is sent as typed.\n"
     sweep = kernel.run_ok("%gpt_image --dry-run --sweep colour=red,blue a {colour} {animall}")
     assert sweep.stream("stdout").count("Note:") == 1
     assert "{animall}" in sweep.stream("stdout")
@@ -118,15 +118,15 @@ SETUP = "number = 5\nopen('notes.txt', 'w').write('no picture')"
 
 # Mistakes on the line are a UsageError. Other invalid requests are an InvalidRequestError.
 MISTAKES = {
-    "edit without source": ("%%gpt_edit\nx", ["no picture to edit"]),
+    "edit without source": ("%%gpt_edit\nx", ["no image to edit"]),
     "count of words": ("%%gpt_image -n two\nx", ["two"]),
     "unknown option": ("%%gpt_image --shape 1:1\nx", ["--shape"]),
     "malformed param": ("%%gpt_image -p quality\nx", ["quality", "KEY=VALUE"]),
     "malformed sweep": ("%%gpt_image --sweep style\nx", ["--sweep style"]),
     "wait and detach": ("%%gpt_image --wait --detach\nx", ["--wait", "--detach"]),
     "invalid variable name": ("%%gpt_image -o 2nd\nx", ["2nd"]),
-    "keyword as a variable": ("%%gpt_image -o class\nx", ["-o class", "no name"]),
-    "keyword for a sweep": ("%gpt_image -o if --sweep a=1,2 x {a}", ["-o if", "no name"]),
+    "keyword as a variable": ("%%gpt_image -o class\nx", ["-o needs the name", "class"]),
+    "keyword for a sweep": ("%gpt_image -o if --sweep a=1,2 x {a}", ["-o needs the name", "if"]),
     "step without instruction": ('%%gpt_image --then "refine:"\nx', ["refine", "instruction"]),
     "prompt on the line": ("%%gpt_image a cat\nx", ["a cat"]),
 }

@@ -47,7 +47,7 @@ def test_freeze_removes_the_buttons(kernel):
     kernel.wait_for_images(first)
     assert count_widgets(first) == 1
     message = kernel.run_ok("%runapi freeze")
-    assert "The buttons were taken out;" in message.text
+    assert "The buttons were removed;" in message.text
     assert "Save the notebook now: it opens anywhere." in message.text
     assert count_widgets(first) == 0
     assert len(first.images) == 1
@@ -62,7 +62,9 @@ def test_freeze_while_a_task_runs(kernel, server):
     server.fault("status=stuck,match=freeze early")
     cell = kernel.run_ok("%%gpt_image -o early\na hill to freeze early")
     message = kernel.run_ok("%runapi freeze")
-    assert "under way comes without buttons: save the notebook when it is there" in message.text
+    assert (
+        "still running will have no buttons: save the notebook when they are done" in message.text
+    )
     server.clear_faults()
     kernel.wait_for_images(cell)
     assert count_widgets(cell) == 0

@@ -157,7 +157,7 @@ def test_login_in_an_unattended_run(tmp_path):
     """``%runapi login`` gives a message without a traceback, because no user can type a key."""
     notebook = execute_cells(tmp_path, "%load_ext runapi_magic", "%runapi login", allow_errors=True)
     text = "\n".join(map(plain_text, notebook.cells[1].outputs))
-    assert "ConfigurationError: Nobody can type a key here." in text
+    assert "ConfigurationError: This front end cannot ask for a key." in text
     assert "RUNAPI_API_KEY" in text
     assert "StdinNotImplementedError" not in text
     assert "Traceback" not in text

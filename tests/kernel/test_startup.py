@@ -103,7 +103,7 @@ def test_help_before_the_first_use(loaded):
 def test_front_ends_help_before_the_first_use(loaded):
     """Shift-Tab shows the documentation of a magic before its first use."""
     reply = loaded.client.inspect("%%gpt_edit", cursor_pos=8, reply=True, timeout=30)
-    assert "Edit pictures by an instruction" in reply["content"]["data"]["text/plain"]
+    assert "Edit images by an instruction" in reply["content"]["data"]["text/plain"]
 
 
 @pytest.mark.versions

@@ -1,4 +1,4 @@
-"""What the functions say to arguments that cannot be meant."""
+"""Wrong arguments of the Python functions."""
 
 from __future__ import annotations
 
@@ -60,21 +60,21 @@ WRONG = {
 
 @pytest.mark.parametrize(("call", "what"), WRONG.values(), ids=WRONG)
 def test_wrong_types(call, what):
-    """A value of a wrong type is told in the three parts before anything is sent."""
+    """An argument of the wrong type is refused in three parts before anything is sent."""
     with pytest.raises(InvalidRequestError, match=re.escape(what)) as caught:
         call()
     assert caught.value.charged == NOT_SENT
     assert caught.value.todo
 
 
-def test_compare_proposes_what_it_takes():
-    """What may be compared instead has no URL among it: compare fetches none."""
+def test_compare_proposes_no_url():
+    """The message of ``compare`` does not propose a URL, because ``compare`` downloads nothing."""
     with pytest.raises(InvalidRequestError) as caught:
         runapi_magic.compare(PIXEL, 12)
     assert caught.value.todo.startswith("Use a path, a GeneratedImage")
 
 
 def test_one_source_needs_no_list():
-    """A text as ``sources`` is one path, not so many letters."""
+    """A text as ``sources`` is one path, not a list of letters."""
     with pytest.raises(InvalidRequestError, match=r"There is no file nowhere\.png\."):
         runapi_magic.generate("a", sources="nowhere.png")

@@ -1,4 +1,4 @@
-"""A magic's line: whole words are options, and every other word reaches the prompt as typed."""
+"""The line of a magic: options are whole words, and all other words reach the prompt as typed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTIONS = {
 
 
 def _prompt(line):
-    """Return a line's options, its prompt, and the words that a note names."""
+    """Return the options of a line, its prompt, and the words in its notes."""
     made = separate(line, text_from=0)
     assert all(note.startswith("Note: ") for note in made.notes)
     return made.options, as_typed(made.words), [note.split()[1] for note in made.notes]
@@ -50,7 +50,7 @@ def _prompt(line):
     ],
 )  # fmt: skip
 def test_whole_words(line, options, prompt):
-    """An option is a whole word with its value; what is quoted or after -- is text."""
+    """An option is a whole word with its value. Words in quotes or after -- are text."""
     assert _prompt(line) == (options, prompt, [])
 
 
@@ -70,7 +70,7 @@ def test_whole_words(line, options, prompt):
     ],
 )
 def test_words_with_a_dash_stay_text(line, named):
-    """No abbreviation and no glued value is an option; the prompt keeps it, and a line says so."""
+    """Abbreviations and ``-n3`` are not options: they stay in the prompt, with a note."""
     assert _prompt(line) == ([], line, named)
 
 
@@ -87,15 +87,15 @@ def test_words_with_a_dash_stay_text(line, named):
         ("-on a mat", ["-on", "-o n?"]),
         ("-qn 3 a fox", ["-qn", "-q?"]),
         ("—max-cost 0.10 a fox", ["—max-cost", "--max-cost?"]),
-        ("--shape 1:1 a fox", ["--shape", "in quotes, or after --"]),
+        ("--shape 1:1 a fox", ["--shape", "in quotes or after --"]),
         ("a fox -o", ["-o needs a value"]),
         ("-o -q a fox", ["-o needs a value"]),
         ("a fox --sweep", ["--sweep needs a value"]),
         ("--new=yes a fox", ["--new takes no value"]),
     ],
 )
-def test_slips_of_the_pen(line, words):
-    """A misspelt option at the beginning, or one without its value, names what was meant."""
+def test_misspelt_options(line, words):
+    """A misspelt option before the prompt, or one without a value, is an error with a proposal."""
     with pytest.raises(InvalidRequestError) as caught:
         separate(line, text_from=0)
     said = str(caught.value)
@@ -107,14 +107,14 @@ def test_slips_of_the_pen(line, words):
     ("line", "text_from"),
     [("cat --coutn 3 make it night", 1), ("--coutn 3 cat", 1), ("cat dog --coutn 3", None)],
 )
-def test_slips_before_an_instruction(line, text_from):
-    """Beside the sources of an edit a misspelt option is an error, too: no text has begun."""
+def test_misspelt_options_before_an_instruction(line, text_from):
+    """Before the instruction of an edit, a misspelt option is an error."""
     with pytest.raises(InvalidRequestError, match="--coutn"):
         separate(line, text_from=text_from)
 
 
 def test_sweeps_and_sources():
-    """A sweep's values with blanks belong to it; an edit's first word is its source."""
+    """Values of a sweep may contain spaces. The first word of an edit is its source."""
     made = separate('cat -q --sweep tone="dusk, red",day make it {tone}', text_from=1)
     assert (made.sweeps, made.options) == (['tone="dusk, red",day'], ["--quiet"])
     assert [str(word) for word in made.words] == ["cat", "make", "it", "{tone}"]
@@ -129,8 +129,8 @@ _WORDS = st.lists(
 
 @PROPERTY
 @given(_WORDS)
-def test_any_words_survive(words):
-    """A prompt of arbitrary words that are no whole options is sent as typed."""
+def test_any_words(words):
+    """Any words that are not whole options are sent as typed."""
     assume(not any(word.partition("=")[0] in OPTIONS for word in words))
     made = separate(f"a {' '.join(words)}", text_from=0)
     assert made.options == made.sweeps == []
@@ -139,8 +139,8 @@ def test_any_words_survive(words):
 
 @PROPERTY
 @given(_WORDS)
-def test_any_words_after_the_end_of_options(words):
-    """After -- at the beginning every word is text, options as well."""
+def test_any_words_after_two_dashes(words):
+    """After -- every word is text, also an option."""
     assume(words)
     made = separate(f"-q -- {' '.join([*words, '-n', '3', '--new'])}", text_from=0)
     assert made.options == ["--quiet"]
@@ -150,7 +150,7 @@ def test_any_words_after_the_end_of_options(words):
 @PROPERTY
 @given(st.text(alphabet="-\N{EM DASH}nqo=3\"' ab{}"), st.sampled_from([0, 1, None]))
 def test_any_line(line, text_from):
-    """Any line gives options that argparse knows, or an error in words."""
+    """Any line gives options that argparse knows, or an error with a message."""
     with suppress(InvalidRequestError):
         made = separate(line, text_from=text_from)
         assert all(option.partition("=")[0] in OPTIONS for option in made.options)
@@ -168,13 +168,13 @@ def test_any_line(line, text_from):
         ("a fox -- --wait", False),
     ],
 )
-def test_a_cell_waits_by_an_option_alone(line, waits):
-    """A cell waits where ``--wait`` is an option, not where it is part of a text in quotes."""
+def test_wait_in_quotes_is_text(line, waits):
+    """``--wait`` in quotes is text: the cell does not wait for it."""
     assert RunAPIMagics.waits(None, "gpt_image", line) is waits
 
 
-def test_a_text_in_quotes_detaches_nothing(monkeypatch):
-    """With nobody there a cell waits, whatever a text in quotes says."""
+def test_detach_in_quotes_is_text(monkeypatch):
+    """``--detach`` in quotes is text: without a person the cell waits."""
     monkeypatch.setattr("runapi_magic.display.environment.audience", lambda: Audience.UNATTENDED)
     waits = RunAPIMagics.waits
     assert waits(None, "gpt_image", 'a sign that says "use --detach now"') is True

@@ -1,4 +1,4 @@
-"""Cells wait where they are to wait, and mean otherwise exactly what they meant."""
+"""Cells get ``await`` where they wait, and otherwise keep their meaning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from IPython.core.displayhook import DisplayHook
 from IPython.core.inputtransformer2 import TransformerManager
 
-from runapi_magic.notebook.await_transform import SettlesFirst, await_magics, settle_first
+from runapi_magic.notebook.await_transform import WaitFirst, await_magics, wait_first
 from tests.properties import PROPERTY
 
 CALL = "get_ipython().run_cell_magic('gpt_image', '', 'a fox')"
@@ -24,7 +24,7 @@ def _always(name, line):
 
 
 def _unawaited(code):
-    """The cell's meaning with every ``await`` taken away again."""
+    """Return the meaning of a cell with every ``await`` removed."""
 
     class Strip(ast.NodeTransformer):
         def visit_Await(self, node):
@@ -55,17 +55,17 @@ AWAITED = {
 TIMED = "get_ipython().run_cell_magic('time', '', '%gpt_image a fox')"
 
 
-def test_a_magic_of_others_that_runs_ours():
-    """What ``%%time`` returns stays its result, after a wait; other magics are left alone."""
+def test_other_magics_that_run_ours():
+    """The cell waits after ``%%time`` and keeps its result. Unrelated magics stay as they are."""
     code = f"x = {TIMED}\n{LINE}\nget_ipython().run_line_magic('pwd', '')"
 
     def waits(name, _line):
         return name == "gpt_image"
 
-    settled = await_magics(code, waits, settles=True)
+    settled = await_magics(code, waits, after_others=True)
     pending = "__import__('runapi_magic.notebook.pending').notebook.pending"
     assert settled == (
-        f"x = (await {pending}.settle({TIMED}))\n"
+        f"x = (await {pending}.wait_for_all({TIMED}))\n"
         f"(await {LINE})\nget_ipython().run_line_magic('pwd', '')"
     )
     assert await_magics(code, waits) == f"x = {TIMED}\n(await {LINE})" + code[code.rindex("\n") :]
@@ -73,7 +73,7 @@ def test_a_magic_of_others_that_runs_ours():
 
 @pytest.mark.parametrize(("code", "expected"), AWAITED.values(), ids=AWAITED)
 def test_calls_are_awaited(code, expected):
-    """A call of a magic that is to wait is awaited, wherever in the cell it stands."""
+    """A call that the cell waits for is awaited, wherever it is in the cell."""
     assert await_magics(code, _always) == expected
 
 
@@ -100,12 +100,12 @@ KEPT = {
 
 @pytest.mark.parametrize("code", KEPT.values(), ids=KEPT)
 def test_other_code_stays(code):
-    """Code that is no such call in the cell itself is not touched, not even by a blank."""
+    """Code without such a call in the cell itself does not change at all."""
     assert await_magics(code, _always) == code
 
 
-def test_who_is_asked():
-    """Whether to wait is asked for each call with its magic and its line, and obeyed."""
+def test_the_decision():
+    """Whether to wait is decided for each call from its magic and its line."""
     asked = []
 
     def waits(name, line):
@@ -128,8 +128,8 @@ def test_who_is_asked():
         "x = 1\n\n%gpt_image a fox\n# end",
     ],
 )
-def test_what_ipython_makes_of_magics(cell):
-    """Cells as a person types them, after IPython's own transformation, are awaited and valid."""
+def test_cells_as_typed(cell):
+    """Cells as a person types them are awaited and valid after IPython's transformation."""
     code = TransformerManager().transform_cell(cell)
     changed = await_magics(code, _always)
     assert changed.count("(await ") == 1
@@ -137,7 +137,7 @@ def test_what_ipython_makes_of_magics(cell):
 
 
 def test_an_awaited_cell_runs():
-    """A changed cell runs as a coroutine and has the value of what was waited for."""
+    """A changed cell runs as a coroutine and has the awaited value."""
 
     class Shell:
         async def run_line_magic(self, name, line):
@@ -159,7 +159,9 @@ _EXPRESSIONS = st.recursive(
         st.tuples(inside, inside).map("[{0[0]},\n {0[1]}]".format),
         inside.map("f({})".format),
         inside.map("f'é{{{}}}'".format).filter(
-            lambda text: text.count("'") == 2 and "\n" not in text  # else for Python 3.12 alone
+            lambda text: (
+                text.count("'") == 2 and "\n" not in text
+            )  # other texts are valid only from Python 3.12
         ),
         inside.map("({}).y[0]".format),
         inside.map("(lambda: {})".format),
@@ -182,7 +184,7 @@ _STATEMENTS = st.one_of(
 @PROPERTY
 @given(st.lists(_STATEMENTS, min_size=1, max_size=5), st.sampled_from(["\n", "\r\n", "\n\n"]))
 def test_meaning_is_kept(statements, newline):
-    """In any cell nothing changes but that calls are awaited: without the awaits it is the same."""
+    """In any cell, only the awaits are added: without them the meaning is the same."""
     code = newline.join(statements) + newline
     changed = await_magics(code, _always)
     assert _unawaited(changed) == _unawaited(code)
@@ -197,14 +199,14 @@ def test_meaning_is_kept(statements, newline):
     ],
 )
 def test_calls_in_f_strings(code):
-    """A call inside an f-string leaves the cell with its meaning, awaited or not."""
+    """A call in an f-string keeps the meaning of the cell, awaited or not."""
     assert _unawaited(await_magics(code, _always)) == _unawaited(code)
 
 
 @PROPERTY
 @given(st.text())
 def test_any_text(text):
-    """Arbitrary text comes back, as it was: no call of ours is in it."""
+    """Any text without a call of a magic does not change."""
     assert await_magics(text, _always) == text
 
 
@@ -222,14 +224,14 @@ def test_any_text(text):
     ],
 )
 def test_strange_code(code):
-    """Code that Python's own parser stumbles over comes back as it was, without an error."""
+    """Code that Python cannot parse does not change and causes no error."""
     assert await_magics(code, _always).replace("(await ", "").replace("))", ")") == code.replace(
         "))", ")"
     )
 
 
 def test_a_long_sum():
-    """A cell with a very long expression in it is no trouble where Python takes it."""
+    """A very long expression that Python accepts causes no error."""
     code = f"x = {' + '.join(['1'] * 2000)}\n{LINE}\n"
     compile(code, "cell", "exec")
     assert await_magics(code, _always).endswith(f"(await {LINE})\n")
@@ -254,32 +256,32 @@ FIRST = {
 
 
 @pytest.mark.parametrize("code", FIRST.values(), ids=FIRST)
-def test_the_wait_of_an_earlier_cell_comes_first(code):
-    """What the cell says keeps its lines and its order; the wait is compiled, and runs first."""
-    made = settle_first(code)
+def test_wait_first(code):
+    """The wait runs first, and the cell keeps its lines and their order."""
+    made = wait_first(code)
     assert made.startswith(code)
     tree = ast.parse(made)
     lines = [(type(node), node.lineno) for node in tree.body[:-1]]
     compile(made, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    moved = SettlesFirst().visit(tree)
-    assert "settle(None)" in ast.unparse(moved.body[0])
+    moved = WaitFirst().visit(tree)
+    assert "wait_for_all(None)" in ast.unparse(moved.body[0])
     assert [(type(node), node.lineno) for node in moved.body[1:]] == lines
     assert lines == [(type(node), node.lineno) for node in ast.parse(code).body]
 
 
 @pytest.mark.parametrize("code", ["x = (", "def f(:\n", "if x:\n", "'''open"])
-def test_a_cell_that_is_no_python_gets_no_wait(code):
-    """A slip of the user's is reported where it stands, and not beside words of ours."""
-    assert settle_first(code) == code
+def test_invalid_code_gets_no_wait(code):
+    """Invalid code gets no wait, so the error message shows only the user's code."""
+    assert wait_first(code) == code
 
 
 @pytest.mark.parametrize("code", ["", "x = 1\n", "await x\n", f"await {LINE}\n"])
 def test_other_trees_stay(code):
-    """A tree without the wait is left as it is."""
-    assert ast.unparse(SettlesFirst().visit(ast.parse(code))) == ast.unparse(ast.parse(code))
+    """A tree without the wait does not change."""
+    assert ast.unparse(WaitFirst().visit(ast.parse(code))) == ast.unparse(ast.parse(code))
 
 
 @pytest.mark.parametrize(("code", "is_silent"), [("x;", True), ("x;  # c\n", True), ("x\n", False)])
 def test_a_semicolon_still_silences(code, is_silent):
-    """IPython shows no value of a cell that ends in a semicolon, also where a wait was added."""
-    assert DisplayHook.semicolon_at_end_of_expression(settle_first(code)) is is_silent
+    """A semicolon at the end still hides the value, also with a wait."""
+    assert DisplayHook.semicolon_at_end_of_expression(wait_first(code)) is is_silent

@@ -1,4 +1,4 @@
-"""A prompt may end in a question mark; help stays where a user asks for it."""
+"""A prompt may end in a question mark, and help still works."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from runapi_magic.notebook.extension import load, unload
 
 @pytest.fixture
 def manager():
-    """IPython's transformations with ours among them."""
+    """IPython's transformations with ours added."""
     made = TransformerManager()
-    made.token_transformers.append(question_mark.PromptThatAsks)
+    made.token_transformers.append(question_mark.PromptWithQuestionMark)
     return made
 
 
@@ -43,8 +43,8 @@ def _line(magic, text):
          _line("gpt_edit", "a one?") + _line("gpt_image", "two?")),
     ],
 )  # fmt: skip
-def test_a_prompt_that_asks(manager, cell, expected):
-    """The line is the magic's, with its question mark: on its own, bound, and in a function."""
+def test_a_prompt_with_a_question_mark(manager, cell, expected):
+    """The line is a call of the magic with its question mark: alone, assigned, in a function."""
     assert manager.transform_cell(cell) == expected
     if cell.strip().count("\n") == 0:
         assert manager.check_complete(cell)[0] == "complete"
@@ -57,7 +57,7 @@ def test_a_prompt_that_asks(manager, cell, expected):
      ("x.y?", "x.y"), ("?x", "x"), ("%time foo?", "foo")],
 )  # fmt: skip
 def test_help_stays(manager, cell, target):
-    """The name of a magic alone with a question mark is help, as is all that is not ours."""
+    """The name of a magic with a question mark shows its help; other magics are unchanged."""
     assert manager.transform_cell(cell) == _line("pinfo", target)
 
 
@@ -67,17 +67,17 @@ def test_help_stays(manager, cell, target):
      "%%gpt_image\nwhy so blue?\n", "a = 5\nb = a % 3\n"],
 )  # fmt: skip
 def test_other_cells_stay(manager, cell):
-    """Texts, comments, cell magics and Python mean what they meant without us."""
+    """Texts, comments, cell magics and Python code are unchanged."""
     assert manager.transform_cell(cell) == TransformerManager().transform_cell(cell)
 
 
 def test_it_goes_with_the_extension():
-    """%load_ext adds it once, %unload_ext takes it away."""
+    """``%load_ext`` adds it once, and ``%unload_ext`` removes it."""
     shell = InteractiveShell.instance()
     transformers = shell.input_transformer_manager.token_transformers
     before = list(transformers)
     load(shell)
     load(shell)
-    assert transformers.count(question_mark.PromptThatAsks) == 1
+    assert transformers.count(question_mark.PromptWithQuestionMark) == 1
     unload(shell)
     assert transformers == before

@@ -1,4 +1,4 @@
-"""A magic's line sees the names that the code around it sees, the innermost first."""
+"""The line of a magic sees the variables that the code around it sees, the innermost first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTEBOOK = {"city": "Oslo", "pets": ["Rex"]}
 
 
 def _seen(code):
-    """Run a cell in which ``see()`` stands for a magic; return what it saw of ``city``."""
+    """Run a cell in which ``see()`` is the magic; return the values of ``city`` that it saw."""
     seen = []
 
     class Shell:
@@ -81,12 +81,12 @@ CELLS = {
 
 @pytest.mark.parametrize(("code", "seen"), CELLS.values(), ids=CELLS)
 def test_what_a_line_sees(code, seen):
-    """The function's own names, those of functions around it, then the notebook's."""
+    """A line sees the variables of the function, of outer functions, then of the notebook."""
     assert _seen(code) == seen
 
 
 def test_outside_of_ipython():
-    """Without a local scope only the notebook's names count."""
+    """Without a local scope, a line sees only the variables of the notebook."""
     city = "Rome"
     assert names_in_reach(None, NOTEBOOK)["city"] == "Oslo" != city
 
@@ -99,14 +99,14 @@ def test_outside_of_ipython():
      "def f(city): return get_ipython().run_line_magic('time', '{city}')\n", "def broken(:\n"],
 )  # fmt: skip
 def test_code_that_stays(code):
-    """Only a magic of ours that uses a function's name is touched."""
+    """Only a magic of ours that uses a variable of a function is changed."""
     assert pass_on_names(code) == code
 
 
 @PROPERTY
 @given(st.lists(st.sampled_from([CALL, "x = 'ü'; " + CALL, "y = (\n        1,\n    )"])))
 def test_lines_keep_their_numbers(statements):
-    """Whatever is touched, each statement stays on its line, and the code stays Python."""
+    """In changed code each statement keeps its line, and the code stays valid."""
     body = "".join(f"        {one}\n" for one in [*statements, "pass"])
     code = f"def f(city):\n    def g():\n{body}"
     made = pass_on_names(code)

@@ -1,4 +1,4 @@
-"""The cell that makes a picture again: its request as the text of a magic. Pure."""
+"""Generate the code of a cell that loads an image again or regenerates it. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,72 +18,71 @@ if TYPE_CHECKING:
     from runapi_magic.core.request import Source
 
 _WORDS_IN_A_NAME = 3
-# What IPython takes for a pasted session, and takes away; also blanks in an empty line.
+# IPython removes these prompts of pasted sessions, and spaces in empty lines.
 _PASTED = re.compile(r"^ *(?:>>>|\.\.\.|In \[)|^ +$", re.MULTILINE)
 _OPTIONS = {"aspect_ratio": "-a", "output_resolution": "-r"}
 
 
 class _Name(NamedTuple):
-    """How a cell names a source: by a variable, or by a path or an address."""
+    """How a cell refers to a source: by a variable, or by a path or URL."""
 
     text: str
     is_variable: bool
 
 
 def variable_name(image: GeneratedImage) -> str:
-    """Return the variable that a picture's cell binds: readable, and the same every time."""
+    """Return the variable that an image's cell sets: readable, and always the same."""
     words = re.findall(r"[a-z0-9]+", image.request.title.lower())[:_WORDS_IN_A_NAME]
     name = "_".join([*words, hashlib.sha256(image.id.encode()).hexdigest()[:4]])
     return name if is_name(name) else f"picture_{name}"
 
 
-def reference(image: GeneratedImage, take: int) -> str:
-    """Return how other cells name a picture.
+def reference(image: GeneratedImage, index: int) -> str:
+    """Return the expression for an image in other cells.
 
     Args:
-        image: The picture.
-        take: Which of the pictures of identical requests it is, from 0.
+        image: The image.
+        index: Its index among the images of identical requests.
     """
     name = variable_name(image)
-    return f"{name}.images[{take}]" if take else name
+    return f"{name}.images[{index}]" if index else name
 
 
 def cell_text(
     image: GeneratedImage,
-    take: Callable[[GeneratedImage], int],
+    index_of: Callable[[GeneratedImage], int],
     show_path: Callable[[Any], str],
-    bound: Collection[str] = (),
+    defined: Collection[str] = (),
 ) -> str:
-    """Return the cell that makes a picture again, or finds it on the disk at no cost.
+    """Return the cell that loads an image from disk at no cost, or generates it again.
 
-    It binds ``variable_name(image)``. A source that was made here is named in the same way where a
-    cell before it does that, and else by its file, so that the cell runs on its own. What a magic
-    cannot hold as it is, such as ``{braces}``, becomes a call of ``generate``. The picture may be
-    from elsewhere: whatever its record says, running the cell asks for a picture and does nothing
-    else.
+    The cell sets the variable ``variable_name(image)``. It refers to a generated source image by
+    its variable if an earlier cell sets it, else by its file, so that the cell works alone. Texts
+    that a magic would change, such as ``{braces}``, need a call of ``generate`` instead of a magic.
+    The image may come from a stranger: whatever its record contains, the cell only makes a request.
 
     Args:
-        image: The picture.
-        take: Says which of the pictures of identical requests one is, from 0.
+        image: The image.
+        index_of: Returns the index of an image among the images of identical requests.
         show_path: Returns a path as a user writes it.
-        bound: The ids of the pictures whose cells stand before this one.
+        defined: The IDs of the images whose cells are before this one.
     """
 
     def name_of(source: Source) -> _Name:
-        if isinstance(source.image, GeneratedImage) and source.image.id in bound:
-            return _Name(reference(source.image, take(source.image)), is_variable=True)
+        if isinstance(source.image, GeneratedImage) and source.image.id in defined:
+            return _Name(reference(source.image, index_of(source.image)), is_variable=True)
         if source.url is not None:
             return _Name(source.url, is_variable=False)
         path = source.path or (source.image.path if source.image else None)
         if path is None:
             return _Name(source.label, is_variable=is_reference(source.label))
         shown = show_path(path)
-        # A file without an ending may have the name of a variable.
+        # A file without a suffix could be read as a variable.
         return _Name(f"./{shown}" if shown.isidentifier() else shown, is_variable=False)
 
-    request, count = image.request, take(image) + 1
-    as_typed = (request.prompt, request.model, *request.fields.values())
-    if any("{" in str(text) for text in as_typed) or not _is_plain(request.prompt):
+    request, count = image.request, index_of(image) + 1
+    texts = (request.prompt, request.model, *request.fields.values())
+    if any("{" in str(text) for text in texts) or not _is_plain(request.prompt):
         return _call(image, name_of, count)
     try:
         return _magic(image, name_of, count)
@@ -92,7 +91,7 @@ def cell_text(
 
 
 def _is_plain(prompt: str) -> bool:
-    """Whether a cell can show a prompt as it is, and IPython leaves it so."""
+    """Whether a cell can contain a prompt, and IPython does not change it."""
     return prompt.replace("\n", "").isprintable() and not _PASTED.search(prompt)
 
 
@@ -118,11 +117,11 @@ def _magic(image: GeneratedImage, name_of: Callable[[Source], _Name], count: int
 
 
 def _param(name: str, value: Any) -> str:
-    """Return KEY=VALUE so that it is read as this value and no other.
+    """Return the argument KEY=VALUE of ``-p`` that is parsed as exactly this value.
 
     Raises:
-        ValueError: There is no such text.
-        InvalidRequestError: ``-p`` does not set this field.
+        ValueError: No text is parsed as this value.
+        InvalidRequestError: ``-p`` cannot set this field.
     """
     for text in (f"{name}={value}", f"{name}={json.dumps(value)}"):
         if parse_param(text) == (name, value):
@@ -131,10 +130,10 @@ def _param(name: str, value: Any) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Return a word as a magic's line takes it.
+    """Return a word with quotes if the line of a magic needs them.
 
     Raises:
-        ValueError: It holds both kinds of quotes, or more than one line.
+        ValueError: It contains both kinds of quotes, or a line break.
     """
     if word and not re.search(r"""[\s"'\\]""", word) and not word.startswith("-"):
         return word
@@ -160,7 +159,7 @@ def _call(image: GeneratedImage, name_of: Callable[[Source], _Name], count: int)
         arguments.append(f"{field}={value!r}" if is_name(field) else f"**{ {field: value}!r}")
     name = variable_name(image)
     call = ",\n    ".join(arguments)
-    # Awaited, so that a notebook that is run with nobody there holds the picture.
+    # Awaited, so that a notebook that runs unattended contains the image.
     return f"from runapi_magic import generate\n\n{name} = await generate(\n    {call},\n)\n{name}"
 
 

@@ -1,4 +1,4 @@
-"""Find the API key and the base URL: settings, environment, Colab, configuration files."""
+"""Find the API key and the base URL in settings, environment, Colab and configuration files."""
 
 from __future__ import annotations
 
@@ -32,19 +32,18 @@ class _Found:
 def resolve_access(settings: Settings, environ: Mapping[str, str] | None = None) -> Access:
     """Find the key and the base URL.
 
-    The key: the setting, ``RUNAPI_API_KEY``, Colab's secrets, the RunAPI CLI's file, Hermes
-    Agent's ``.env``. The base URL: the setting, ``RUNAPI_BASE_URL``, the file that the key came
-    from, ``https://runapi.ai``.
+    The key is looked up in this order: the setting, ``RUNAPI_API_KEY``, Colab's secrets, the RunAPI
+    CLI's file, Hermes Agent's ``.env``. The base URL: the setting, ``RUNAPI_BASE_URL``, the file
+    that has the key, ``https://runapi.ai``.
 
     Raises:
-        ConfigurationError: The base URL is unusable, or there is no key but one that Colab did
-            not give.
+        ConfigurationError: The base URL is unusable, or there is no key because Colab refused it.
     """
     environ = os.environ if environ is None else environ
-    troubles: list[ConfigurationError] = []
-    found = next(_keys(settings, environ, troubles), _Found("", ""))
-    if not found.key and troubles:
-        raise troubles[0]
+    errors: list[ConfigurationError] = []
+    found = next(_keys(settings, environ, errors), _Found("", ""))
+    if not found.key and errors:
+        raise errors[0]
     candidates = (
         (settings.base_url, "%config RunAPIMagics.base_url"),
         (environ.get("RUNAPI_BASE_URL", ""), "RUNAPI_BASE_URL"),
@@ -58,7 +57,10 @@ def resolve_access(settings: Settings, environ: Mapping[str, str] | None = None)
 def named_access(
     settings: Settings, environ: Mapping[str, str] | None = None
 ) -> tuple[Secret, str, Secret, str]:
-    """Return what is said of key and base URL without reading or asking anything."""
+    """Return the keys and base URLs of the settings and the environment: a quick lookup.
+
+    No file is read, and Colab is not asked. If the result is the same, so is ``resolve_access``.
+    """
     environ = os.environ if environ is None else environ
     return (
         settings.api_key,
@@ -69,18 +71,18 @@ def named_access(
 
 
 def asks_colab(settings: Settings) -> bool:
-    """Whether Colab is asked for the key, which takes a while and blocks."""
+    """Whether the key must be requested from Colab, which blocks for seconds."""
     key, _, variable, _ = named_access(settings)
     return "google.colab" in sys.modules and not (key or variable)
 
 
 def _keys(
-    settings: Settings, environ: Mapping[str, str], troubles: list[ConfigurationError]
+    settings: Settings, environ: Mapping[str, str], errors: list[ConfigurationError]
 ) -> Iterator[_Found]:
     sources: tuple[Callable[[], _Found | None], ...] = (
         lambda: _Found(settings.api_key.reveal(), "%config RunAPIMagics.api_key"),
         lambda: _Found(environ.get("RUNAPI_API_KEY", ""), "RUNAPI_API_KEY"),
-        lambda: _from_colab(troubles),
+        lambda: _from_colab(errors),
         lambda: _from_cli_file(environ),
         lambda: _from_hermes(environ),
     )
@@ -90,22 +92,22 @@ def _keys(
             yield _Found(found.key.strip(), found.source, found.base_url)
 
 
-def _from_colab(troubles: list[ConfigurationError]) -> _Found | None:
-    if "google.colab" not in sys.modules:  # present in every Colab kernel from its start
+def _from_colab(errors: list[ConfigurationError]) -> _Found | None:
+    if "google.colab" not in sys.modules:  # every Colab kernel imports it at its start
         return None
     from google.colab import userdata
 
     try:
         key = userdata.get("RUNAPI_API_KEY")
-    except Exception as error:  # noqa: BLE001 (its own types, known by name alone)
+    except Exception as error:  # noqa: BLE001 (Colab's exception types are known by name only)
         name = type(error).__name__
         if name != "SecretNotFoundError":
-            troubles.append(_colab_trouble(name))
+            errors.append(_colab_error(name))
         return None
     return _Found(key or "", "Colab secret RUNAPI_API_KEY")
 
 
-def _colab_trouble(name: str) -> ConfigurationError:
+def _colab_error(name: str) -> ConfigurationError:
     if name == "NotebookAccessError":
         return ConfigurationError(
             "Colab does not let this notebook read the secret RUNAPI_API_KEY.",
@@ -114,12 +116,12 @@ def _colab_trouble(name: str) -> ConfigurationError:
         )
     if name == "TimeoutException":
         return ConfigurationError(
-            "Colab did not answer in time when it was asked for the secret RUNAPI_API_KEY.",
+            "Colab did not return the secret RUNAPI_API_KEY in time.",
             todo="Keep the notebook's page open, answer Colab's question if it shows one, and run"
             " the cell again.",
         )
     return ConfigurationError(
-        f"Colab did not give the secret RUNAPI_API_KEY ({name}).",
+        f"Colab did not return the secret RUNAPI_API_KEY ({name}).",
         todo="Open Secrets (the key on the left) and check it, then run the cell again.",
     )
 
@@ -146,10 +148,10 @@ def _from_cli_file(environ: Mapping[str, str]) -> _Found | None:
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:
-    """Return the object in a file, empty where there is no file.
+    """Return the JSON object in a file, or an empty one if there is no file.
 
     Raises:
-        ConfigurationError: The file is there and cannot be used.
+        ConfigurationError: The file exists but cannot be used.
     """
     try:
         data = json.loads(path.read_text("utf-8"))
@@ -157,16 +159,16 @@ def _read_json_object(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         if isinstance(error, PermissionError) and not os.access(path.parent, os.X_OK):
-            return {}  # another user's home, which says nothing of a file in it
+            return {}  # another user's home: whether it has such a file is unknown
         raise ConfigurationError(
             f"The configuration file {path} cannot be read ({type(error).__name__}).",
-            todo="Repair or remove it, or write it anew with %runapi login.",
+            todo="Repair or delete it, or replace it with %runapi login.",
         ) from None
     return data if isinstance(data, dict) else {}
 
 
 def _from_hermes(environ: Mapping[str, str]) -> _Found | None:
-    """Read Hermes Agent's key; its config.yaml may name another variable or another base URL."""
+    """Read Hermes Agent's key; its config.yaml may set another variable name or base URL."""
     home = expand(environ.get("HERMES_HOME") or str(_home(environ) / ".hermes"))
     env_file = home / ".env"
     try:
@@ -210,21 +212,21 @@ def _short(path: Path, environ: Mapping[str, str]) -> str:
 
 
 def save_key(key: str, environ: Mapping[str, str] | None = None) -> Path:
-    """Write the key to the RunAPI CLI's file, readable by its owner alone; return the path.
+    """Write the key to the RunAPI CLI's file, readable by its owner only; return the path.
 
-    What else the file holds is kept. It is replaced in one step, never half written.
+    The other values in the file are kept. The file is replaced atomically.
 
     Raises:
-        ConfigurationError: The key is empty or holds white space, or the file cannot be written.
+        ConfigurationError: The key is empty or contains white space, or the file cannot be written.
     """
     key = key.strip()
     if not is_key(key):
-        raise ConfigurationError("That is not a key.", todo="Copy it again from runapi.ai.")
+        raise ConfigurationError("This is not an API key.", todo="Copy it again from runapi.ai.")
     path = cli_config_path(environ)
     try:
         config = _read_json_object(path)
     except ConfigurationError:
-        config = {}  # unreadable: written anew
+        config = {}  # unreadable, so it is replaced
     config.pop("apiKey", None)
     config |= {"api_key": key, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
     try:
@@ -236,7 +238,7 @@ def save_key(key: str, environ: Mapping[str, str] | None = None) -> Path:
                 json.dump(config, file, indent=2)
             temporary.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)  # it has the key
+            temporary.unlink(missing_ok=True)  # it contains the key
     except OSError as error:
         raise ConfigurationError(
             f"The key cannot be written to {path} ({error.strerror}).",

@@ -1,4 +1,4 @@
-"""What was made before: trees of edits, the cells that make a picture again, pictures by file."""
+"""Find finished images, their trees of edits and their cells; copy an image or open a file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.engine.codegen import cell_text
-from runapi_magic.engine.lineage import plant
+from runapi_magic.engine.lineage import build_tree
 from runapi_magic.engine.provenance import SOFTWARE, public_title, restore
-from runapi_magic.engine.sources import unreadable
+from runapi_magic.engine.sources import unreadable_file_error
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import is_intact, link_or_rename, short_path
 from runapi_magic.media.from_python import as_shown, upright
@@ -36,23 +36,23 @@ if TYPE_CHECKING:
     from runapi_magic.journal.tables import StoredImage
     from runapi_magic.media.thumbnails import Thumbnails
 
-_JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}  # 4:4:4, colours as sharp as light
+_JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}  # 4:4:4, so colours stay sharp
 _QUALITY = {".jpg": _JPEG, ".jpeg": _JPEG, ".webp": {"quality": 95}, ".avif": {"quality": 95}}
-_WITH_PROFILE = frozenset({"P", "RGB", "RGBA"})  # modes that keep their profile in any format
+_WITH_PROFILE = frozenset({"P", "RGB", "RGBA"})  # modes that keep their profile in all formats
 _KINDS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".gif": "gif"}
 
 
 class Library:
-    """The pictures that were made before. Methods are blocking and may be called from any thread.
+    """The finished images. The methods block, and may be called from any thread.
 
-    All raise JournalError where the journal cannot be read.
+    All methods raise JournalError if the journal cannot be read.
 
     Args:
-        history: Finds pictures in the journal.
-        image_store: Makes pictures of rows.
-        thumbnails: Small pictures.
-        editor: What pictures are edited with.
-        megapixels: Returns the largest picture to decode, in millions of pixels.
+        history: Finds images in the journal.
+        image_store: Loads the images of journal rows.
+        thumbnails: Stores small images.
+        editor: Edits images.
+        megapixels: Returns the largest image to decode, in millions of pixels.
     """
 
     def __init__(
@@ -70,65 +70,65 @@ class Library:
         self._megapixels = megapixels
 
     def find(self, image_id: str) -> GeneratedImage | None:
-        """Return the picture with this id."""
+        """Return the image with this ID."""
         stored = self._history.image(image_id)
         return None if stored is None else self._image_store.restore(stored)
 
     def prepare(self, image: GeneratedImage) -> None:
-        """See to it that a picture can be shown at once.
+        """Create the preview of an image, so that it can be shown without a delay.
 
         Raises:
-            DownloadError: Its file is gone or damaged.
+            DownloadError: Its file is missing or damaged.
         """
         image.prepare(self._image_store.limits())
 
     def page(
         self, search: str = "", *, limit: int, offset: int = 0
     ) -> tuple[list[GeneratedImage], int]:
-        """Return a page of pictures, newest first, and how many there are on all pages.
+        """Return a page of images, newest first, and the number of images on all pages.
 
         Args:
-            search: Words that must all be in prompt or model.
-            limit: Most pictures of a page.
-            offset: Pictures to leave out first.
+            search: Words that must all be in the prompt or the model.
+            limit: The largest number of images on a page.
+            offset: Number of images to skip.
         """
         found = self._history.images(search, limit=limit, offset=offset)
         return [self._image_store.restore(row) for row in found], self._history.count(search)
 
     def thumbnail(self, image: GeneratedImage) -> bytes:
-        """Return a small JPEG of a picture; a grey one where its file is gone."""
+        """Return a small JPEG of an image; a grey one if its file is missing."""
         return self._thumbnails.get(image.path, image.digest)
 
     def small(self, image: GeneratedImage, side: int) -> Image:
-        """Return a picture of at most so many pixels on its longest side.
+        """Return an image with at most this number of pixels on its longest side.
 
-        Where its file is gone it is the thumbnail, or a grey one.
+        If the file is missing, this is the thumbnail or a grey image.
         """
         if side > LONGEST_SIDE:
-            with suppress(InvalidRequestError):  # gone or changed since
+            with suppress(InvalidRequestError):  # missing or changed
                 return read_small(image.path, side, megapixels=self._megapixels())
         from PIL import Image as PillowImage
 
         return PillowImage.open(io.BytesIO(self.thumbnail(image)))
 
     def tree(self, images: Sequence[GeneratedImage]) -> Tree[GeneratedImage]:
-        """Return the trees of edits that pictures stand in as one, with what is measured."""
+        """Return the trees of edits that images belong to, with measured quality."""
         rows = self._history.trees([image.id for image in images])
-        return self._plant(rows, images, self._measured)
+        return self._tree(rows, images, self._measure)
 
     def forest(self, search: str = "", *, limit: int) -> Tree[GeneratedImage]:
-        """Return the trees of the newest pictures, each counting its versions from 1.
+        """Return the trees of the newest images; each tree counts its versions from 1.
 
         Args:
-            search: Words that must all be in prompt or model.
-            limit: Most pictures to start from; their trees may hold more.
+            search: Words that must all be in the prompt or the model.
+            limit: The largest number of images to start from; their trees may contain more.
         """
         newest = self._history.images(search, limit=limit)
         rows = self._history.trees([row.id for row in newest])
-        # What was not measured yet is left so: a list is to come at once.
-        return self._plant(rows, (), lambda row: _known(row) if row else None, apart=True)
+        # Nothing is measured here, because a list must appear without a delay.
+        return self._tree(rows, (), lambda row: _known_quality(row) if row else None, apart=True)
 
-    def _plant(
+    def _tree(
         self,
         rows: Sequence[StoredImage],
         images: Sequence[GeneratedImage],
@@ -137,76 +137,67 @@ class Library:
         apart: bool = False,
     ) -> Tree[GeneratedImage]:
         by_id = {row.id: row for row in rows}
-        # Lines that the journal does not know, such as that of a file from elsewhere, count too.
+        # The journal does not have every lineage: a file may come from another computer.
         all_images = {one.id: one for image in images for one in image.line}
         all_images |= {row.id: self._image_store.restore(row) for row in rows}
         alone = len(all_images) == 1
-        return plant(
+        return build_tree(
             list(all_images.values()),
             self.thumbnail,
             lambda image: None if alone else quality(by_id.get(image.id)),
             apart=apart,
         )
 
-    def _measured(self, row: StoredImage | None) -> Quality | None:
+    def _measure(self, row: StoredImage | None) -> Quality | None:
+        """Return the quality of an image; measure and store it if that was not done before."""
         if row is None:
             return None
-        known = _known(row)
+        known = _known_quality(row)
         if known is not None:
             return known
         try:
-            found = measure(row.path, megapixels=self._megapixels())
+            quality = measure(row.path, megapixels=self._megapixels())
         except InvalidRequestError:
             return None
-        self._history.set_metrics(row.id, found.sharpness, found.noise)
-        return found
+        self._history.set_metrics(row.id, quality.sharpness, quality.noise)
+        return quality
 
     def cell(self, image: GeneratedImage) -> str:
-        """Return the cell that makes a picture again, or finds it on disk at no cost.
+        """Return the cell that loads an image from disk at no cost, or generates it again.
 
-        It runs on its own: the picture that it starts from is named by its file.
+        The cell works alone: it refers to its source image by the file.
         """
-        return cell_text(image, self._take, short_path)
+        return cell_text(image, self._index_of, short_path)
 
     def cells(self, image: GeneratedImage) -> list[str]:
-        """Return the cells of a picture's line, from the first version to it.
+        """Return the cells of an image's lineage, from the first version to the image.
 
-        They run in this order: each names the picture before it by the variable that it binds.
+        Run them in this order: each cell refers to the image before it by its variable.
         """
         cells: list[str] = []
-        bound: set[str] = set()
+        defined: set[str] = set()
         for one in image.line:
-            cells.append(cell_text(one, self._take, short_path, bound))
-            bound.add(one.id)
+            cells.append(cell_text(one, self._index_of, short_path, defined))
+            defined.add(one.id)
         return cells
 
-    def _take(self, image: GeneratedImage) -> int:
+    def _index_of(self, image: GeneratedImage) -> int:
+        """Return the index of an image among the images on disk of identical requests."""
         same = [row for row in self._history.identical(image.id) if is_intact(row.path, row.digest)]
-        return next((number for number, row in enumerate(same) if row.id == image.id), 0)
+        return next((index for index, row in enumerate(same) if row.id == image.id), 0)
 
     @staticmethod
     def save_copy(image: GeneratedImage, target: str) -> Path:
-        """Copy a picture's original to a place of the user's; see ``GeneratedImage.save``."""
-        if not target:
-            raise InvalidRequestError("There is no name to save to.", todo="Give a path.")
-        path = _absolute(Path(target))
-        try:
-            if path.is_dir():
-                path /= image.path.name
-            if not path.suffix:
-                path = path.with_suffix(image.path.suffix)
-            if path.exists():
-                raise _taken(path)
-        except OSError as error:  # a folder that may not be entered, a name that is too long
-            raise _not_saved(path, error) from None
+        """Copy an image's original file to a path; see ``GeneratedImage.save``."""
+        path = _target_path(image, target)
         original = image.ensure_local()
         if not image.is_on_disk:
             raise InvalidRequestError(
-                f"The picture's file {short_path(original)} is gone.",
-                todo="Run the cell that makes it again: image.cell() gives it.",
+                f"The image file {short_path(original)} is missing.",
+                todo="To generate the image again, run the cell that image.cell() returns.",
             )
-        # Hidden until it is whole, and then named in one step, so that a file which came to be
-        # in the meantime is not written over.
+        # A hidden file gets its name only when it is complete. The last step fails if another
+        # file with this name exists by then, so nothing is overwritten.
         part = path.with_name(f".{secrets.token_hex(8)}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,26 +209,26 @@ class Library:
             try:
                 link_or_rename(part, path)
             except FileExistsError:
-                raise _taken(path) from None
+                raise _exists_error(path) from None
         except (OSError, ValueError) as error:
-            raise _not_saved(path, error) from None
+            raise _save_error(path, error) from None
         finally:
             with suppress(OSError, ValueError):
                 part.unlink()
         return path
 
     def open(self, path: Path) -> GeneratedImage:
-        """Return the picture in a file, with its line: as the journal knows it, or as it says.
+        """Return the image in a file with its lineage, from the journal or the file's record.
 
         Raises:
-            InvalidRequestError: There is no such file, or it does not say how it was made.
+            InvalidRequestError: There is no such file, or the file has no record.
         """
         path = _absolute(path)
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, ValueError) as error:
-            raise unreadable(path, error) from None
+            raise unreadable_file_error(path, error) from None
         stored = self._history.by_digest(digest)
         if stored is not None:
             image = self._image_store.restore(stored)
@@ -247,14 +238,14 @@ class Library:
                 size = picture.size
         except Exception:  # noqa: BLE001 (damaged files make Pillow raise anything)
             raise InvalidRequestError(
-                f"The file {path} is damaged, or no picture.",
-                todo="Use a picture that this package saved, or another copy of it.",
+                f"The file {path} is damaged or not an image.",
+                todo="Use another copy of the image, or another image of this package.",
             ) from None
         record = extract(path)
         if record is None:
             raise InvalidRequestError(
-                f"The file {path} does not say how it was made.",
-                todo="It is a picture all the same: %%gpt_edit takes its path.",
+                f"The file {path} has no record of how it was made.",
+                todo="You can still edit the image: use its path with %%gpt_edit.",
             )
         return restore(record, path, digest, size, self._editor)
 
@@ -262,30 +253,51 @@ class Library:
 def _absolute(path: Path) -> Path:
     try:
         return path.expanduser().absolute()
-    except RuntimeError as error:  # no such user
+    except RuntimeError as error:  # an unknown user in "~user"
         raise InvalidRequestError(
             f"There is no folder {path.parts[0]} ({error}).", todo="Check the path."
         ) from None
 
 
-def _taken(path: Path) -> InvalidRequestError:
-    return InvalidRequestError(f"There is a file {path} already.", todo="Give another name.")
+def _target_path(image: GeneratedImage, target: str) -> Path:
+    """Return the path of a copy, with the name and suffix of the original if they are missing.
+
+    Raises:
+        InvalidRequestError: There is no name, the file exists, or the path is invalid.
+    """
+    if not target:
+        raise InvalidRequestError("The path is empty.", todo='Use a path such as "fox.png".')
+    path = _absolute(Path(target))
+    try:
+        if path.is_dir():
+            path /= image.path.name
+        if not path.suffix:
+            path = path.with_suffix(image.path.suffix)
+        if path.exists():
+            raise _exists_error(path)
+    except OSError as error:  # a folder without permission, a name that is too long
+        raise _save_error(path, error) from None
+    return path
 
 
-def _not_saved(path: Path, error: Exception) -> InvalidRequestError:
-    why = getattr(error, "strerror", None) or error  # the whole error names the path once more
+def _exists_error(path: Path) -> InvalidRequestError:
+    return InvalidRequestError(f"The file {path} exists already.", todo="Use another name.")
+
+
+def _save_error(path: Path, error: Exception) -> InvalidRequestError:
+    reason = getattr(error, "strerror", None) or error  # str(error) contains the path again
     return InvalidRequestError(
-        f"The picture cannot be saved as {path} ({why}).",
-        todo="Give another name ending in .png, .jpg or .webp.",
+        f"The image cannot be saved as {path} ({reason}).",
+        todo="Use another name with the suffix .png, .jpg or .webp.",
     )
 
 
 def _convert(image: GeneratedImage, path: Path, suffix: str) -> None:
-    """Save a picture in the format of an ending, with its colour profile and what its file says.
+    """Save an image in the format of a suffix, with its colour profile and its record.
 
     Raises:
-        ValueError: There is no format of this ending, or it does not take such a picture.
-        OSError: It cannot be written.
+        ValueError: No format has this suffix, or the format does not support the image.
+        OSError: The file cannot be written.
     """
     from PIL import Image as PillowImage
 
@@ -307,7 +319,8 @@ def _convert(image: GeneratedImage, path: Path, suffix: str) -> None:
         embed(path, kind, Note(record, public_title(image.request), SOFTWARE, image.created))
 
 
-def _known(row: StoredImage) -> Quality | None:
+def _known_quality(row: StoredImage) -> Quality | None:
+    """Return the stored quality of an image, None if it was not measured."""
     if row.sharpness is None or row.noise is None:
         return None
     return Quality(row.sharpness, row.noise)

@@ -1,4 +1,4 @@
-"""Trees of edits: which picture came from which, as text and as a picture."""
+"""Trees of edits: which image is an edit of which, as text and as a drawing."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _QUALITY = 85  # of the JPEG
 
 
 class Version(Protocol):
-    """What a tree needs to know of an image; see ``GeneratedImage``."""
+    """What a tree needs to know about an image; see ``GeneratedImage``."""
 
     @property
     def id(self) -> str:
-        """Unique and stable across kernels."""
+        """A unique ID, the same in all kernels."""
 
     @property
     def request(self) -> ImageRequest:
-        """What was asked for."""
+        """The request that it was generated for."""
 
     @property
     def model(self) -> str:
@@ -37,31 +37,31 @@ class Version(Protocol):
 
     @property
     def created(self) -> float:
-        """Unix time in seconds."""
+        """When it was generated, Unix time in seconds."""
 
     @property
     def cost(self) -> float | None:
-        """USD; None where the service did not say."""
+        """USD; None if RunAPI did not tell it."""
 
     @property
     def simulated(self) -> bool:
-        """Whether a simulator drew it."""
+        """Whether the simulator generated it."""
 
     @property
     def took(self) -> str:
-        """How long it took, as ``12.3 s``; empty where that is not known."""
+        """How long the generation took, as ``12.3 s``; empty if it is unknown."""
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether its file is still there."""
+        """Whether its file exists."""
 
     @property
     def parent(self) -> Version | None:
-        """The image that this one is an edit of, where there is one."""
+        """The image that this one is an edit of; None if it is no edit of a generated image."""
 
     @property
     def line(self) -> Sequence[Version]:
-        """The images that led to this one, from the first to itself."""
+        """The lineage: the first image and all edits, up to this image itself."""
 
 
 ImageT = TypeVar("ImageT", bound=Version)
@@ -69,13 +69,13 @@ ImageT = TypeVar("ImageT", bound=Version)
 
 @dataclass(frozen=True, slots=True)
 class Node(Generic[ImageT]):
-    """One version.
+    """One version in a tree.
 
     Attributes:
-        name: ``v1``, ``v2`` in the order in which they were made.
-        image: The picture.
-        parent: The place of the version that it is an edit of, None for a first one.
-        quality: What was measured of it, where it was.
+        name: ``v1``, ``v2`` and so on, by age.
+        image: The image.
+        parent: The index of the version that it is an edit of; None for a first version.
+        quality: Its measured sharpness and noise; None if it was not measured.
     """
 
     name: str
@@ -85,13 +85,12 @@ class Node(Generic[ImageT]):
 
 
 class Tree(Generic[ImageT]):
-    """Versions of a picture and how they came from each other; several trees make a forest.
+    """The versions of an image and how they are related; it may contain several trees.
 
-    ``print`` it for the text; as the last line of a cell it shows itself as a picture and as text.
+    ``print`` it for the text. As the last line of a cell it shows a drawing and the text.
 
     Attributes:
-        nodes: The versions, in the order in which they were made; a parent stands before its
-            children.
+        nodes: The versions, by age; a parent is always before its children.
     """
 
     def __init__(self, nodes: Sequence[Node[ImageT]], thumbnail: Callable[[ImageT], bytes]) -> None:
@@ -111,25 +110,25 @@ class Tree(Generic[ImageT]):
 
     @property
     def alt(self) -> str:
-        """What stands for its picture where that cannot be seen; the text says the rest."""
+        """The alternative text of the drawing."""
         titles = [_title(node.image) for node in self.nodes if node.parent is None]
         count = f"{len(self)} version{'' if len(self) == 1 else 's'}"
         more = f" and {len(titles) - 1} others" if len(titles) > 1 else ""
         return f"Tree of {count}: {titles[0] if titles else 'no pictures'}{more}"
 
     def find(self, image: ImageT) -> Node[ImageT] | None:
-        """Return a picture's version, None where it is not in the tree."""
+        """Return the version with this image, None if it is not in the tree."""
         return next((node for node in self.nodes if node.image.id == image.id), None)
 
     def path(self, node: Node[ImageT]) -> list[Node[ImageT]]:
         """Return the versions from the first one to this one."""
-        line = [node]
-        while line[0].parent is not None:
-            line.insert(0, self.nodes[line[0].parent])
-        return line
+        path = [node]
+        while path[0].parent is not None:
+            path.insert(0, self.nodes[path[0].parent])
+        return path
 
     def worth(self, node: Node[ImageT]) -> str:
-        """Return what was measured of a version against the first of its line; may be empty."""
+        """Return how a version's quality differs from the first version's; may be empty."""
         first = self.path(node)[0]
         if node is first or node.quality is None or first.quality is None:
             return ""
@@ -137,20 +136,18 @@ class Tree(Generic[ImageT]):
 
     def _lines(self) -> Iterator[str]:
         children: dict[int | None, list[int]] = {}
-        for place, node in enumerate(self.nodes):
-            children.setdefault(node.parent, []).append(place)
-        # A stack, not recursion: a line may be longer than Python calls deep.
-        stack = [(place, "", "") for place in reversed(children.get(None, []))]
+        for index, node in enumerate(self.nodes):
+            children.setdefault(node.parent, []).append(index)
+        # A stack instead of recursion: a lineage may be longer than Python's recursion limit.
+        stack = [(index, "", "") for index in reversed(children.get(None, []))]
         while stack:
-            place, lead, below = stack.pop()
-            node = self.nodes[place]
-            yield f"{lead}{node.name}  {' · '.join(self._facts(node))}"
-            own = children.get(place, [])
+            index, prefix, indent = stack.pop()
+            node = self.nodes[index]
+            yield f"{prefix}{node.name}  {' · '.join(self._facts(node))}"
+            own = children.get(index, [])
             for child in reversed(own):
-                last = child == own[-1]
-                stack.append(
-                    (child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
-                )
+                branch, more = ("└─ ", "   ") if child == own[-1] else ("├─ ", "│  ")
+                stack.append((child, indent + branch, indent + more))
 
     def _facts(self, node: Node[ImageT]) -> list[str]:
         image = node.image
@@ -160,12 +157,12 @@ class Tree(Generic[ImageT]):
             *([f"${image.cost:.2f}" + (" simulated" if image.simulated else "")]
               if image.cost is not None else []),
             *([image.took] if image.took else []),
-            *([worth] if (worth := self.worth(node)) else []),
-            *([] if image.is_on_disk else ["file is gone"]),
+            *([difference] if (difference := self.worth(node)) else []),
+            *([] if image.is_on_disk else ["file is missing"]),
         ]  # fmt: skip
 
     def draw(self) -> Image:
-        """Return the tree as a picture, RGB."""
+        """Return the drawing of the tree, an RGB image."""
         import io
 
         from PIL import Image
@@ -192,7 +189,7 @@ class Tree(Generic[ImageT]):
         buffer = io.BytesIO()
         drawn = self.draw()
         drawn.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-        # It is drawn twice as large as it is shown, so that its text is sharp.
+        # Drawn twice as large as it is shown, for sharp text.
         about = {"width": drawn.width // 2, "height": drawn.height // 2, "alt": self.alt}
         return {"image/jpeg": buffer.getvalue(), "text/plain": str(self)}, {"image/jpeg": about}
 
@@ -201,41 +198,41 @@ def _title(image: Version) -> str:
     return shorten(image.request.title, _LONGEST_TITLE)
 
 
-def plant(
+def build_tree(
     images: Sequence[ImageT],
     thumbnail: Callable[[ImageT], bytes],
     quality: Callable[[ImageT], Quality | None],
     *,
     apart: bool = False,
 ) -> Tree[ImageT]:
-    """Return the tree that pictures make.
+    """Return the tree of images.
 
     Args:
-        images: Pictures; a parent that is not among them is left out.
-        thumbnail: Returns a small JPEG of a picture.
-        quality: Returns what was measured of a picture.
-        apart: Whether each tree of a forest counts its versions from 1.
+        images: The images; a parent that is not among them is ignored.
+        thumbnail: Returns a small JPEG of an image.
+        quality: Returns the measured quality of an image, None if it was not measured.
+        apart: Whether each of several trees counts its versions from 1.
     """
-    places: dict[str, int] = {}
+    indexes: dict[str, int] = {}
     nodes: list[Node[ImageT]] = []
     roots: list[int] = []
-    numbers: dict[int, int] = {}
+    counts: dict[int, int] = {}
     for image in _parents_first(images):
-        parent = places.get(image.parent.id) if image.parent else None
-        place = places[image.id] = len(nodes)
-        roots.append(place if parent is None else roots[parent])
-        counted = roots[place] if apart else 0
-        numbers[counted] = numbers.get(counted, 0) + 1
-        nodes.append(Node(f"v{numbers[counted]}", image, parent, quality(image)))
+        parent = indexes.get(image.parent.id) if image.parent else None
+        index = indexes[image.id] = len(nodes)
+        roots.append(index if parent is None else roots[parent])
+        tree = roots[index] if apart else 0
+        counts[tree] = counts.get(tree, 0) + 1
+        nodes.append(Node(f"v{counts[tree]}", image, parent, quality(image)))
     return Tree(nodes, thumbnail)
 
 
 def _parents_first(images: Sequence[ImageT]) -> list[ImageT]:
-    """Return pictures by age, but none before the one that it came from."""
+    """Return images by age, but each parent before its children."""
     by_id = {image.id: image for image in images}
-    depth = {image.id: sum(one.id in by_id for one in image.line) for image in images}
-    born: dict[str, tuple[float, int]] = {}
-    for image in sorted(by_id.values(), key=lambda one: depth[one.id]):
-        parent = born.get(image.parent.id, (0.0, 0)) if image.parent else (0.0, 0)
-        born[image.id] = max(image.created, parent[0]), depth[image.id]
-    return sorted(by_id.values(), key=lambda one: (born[one.id], one.id))
+    depths = {image.id: sum(one.id in by_id for one in image.line) for image in images}
+    ages: dict[str, tuple[float, int]] = {}
+    for image in sorted(by_id.values(), key=lambda one: depths[one.id]):
+        parent = ages.get(image.parent.id, (0.0, 0)) if image.parent else (0.0, 0)
+        ages[image.id] = max(image.created, parent[0]), depths[image.id]
+    return sorted(by_id.values(), key=lambda one: (ages[one.id], one.id))

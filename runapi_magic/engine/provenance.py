@@ -1,7 +1,7 @@
-"""What a picture's file says of how it was made, with the whole line that led to it.
+"""The record in an image file: how the image and its lineage were made.
 
-A record holds no key and no local folder: a file's path is cut to its name, and an address to what
-comes before its question mark, where signatures and tokens stand.
+A record contains no API key and no local folder. Paths are reduced to file names. URLs are reduced
+to the part before the question mark, because signatures and tokens come after it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 SOFTWARE = f"runapi_magic {__version__}"
 _SCHEMA = 1
-_LONGEST_LINE = 200  # pictures of a line that a file tells of
-_LONGEST_NAME = 255  # bytes of a file's name that usual file systems take
+_LONGEST_LINEAGE = 200  # images in a record
+_LONGEST_NAME = 255  # bytes of a file name on usual file systems
 
 
 def record_of(
@@ -40,20 +40,20 @@ def record_of(
     created: float,
     cost: float | None,
 ) -> dict[str, Any]:
-    """Return what a picture's file says.
+    """Return the record for an image file.
 
     Args:
-        request: What was asked for.
-        image: The picture's id.
-        task_id: The service's id of the task.
-        position: Which of the task's pictures, from 0.
+        request: The request of the image.
+        image: The ID of the image.
+        task_id: RunAPI's ID of the task.
+        position: The index of the image in the task.
         origin: The service's base URL.
-        simulated: Whether a simulator drew it.
-        created: When it was asked for, Unix time in seconds.
-        cost: USD of this picture, None where the service did not say.
+        simulated: Whether the simulator generated it.
+        created: When it was requested, Unix time in seconds.
+        cost: USD of this image; None if RunAPI did not tell it.
     """
     parent = parent_of(request)
-    ancestors = parent.line[-_LONGEST_LINE:] if parent else []
+    ancestors = parent.line[-_LONGEST_LINEAGE:] if parent else []
     return {
         "schema": _SCHEMA,
         "image": image,
@@ -61,7 +61,7 @@ def record_of(
         "origin": origin,
         "simulated": simulated,
         "parent": parent.id if parent else None,
-        **_step(request, task_id, created, cost),
+        **_entry(request, task_id, created, cost),
         "line": [
             {
                 "image": one.id,
@@ -69,14 +69,14 @@ def record_of(
                 "digest": one.digest,
                 "width": one.width,
                 "height": one.height,
-                **_step(one.request, one.task_id, one.created, one.cost),
+                **_entry(one.request, one.task_id, one.created, one.cost),
             }
             for one in ancestors
         ],
     }
 
 
-def _step(
+def _entry(
     request: ImageRequest, task_id: str, created: float, cost: float | None
 ) -> dict[str, Any]:
     return {
@@ -97,7 +97,7 @@ def _step(
 
 
 def public_title(request: ImageRequest) -> str:
-    """Return a request's title for others to read: no local folder, no query of an address."""
+    """Return a request's title without local folders and without the query of a URL."""
     sources = tuple(replace(source, label=_public_label(source)) for source in request.sources)
     return replace(request, sources=sources).title
 
@@ -132,47 +132,47 @@ def _without_secrets(url: object) -> str:
 def restore(
     record: Mapping[str, Any], path: Path, digest: str, size: tuple[int, int], editor: Editor
 ) -> GeneratedImage:
-    """Return the picture that a record tells of, with the line that led to it.
+    """Return the image of a record, with its lineage.
 
-    Pictures of the line are looked for beside the file, under their names.
+    The files of the lineage are expected in the folder of the image, under their own names.
 
     Args:
-        record: As ``record_of`` made it, or whatever else stands in a file.
-        path: The picture's file.
+        record: A record of ``record_of``, or any other JSON object from a file.
+        path: The image's file.
         digest: Hex SHA-256 of the file.
         size: Width and height in pixels.
-        editor: What it is edited with.
+        editor: Edits the image.
 
     Raises:
-        InvalidRequestError: It is no record of ours.
+        InvalidRequestError: The record is invalid.
     """
     try:
         known: dict[str, GeneratedImage] = {}
-        for step in record["line"][-_LONGEST_LINE:]:
-            _add(known, step, record, _beside(path, step), editor)
+        for entry in record["line"][-_LONGEST_LINEAGE:]:
+            _add(known, entry, record, _path_beside(path, entry), editor)
         own = {"digest": digest, "width": size[0], "height": size[1]}
         return _add(known, {**record, **own}, record, path, editor)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         raise InvalidRequestError(
-            f"What the file {path.name} says of its making cannot be read.",
-            todo="It is a picture all the same: %%gpt_edit takes its path.",
+            f"The record of how {path.name} was made cannot be read.",
+            todo="You can still edit the image: use its path with %%gpt_edit.",
         ) from None
 
 
-def _beside(path: Path, step: Mapping[str, Any]) -> Path:
-    """Return where a picture of the line may be, and no other file of the user's."""
-    # Only a name, so that a file from elsewhere cannot point outside of its folder.
-    name = Path(str(step["file"])).name
+def _path_beside(path: Path, entry: Mapping[str, Any]) -> Path:
+    """Return the path of an image of the lineage, in the folder of the edited image."""
+    # Only the name, because a stranger's record must not point to a file in another folder.
+    name = Path(str(entry["file"])).name
     if len(name.encode()) > _LONGEST_NAME or "\0" in name or name == "..":
         raise ValueError(name)
     beside = path.with_name(name)
-    if beside.exists() and not is_intact(beside, str(step["digest"])):
-        return path.parent / "elsewhere" / name  # it is another picture's name here
+    if beside.exists() and not is_intact(beside, str(entry["digest"])):
+        return path.parent / "elsewhere" / name  # another image has this name here
     return beside
 
 
 def _time(text: object) -> float:
-    """Return Unix time in seconds that every time zone can show."""
+    """Return Unix time in seconds, which must be a valid date in every time zone."""
     time = datetime.fromisoformat(str(text))
     if not MINYEAR < time.year < MAXYEAR:
         raise ValueError(text)
@@ -181,11 +181,13 @@ def _time(text: object) -> float:
 
 def _add(
     known: dict[str, GeneratedImage],
-    step: Mapping[str, Any],
-    whole: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    record: Mapping[str, Any],
     path: Path,
     editor: Editor,
 ) -> GeneratedImage:
+    """Add the image of one entry of a record to the known images."""
+
     def source(given: Mapping[str, Any]) -> Source:
         image = known.get(str(given["image"]))
         url = given["url"]
@@ -197,27 +199,27 @@ def _add(
             image=image,
         )
 
-    cost = step["cost_usd"]
+    cost = entry["cost_usd"]
     image = GeneratedImage(
-        id=str(step["image"]),
+        id=str(entry["image"]),
         path=path,
         request=ImageRequest(
-            str(step["prompt"]),
-            str(step["model"]),
-            {str(name): value for name, value in step["fields"].items()},
-            sources=tuple(source(one) for one in step["sources"]),
-            mask=source(step["mask"]) if step["mask"] else None,
-            service=str(step["service"]) if step.get("service") else None,
-            action_name=str(step["action"]) if step.get("action") else None,
+            str(entry["prompt"]),
+            str(entry["model"]),
+            {str(name): value for name, value in entry["fields"].items()},
+            sources=tuple(source(one) for one in entry["sources"]),
+            mask=source(entry["mask"]) if entry["mask"] else None,
+            service=str(entry["service"]) if entry.get("service") else None,
+            action_name=str(entry["action"]) if entry.get("action") else None,
         ),
-        width=int(step["width"]),
-        height=int(step["height"]),
-        task_id=str(step["task"]),
-        digest=str(step["digest"]),
-        origin=str(whole["origin"]),
+        width=int(entry["width"]),
+        height=int(entry["height"]),
+        task_id=str(entry["task"]),
+        digest=str(entry["digest"]),
+        origin=str(record["origin"]),
         cost=None if cost is None else float(cost),
-        simulated=bool(whole["simulated"]),
-        created=_time(step["created"]),
+        simulated=bool(record["simulated"]),
+        created=_time(entry["created"]),
         editor=editor,
     )
     known[image.id] = image

@@ -31,21 +31,22 @@ def draft(
     action: str | None = None,
     **fields: Any,
 ) -> ImageRequest:
-    """Return a request with the settings' defaults where a field is not given.
+    """Return a request; the settings are the defaults of fields that are not given.
 
     Args:
         settings: The user's settings.
-        prompt: The prompt or instruction.
-        sources: Pictures to start from.
+        prompt: The prompt, or the instruction of an edit.
+        sources: The images to edit.
         model: RunAPI's name of the model.
-        count: Number of pictures.
-        mask: The part to change.
+        count: Number of images.
+        mask: Marks the area to change.
         service: The service of a model that the catalogue does not have.
-        action: What that service is asked to do.
-        fields: The model's fields, by RunAPI's names; None counts as not given.
+        action: The action of that service.
+        fields: The fields of the model, by RunAPI's names; None is the same as not given.
 
     Raises:
-        InvalidRequestError: The model does not do that, or prompt, model or count cannot be right.
+        InvalidRequestError: The prompt, the model or the count is invalid, or the model cannot do
+            this.
     """
     check_type("The instruction" if sources else "The prompt", prompt, str, 'text, such as "a fox"')
     check_type("The model", model, (str, type(None)), 'text, such as "gpt-image-2"')
@@ -72,7 +73,7 @@ def draft(
 
 
 def default_model(settings: Settings, *, editing: bool) -> str:
-    """Return the model of requests that name none."""
+    """Return the model for requests without a model."""
     if not editing:
         return settings.model
     if settings.edit_model:
@@ -81,7 +82,7 @@ def default_model(settings: Settings, *, editing: bool) -> str:
 
 
 def _as_text(request: ImageRequest, name: str, value: Any) -> Any:
-    """Return a number as text where the model takes text: ``-p watermark=2024``."""
+    """Return a number as a text if the field is a text, as for ``-p watermark=2024``."""
     parameter = request.action.parameter(name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if parameter and parameter.kind is str and is_number else value
@@ -134,16 +135,16 @@ def _fields_for(image: GeneratedImage, model: str) -> dict[str, Any]:
 
 
 def all_at_once(image: GeneratedImage) -> str:
-    """Return the instructions of a picture's line as one.
+    """Return all instructions of an image's lineage as one instruction.
 
     Raises:
         InvalidRequestError: There are fewer than two.
     """
-    told = image.instructions
-    if len(told) < 2:  # noqa: PLR2004 (one is an edit of the first already)
+    instructions = image.instructions
+    if len(instructions) < 2:  # noqa: PLR2004 (with one, the image is an edit of the first already)
         raise InvalidRequestError(
-            "The picture is less than two instructions away from the first one.",
-            todo="Edit the first one: image.line[0].edit(...).",
+            f"from_original needs at least two edit instructions (got {len(instructions)}).",
+            todo="Edit the first image: image.line[0].edit(...).",
         )
-    steps = "\n".join(f"{number}. {text}" for number, text in enumerate(told, 1))
-    return f"Make all of these changes:\n{steps}"
+    changes = "\n".join(f"{number}. {text}" for number, text in enumerate(instructions, 1))
+    return f"Make all of these changes:\n{changes}"

@@ -1,4 +1,4 @@
-"""Anything picture-like that a user names, as a Source of a request."""
+"""Turn images, files, URLs and variables into the sources of a request."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 _LONGEST_LABEL, _LONGEST_PATH = 60, 300  # characters
 LOCAL_KINDS = (
     "a path, a GeneratedImage, a Generation, a Pillow image, a numpy array,"
-    " a matplotlib figure or Axes, an open file or the bytes of a picture"
+    " a matplotlib figure or Axes, an open file or the bytes of an image"
 )
 _KINDS = f"a URL, {LOCAL_KINDS}"
 
 
 def find_source(text: str, namespace: Mapping[str, Any]) -> Source:
-    """Return the source that a word in a cell stands for: a URL, a variable, or a path.
+    """Return the source for a word in a cell: a URL, a variable or a path.
 
-    ``{name}`` and ``$name`` stand for the variable, too, where no file has such a name.
+    ``{name}`` and ``$name`` also mean the variable, unless a file has this name.
 
     Raises:
-        InvalidRequestError: There is no such thing, or it is no picture.
+        InvalidRequestError: There is no such variable or file, or it is not an image.
     """
     if _is_url(text):
         return as_source(text)
@@ -49,17 +49,17 @@ def find_source(text: str, namespace: Mapping[str, Any]) -> Source:
         except LookupError:
             if not _is_file(text):
                 raise InvalidRequestError(
-                    f"There is no variable, and no file, {text}.",
-                    todo=f"Name {_KINDS}; a variable may be dotted or indexed: cat.images[1]."
-                    " A path with blanks stands in quotes.",
+                    f'There is no variable or file "{text}".',
+                    todo=f"Use {_KINDS}. A variable may have dots and indexes: cat.images[1]."
+                    " Put a path with spaces in quotes.",
                 ) from None
         else:
             return as_source(value, label=text)
     return as_source(text)
 
 
-def picture_variables(namespace: Mapping[str, Any]) -> list[str]:
-    """Return the names of a user's variables that hold pictures, the newest last."""
+def image_variables(namespace: Mapping[str, Any]) -> list[str]:
+    """Return the names of a user's variables that contain images, the newest last."""
     return [
         name
         for name, value in namespace.items()
@@ -69,52 +69,52 @@ def picture_variables(namespace: Mapping[str, Any]) -> list[str]:
 
 
 def as_source(value: Any, *, label: str | None = None, kinds: str = _KINDS) -> Source:
-    """Return a source for a value; local pictures are read and checked.
+    """Return the source for a value; local images are read and checked.
 
     Args:
-        value: A URL, a path, a GeneratedImage, a Generation, or what ``encode_value`` takes.
-        label: What the user called it.
-        kinds: What may be used, in words.
+        value: A URL, a path, a GeneratedImage, a Generation, or any value for ``encode_value``.
+        label: The user's name for it.
+        kinds: The allowed kinds of values, for the error message.
 
     Raises:
-        InvalidRequestError: It is no picture, or cannot be read.
+        InvalidRequestError: It is not an image, or it cannot be read.
     """
-    source = _from_ours(value, label) or _from_text(value, label) or _from_picture(value, label)
+    source = _from_generated(value, label) or _from_text(value, label) or _from_object(value, label)
     if source is None:
         raise InvalidRequestError(
-            f"{label or 'The source'} is of type {type(value).__name__}, which is no picture.",
+            f"{label or 'The source'} is of type {type(value).__name__}, which is not an image.",
             todo=f"Use {kinds}.",
         )
     return source
 
 
 def as_sources(values: Any) -> list[Source]:
-    """Return the sources for one value, for a list of them, or for None.
+    """Return the sources for one value, for a list of values, or for None.
 
     Raises:
-        InvalidRequestError: One of them is no picture, or cannot be read.
+        InvalidRequestError: One of them is not an image, or it cannot be read.
     """
     return [as_source(value) for value in as_list(values)]
 
 
 def as_list(values: Any) -> list[Any]:
-    """Return pictures to start from as a list: an array is one picture, and None is no picture."""
+    """Return source images as a list: an array is one image, and None means no image."""
     if values is None:
         return []
     return list(values) if isinstance(values, list | tuple) else [values]
 
 
 def as_many(values: Any) -> list[Any]:
-    """Return what is to be edited as a list of one or more.
+    """Return images to edit as a list of one or more.
 
     Raises:
-        InvalidRequestError: It is an empty list: its edit would be a new picture.
+        InvalidRequestError: The list is empty: the request would generate a new image.
     """
     many = [values] if values is None else as_list(values)
     if not many:
         raise InvalidRequestError(
-            "There is no picture to edit: the list is empty.",
-            todo="Check what fills it; for a new picture use generate.",
+            "There is no image to edit: the list is empty.",
+            todo="Check how the list is filled. For a new image, use generate.",
         )
     return many
 
@@ -123,34 +123,34 @@ def open_source(source: Source) -> Image:
     """Return a source as a loaded Pillow image.
 
     Raises:
-        InvalidRequestError: It is a URL, still under way, or its file is gone or damaged.
+        InvalidRequestError: It is a URL, it is not finished, or its file is missing or damaged.
     """
     if source.url is not None:
         raise InvalidRequestError(
-            f"{source.label} is an address, and is not fetched for this.",
-            todo="Save the picture, and name its file.",
+            f"{source.label} is a URL, which is not downloaded for this.",
+            todo="Save the image, and use its file.",
         )
     if source.pending is not None:
         raise InvalidRequestError(
-            f"There is no picture of {source.label} yet.", todo="Wait for it: await it first."
+            f"There is no image of {source.label} yet.", todo="Await the Generation first."
         )
     content = source.content if source.content is not None else _read(source.path)
     return decode(content, source.label)
 
 
-def unreadable(path: Path, error: Exception) -> InvalidRequestError:
-    """Return what to say of a file that cannot be read."""
-    why = getattr(error, "strerror", None) or error  # the whole error names the path once more
+def unreadable_file_error(path: Path, error: Exception) -> InvalidRequestError:
+    """Return the error for a file that cannot be read."""
+    reason = getattr(error, "strerror", None) or error  # str(error) contains the path again
     shown = shorten(str(path), _LONGEST_PATH)
     return InvalidRequestError(
         f"There is no file {shown}."
         if isinstance(error, FileNotFoundError)
-        else f"The file {shown} cannot be read ({why}).",
-        todo="Check the path; it starts at the notebook's folder.",
+        else f"The file {shown} cannot be read ({reason}).",
+        todo="Check the path. A relative path starts at the notebook's folder.",
     )
 
 
-def _from_ours(value: Any, label: str | None) -> Source | None:
+def _from_generated(value: Any, label: str | None) -> Source | None:
     if isinstance(value, Source):
         return value
     if isinstance(value, Generation):
@@ -183,13 +183,13 @@ def _read_data_url(url: str) -> bytes:
         return base64.b64decode(content)
     except ValueError:
         raise InvalidRequestError(
-            "The data URL is damaged or cut off.", todo="Copy it as a whole, or name a file."
+            "The data URL is damaged or truncated.", todo="Copy all of it, or use a file."
         ) from None
 
 
-def _from_picture(value: Any, label: str | None) -> Source | None:
+def _from_object(value: Any, label: str | None) -> Source | None:
     content = encode_value(value)
-    return None if content is None else _from_bytes(content, label or "picture")
+    return None if content is None else _from_bytes(content, label or "image")
 
 
 def _is_url(text: str) -> bool:
@@ -203,14 +203,14 @@ def _is_url(text: str) -> bool:
     if scheme.lower() in {"http", "https"} and host:
         return True
     raise InvalidRequestError(
-        f"{shorten(text, _LONGEST_LABEL)} is no http or https address.", todo=f"Use {_KINDS}."
+        f"{shorten(text, _LONGEST_LABEL)} is not an http or https URL.", todo=f"Use {_KINDS}."
     )
 
 
 def _is_file(text: str) -> bool:
     try:
         return Path(text).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):  # too long, a NUL, no such user
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL character, an unknown user
         return False
 
 
@@ -218,17 +218,17 @@ def _from_file(path: Path, label: str, image: GeneratedImage | None = None) -> S
     content = _read(path)
     note = check_file(content, shorten(short_path(path), _LONGEST_LABEL))
     digest = hashlib.sha256(content).hexdigest()
-    # Absolute: it means the same file wherever the working directory is later.
+    # Absolute, because the working directory may change.
     path = path.expanduser().absolute()
     return Source(shorten(label, _LONGEST_LABEL), digest, path=path, image=image, note=note)
 
 
 def _read(path: Path | None) -> bytes:
-    assert path is not None, "a source is a file where it is nothing else"
+    assert path is not None, "a source without URL and content is a file"
     try:
         return path.expanduser().read_bytes()
     except (OSError, ValueError, RuntimeError) as error:
-        raise unreadable(path, error) from None
+        raise unreadable_file_error(path, error) from None
 
 
 def _from_bytes(content: bytes, label: str) -> Source:

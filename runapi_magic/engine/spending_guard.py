@@ -1,4 +1,4 @@
-"""Before money is spent: the price, the limit of a cell, and the word of whoever is there."""
+"""Check the cost of requests before they are sent: the limit of a cell, and a confirmation."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Question(Protocol):
     """Asks the user to confirm a cost.
 
     Attributes:
-        again: How the user can be asked again.
+        again: What to do to get the question again, after the user declined.
     """
 
     again: str
 
     async def ask(self, question: str) -> bool:
-        """Show the question, and return the answer."""
+        """Show the question and return the answer."""
 
     def close(self) -> None:
-        """Take the question away."""
+        """Remove the question."""
 
 
 def gate_for(
@@ -40,35 +40,36 @@ def gate_for(
     question: Callable[[], Question | None] | None = None,
     since: float | None = 0.0,
 ) -> Gate | None:
-    """Return what is to be awaited before requests are made; None where nothing is.
+    """Return a gate that requests must pass before they are sent; None if none is needed.
 
     Args:
         session: Knows prices and settings.
-        requests: What is asked for.
-        max_cost: USD that may not be crossed.
-        asks: Whether requests that are many, dear or of unknown price need a click, or --yes where
-            no click is possible.
-        question: Makes the question that the user clicks on; where it is None, or returns None,
-            no click is possible.
-        since: Unix time in seconds; what was asked for before is paid again. None: everything.
+        requests: The requests.
+        max_cost: The highest allowed cost in USD.
+        asks: Whether many, expensive or unpriced images need confirmation: a click, or --yes if no
+            click is possible.
+        question: Creates the question that the user clicks on. If it is None or returns None, no
+            click is possible.
+        since: Reuse only images that were requested after this Unix time in seconds; None reuses
+            nothing.
 
     Raises:
-        InvalidRequestError: ``max_cost`` is no number.
-        MissingKeyError: There is no key; no question is left behind in the cell.
+        InvalidRequestError: ``max_cost`` is not a number.
+        MissingKeyError: There is no key; the cell shows no question.
         ConfigurationError: The base URL is unusable.
     """
     if max_cost is not None:
         max_cost = _usd(max_cost)
-    if max_cost is None and (not asks or _is_sure(session, requests)):
+    if max_cost is None and (not asks or _needs_no_quote(session, requests)):
         return None
     if session.simulator is None and not session.connection.asks_colab:
         session.connection.access().require_key()
-    asked = question() if asks and question is not None else None
-    return _Gate(session, requests, max_cost, since, asked, asks=asks)
+    shown_question = question() if asks and question is not None else None
+    return _Gate(session, requests, max_cost, since, shown_question, asks=asks)
 
 
 class _Gate:
-    """What is awaited before requests are made; see ``gate_for``."""
+    """Awaited before requests are sent; see ``gate_for``."""
 
     def __init__(
         self,
@@ -81,61 +82,61 @@ class _Gate:
         asks: bool,
     ) -> None:
         self._session = session
-        # A simulator that is turned on or off meanwhile answers other requests, and not these.
+        # Kept, because the user may turn the simulator on or off before these requests run.
         self._simulator = session.simulator
         self._requests = requests
         self._max_cost = max_cost
         self._since = since
         self._question = question
-        # One answer is enough, also where a batch's failures are asked for again.
-        self._is_agreed = not asks
+        # One answer counts for a batch's retries, too.
+        self._is_confirmed = not asks
 
     async def __call__(self, on_ask: Callable[[], None]) -> None:
-        """Return when the requests may be made.
+        """Return when the requests may be sent.
 
         Args:
             on_ask: Called before the user is asked.
 
         Raises:
-            BudgetError: They may not.
+            BudgetError: They cost too much, or the user declined.
         """
         try:
             await self._check(on_ask)
         finally:
             if self._question is not None:
                 self._question.close()
-                self._question = None  # a later run of this gate has nothing to click on
+                self._question = None  # a retry of the batch has no question to click on
 
     async def _check(self, on_ask: Callable[[], None]) -> None:
-        session, most = self._session, self._max_cost
+        session, max_cost = self._session, self._max_cost
         service = self._simulator or await session.connection.get_paid_service()
         cost = await session.cost(self._requests, since=self._since, fetching=True, service=service)
-        words = f"{cost}, simulated" if service.is_simulated else str(cost)
-        if most is not None and (cost.usd is None or not cost.usd <= most):
+        cost_text = f"{cost}, simulated" if service.is_simulated else str(cost)
+        if max_cost is not None and (cost.usd is None or not cost.usd <= max_cost):
             raise BudgetError(
-                f"{words}, and the maximum cost is ${most:.2f}.",
-                todo="Ask for less, or allow a higher maximum cost.",
+                f"{cost_text}, and the maximum cost is ${max_cost:.2f}.",
+                todo="Request less, or allow a higher maximum cost.",
             )
-        if self._is_agreed:
+        if self._is_confirmed:
             return
-        if _is_much(cost, session):
-            await self._agree(words, on_ask)
+        if _needs_confirmation(cost, session):
+            await self._confirm(cost_text, on_ask)
         elif cost.usd is None:
             session.notice("The price of this request was not known when it was sent.")
 
-    async def _agree(self, words: str, on_ask: Callable[[], None]) -> None:
+    async def _confirm(self, cost_text: str, on_ask: Callable[[], None]) -> None:
         settings = self._session.settings
         if self._question is None:
             raise BudgetError(
-                f"{words}. Requests for more than {settings.ask_above_count} images, for more than"
-                f" ${settings.ask_above_usd:.2f}, or for several images at an unknown price need"
-                " confirmation.",
-                todo="Add --yes, or look first with --dry-run.",
+                f"{cost_text}. Requests for more than {settings.ask_above_count} images, for more"
+                f" than ${settings.ask_above_usd:.2f}, or for several images at an unknown price"
+                " need confirmation.",
+                todo="Add --yes, or see the price first with --dry-run.",
             )
         on_ask()
-        self._is_agreed = await self._question.ask(words)
-        if not self._is_agreed:
-            raise BudgetError(f"{words}: declined.", todo=self._question.again)
+        self._is_confirmed = await self._question.ask(cost_text)
+        if not self._is_confirmed:
+            raise BudgetError(f"{cost_text}: declined.", todo=self._question.again)
 
 
 def _usd(amount: Any) -> float:
@@ -143,14 +144,15 @@ def _usd(amount: Any) -> float:
         return float(amount)
     except (TypeError, ValueError):
         raise InvalidRequestError(
-            f"max_cost is {amount!r:.60}, which is no amount of USD.", todo="Give a number."
+            f"max_cost must be an amount of USD (got {amount!r:.60}).",
+            todo="Use a number such as 0.5.",
         ) from None
 
 
-def _is_sure(session: Session, requests: Sequence[ImageRequest]) -> bool:
-    """Whether requests need no question, whatever the service's price is.
+def _needs_no_quote(session: Session, requests: Sequence[ImageRequest]) -> bool:
+    """Whether the requests need no confirmation and should not wait for a quote.
 
-    Only one image, of a price that the catalogue knows, is worth no wait for a quote.
+    This is so for a single image whose price the catalogue knows.
     """
     if sum(request.count for request in requests) > 1:
         return False
@@ -160,8 +162,8 @@ def _is_sure(session: Session, requests: Sequence[ImageRequest]) -> bool:
     )
 
 
-def _is_much(cost: Cost, session: Session) -> bool:
-    """Whether something needs a click; several images at an unknown price do."""
+def _needs_confirmation(cost: Cost, session: Session) -> bool:
+    """Whether the user must confirm the cost: many, expensive or several unpriced images."""
     settings = session.settings
     if cost.usd is None and cost.new > 1:
         return True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from runapi_magic.core.text import shorten
-from runapi_magic.engine.sources import as_source, find_source, picture_variables
+from runapi_magic.engine.sources import as_source, find_source, image_variables
 from runapi_magic.widgets.drawers import BUTTON, button, row
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Picker:
         """Offer recent pictures, and the variables that hold pictures now."""
         self._recent = recent
         options: list[tuple[str, Any]] = [_CHOOSE]
-        names = picture_variables(self._namespace)[::-1]
+        names = image_variables(self._namespace)[::-1]
         options += [(f"variable {name}", name) for name in names]
         options += [(shorten(image.request.title, _LONGEST_LABEL), image.id) for image in recent]
         if options != list(self._list.options):

@@ -169,7 +169,7 @@ def test_sources_of_every_kind(open_panel, server, workspace):
     entry = _panel(lab).get_by_role("textbox", name="Source")
     entry.fill("nothing_of_this_name")
     lab.page.keyboard.press("Enter")
-    _wait_for_text(lab, "There is no variable, and no file, nothing_of_this_name.")
+    _wait_for_text(lab, 'There is no variable or file "nothing_of_this_name".')
     entry.fill(f"{server.url}/files/{first}/0.png")
     lab.click(1, "Add")
     expect(_panel(lab).get_by_role("button", name=re.compile("^Leave out"))).to_have_count(4)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.engine.image import GeneratedImage
-from runapi_magic.engine.lineage import plant
+from runapi_magic.engine.lineage import build_tree
 from runapi_magic.media.comparison import compare_images
 
 EVIL = 'a fox" onerror="hacked()"><script>hacked()</script> & <b>more</b>'
@@ -62,7 +62,7 @@ def images():
     first = _image(EVIL)
     edit = _image("make  it\nnight", first)
     thumbnail = first.path.read_bytes()
-    tree = plant([first, edit], lambda _: thumbnail, lambda _: None)
+    tree = build_tree([first, edit], lambda _: thumbnail, lambda _: None)
     grey = Image.new("RGB", (40, 30), "grey")
     return first, edit, tree, compare_images(grey, grey)
 

@@ -66,7 +66,7 @@ SENTENCES = [
     f"| pictures in `%runapi history` | {commands._LONGEST_HISTORY:,} |",
     f"| pictures of one tree | {history._LARGEST_TREE} |",
     f"From `--speed {renderer.ROUGH_FROM:g}` on it draws roughly",
-    f"| versions in a file's note | {provenance._LONGEST_LINE} |",
+    f"| versions in a file's note | {provenance._LONGEST_LINEAGE} |",
 ]
 
 

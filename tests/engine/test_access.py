@@ -108,7 +108,7 @@ def test_a_request_asks_colab_once_and_off_the_loop(run, colab):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("TimeoutException", "did not answer in time"),
+        ("TimeoutException", "did not return the secret RUNAPI_API_KEY in time"),
         ("NotebookAccessError", "does not let this notebook"),
         ("SecretNotFoundError", "no RunAPI key"),
     ],

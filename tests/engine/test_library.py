@@ -223,7 +223,7 @@ def test_opened_on_another_machine(line, elsewhere, opened, number):
         elsewhere / one.path.name for one in line[: number + 1]
     ]
     assert len(image.tree()) == number + 1
-    assert "file is gone" not in str(image.tree())
+    assert "file is missing" not in str(image.tree())
 
 
 def test_the_last_file_alone_on_another_machine(line, elsewhere, opened):
@@ -232,7 +232,7 @@ def test_the_last_file_alone_on_another_machine(line, elsewhere, opened):
     image = opened("alone.png")
     assert [one.prompt for one in image.line] == ["a fox", "make it snow", "softer light", ""]
     assert [one.is_on_disk for one in image.line] == [False, False, False, True]
-    assert str(image.tree()).count("file is gone") == 3
+    assert str(image.tree()).count("file is missing") == 3
     assert image.instructions == ["make it snow", "softer light"]
 
 
@@ -296,9 +296,9 @@ def _broken(line, kind):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("no record", "does not say how it was made"),
-        ("text", "no picture"),
-        ("empty", "no picture"),
+        ("no record", "has no record of how it was made"),
+        ("text", "not an image"),
+        ("empty", "not an image"),
         ("folder", "cannot be read"),
         ("missing", "There is no file"),
         ("cut", "damaged"),
@@ -422,7 +422,7 @@ def test_transparency_becomes_white(service, use):
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("", "no name"),
+        ("", "path is empty"),
         ("taken.png", "already"),
         ("a.unknown", "cannot be saved"),
         ("taken.png/a.png", "cannot be saved"),
@@ -444,7 +444,7 @@ def test_an_original_that_is_gone(line, save):
     """A picture whose file is gone cannot be copied: that is said, and nothing is left behind."""
     line[0].path.unlink()
     for name in ("a.png", "new/b.jpg"):
-        with pytest.raises(InvalidRequestError, match=r"a-fox-\w+\.png is gone") as caught:
+        with pytest.raises(InvalidRequestError, match=r"a-fox-\w+\.png is missing") as caught:
             save(line[0], name)
         assert "image.cell()" in caught.value.todo
     assert not Path("a.png").exists()
@@ -565,7 +565,7 @@ def test_too_few_instructions(line, service, use, number):
     before = len(service.requests)
 
     async def body(session):
-        with pytest.raises(InvalidRequestError, match="less than two instructions") as caught:
+        with pytest.raises(InvalidRequestError, match="at least two edit instructions") as caught:
             session.from_original(session.library.find(line[number].id))
         return caught.value
 

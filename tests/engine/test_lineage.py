@@ -13,7 +13,7 @@ from PIL import Image
 
 from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.engine.image import GeneratedImage
-from runapi_magic.engine.lineage import plant
+from runapi_magic.engine.lineage import build_tree
 from runapi_magic.journal.task_log import Journal
 from runapi_magic.media.metrics import Quality, measure
 from runapi_magic.media.thumbnails import Thumbnails
@@ -32,8 +32,10 @@ def _image(number, prompt, parent=None, *, created=None, model="gpt-image-2", **
     )  # fmt: skip
 
 
-def _plant(images, quality=lambda _: None, **more):
-    return plant(images, lambda image: THUMBNAILS.get(image.path, image.digest), quality, **more)
+def _tree(images, quality=lambda _: None, **more):
+    return build_tree(
+        images, lambda image: THUMBNAILS.get(image.path, image.digest), quality, **more
+    )
 
 
 def _shape(tree):
@@ -55,7 +57,7 @@ def test_the_text():
     night = _image(4, "make it night", fox)
     again = _image(5, "a fox\nin the snow", cost=0.06)
     figures = {"i1": Quality(100, 2), "i2": Quality(90, 5), "i5": Quality(50, 2)}
-    tree = _plant([again, night, large, rain, fox], lambda image: figures.get(image.id))
+    tree = _tree([again, night, large, rain, fox], lambda image: figures.get(image.id))
     long = "x" * 59 + "…"
     assert (
         str(tree)
@@ -65,7 +67,7 @@ def test_the_text():
             f"├─ v2  {long} · flux-kontext-pro · $0.05 · 3.0 s"
             " · sharpness 0.90x, noise 2.5x of v1\n"
             f"│  └─ v3  upscale image: {'x' * 44}… · topaz-upscale-image · $0.10 simulated"
-            " · file is gone\n"
+            " · file is missing\n"
             "└─ v4  make it night · gpt-image-2\n"
             "v5  a fox in the snow · gpt-image-2 · $0.06"
         )
@@ -74,7 +76,7 @@ def test_the_text():
 
 def test_no_picture():
     """A tree without pictures says so, and shows no picture."""
-    tree = _plant([])
+    tree = _tree([])
     assert str(tree) == "There are no pictures."
     assert tree._repr_mimebundle_() == ({"text/plain": "There are no pictures."}, {})
 
@@ -83,7 +85,7 @@ def test_a_forest():
     """Each tree of a forest can count its versions from 1."""
     fox, hen = _image(1, "a fox"), _image(2, "a hen")
     images = [fox, hen, _image(3, "snow", hen), _image(4, "rain", fox)]
-    names = [(node.name, node.image.prompt) for node in _plant(images, apart=True)]
+    names = [(node.name, node.image.prompt) for node in _tree(images, apart=True)]
     assert names == [("v1", "a fox"), ("v1", "a hen"), ("v2", "snow"), ("v2", "rain")]
 
 
@@ -91,7 +93,7 @@ def test_find_and_path():
     """A version is found by its picture, with the versions that led to it."""
     fox = _image(1, "a fox")
     snow = _image(2, "snow", fox)
-    tree = _plant([fox, snow, _image(3, "rain", fox)])
+    tree = _tree([fox, snow, _image(3, "rain", fox)])
     node = tree.find(snow)
     assert [step.name for step in tree.path(node)] == ["v1", "v2"]
     assert tree.find(_image(9, "elsewhere")) is None
@@ -108,7 +110,7 @@ def test_any_tree(data):
         images.append(_image(number, f"picture {number}", parent, created=created))
     left_out = data.draw(st.sets(st.sampled_from(images), max_size=len(images) - 1))
     kept = data.draw(st.permutations([image for image in images if image not in left_out]))
-    tree = _plant(kept)
+    tree = _tree(kept)
     assert sorted(node.image.id for node in tree) == sorted(image.id for image in kept)
     assert [node.name for node in tree] == [f"v{n + 1}" for n in range(len(kept))]
     known = {image.id for image in kept}
@@ -230,7 +232,7 @@ def test_a_deleted_file(edited):
     assert _shape(tree) == SHAPE
     assert [node.name for node in tree if node.quality is None] == ["v2"]
     lines = str(tree).splitlines()
-    assert [line.split()[1] for line in lines if line.endswith("file is gone")] == ["v2"]
+    assert [line.split()[1] for line in lines if line.endswith("file is missing")] == ["v2"]
     assert tree.draw().width > 0
 
 

@@ -153,7 +153,7 @@ def test_a_corrupt_cli_file(home, content):
     with pytest.raises(ConfigurationError) as caught:
         resolve_access(Settings())
     assert str(path) in caught.value.what
-    assert "Repair or remove" in caught.value.todo
+    assert "Repair or delete" in caught.value.todo
     assert "sk-secret" not in str(caught.value)
 
 
@@ -192,8 +192,8 @@ def test_colab_without_the_secret(colab, monkeypatch):
     ("name", "words"),
     [
         ("NotebookAccessError", "does not let this notebook read"),
-        ("TimeoutException", "did not answer in time"),
-        ("OtherError", "did not give the secret RUNAPI_API_KEY (OtherError)"),
+        ("TimeoutException", "did not return the secret RUNAPI_API_KEY in time"),
+        ("OtherError", "did not return the secret RUNAPI_API_KEY (OtherError)"),
     ],
 )
 def test_what_colab_says_is_told(colab, monkeypatch, name, words):
@@ -536,7 +536,7 @@ def test_login_keeps_what_else_the_file_holds(home):
 @pytest.mark.parametrize("key", ["", "  ", "two words", "a\nb", "ключ"])
 def test_login_refuses_what_is_no_key(key, home):
     """What cannot be a key is not stored."""
-    with pytest.raises(ConfigurationError, match="not a key"):
+    with pytest.raises(ConfigurationError, match="not an API key"):
         save_key(key)
     assert not (home / ".config").exists()
 

@@ -41,7 +41,7 @@ def test_an_edit_of_nothing(service, use):
     """An edit of an empty list is refused: without a source it would be a new picture."""
 
     async def body(session):
-        with pytest.raises(InvalidRequestError, match="no picture to edit"):
+        with pytest.raises(InvalidRequestError, match="no image to edit"):
             session.edit([], "make it night")
 
     use(service, body)

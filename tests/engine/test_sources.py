@@ -171,7 +171,7 @@ def test_what_is_no_picture(value):
 )
 def test_other_addresses(url):
     """Only http and https addresses are passed on."""
-    with pytest.raises(InvalidRequestError, match="no http or https address"):
+    with pytest.raises(InvalidRequestError, match="not an http or https URL"):
         as_source(url)
 
 
@@ -264,7 +264,7 @@ def test_an_unknown_name():
     """A word that is neither variable nor file says so, and what may stand there."""
     with pytest.raises(InvalidRequestError) as caught:
         find_source("nobody", {})
-    assert caught.value.what == "There is no variable, and no file, nobody."
+    assert caught.value.what == 'There is no variable or file "nobody".'
     assert "cat.images[1]" in caught.value.todo
 
 

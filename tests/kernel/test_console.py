@@ -86,4 +86,4 @@ def test_error_has_no_traceback(console):
 def test_many_images_need_yes(console):
     """Many images need --yes, because a console has no buttons."""
     output = console.run("%gpt_image -n 11 a flock")
-    assert "Add --yes, or look first with --dry-run." in output
+    assert "Add --yes, or see the price first with --dry-run." in output

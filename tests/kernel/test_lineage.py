@@ -199,7 +199,7 @@ def split_cells(text):
     ("line", "words"),
     [
         ("show", "takes one image, as a variable or a path"),
-        ("show nothing.png", "There is no variable, and no file, nothing.png"),
+        ("show nothing.png", 'There is no variable or file "nothing.png"'),
         ("show gpt-images/nothing.png", "There is no file gpt-images/nothing.png"),
         ("show kernel.log", "is not an image"),
         ("show https://example.com/a.png", "does not say how it was made"),

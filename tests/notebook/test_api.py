@@ -25,8 +25,8 @@ WRONG = {
     "list as prompt": (lambda: runapi_magic.generate(["a"]), "The prompt is of type list."),
     "number as model": (lambda: runapi_magic.generate("a", model=2), "The model is of type int."),
     "text as count": (lambda: runapi_magic.generate("a", count="2"), "count is '2', which is no"),
-    "number as source": (lambda: runapi_magic.generate("a", sources=5), "of type int, which is no"),
-    "number as mask": (lambda: runapi_magic.generate("a", mask=5), "of type int, which is no"),
+    "number as source": (lambda: runapi_magic.generate("a", sources=5), "of type int, which is"),
+    "number as mask": (lambda: runapi_magic.generate("a", mask=5), "of type int, which is"),
     "number as field": (
         lambda: runapi_magic.generate("a", aspect_ratio=[1]), "[1] is not a value of aspect_ratio"
     ),
@@ -34,7 +34,7 @@ WRONG = {
     "no picture": (lambda: runapi_magic.edit(None, "a"), "of type NoneType, which"),
     "factor": (lambda: runapi_magic.upscale(PIXEL, "much"), "'much' is not a value of upscale_fa"),
     "background of a number": (lambda: runapi_magic.remove_background(3), "of type int, which is"),
-    "compare": (lambda: runapi_magic.compare(PIXEL, 12), "of type int, which is no picture"),
+    "compare": (lambda: runapi_magic.compare(PIXEL, 12), "of type int, which is not an image"),
     "path": (lambda: runapi_magic.open_image(5), "The path is of type int."),
     "batch id": (lambda: runapi_magic.resume_batch(5), "batch_id is of type int."),
     "concurrency": (

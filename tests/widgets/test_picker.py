@@ -69,7 +69,7 @@ def test_an_address_is_taken_once(picker):
 def test_an_address_that_is_none(picker):
     """What is no picture is told, and stays to be corrected."""
     field = picker.widget.children[0].children[0]
-    with pytest.raises(InvalidRequestError, match="no variable, and no file, green"):
+    with pytest.raises(InvalidRequestError, match='no variable or file "green"'):
         field.value = "green"
     assert field.value == "green"
     assert len(picker) == 0

@@ -53,8 +53,8 @@ def resume_tasks(
     found = session.journal.claim(wanted, generation.id)
     if task_id is not None and not found:
         raise InvalidRequestError(
-            f"No unfinished task of {origin} has the id {task_id}.",
-            todo="%runapi resume without an id goes on with all there are.",
+            f"No unfinished task of {origin} has the ID {task_id}.",
+            todo="Check the ID. %runapi resume without an ID continues all unfinished tasks.",
         )
     # Now, not on the loop: the handle is shown at once, and the journal has all that it shows.
     requests = [pipeline.image_store.request_of(task) for task in found]

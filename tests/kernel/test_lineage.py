@@ -203,8 +203,8 @@ def split_cells(text):
         ("show gpt-images/nothing.png", "There is no file gpt-images/nothing.png"),
         ("show kernel.log", "is not an image"),
         ("show https://example.com/a.png", "does not say how it was made"),
-        ("history --limit none", "no number of pictures"),
-        ("gallery --limit 101", "no number of pictures from 1 to 100"),
+        ("history --limit none", "--limit needs a number"),
+        ("gallery --limit 101", "--limit needs a number from 1 to 100"),
     ],
 )
 def test_wrong_arguments(fresh, line, words):

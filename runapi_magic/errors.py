@@ -1,12 +1,12 @@
 """The exceptions.
 
-Every error says three things: what happened, whether it was charged, what to do now.
+Every error has up to three parts: what happened, whether it was charged, what to do now.
 
     RunAPIError
     ├── InvalidRequestError        found before anything was sent
     ├── ConfigurationError         base URL, key file, settings
     │   └── MissingKeyError
-    ├── BudgetError                it would cost more than is allowed
+    ├── BudgetError                it costs too much, or you did not confirm it
     ├── APIError                   the service answered with an error status
     │   ├── ValidationError            400 422
     │   ├── AuthenticationError        401
@@ -18,12 +18,12 @@ Every error says three things: what happened, whether it was charged, what to do
     │   ├── UnsupportedMediaTypeError  415
     │   ├── RateLimitError             429
     │   └── ServerError                408 5xx
-    ├── ConnectionFailedError      no answer, or one that is no answer of RunAPI's
+    ├── ConnectionFailedError      no response, or one that is not from RunAPI
     │   └── CertificateError           the host's certificate is not trusted
-    ├── TaskFailedError            the task ended without pictures
-    ├── TaskTimeoutError           the deadline passed while the task was under way
-    ├── DownloadError              the picture could not be fetched
-    └── UnsafeURLError             an address that a client with a key must not follow
+    ├── TaskFailedError            the task ended without images
+    ├── TaskTimeoutError           the deadline passed before the task was finished
+    ├── DownloadError              the image could not be downloaded
+    └── UnsafeURLError             a URL that is not allowed
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from typing import Any, ClassVar
 NOT_SENT = "Nothing was sent, nothing was charged."
 NOT_CHARGED = "Not charged."
 MAYBE_CHARGED = "It may have been charged."
-STILL_THERE = "The task goes on at the service and may be charged."
+STILL_RUNNING = "The task continues at the service and may be charged."
 CHARGED = "The task was completed, so it was charged."
 FAILED_IS_FREE = "Failed tasks are not charged."
 
@@ -42,23 +42,23 @@ _LONGEST_ID = 100  # characters shown
 
 
 def resume_advice(task_id: str | None) -> str:
-    """Return how to get a task's picture later."""
-    return f"%runapi resume{f' {task_id}' if task_id else ''} looks for its picture again."
+    """Return how to get the image of a task later."""
+    return f"Use %runapi resume{f' {task_id}' if task_id else ''} to get its image."
 
 
 class RunAPIError(Exception):
-    """What went wrong, in the three parts that a user needs.
+    """An error with a message for the user.
 
     Attributes:
-        what: What happened, one sentence.
-        charged: Whether it was charged.
-        todo: What to do now.
-        task_id: The task's id, once one is known.
-        request_id: The service's ``x-request-id``, for a question to its support.
-        doubtful: Whether the service may have done what was asked although it did not say so.
+        what: What happened, as one sentence.
+        charged: Whether it was charged. Empty if the error does not know.
+        todo: What to do now. Empty if ``what`` says it.
+        task_id: The task's id, if it is known.
+        request_id: The service's ``x-request-id``, for questions to its support.
+        doubtful: Whether the service may have accepted a request although it did not confirm it.
 
-    An error claims or denies a charge only where that is certain from its kind; else
-    ``task_state.TaskState`` words it.
+    A class of errors claims or denies a charge only if that is certain for all its errors. For the
+    others, ``task_state.TaskState`` decides.
     """
 
     default_charged: ClassVar[str] = ""
@@ -85,12 +85,12 @@ class RunAPIError(Exception):
         return "\n".join(self.parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle without calling the class, which takes more than ``args``."""
+        """Copy and pickle without calling the class, which needs more arguments than ``args``."""
         return _restore, (type(self), self.args, dict(vars(self)))
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What happened, whether it was charged, what to do: the lines to show."""
+        """The lines to show: what happened, whether it was charged, what to do."""
         what = self.what
         references = [
             f"{label} {''.join(filter(str.isprintable, value))[:_LONGEST_ID]}"
@@ -104,12 +104,12 @@ class RunAPIError(Exception):
 
     @property
     def named_parts(self) -> tuple[str, ...]:
-        """The same lines, with the name of the error's class before the first one."""
+        """The same lines, with the name of the error's class at the beginning."""
         first, *rest = self.parts
         return (f"{type(self).__name__}: {first}", *rest)
 
     def _render_traceback_(self) -> list[str]:
-        """IPython shows this instead of a traceback."""
+        """Return what IPython shows instead of a traceback."""
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         return [part.encode(encoding, "replace").decode(encoding) for part in self.named_parts]
 
@@ -122,19 +122,19 @@ def _restore(kind: type[RunAPIError], args: tuple[Any, ...], state: dict[str, An
 
 
 class InvalidRequestError(RunAPIError):
-    """The request cannot be right; found before anything was sent."""
+    """The request is not valid. This was found before anything was sent."""
 
     default_charged = NOT_SENT
 
 
 class ConfigurationError(RunAPIError):
-    """A setting, a file of settings or the base URL is unusable."""
+    """A setting, a settings file or the base URL cannot be used."""
 
     default_charged = NOT_SENT
 
 
 class MissingKeyError(ConfigurationError):
-    """No API key was found anywhere."""
+    """No API key was found."""
 
     default_todo = (
         "Choose one:\n"
@@ -145,23 +145,23 @@ class MissingKeyError(ConfigurationError):
 
 
 class BudgetError(RunAPIError):
-    """It would cost more than is allowed, or nobody said yes to it; nothing was sent."""
+    """The request costs more than you allow, or you did not confirm it. Nothing was sent."""
 
     default_charged = NOT_SENT
 
 
 class APIError(RunAPIError):
-    """The service answered with an error status.
+    """The service returned an error status.
 
     Attributes:
         status_code: HTTP status.
-        code: RunAPI's own code such as ``rate_limited``, where the body has one.
-        retry_after: Seconds that the service asked to wait, None where it did not.
-        reason: The service's own words.
+        code: RunAPI's own code, such as ``rate_limited``, if the body has one.
+        retry_after: Seconds that the service asked to wait; None if it did not ask.
+        reason: The service's own message.
     """
 
-    title: ClassVar[str] = "RunAPI answered with an error"
-    default_todo = "Check the base URL (%runapi status); if it is right, ask RunAPI's support."
+    title: ClassVar[str] = "RunAPI returned an error"
+    default_todo = "Check the base URL (%runapi status). If it is correct, ask RunAPI's support."
 
     def __init__(
         self,
@@ -181,11 +181,11 @@ class APIError(RunAPIError):
 
 
 class ValidationError(APIError):
-    """400 or 422: the service found the request wrong."""
+    """400 or 422: the service found a mistake in the request."""
 
     title = "RunAPI did not accept the request"
     default_todo = (
-        "Change what it names and run the cell again; %runapi models lists what is known."
+        "Change the request and run the cell again. %runapi models lists the allowed values."
     )
 
 
@@ -193,77 +193,77 @@ class AuthenticationError(APIError):
     """401: the key is missing, wrong or revoked."""
 
     title = "RunAPI did not accept the API key"
-    default_todo = "%runapi status names where the key came from; %runapi login replaces it."
+    default_todo = "%runapi status shows where the key is from. %runapi login replaces it."
 
 
 class InsufficientCreditsError(APIError):
-    """402: the account has not enough credit."""
+    """402: the account does not have enough credit."""
 
-    title = "The RunAPI account has not enough credit"
+    title = "The RunAPI account does not have enough credit"
     default_todo = (
-        "Add credit at runapi.ai, then run the cell again; %runapi balance shows the rest."
+        "Add credit at runapi.ai and run the cell again. %runapi balance shows the balance."
     )
 
 
 class PermissionDeniedError(APIError):
-    """403: the key may not do this."""
+    """403: the key does not have permission."""
 
-    title = "This API key may not do that"
+    title = "The API key does not have permission"
     default_todo = (
-        "Use a key that may use this model; %runapi status names where this one came from."
+        "Use a key with access to this model. %runapi status shows where this key is from."
     )
 
 
 class NotFoundError(APIError):
-    """404, 405 or 410: the path, the model or the task does not exist (any more)."""
+    """404, 405 or 410: the path, the model or the task does not exist."""
 
-    title = "RunAPI does not know what was asked for"
-    default_todo = "Check the model's name (%runapi models) and the base URL (%runapi status)."
+    title = "RunAPI did not find the model, the path or the task"
+    default_todo = "Check the name of the model (%runapi models) and the base URL (%runapi status)."
 
 
 class ConflictError(APIError):
     """409: the same idempotency key with another body, or a source that is not ready."""
 
     title = "RunAPI reports a conflict"
-    default_todo = "Ask for it afresh: --new in a cell, new=True in Python."
+    default_todo = "Make a new request: --new in a cell, new=True in Python."
 
 
 class PayloadTooLargeError(APIError):
     """413: the request or the uploaded file is too large."""
 
-    title = "That is too large for RunAPI"
-    default_todo = "Make the source picture smaller and try again."
+    title = "The request is too large for RunAPI"
+    default_todo = "Make the source image smaller and try again."
 
 
 class UnsupportedMediaTypeError(APIError):
-    """415: the uploaded file's type is not taken."""
+    """415: the service does not accept the type of the uploaded file."""
 
-    title = "RunAPI does not take this type of file"
-    default_todo = "Use a PNG, JPEG or WEBP picture as the source."
+    title = "RunAPI does not accept this type of file"
+    default_todo = "Use a PNG, JPEG or WEBP image as the source."
 
 
 class RateLimitError(APIError):
-    """429: too many requests, after the retries that the deadline allowed."""
+    """429: too many requests, after all retries before the deadline."""
 
     title = "Too many requests for this API key"
-    default_todo = "Wait a little and run the cell again."
+    default_todo = "Wait a moment and run the cell again."
 
 
 class ServerError(APIError):
-    """408 or 5xx: the service is in trouble, after all retries."""
+    """408 or 5xx: the service has a problem, after all retries."""
 
     title = "RunAPI has a problem"
-    default_todo = "Try again in a while."
+    default_todo = "Try again later."
 
 
 class ConnectionFailedError(RunAPIError):
-    """No answer came, or one that no client can read.
+    """There was no response, or one that cannot be read.
 
     Attributes:
-        arrived: Whether the request may have arrived although no answer came back.
+        arrived: Whether the request may have arrived although there was no response.
     """
 
-    default_todo = "Check the network and %runapi status, then run the cell again."
+    default_todo = "Check the network and %runapi status, and run the cell again."
 
     def __init__(self, what: str, *, arrived: bool = False, **parts: Any) -> None:
         super().__init__(what, **parts)
@@ -271,34 +271,32 @@ class ConnectionFailedError(RunAPIError):
 
 
 class CertificateError(ConnectionFailedError):
-    """The host's certificate is not trusted, has expired, or is for another host.
+    """The certificate of the host is not trusted, has expired, or is for another host.
 
-    Nothing was sent over that connection, and another try would fail in the same way.
+    Nothing was sent over that connection, and a retry would fail in the same way.
     """
 
 
 class TaskFailedError(RunAPIError):
-    """The service ended the task without pictures. Failed tasks are not charged."""
+    """The service ended the task without images. Failed tasks are not charged."""
 
     default_charged = FAILED_IS_FREE
-    default_todo = (
-        "Change the prompt or the source if the reason names them, and run the cell again."
-    )
+    default_todo = "If the reason is the prompt or the source, change it. Then run the cell again."
 
 
 class TaskTimeoutError(RunAPIError):
-    """The deadline passed while the task was still under way."""
+    """The deadline passed before the task was finished."""
 
-    default_charged = STILL_THERE
+    default_charged = STILL_RUNNING
 
 
 class DownloadError(RunAPIError):
-    """A finished picture could not be fetched or is no picture.
+    """A finished image could not be downloaded, or the file is not an image.
 
     Attributes:
-        expired: True where the address answered 403, 404 or 410: a fresh one may work.
-        retry_after: Seconds that the store asked to wait, None where it did not.
-        passing: Whether another try may help.
+        expired: Whether the status was 403, 404 or 410: a new URL may work.
+        retry_after: Seconds that the file storage asked to wait; None if it did not ask.
+        temporary: Whether a retry may help.
     """
 
     def __init__(
@@ -307,16 +305,16 @@ class DownloadError(RunAPIError):
         *,
         expired: bool = False,
         retry_after: float | None = None,
-        passing: bool = True,
+        temporary: bool = True,
         **parts: Any,
     ) -> None:
         super().__init__(what, **parts)
         self.expired = expired
-        self.passing = passing
+        self.temporary = temporary
         self.retry_after = retry_after
 
 
 class UnsafeURLError(RunAPIError):
-    """An address was refused: another origin, plain http, or a private network."""
+    """A URL is not allowed: it has another origin, plain http, or is in a private network."""
 
-    default_todo = "If you trust this service, tell its support; nothing was sent to that address."
+    default_todo = "Nothing was sent to that URL. If you trust the service, ask its support."

@@ -1,1 +1,1 @@
-"""What can be asked and answered: requests, tasks, models, polling. Pure: no I/O and no clock."""
+"""Requests, tasks, prices, polling and errors as pure decisions: no I/O and no clock."""

@@ -22,7 +22,7 @@ _LONG_ENOUGH_TO_SHOW = 12
 
 
 class Secret:
-    """A key that no repr, log, traceback or pickle shows. ``reveal()`` is the only way to it."""
+    """An API key. Only ``reveal()`` returns it: a repr, a log, a traceback or a pickle does not."""
 
     __slots__ = ("_value",)
 
@@ -30,7 +30,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the key itself, to be put into a request and nowhere else."""
+        """Return the key itself. Put it into a request, and nowhere else."""
         return self._value
 
     def __repr__(self) -> str:
@@ -40,7 +40,7 @@ class Secret:
 
     @property
     def hint(self) -> str:
-        """An ellipsis and the last four characters at most; empty for no key."""
+        """An ellipsis and at most the last four characters. Empty if there is no key."""
         if not self._value:
             return ""
         shown = self._value[-_SHOWN_OF_A_KEY:] if len(self._value) >= _LONG_ENOUGH_TO_SHOW else ""
@@ -56,18 +56,18 @@ class Secret:
         return hash(self._value)
 
     def __reduce__(self) -> str:
-        raise TypeError("a key is not written anywhere")
+        raise TypeError("an API key cannot be pickled")
 
 
 @dataclass(frozen=True)
 class Access:
-    """Where requests go and with which key.
+    """The service that requests go to, and the key for it.
 
     Attributes:
         base_url: Scheme, host and port, without a path.
-        key: The API key; empty where none was found.
-        key_source: Where the key was found, in words; empty where it was not.
-        base_url_source: Where the base URL was found, in words.
+        key: The API key. Empty if none was found.
+        key_source: A description of where the key was found. Empty if none was found.
+        base_url_source: A description of where the base URL was found.
     """
 
     base_url: str
@@ -77,41 +77,42 @@ class Access:
 
     @property
     def account(self) -> str:
-        """A name for address and key that neither can be told from: 16 hex digits."""
+        """A name for this base URL and key: 16 hex digits that reveal neither."""
         return hashlib.sha256(f"{self.base_url}\n{self.key.reveal()}".encode()).hexdigest()[:16]
 
     def without_key(self, text: str) -> str:
-        """Return a text with the key taken out, should somebody have written it there."""
+        """Return a text without the key, in case that it contains the key."""
         return text.replace(self.key.reveal(), "***") if self.key else text
 
     def require_key(self) -> Secret:
         """Return the key.
 
         Raises:
-            MissingKeyError: There is none; it names the three ways out.
-            ConfigurationError: It cannot be a key.
+            MissingKeyError: There is no key. The message names three ways to continue.
+            ConfigurationError: The key is not valid.
         """
         if not self.key:
             in_colab = "google.colab" in sys.modules
             raise MissingKeyError("There is no RunAPI key.", todo=_IN_COLAB if in_colab else None)
         if not is_key(self.key.reveal()):
             raise ConfigurationError(
-                f"What {self.key_source} holds is no API key: it has blanks or other signs in it.",
-                todo="Copy the key again from runapi.ai; %runapi login stores it.",
+                f"{self.key_source} does not contain a valid API key (it has spaces or"
+                " non-printable characters).",
+                todo="Copy the key again from runapi.ai. %runapi login stores it.",
             )
         return self.key
 
 
 def normalize_base_url(url: str, source: str = "given") -> str:
-    """Return scheme, host and port of a base URL; a path ``/v1`` or ``/api/v1`` is taken off.
+    """Return scheme, host and port of a base URL. The paths ``/v1`` and ``/api/v1`` are removed.
 
     Args:
-        url: The base URL. No message repeats it: somebody may have pasted a key there.
-        source: Where it was found, for messages.
+        url: The base URL. Messages do not repeat it: you may have pasted a key there.
+        source: Where the base URL was found, for messages.
 
     Raises:
-        ConfigurationError: No scheme, no host, another path, credentials in the URL, or plain
-            http to another machine, which would show the key to the network.
+        ConfigurationError: The URL has no scheme, no host, another path or credentials. Or it is
+            plain http to another machine, which would send the key unencrypted.
     """
     example = "Write it like https://runapi.ai."
     name = f"The base URL ({source})"
@@ -119,27 +120,27 @@ def normalize_base_url(url: str, source: str = "given") -> str:
         parts = urlsplit(url.strip())
         port = parts.port
     except ValueError:
-        raise ConfigurationError(f"{name} is no address.", todo=example) from None
+        raise ConfigurationError(f"{name} is not a URL.", todo=example) from None
     if "://" not in url:
         raise ConfigurationError(f"{name} has no scheme.", todo=example)
     hostname = parts.hostname or ""
     if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(hostname):
-        raise ConfigurationError(f"{name} is no https address of a host.", todo=example)
+        raise ConfigurationError(f"{name} is not an https URL with a host.", todo=example)
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError(f"{name} holds more than an address.", todo=example)
+        raise ConfigurationError(f"{name} has more than a scheme, host and port.", todo=example)
     if parts.path.rstrip("/") not in {"", "/v1", "/api/v1", "/api"}:
         raise ConfigurationError(f"{name} has a path.", todo=example)
     if parts.scheme == "http" and not is_loopback_host(hostname):
         raise ConfigurationError(
-            f"{name} is plain http: the key would travel in the clear.",
-            todo="Use https; plain http is for this machine alone.",
+            f"{name} is plain http, which would send the key unencrypted.",
+            todo="Use https. Plain http is allowed for this machine only.",
         )
     host = f"[{hostname}]" if ":" in hostname else hostname
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether a host name or address is this machine by its name alone (no look-up)."""
+    """Whether a host is this machine, judged by its name alone (without DNS)."""
     host = host.lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -150,5 +151,5 @@ def is_loopback_host(host: str) -> bool:
 
 
 def is_key(text: str) -> bool:
-    """Whether a text can be sent as a key: printable ASCII without blanks."""
+    """Whether a text can be sent as a key: printable ASCII without spaces."""
     return bool(text) and text.isascii() and text.isprintable() and " " not in text

@@ -1,4 +1,4 @@
-"""Work that is done to its end although whoever waits for it is cancelled, once or often."""
+"""Finish some work even if the task that waits for it is cancelled."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ T = TypeVar("T")
 async def finish_despite_cancellation(
     work: Coroutine[object, object, T], on_cancel: Callable[[], object] | None = None
 ) -> T:
-    """Await some work; a cancellation is raised when the work is done, and not before.
+    """Await some work. If this is cancelled, once or often, raise that after the work is finished.
 
     Args:
-        work: What is done.
-        on_cancel: Called at each cancellation, to let the work end sooner.
+        work: The work.
+        on_cancel: Called at each cancellation. It can make the work finish sooner.
 
     Returns:
-        What the work returns, where nothing was cancelled.
+        The result of the work, if there was no cancellation.
 
     Raises:
-        CancelledError: It was cancelled meanwhile, and the work has come to its end.
-        BaseException: Whatever the work raised, also where it was cancelled meanwhile.
+        CancelledError: There was a cancellation, and the work is finished.
+        BaseException: The work raised it, even if there was a cancellation.
     """
     task = asyncio.ensure_future(work)
     is_cancelled = False

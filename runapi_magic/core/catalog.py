@@ -1,9 +1,9 @@
-"""The catalogue: each model's service, actions, parameters, limits and indicative price.
+"""The catalogue of models: services, actions, parameters, limits and approximate prices.
 
-One place for each fact: validation, ``%runapi models``, the magics' help and the panel's menus
-all read it. The facts are RunAPI's published contracts; the service has the last word, so a
-parameter that is not here still goes through, with a warning, and so does a model whose service and
-action the user names: a path is never guessed.
+Validation, ``%runapi models``, the help of the magics and the menus of the panel all read it, so
+each fact is in one place. The facts are from the contracts that RunAPI has published. The service
+decides: a parameter that is not in the catalogue is sent, with a warning. A model that is not in
+the catalogue can be used if the user gives its service and action. Paths are never guessed.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Parameter:
 
     Attributes:
         name: RunAPI's name of the field.
-        kind: The JSON type that the field takes.
-        choices: Allowed values; empty where any value of the type is allowed.
-        required: Whether the service refuses a body without it.
-        default: What the service uses where the field is absent. Shown, never sent.
-        help: One line for people.
+        kind: The JSON type of the field.
+        choices: The allowed values. Empty if any value of the type is allowed.
+        required: Whether the service refuses a body without the field.
+        default: The value that the service uses without the field. It is shown, but not sent.
+        help: One line for the user.
     """
 
     name: str
@@ -54,17 +54,17 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Action:
-    """What a model does, with the fields that it takes for it.
+    """One action of a model, with its fields.
 
     Attributes:
         name: RunAPI's name, the last part of the path.
-        parameters: The fields beside prompt and sources.
+        parameters: The fields other than the prompt and the sources.
         prompt: Whether the prompt is ``required``, ``optional`` or ``unused``.
-        source_field: The field that takes the sources' addresses; None where there are none.
-        flat_source_field: That field on the guide's routes, where it has another name there.
-        sources: Fewest and most sources.
-        mask_field: The field that takes a mask's address, where there is one.
-        count_field: The field that asks for several pictures in one task, where there is one.
+        source_field: The field for the URLs of the sources; None if the action has no sources.
+        flat_source_field: The name of that field on the guide's routes, if it differs.
+        sources: The smallest and the largest number of sources.
+        mask_field: The field for the URL of a mask; None if the action has no mask.
+        count_field: The field for the number of images in one task; None if a task has one image.
     """
 
     name: str
@@ -77,23 +77,23 @@ class Action:
     count_field: str | None = None
 
     def parameter(self, name: str) -> Parameter | None:
-        """Return the parameter of this name, or None."""
+        """Return the parameter with this name, or None."""
         return next((known for known in self.parameters if known.name == name), None)
 
     def source_field_in(self, family: Family) -> str | None:
-        """Return the field that takes the sources' addresses in a route family, or None."""
+        """Return the field for the URLs of the sources in a route family, or None."""
         other = self.flat_source_field if family == "flat" else None
         return other or self.source_field
 
 
 @dataclass(frozen=True)
 class Price:
-    """Indicative prices of one task, USD, mid 2026. The truth is a quote or ``usage.cost``.
+    """Approximate prices of one task, from mid 2026. A quote or ``usage.cost`` is exact.
 
     Attributes:
-        by: The field that the price depends on; empty where there is one price.
-        usd: Price by that field's value.
-        default: The value that counts where the field is absent.
+        usd: Prices in USD, by the value of a field.
+        by: That field. Empty if there is only one price.
+        default: The value that is used without the field.
     """
 
     usd: dict[str, float]
@@ -103,18 +103,18 @@ class Price:
 
 @dataclass(frozen=True)
 class Model:
-    """A model as RunAPI offers it.
+    """A model of RunAPI.
 
     Attributes:
         name: RunAPI's name, for ``-m``.
-        title: The name for people.
-        service: The part of the namespaced path before the action; empty where it is not known.
-        text: What it does without sources, None where it needs one.
-        edit: What it does with sources, None where it takes none.
+        title: The name that the user reads.
+        service: The part of the namespaced path before the action. Empty if it is not known.
+        text: The action without sources; None if the model needs a source.
+        edit: The action with sources; None if the model accepts no source.
         family: The route family that this name belongs to.
-        aliases: The same model's name in the other family, by action.
-        price: Indicative price of one task.
-        known: False for a name that is not in the catalogue.
+        aliases: The name of the same model in the other family, by action.
+        price: Approximate price of one task; None if it is not known.
+        known: Whether the model is in the catalogue.
     """
 
     name: str
@@ -128,12 +128,12 @@ class Model:
     known: bool = True
 
     def action(self, *, with_sources: bool) -> Action | None:
-        """Return what this model does with or without sources, or None if it does not."""
+        """Return the action with or without sources, or None if the model has no such action."""
         return self.edit if with_sources else self.text
 
     @property
     def edits_with(self) -> str:
-        """The model that goes on with a picture of this one: itself, or its sibling; else empty."""
+        """The model that edits an image of this one: itself or its sibling. Empty if none does."""
         if not self.service:
             return ""
         if self.edit is not None:
@@ -141,11 +141,11 @@ class Model:
         return _GUIDE_EDIT if self.name == _GUIDE_TEXT else ""
 
     def name_in(self, family: Family, action: str) -> str:
-        """Return the model's name in a route family."""
+        """Return the name of the model in a route family."""
         return self.name if family == self.family else dict(self.aliases).get(action, self.name)
 
     def estimate(self, fields: dict[str, Any]) -> float | None:
-        """Return the indicative price in USD of one task with these fields, or None."""
+        """Return the approximate price in USD of one task with these fields; None if unknown."""
         if self.price is None:
             return None
         value = str(fields.get(self.price.by) or self.price.default)
@@ -229,10 +229,10 @@ def _flux(name: str, title: str, usd: float) -> Model:
         "flux_kontext",
         text=Action(TEXT_TO_IMAGE, (*_FLUX_PARAMETERS, tolerance(6))),
         edit=Action(
-            TEXT_TO_IMAGE,  # a source makes it an edit
+            TEXT_TO_IMAGE,  # with a source, it is an edit
             (*_FLUX_PARAMETERS, tolerance(2)),
             source_field="source_image_url",
-            # Inferred: the model's guide page shows this name where the SDK has the other.
+            # Inferred: the guide's page about the model has this name, and the SDK has the other.
             flat_source_field="image_url",
             sources=(1, 1),
         ),
@@ -294,7 +294,7 @@ CATALOGUE: Final[tuple[Model, ...]] = (
         "gpt_4o_image",
         text=Action(TEXT_TO_IMAGE, _4O_PARAMETERS, count_field="output_count"),
         edit=Action(
-            TEXT_TO_IMAGE,  # sources make it an edit
+            TEXT_TO_IMAGE,  # with sources, it is an edit
             _4O_PARAMETERS,
             prompt="optional",
             source_field="source_image_urls",
@@ -340,15 +340,16 @@ _BY_NAME = {model.name: model for model in CATALOGUE}
 
 
 def find_model(name: str, service: str | None = None, action: str | None = None) -> Model:
-    """Return the model of this name; one with ``known`` false where the catalogue has none.
+    """Return the model with this name.
 
-    An unknown model takes any field, up to 16 sources as ``source_image_urls``, and goes to the
-    service and action that are named; without both nothing is sent to it.
+    If the catalogue does not have it, return a model with ``known`` false. It accepts any field,
+    and up to 16 sources as ``source_image_urls``. Requests for it go to the given service and
+    action. Without both, no request can be sent.
 
     Args:
         name: RunAPI's name of the model.
-        service: The service of a model that the catalogue does not have.
-        action: What that service is asked to do.
+        service: The service of a model that is not in the catalogue.
+        action: The action of a model that is not in the catalogue.
     """
     if name in _BY_NAME:
         return _BY_NAME[name]
@@ -367,5 +368,5 @@ def find_model(name: str, service: str | None = None, action: str | None = None)
 
 
 def similar_models(name: str) -> list[str]:
-    """Return the catalogue's names that are most like a name, the most alike first."""
+    """Return the names in the catalogue that are most similar to a name, the most similar first."""
     return get_close_matches(name.lower(), _BY_NAME, n=3)

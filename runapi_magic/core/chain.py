@@ -1,4 +1,4 @@
-"""Steps of a chain, as ``--then`` takes them: ``upscale 4``, ``refine: softer light``. Pure."""
+"""Read the steps of a chain from ``--then``: ``upscale 4``, ``refine: softer light``. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STEP = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class StepRequest:
-    """What a step asks for: an instruction, and the fields of the request."""
+    """The request of one step: an instruction, and the fields of the request."""
 
     instruction: str
     fields: dict[str, Any] = field(default_factory=dict)
@@ -30,12 +30,13 @@ class StepRequest:
 def parse_step(text: str) -> StepRequest:
     """Read one step of a chain.
 
-    ``upscale [1|2|4]`` enlarges with Topaz (twice by default), ``remove background`` uses Recraft,
-    ``refine: INSTRUCTION`` uses Flux Kontext, ``edit: INSTRUCTION`` or just an instruction the
-    model that edits are made with.
+    - ``upscale [1|2|4]`` enlarges the image with Topaz, by 2 if there is no factor.
+    - ``remove background`` uses Recraft.
+    - ``refine: INSTRUCTION`` uses Flux Kontext.
+    - ``edit: INSTRUCTION`` and ``INSTRUCTION`` use the model that is set for edits.
 
     Raises:
-        InvalidRequestError: It is none of these, or its instruction is missing.
+        InvalidRequestError: The step is empty, or has no instruction or no valid factor.
     """
     match = _STEP.fullmatch(text.strip())
     if match is None:
@@ -55,9 +56,7 @@ def parse_step(text: str) -> StepRequest:
         return StepRequest(match["edit"].strip())
     factor = match["factor"] or "2"
     if not factor.removesuffix("x").isdecimal():
-        raise InvalidRequestError(
-            f"upscale {factor} is no factor.", todo='Write --then "upscale 2" or "upscale 4".'
-        )
+        raise InvalidRequestError(f'"{factor}" is not an upscale factor.', todo="Use 2 or 4.")
     return StepRequest(
         "", {"model": UPSCALE_MODEL, "upscale_factor": int(factor.removesuffix("x"))}
     )

@@ -1,6 +1,6 @@
-"""Waiting on any thread's event loop for what happens on another one.
+"""Events and values from one thread, for coroutines on the event loops of other threads.
 
-asyncio's own events and queues belong to one loop: set from another thread, they wake nothing.
+asyncio's own events and queues belong to one loop. If another thread sets them, nothing wakes up.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class ThreadsafeEvent:
         self._waiters: set[asyncio.Future[None]] = set()
 
     def set(self) -> None:
-        """Wake all coroutines that wait, and let later ones pass."""
+        """Wake all coroutines that wait. Later calls of ``wait`` return at once."""
         with self._lock:
             self._is_set = True
             waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
-            with suppress(RuntimeError):  # its loop is closed, so nothing waits there
+            with suppress(RuntimeError):  # the loop is closed, so nothing waits on it
                 waiter.get_loop().call_soon_threadsafe(_wake, waiter)
 
     async def wait(self) -> None:
@@ -53,10 +53,10 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 class Feed(Generic[Value]):
-    """Values that come one by one, to be read to their end on any event loop.
+    """A stream of values that coroutines on any event loop can read from the beginning.
 
     Args:
-        values: The values that are known already.
+        values: The first values.
     """
 
     def __init__(self, values: Iterable[Value] = ()) -> None:
@@ -73,13 +73,13 @@ class Feed(Generic[Value]):
         news.set()
 
     def close(self) -> None:
-        """Say that no more values come."""
+        """End the stream."""
         with self._lock:
             self._is_closed = True
         self._news.set()
 
     async def read(self) -> AsyncIterator[Value]:
-        """Yield all values from the first on, each as soon as it is there."""
+        """Yield all values, from the first one, each as soon as it is available."""
         count = 0
         while True:
             with self._lock:

@@ -1,4 +1,4 @@
-"""The image formats that the package handles, told by a file's first bytes."""
+"""Detect the image formats that the package supports."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ _MAGIC_BYTES = {
 
 
 def image_format(start: bytes | bytearray) -> str | None:
-    """Return ``png``, ``jpg``, ``webp`` or ``gif`` by a file's first bytes, None for no picture."""
+    """Return ``png``, ``jpg``, ``webp`` or ``gif`` from a file's first bytes; None for others."""
     return next((kind for kind, magic in _MAGIC_BYTES.items() if magic.match(start)), None)

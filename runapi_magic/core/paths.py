@@ -1,4 +1,4 @@
-"""The folder of the journal and the thumbnails, and other paths that the environment names."""
+"""Find the data folder and other paths that depend on the environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def data_home(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the folder of the journal: ``RUNAPI_MAGIC_HOME`` or the platform's user data."""
+    """Return the folder of the journal: ``RUNAPI_MAGIC_HOME``, or the platform's data folder."""
     environ = os.environ if environ is None else environ
     if folder := environ.get("RUNAPI_MAGIC_HOME"):
         return expand(folder).absolute()
@@ -19,28 +19,31 @@ def data_home(environ: Mapping[str, str] | None = None) -> Path:
 
     try:
         return Path(platformdirs.user_data_dir("runapi-magic", appauthor=False))
-    except RuntimeError:  # no HOME, and a user whom the system does not know, as in a container
+    except RuntimeError:  # without HOME, for a user without an account, as in containers
         return expand("~/.local/share/runapi-magic")
 
 
 def expand(path: str) -> Path:
-    """Return a path with ``~`` replaced; without a home folder, by one that does not exist."""
+    """Return a path with ``~`` replaced by the home folder.
+
+    If there is no home folder, use a folder that does not exist.
+    """
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # never a folder named "~" in the working directory
+    except RuntimeError:  # do not create a folder named "~" in the working directory
         return Path("/nonexistent") / path.lstrip("~/")
 
 
 def is_usable(folder: Path) -> bool:
-    """Whether a folder can be written to, or made where it is missing."""
+    """Whether a folder exists and can be written to, or can be created."""
     try:
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
-    except OSError:  # a folder that may not be entered
+    except OSError:  # a parent folder cannot be entered
         return False
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
 def notebook_name(environ: Mapping[str, str] | None = None) -> str:
-    """Return the notebook that this kernel was started for, as Jupyter names it; else empty."""
+    """Return the name that Jupyter gave for this kernel's notebook; empty if it gave none."""
     return (os.environ if environ is None else environ).get("JPY_SESSION_NAME", "")

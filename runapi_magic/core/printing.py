@@ -1,4 +1,4 @@
-"""Text for a terminal or a log, printed so that it never fails."""
+"""Print text for the user without ever failing."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _SIMPLE = {
 
 
 def print_text(thing: object) -> None:
-    """Print something for the user: what the encoding lacks is replaced, a closed output ignored.
+    """Print something for the user. Replace characters that the encoding cannot show.
 
-    Images that were paid for are saved by then, and nothing after it may be left undone because
-    a caption cannot be shown.
+    If the output is closed, print nothing: work that follows, such as for images that were paid
+    for, must not fail because a text cannot be shown.
     """
     try:
-        print(encodable(str(thing)))  # noqa: T201 (the one place that prints)
-    except (OSError, ValueError):  # closed, or a pipe that nothing reads
+        print(encodable(str(thing)))  # noqa: T201 (the only place that prints)
+    except (OSError, ValueError):  # the output is closed, or is a pipe without a reader
         return
 
 
 def encodable(text: str) -> str:
-    """Return a text with what the standard output's encoding lacks replaced."""
+    """Return a text in which every character exists in the encoding of the standard output."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
         simple = text.translate(_SIMPLE)
         return simple.encode(encoding, "replace").decode(encoding)
-    except LookupError:  # an encoding that Python does not have
+    except LookupError:  # Python does not know the encoding
         return text.translate(_SIMPLE).encode("ascii", "replace").decode("ascii")
     return text

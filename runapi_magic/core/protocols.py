@@ -1,4 +1,4 @@
-"""What the lower rooms need of the objects that the engine makes."""
+"""The attributes that the lower rooms need of objects from higher rooms."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ if TYPE_CHECKING:
 
 
 class FinishedImage(Protocol):
-    """A finished image, as a request and the journal see it; see ``GeneratedImage``."""
+    """A finished image. ``GeneratedImage`` implements this."""
 
     @property
     def id(self) -> str:
-        """Unique and stable across kernels."""
+        """A unique id, the same in all kernels."""
 
     @property
     def path(self) -> Path:
-        """The original on disk."""
+        """The file of the original image."""
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of the original's bytes."""
+        """Hex SHA-256 of the original file."""
 
     @property
     def width(self) -> int:
-        """Pixels of the original."""
+        """Width of the original in pixels."""
 
     @property
     def height(self) -> int:
-        """Pixels of the original."""
+        """Height of the original in pixels."""
 
     @property
     def created(self) -> float:
-        """Unix time in seconds."""
+        """Unix time in seconds at which it was created."""
 
     @property
     def stored(self) -> str:
-        """Its URL in an object store, else empty."""
+        """Its URL in an object store. Empty if it is not in one."""
 
     @property
     def prompt(self) -> str:
@@ -45,20 +45,20 @@ class FinishedImage(Protocol):
 
     @property
     def parent(self) -> FinishedImage | None:
-        """The image that this one is an edit of, where there is one."""
+        """The image that this one is an edit of; None if there is none."""
 
 
 class TaskRow(Protocol):
-    """A task as the journal has it; see ``StoredTask``."""
+    """A task in the journal. ``StoredTask`` implements this."""
 
     @property
     def state(self) -> str:
-        """Its state in the journal."""
+        """The state in the journal, such as ``created`` or ``saved``."""
 
     @property
     def task_id(self) -> str | None:
-        """RunAPI's id of the task, where it is known."""
+        """RunAPI's id of the task; None if it is not known."""
 
     @property
     def cost(self) -> float | None:
-        """USD."""
+        """The cost in USD; None if it is not known."""

@@ -1,6 +1,6 @@
-"""A prompt and its fields, validated, and the JSON bodies that they become.
+"""Requests for images, and the JSON bodies that are sent for them.
 
-Pure: nothing here reads a clock, a file or the network.
+Pure: this module reads no clock, no file and no network.
 """
 
 from __future__ import annotations
@@ -31,42 +31,43 @@ _PART_OF_A_PATH = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class PendingImage(Protocol):
-    """A request whose first image will be a source; see ``Generation``."""
+    """A request whose first image will be a source. ``Generation`` implements this."""
 
     @property
     def request(self) -> ImageRequest:
-        """What is asked for."""
+        """The request."""
 
     @property
     def image(self) -> FinishedImage:
         """The first image.
 
         Raises:
-            RunAPIError: There is no image yet, or there will be none.
+            RunAPIError: There is no image yet, or the request failed.
         """
 
     async def wait(self) -> object:
         """Wait for the images.
 
         Raises:
-            RunAPIError: There is no image.
+            RunAPIError: The request failed.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A picture to start from.
+    """An image to start from.
 
     Attributes:
-        label: What the user called it, for captions and messages.
-        digest: SHA-256 of its content, or of its address where only that is known: two sources
-            with one digest are the same picture.
-        url: A public address, passed on as it is.
-        path: A local file, to be uploaded.
-        content: The encoded picture itself, to be uploaded, where there is no file.
-        image: The GeneratedImage that this is, for the line from version to version.
-        pending: The Generation whose picture this will be; it has no digest until then.
-        note: How it is converted before it is sent, for the user; empty where it is sent as it is.
+        label: The user's name for it, for captions and messages.
+        digest: SHA-256 of its content, or of its URL if the content is not known. Two sources
+            with the same digest are the same image.
+        url: A public URL, which is sent as it is.
+        path: A local file, which is uploaded.
+        content: An encoded image without a file, which is uploaded.
+        image: The GeneratedImage that this source is, for its lineage.
+        pending: The Generation whose image will be the source. Until then there is no digest.
+        note: How the image is converted before it is sent, for the user. Empty if it is not
+            converted.
     """
 
     label: str
@@ -81,17 +82,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """What a user asked for: one prompt, which may become several tasks.
+    """A request for images: one prompt, which may need several tasks.
 
     Attributes:
         prompt: The prompt, or the instruction of an edit.
         model: RunAPI's name of the model.
-        fields: The model's own fields, by RunAPI's names, without prompt, model and sources.
-        count: Number of pictures, 1 or more.
-        sources: Pictures to start from.
-        mask: The part to change, for models that take one.
-        service: The service of a model that the catalogue does not have, as the user named it.
-        action_name: What that service is asked to do, as the user named it.
+        fields: The fields of the model by RunAPI's names, without prompt, model and sources.
+        count: The number of images, 1 or more.
+        sources: The images to start from.
+        mask: The part to change, for models that accept a mask.
+        service: The service that the user gave, for a model that is not in the catalogue.
+        action_name: The action that the user gave, for such a model.
     """
 
     prompt: str
@@ -105,19 +106,19 @@ class ImageRequest:
 
     @property
     def aspect_ratio(self) -> str | None:
-        """The ratio asked for, or None for the model's own choice."""
+        """The requested aspect ratio, or None for the default of the model."""
         value = self.fields.get("aspect_ratio")
         return None if value is None else str(value)
 
     @property
     def output_resolution(self) -> str | None:
-        """The resolution asked for, or None for the model's own choice."""
+        """The requested resolution, or None for the default of the model."""
         value = self.fields.get("output_resolution")
         return None if value is None else str(value)
 
     @property
     def title(self) -> str:
-        """The prompt, or what is done to which source where there is none."""
+        """The prompt. Without one, the action and the names of the sources."""
         if self.prompt:
             return self.prompt
         labels = " ".join(source.label for source in self.sources)
@@ -125,15 +126,15 @@ class ImageRequest:
 
     @property
     def catalogue(self) -> Model:
-        """What the catalogue knows of the model."""
+        """The entry of the model in the catalogue."""
         return find_model(self.model, self.service, self.action_name)
 
     @property
     def route(self) -> tuple[str, str]:
-        """The service and the action that it goes to.
+        """The service and the action for the request.
 
         Raises:
-            InvalidRequestError: They are not known, or the user named others than the catalogue.
+            InvalidRequestError: They are not known, or the user gave others than the catalogue.
         """
         model, action = self.catalogue, self.action.name
         named = {"--service": self.service, "--action": self.action_name}
@@ -142,35 +143,34 @@ class ImageRequest:
         elif (self.service or model.service, self.action_name or action) != (model.service, action):
             raise InvalidRequestError(
                 f"{model.name} has the service {model.service} and the action {action}.",
-                todo="Leave out --service and --action; they are for models that are not in the"
+                todo="Leave out --service and --action. They are for models that are not in the"
                 " catalogue.",
             )
         return model.service, action
 
     @property
     def action(self) -> Action:
-        """What the model is asked to do.
+        """The action of the model.
 
         Raises:
-            InvalidRequestError: The model does not do that.
+            InvalidRequestError: The model has no action with, or without, sources.
         """
         model = self.catalogue
         action = model.action(with_sources=bool(self.sources))
         if action is None and self.sources:
             raise InvalidRequestError(
-                f"{self.model} takes no source picture.",
-                todo="Use gpt-image-2 for an edit, or leave the source out.",
+                f"{self.model} does not accept source images.",
+                todo="Use gpt-image-2 for an edit, or leave out the source.",
             )
         if action is None:
             raise InvalidRequestError(
-                f"{self.model} works on a picture, and there is none.",
-                todo="Name a picture to start from.",
+                f"{self.model} needs a source image.", todo="Give an image to start from."
             )
         return action
 
     @property
     def task_counts(self) -> tuple[int, ...]:
-        """Pictures of each task: one where the model cannot be asked for several at once."""
+        """The number of images of each task. It is 1 if the model makes one image per task."""
         if not self.action.count_field:
             return (1,) * self.count
         left, parts = self.count, []
@@ -181,7 +181,7 @@ class ImageRequest:
 
     @property
     def estimate(self) -> float | None:
-        """The catalogue's price of the whole request in USD, an estimate; None where unknown."""
+        """The price of the whole request by the catalogue, in USD; None if it is not known."""
         prices = [
             self.catalogue.estimate({**self.fields, "output_count": count})
             for count in self.task_counts
@@ -190,10 +190,10 @@ class ImageRequest:
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 of everything that decides what one picture of this request looks like.
+        """Hex SHA-256 of everything that determines what an image of this request looks like.
 
-        The number of pictures is left out, and sources count by content: a request for three
-        shares its pictures with a request for one.
+        The number of images is left out, so a request for three images can use a cached image of
+        a request for one. Sources are compared by their content.
         """
         canonical = {
             "model": self.catalogue.name_in("namespaced", self.action.name),
@@ -213,15 +213,15 @@ class ImageRequest:
         source_urls: Sequence[str] = (),
         mask_url: str | None = None,
     ) -> dict[str, Any]:
-        """Return the JSON body of one task: the fields that were asked for and no others.
+        """Return the JSON body of one task. It has the requested fields and no others.
 
-        A blank text counts as not given, as in RunAPI's SDK.
+        A blank text counts as no value, as in RunAPI's SDK.
 
         Args:
-            family: The route family that the body goes to, for the model's name there.
-            count: Number of pictures of this task.
-            source_urls: The sources' addresses, in their order.
-            mask_url: The mask's address.
+            family: The route family of the path. The model may have another name in it.
+            count: Number of images of this task.
+            source_urls: The URLs of the sources, in order.
+            mask_url: The URL of the mask.
         """
         action = self.action
         body: dict[str, Any] = {"model": self.catalogue.name_in(family, action.name)}
@@ -240,7 +240,7 @@ class ImageRequest:
 
 
 def _check_named(model: str, named: Mapping[str, str | None]) -> None:
-    """Refuse a model that the catalogue does not have and whose service or action is not named."""
+    """Check the service and the action of a model that is not in the catalogue."""
     missing = [option for option, value in named.items() if not value]
     if missing:
         similar = similar_models(model)
@@ -254,7 +254,7 @@ def _check_named(model: str, named: Mapping[str, str | None]) -> None:
     for option, value in named.items():
         if not _PART_OF_A_PATH.fullmatch(value or ""):
             raise InvalidRequestError(
-                f"{option} {value} is not one part of a path.",
+                f'{option} "{value}" is not a valid part of a path.',
                 todo="Use letters, digits and underscores, for example flux_2.",
             )
 
@@ -265,14 +265,14 @@ def _is_blank(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One create as it goes over the wire. Repeating it means these bytes and this key.
+    """One create request. A repeat sends exactly this body with this key.
 
     Attributes:
-        idempotency_key: Makes the service answer a repeat with the same task.
+        idempotency_key: The service returns the same task for each request with this key.
         family: The route family.
         path: The path of the POST.
-        body: The JSON, encoded.
-        status_paths: Where the task's status may be found; ``{id}`` stands for the task's id.
+        body: The encoded JSON.
+        status_paths: The paths that may return the status of the task, with ``{id}`` for its id.
     """
 
     idempotency_key: str
@@ -282,5 +282,5 @@ class Attempt:
     status_paths: tuple[str, ...]
 
     def paths_of(self, task_id: str) -> tuple[str, ...]:
-        """Return where the status of the task that it created may be found."""
+        """Return the paths that may return the status of a task that this attempt created."""
         return tuple(path.replace("{id}", quote(task_id, safe="")) for path in self.status_paths)

@@ -1,4 +1,4 @@
-"""The words for where a task, a request and an item of a batch are."""
+"""The words for the progress of a task, a request and an item of a batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Literal
 
 
 class TaskStatus(StrEnum):
-    """Where a task is. ``UNKNOWN`` is a word that no contract has: it is not the end."""
+    """The status of a task at the service.
+
+    ``UNKNOWN`` is any word that RunAPI has not published. Such a task is not finished.
+    """
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -17,7 +20,7 @@ class TaskStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the service is done with the task."""
+        """Whether the service has finished the task."""
         return self in {TaskStatus.COMPLETED, TaskStatus.FAILED}
 
 
@@ -25,9 +28,9 @@ Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 
 
 class Phase(Enum):
-    """What is being done for a task, in the words that a user reads under the cell.
+    """The work that is being done for a task, in the words that the user reads.
 
-    It is for display. What it means for the money is the task's ``Stage``.
+    The phase is for display only. Whether a task may be charged depends on its ``Stage``.
     """
 
     PREPARING = "Preparing the request"
@@ -50,13 +53,13 @@ ItemStatus = Literal["waiting", "running", "completed", "partial", "failed", "ca
 
 
 class Stage(Enum):
-    """What is known of a task at the service, which decides whether it may be charged.
+    """What is known about a task at the service. This decides whether the task may be charged.
 
-    The state machine of ``TaskState``. What is being done meanwhile is the task's ``Phase``.
+    These are the states of ``TaskState``. For the work that is being done, see ``Phase``.
     """
 
     PLANNED = "planned"  # the service has no task
     SENT = "sent"  # the service may have a task
-    KNOWN = "known"  # the service works on the task
-    DONE = "done"  # the service has ended the task
-    JOINED = "joined"  # another cell or kernel looks after the task
+    KNOWN = "known"  # the service is working on the task
+    DONE = "done"  # the service has finished the task
+    JOINED = "joined"  # another cell or kernel waits for the task

@@ -1,4 +1,4 @@
-"""A task as the service describes it, read from any of the shapes that it is known to send."""
+"""Read tasks from the service's JSON, in any of the shapes that it is known to send."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _STATUS_OF = {word: status for status, words in _WORDS.items() for word in words
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task at one moment.
+    """A task as the service described it at one time.
 
     Attributes:
-        id: The service's id; empty where an answer has none.
-        status: Where it is.
+        id: The service's id. Empty if the response has none.
+        status: The status.
         word: The status in the service's own word.
-        image_urls: Addresses of the finished pictures; temporary.
-        error: Why it failed, in the service's words.
-        cost: USD that it cost, where the service says so.
-        progress: 0 to 1, where the service says so.
-        replayed: True where a create answered with a task that existed already.
+        image_urls: URLs of the finished images. They expire.
+        error: The service's reason if the task failed.
+        cost: The cost in USD, if the service gives it.
+        progress: 0 to 1, if the service gives it.
+        replayed: Whether a create returned a task that existed already.
     """
 
     id: str
@@ -46,15 +46,15 @@ class Task:
     replayed: bool = False
 
     def with_id(self, task_id: str) -> Task:
-        """Return this task under an id that came another way, such as a header."""
+        """Return this task with an id from another place, such as a header."""
         return replace(self, id=task_id)
 
 
 def parse_task(data: Any) -> Task:
-    """Read a task from decoded JSON: a create answer, a status, or a ``/tasks`` envelope.
+    """Read a task from decoded JSON: the response to a create or a poll, or a ``/tasks`` envelope.
 
-    Anything that is missing or of a wrong type is left out; an answer that is no object becomes a
-    task without an id and of unknown status.
+    Values that are missing or have a wrong type are left out. JSON that is not an object becomes a
+    task without an id and with unknown status.
     """
     if not isinstance(data, Mapping):
         return Task("", TaskStatus.UNKNOWN)
@@ -112,7 +112,7 @@ def _error(data: Mapping[str, Any]) -> str:
 
 
 def _cost(data: Mapping[str, Any]) -> float | None:
-    """``usage.cost`` in USD, or the same in the older ``billing``."""
+    """Return ``usage.cost`` in USD, or ``billing.cost``, its older name."""
     for name in ("usage", "billing"):
         part = data.get(name)
         cost = part.get("cost") if isinstance(part, Mapping) else None

@@ -1,14 +1,14 @@
-"""What is known of a task at the service, and so whether it was charged. Pure.
+"""The state of a task at the service, and whether the task was charged. Pure.
 
 ::
 
     PLANNED ──▶ SENT ──▶ KNOWN ──▶ DONE
        ▲          │
-       └──────────┘ no byte has left, or the service refused
+       └──────────┘ nothing was sent, or the service refused the request
 
-A task moves to SENT before its first byte leaves, and to KNOWN when the service names it. Only this
-module words whether a task was charged: a charge is claimed or denied by what is known of the task,
-never by where an error came from.
+A task becomes SENT before its first byte is sent, and KNOWN when the service returns its id. Only
+this module decides what a message says about the charge. It depends on the state of the task, and
+not on the place where an error occurred.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from runapi_magic.errors import (
     FAILED_IS_FREE,
     MAYBE_CHARGED,
     NOT_CHARGED,
-    STILL_THERE,
+    STILL_RUNNING,
     AuthenticationError,
     ConfigurationError,
     ConflictError,
@@ -45,32 +45,36 @@ _log = logging.getLogger(__name__)
 
 _RESUME = "%runapi resume"
 _ASK_AGAIN = (
-    "%runapi resume asks again under the same idempotency key: it finds the picture,"
-    " and nothing is paid twice."
+    "%runapi resume repeats the request with the same idempotency key: you get the image and do"
+    " not pay twice."
 )
-_CONFLICT = "Look for it at runapi.ai. To pay for another: --new in a cell, new=True in Python."
-# What has to be done before a task can be resumed.
-_FIRST = (
+_CONFLICT = (
+    "Look for it at runapi.ai. To make and pay for another one: --new in a cell, new=True in"
+    " Python."
+)
+# Errors whose cause must be fixed before a task can be resumed.
+_FIX_FIRST = (
     AuthenticationError,
     ConfigurationError,
     InsufficientCreditsError,
     PermissionDeniedError,
 )
-# A repeat that is refused like this says that the service has no task under its key.
+# If a repeat fails with one of these, the service has no task with its key.
 _DENIALS = NotFoundError, ValidationError
 
 
 class TaskState:
-    """How far one task has come, and what that means for the money.
+    """The state of one task.
 
     Args:
-        stage: Where it begins.
-        task_id: The service's id, where it is known.
+        stage: The first stage.
+        task_id: The service's id, if it is known.
 
     Attributes:
-        stage: How far it has come.
-        task_id: The service's id, once it is known.
-        is_charged: Whether the service charged it; None where that is not known. Only for DONE.
+        stage: The current stage.
+        task_id: The service's id; None while it is not known.
+        is_charged: Whether the service charged the task; None if that is not known. It has a
+            meaning only in the stage DONE.
     """
 
     __slots__ = ("is_charged", "stage", "task_id")
@@ -82,7 +86,7 @@ class TaskState:
 
     @classmethod
     def of(cls, stored: TaskRow) -> TaskState:
-        """Return the state that a row of the journal stands for."""
+        """Return the state for a row of the journal."""
         if stored.state in {"completed", "saved"}:
             state = cls(Stage.DONE, stored.task_id)
             state.is_charged = True if stored.cost or stored.state == "saved" else None
@@ -102,66 +106,66 @@ class TaskState:
     # Transitions
 
     def send(self) -> None:
-        """Note that bytes of the POST may leave from now on."""
+        """Note that the first byte of the create is sent now."""
         if self.stage is Stage.PLANNED:
             self.stage = Stage.SENT
 
     def know(self, task_id: str) -> None:
-        """Note the id that the service gave the task."""
+        """Note the id that the service returned."""
         self.stage, self.task_id = Stage.KNOWN, task_id
 
     def finish(self, *, has_images: bool) -> None:
-        """Note that the service has completed the task; without images, its charge is open."""
+        """Note that the service completed the task. Without images, the charge is not known."""
         self.stage, self.is_charged = Stage.DONE, True if has_images else None
 
     def fail(self) -> None:
-        """Note that the service could not complete the task."""
+        """Note that the service reported the task as failed."""
         self.stage, self.is_charged = Stage.DONE, False
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Take in what becomes of one POST, whose first byte ``send`` announces.
+        """Update the state when a create, inside this context, fails.
 
         Raises:
-            RunAPIError: The error that was raised inside, worded by what is known now.
+            RunAPIError: The error of the create. Its message says whether the task was charged.
         """
         before = self.stage
         try:
             yield
         except RunAPIError as error:
-            if error.task_id:  # refused, and yet there is a task
+            if error.task_id:  # the service refused the request, but there is a task
                 self.stage, self.task_id = Stage.SENT, error.task_id
             elif not error.doubtful and (before is Stage.PLANNED or isinstance(error, _DENIALS)):
                 self.stage = Stage.PLANNED
             raise self.explain(error) from None
 
-    # What it means
+    # The charge
 
     @property
     def is_free(self) -> bool:
-        """Whether it is sure that the service charges nothing for it."""
+        """Whether it is certain that the service does not charge the task."""
         return self.stage is Stage.PLANNED or (
             self.stage is Stage.DONE and self.is_charged is False
         )
 
     @property
     def charged(self) -> str:
-        """Whether it was charged, one sentence."""
+        """A sentence that says whether the task was charged."""
         match self.stage:
             case Stage.PLANNED:
                 return NOT_CHARGED
             case Stage.SENT:
                 return MAYBE_CHARGED
             case Stage.KNOWN | Stage.JOINED:
-                return STILL_THERE
+                return STILL_RUNNING
             case Stage.DONE:
                 return {True: CHARGED, False: FAILED_IS_FREE, None: MAYBE_CHARGED}[self.is_charged]
 
     def explain(self, error: RunAPIError) -> RunAPIError:
-        """Let an error that ended the work on the task say whether it was charged; return it.
+        """Add the charge of the task to an error that ended the work on it, and return the error.
 
-        Where nothing was charged, an error keeps its own words. Else its advice becomes how to get
-        the images, after what has to be done before that.
+        If nothing was charged, the error keeps its own text. Otherwise its advice becomes how to
+        get the images, after any cause that must be fixed first.
         """
         error.task_id = error.task_id or self.task_id
         error.doubtful = self.stage is Stage.SENT
@@ -170,30 +174,32 @@ class TaskState:
             return error
         error.charged = self.charged
         advice = self._advice(error)
-        if _RESUME not in error.todo and advice not in error.todo:  # it may be explained twice
-            is_own = error.todo != error.default_todo or isinstance(error, _FIRST)
+        if (
+            _RESUME not in error.todo and advice not in error.todo
+        ):  # an error may be explained twice
+            is_own = error.todo != error.default_todo or isinstance(error, _FIX_FIRST)
             error.todo = f"{error.todo} Then: {advice}" if is_own and error.todo else advice
         return error
 
     def as_runapi_error(self, error: Exception) -> RunAPIError:
-        """Return any exception that ended the work on the task as an error for the user."""
+        """Return an error for the user, for any exception that ended the work on the task."""
         if isinstance(error, RunAPIError):
-            # Several tasks may share one error that ended them, and differ in what they cost.
+            # Several tasks may end with the same error object, but with different charges.
             return self.explain(error if self.is_free else copy(error))
         _log.error("unexpected", exc_info=error)
-        what = f"Something unexpected happened ({type(error).__name__}: {error})."
+        what = f"An unexpected error occurred ({type(error).__name__}: {error})."
         return self.explain(RunAPIError(what, todo="Please report this."))
 
     def _advice(self, error: RunAPIError) -> str:
         if self.stage is not Stage.SENT or self.task_id is not None:
             return resume_advice(self.task_id)
-        # There is a task under this key, and no way to its id.
+        # The service has a task with this key, but its id is not known.
         return _CONFLICT if isinstance(error, ConflictError) else _ASK_AGAIN
 
 
 @contextmanager
 def free_of_charge() -> Iterator[None]:
-    """Let the errors of calls that cost nothing say so."""
+    """Add to errors, inside this context, that nothing was charged."""
     try:
         yield
     except RunAPIError as error:

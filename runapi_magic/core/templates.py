@@ -1,6 +1,7 @@
-"""Names in a cell: ``{name}`` in a prompt and pictures by the name of their variable.
+"""Replace ``{name}`` in prompts by the value of a variable, and look up variables by name.
 
-Names may be dotted and indexed. Nothing is evaluated: no call, no operator, no private attribute.
+A name can have attributes and indexes: ``a.b[0]``. Nothing is called or calculated, and private
+attributes are not read.
 """
 
 from __future__ import annotations
@@ -26,32 +27,32 @@ _REFERENCE = re.compile(rf"{_NAME}(?:\.{_NAME}|{_INDEX})*")
 _STEP = re.compile(rf"\.({_NAME})|\[(-?\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 _WRAPPED = re.compile(rf"\{{({_REFERENCE.pattern})\}}|\$({_REFERENCE.pattern})")
 _BRACED = re.compile(rf"(?<!\{{)\{{({_REFERENCE.pattern})\}}(?!\}})")
-_NUMPY_KINDS = "biufcmMU"  # true or false, numbers, times and texts
-# A class with one of these is a container or a picture, whatever its text says.
+_NUMPY_KINDS = "biufcmMU"  # booleans, numbers, times and texts
+# A class with one of these is a container or an image, even if it has a text.
 _NOT_TEXT = ("__iter__", "__len__", "__array__", "_repr_html_", "_repr_png_")
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be the name of a variable."""
+    """Whether a text is a valid name for a variable."""
     return text.isidentifier() and not keyword.iskeyword(text)
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text has the form of a name, dotted and indexed allowed."""
+    """Whether a text is a name, which may have attributes and indexes."""
     return _REFERENCE.fullmatch(text) is not None
 
 
 def unwrap(word: str) -> str:
-    """Return ``cat`` for the words ``{cat}`` and ``$cat``, as other magics take variables."""
+    """Return ``cat`` for ``{cat}`` and ``$cat``, as other magics write variables."""
     match = _WRAPPED.fullmatch(word)
     return word if match is None else match[1] or match[2]
 
 
 def look_up(reference: str, namespace: Mapping[str, Any]) -> Any:
-    """Return what ``a.b[0]['c']`` stands for.
+    """Return the value of a reference such as ``a.b[0]['c']``.
 
     Raises:
-        LookupError: There is no such thing, or it is a private attribute.
+        LookupError: The name, the attribute or the item does not exist, or is private.
     """
     name = re.match(_NAME, reference)
     if name is None or name.group() not in namespace:
@@ -71,7 +72,7 @@ def look_up(reference: str, namespace: Mapping[str, Any]) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value stands for nothing: None, NaN, an infinite number, pandas' NA and NaT."""
+    """Whether a value is a missing value: None, NaN, infinity, or pandas' NA and NaT."""
     pandas = sys.modules.get("pandas")
     if value is None or (pandas is not None and (value is pandas.NA or value is pandas.NaT)):
         return True
@@ -84,23 +85,23 @@ def is_missing(value: Any) -> bool:
 
 
 def as_text(value: Any, name: str) -> str:
-    """Return the text that stands for a value in a prompt.
+    """Return the text for a value in a prompt.
 
-    Texts, numbers, truth values, dates and times have one; a member of an enum has that of its
-    value, and another object has one where its class defines ``__str__``.
+    Texts, numbers, booleans, dates and times have a text. A member of an enum has the text of its
+    value. Another object has a text if its class defines ``__str__``.
 
     Args:
         value: The value.
-        name: What the user calls it, for the error message.
+        name: The user's name for the value, for the error message.
 
     Raises:
-        InvalidRequestError: The value is missing, or has no such text: a list, a data frame, a
-            function, a module, a picture.
+        InvalidRequestError: The value is missing or has no text, like a list, a data frame, a
+            function, a module or an image.
     """
     if isinstance(value, Enum):
         return as_text(value.value, name)
     if is_missing(value):
-        raise InvalidRequestError(f"{name} has no value ({value}).", todo="Give it one first.")
+        raise InvalidRequestError(f"{name} has no value ({value}).", todo="Assign a value first.")
     text = None
     if _has_text(value):
         try:
@@ -109,8 +110,8 @@ def as_text(value: Any, name: str) -> str:
             text = None
     if text is None:
         raise InvalidRequestError(
-            f"{name} is of type {type(value).__name__}; a prompt takes text, numbers and dates.",
-            todo="Use one part of it, or make a text of it first, for example with ', '.join(...).",
+            f"{name} is of type {type(value).__name__}; a prompt accepts text, numbers and dates.",
+            todo="Use one part of it, or convert it to text first, such as with ', '.join(...).",
         )
     return text
 
@@ -134,10 +135,10 @@ def _is_numpy_scalar(value: Any) -> bool:
 
 
 def interpolate(text: str, namespace: Mapping[str, Any]) -> str:
-    """Replace each ``{name}`` that the namespace has; every other brace stays as typed.
+    """Replace each ``{name}`` that is in the namespace. All other braces stay as typed.
 
     Raises:
-        InvalidRequestError: A name stands for what has no text: see ``as_text``.
+        InvalidRequestError: The value of a name has no text; see ``as_text``.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -151,7 +152,7 @@ def interpolate(text: str, namespace: Mapping[str, Any]) -> str:
 
 
 def unknown_names(text: str, namespace: Mapping[str, Any]) -> list[str]:
-    """Return what stands in braces as a name and stands for nothing, each once."""
+    """Return the names in braces that are not in the namespace, each once."""
 
     def is_known(name: str) -> bool:
         try:

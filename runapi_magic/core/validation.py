@@ -1,4 +1,4 @@
-"""Check a request against the catalogue, and read the values that users give."""
+"""Check requests against the catalogue, and check values from the user. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 from runapi_magic.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from runapi_magic.core.catalog import (
-        Action,
-        Model,
-        Parameter,
-    )
+    from runapi_magic.core.catalog import Action, Model, Parameter
     from runapi_magic.core.request import ImageRequest
 
+# Fields that -p cannot set, and what to use instead.
 _OWN_FIELDS = {
     "prompt": "write the prompt in the cell",
     "model": "use -m",
@@ -30,33 +27,35 @@ _OWN_FIELDS = {
     "service": "use --service",
     "action": "use --action",
 }
-_ANY_MODEL = ("callback_url",)
-_MOST = 10_000  # pictures; beyond that it is a slip of the hand
+_ANY_MODEL = ("callback_url",)  # fields of all models
+_MOST = 10_000  # images; a larger number must be a mistake
 
 
 def validate(request: ImageRequest) -> list[str]:
     """Check a request against the catalogue.
 
     Returns:
-        Warnings: what is not in the catalogue and goes through for the service to decide.
+        Warnings about values that are not in the catalogue. They are sent, and the service decides.
 
     Raises:
-        InvalidRequestError: The request breaks a known limit; it names what is allowed.
+        InvalidRequestError: A value is not allowed. The message names the allowed values.
     """
     if request.count < 1:
         raise InvalidRequestError(
-            f"A count of {request.count} is no picture.", todo="Ask for 1 or more."
+            f"count must be at least 1 (got {request.count}).", todo="Give 1 or more."
         )
     model, action = request.catalogue, request.action
     _ = request.route
     warnings = []
     if not model.known:
-        warnings.append(f"{model.name} is not in the catalogue (%runapi models); sent as it is.")
+        warnings.append(
+            f"{model.name} is not in the catalogue (%runapi models); it is sent as given."
+        )
     if action.prompt == "required" and not request.prompt.strip():
         wanted = "what to change" if request.sources else "what you want to see"
         raise InvalidRequestError("The prompt is empty.", todo=f"Write {wanted}.")
     if action.prompt == "unused" and request.prompt.strip():
-        warnings.append(f"{model.name} takes no prompt; it is not sent.")
+        warnings.append(f"{model.name} does not use a prompt; the prompt is not sent.")
     _check_sources(request, action)
     given = (*request.sources, *([request.mask] if request.mask else []))
     warnings += dict.fromkeys(source.note for source in given if source.note)
@@ -75,10 +74,12 @@ def _check_fields(request: ImageRequest) -> list[str]:
         if parameter is not None:
             _check_value(model, parameter, value)
         elif name in {"aspect_ratio", "output_resolution"} and model.known:
-            takes = ", ".join(known.name for known in action.parameters) or "no fields"
-            raise InvalidRequestError(f"{model.name} takes no {name}.", todo=f"It takes {takes}.")
+            accepted = ", ".join(known.name for known in action.parameters) or "no fields"
+            raise InvalidRequestError(
+                f"{model.name} does not accept {name}.", todo=f"It accepts {accepted}."
+            )
         elif model.known and name not in _ANY_MODEL:
-            warnings.append(f"{model.name} is not known to take {name}; sent as it is.")
+            warnings.append(f"{model.name} is not known to accept {name}; it is sent as given.")
     return warnings
 
 
@@ -90,7 +91,7 @@ def _check_json(request: ImageRequest) -> None:
         text.encode()
     except (TypeError, ValueError, RecursionError):
         raise InvalidRequestError(
-            "The prompt or a field holds what cannot be written as JSON.",
+            "The prompt or a field has a value that cannot be sent as JSON.",
             todo="Use text, numbers, true or false.",
         ) from None
 
@@ -99,14 +100,15 @@ def _check_sources(request: ImageRequest, action: Action) -> None:
     fewest, most = action.sources
     if not fewest <= len(request.sources) <= most:
         allowed = str(most) if fewest == most else f"{fewest} to {most}"
-        pictures = "picture" if most == 1 else "pictures"
+        images = "image" if most == 1 else "images"
         raise InvalidRequestError(
-            f"{request.model} takes {allowed} source {pictures}, not {len(request.sources)}.",
+            f"{request.model} accepts {allowed} source {images} (got {len(request.sources)}).",
             todo="Leave some out, or edit in several steps.",
         )
     if request.mask is not None and action.mask_field is None:
         raise InvalidRequestError(
-            f"{request.model} takes no mask here.", todo="gpt-4o-image takes one, with a source."
+            f"{request.model} does not accept a mask here.",
+            todo="gpt-4o-image accepts a mask, together with a source.",
         )
 
 
@@ -120,7 +122,7 @@ def _check_value(model: Model, parameter: Parameter, value: Any) -> None:
     if not fits:
         raise InvalidRequestError(
             f"{value!r} is not a value of {parameter.name} for {model.name}.",
-            todo=_allowed(parameter) if parameter.choices else f"It takes {wanted}.",
+            todo=_allowed(parameter) if parameter.choices else f"It must be {wanted}.",
         )
 
 
@@ -133,14 +135,14 @@ def _check_resolution(request: ImageRequest) -> list[str]:
         return []
     if request.catalogue.service == "gpt_image_2_5":
         raise InvalidRequestError(
-            f"{request.model} makes no {resolution} picture with the ratio {ratio}.",
+            f"{request.model} cannot make a {resolution} image with the ratio {ratio}.",
             todo="Choose another ratio, such as 3:2, or a smaller resolution.",
         )
     if request.catalogue.service == "gpt_image_2":
         return [
             (
-                f"{resolution} with the ratio {ratio} may be refused by the service"
-                " (not charged then); a ratio such as 3:2 is safe."
+                f"The service may refuse {resolution} with the ratio {ratio} (not charged); a ratio"
+                " such as 3:2 works."
             )
         ]
     return []
@@ -151,29 +153,34 @@ def _allowed(parameter: Parameter) -> str:
 
 
 def whole_number(name: str, value: Any, most: int = _MOST) -> int:
-    """Return a number of pictures or requests that a user gave.
+    """Return a number of images or requests that the user gave.
+
+    Args:
+        name: The user's name for the number, as the first word of a message.
+        value: The number.
+        most: The largest allowed number.
 
     Raises:
-        InvalidRequestError: It is no whole number, or more than the most.
+        InvalidRequestError: It is not a whole number, or it is too large.
     """
     try:
         number = operator.index(value)
     except TypeError:
         raise InvalidRequestError(
-            f"{name} is {value!r:.60}, which is no whole number.", todo="Give 1 or more."
+            f"{name} must be a whole number (got {value!r:.60}).", todo="Give 1 or more."
         ) from None
     if number > most:
         raise InvalidRequestError(
-            f"{name} is {number:,}, more than the {most:,} allowed.", todo="Ask for less at a time."
+            f"{name} must be at most {most:,} (got {number:,}).", todo="Use several requests."
         )
     return number
 
 
 def parse_param(text: str) -> tuple[str, Any]:
-    """Read ``KEY=VALUE``: VALUE as JSON where it is JSON (``2``, ``true``), else as text.
+    """Read ``KEY=VALUE``. VALUE is JSON (``2``, ``true``), or else text.
 
     Raises:
-        InvalidRequestError: There is no ``=``, no key, or the key has an option of its own.
+        InvalidRequestError: There is no ``=`` or no key, or the key has its own option.
     """
     key, equals, value = text.partition("=")
     key = key.strip()
@@ -190,23 +197,23 @@ def parse_param(text: str) -> tuple[str, Any]:
 
 
 def _no_constant(word: str) -> Any:
-    """NaN and Infinity are no JSON, though Python reads them."""
+    """Refuse NaN and Infinity: Python reads them, but they are not JSON."""
     raise ValueError(word)
 
 
 def check_type(name: str, value: object, kind: type | tuple[type, ...], wanted: str) -> None:
-    """Refuse a value of another type than this.
+    """Check the type of a value.
 
     Args:
-        name: What it is, as the beginning of a sentence.
-        value: What was given.
-        kind: What it may be.
-        wanted: The same in words, with an example.
+        name: A name for the value, as the beginning of a sentence.
+        value: The value.
+        kind: The allowed types.
+        wanted: A description of these, with an example.
 
     Raises:
-        InvalidRequestError: It is something else.
+        InvalidRequestError: The value has another type.
     """
     if not isinstance(value, kind):
         raise InvalidRequestError(
-            f"{name} is of type {type(value).__name__}.", todo=f"It takes {wanted}."
+            f"{name} is of type {type(value).__name__}.", todo=f"It must be {wanted}."
         )

@@ -330,7 +330,7 @@ async def download_each(
                 await download_one(task, position)
                 break
             except DownloadError as error:
-                if tries == _MAX_TRIES or not error.passing:
+                if tries == _MAX_TRIES or not error.temporary:
                     raise
                 await asyncio.sleep(min(error.retry_after or _FIRST_PAUSE * tries, _LONGEST_PAUSE))
                 if error.expired:  # the URL, not the image

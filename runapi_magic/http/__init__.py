@@ -1,1 +1,1 @@
-"""The wire: URL safety, retries, the rate limit, the API client, waiting for a task."""
+"""HTTP: safe URLs, retries, rate limit, transport, RunAPI's calls, waiting for a task."""

@@ -1,9 +1,9 @@
-"""httpx's interface on aiohttp's connections, which a thousand tasks under way do not overload.
+"""A transport for httpx that uses the connections of aiohttp.
 
-httpx's own pool goes through all its connections for every request that waits for one: with a
-thousand tasks under way a kernel does nothing else; docs/benchmarks.md has the figures. The package
-httpx-aiohttp (0.2) is not used: it calls an answer that was lost a connection that was never made,
-so that a charge would be denied, and it decodes what a signed address has encoded.
+The pool of httpx searches all its connections for every request that waits for one. With a thousand
+running tasks, a kernel has no time for anything else; see docs/benchmarks.md. We do not use the
+package httpx-aiohttp (0.2). It reports a lost response as a failed connection, so a message would
+say that nothing was charged. And it decodes the encoded parts of signed URLs.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Iterator
 
-_AT_ONCE = 100  # connections; more requests wait for their turn
-_KEEP_ALIVE = 90.0  # seconds; looks at a task are seconds apart, and a new TLS connection is dear
-_LONGEST_LINE = 64 * 1024  # bytes of an answer's header: signed addresses are long
-# What aiohttp would add: a store may refuse headers that were not signed.
+_AT_ONCE = 100  # connections; other requests wait
+_KEEP_ALIVE = 90.0  # seconds; polls are seconds apart, and a new TLS connection is expensive
+_LONGEST_LINE = 64 * 1024  # bytes of a header in a response: signed URLs are long
+# Headers that aiohttp would add. File storage may refuse headers that are not signed.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -38,23 +38,23 @@ class Connections(httpx.AsyncBaseTransport):
 
     Args:
         verify: Checks certificates.
-        pinned: Whether to connect to public addresses only: a name is looked up once, checked and
-            connected to, since it may lead elsewhere a moment later. Not behind a proxy, which
-            looks names up itself.
-        proxied: Whether to go through the proxies that the environment names.
+        pinned: Whether to connect to public addresses only. A name is resolved once, and that
+            address is checked and used, because the name may have another address a moment later.
+            This does not apply with a proxy, which resolves names itself.
+        proxied: Whether to use the proxies of the environment.
     """
 
     def __init__(self, verify: ssl.SSLContext, *, pinned: bool, proxied: bool) -> None:
         self._verify = verify
         self._pinned = pinned
         self._proxied = proxied
-        self._connectors: dict[bool, _Connector] = {}  # by whether they are pinned
+        self._connectors: dict[bool, _Connector] = {}  # by ``pinned``
 
     def _session(self, *, pinned: bool) -> aiohttp.ClientSession:
-        """Return a session for one request: one that is left open complains when the kernel ends.
+        """Return a session for one request. A session that stays open warns when the kernel ends.
 
-        The environment is not trusted as a whole: aiohttp would put the password of .netrc into
-        the place of the key.
+        The session does not use ``trust_env``: aiohttp would send a password from .netrc instead of
+        the key.
         """
         if pinned not in self._connectors:
             self._connectors[pinned] = _Connector(
@@ -73,22 +73,22 @@ class Connections(httpx.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return its answer, the body still to be read.
+        """Send a request and return the response. Its body is not read yet.
 
         Raises:
-            httpx.ConnectError: Nothing was sent: no connection was made.
-            httpx.ConnectTimeout: That, or no connection became free in time.
+            httpx.ConnectError: There was no connection, so nothing was sent.
+            httpx.ConnectTimeout: The same, or no connection became free in time.
             httpx.TransportError: The request may have arrived.
-            UnsafeURLError: The host's address is not public.
-            CertificateError: The host's certificate is not trusted; nothing was sent.
+            UnsafeURLError: The address of the host is not public.
+            CertificateError: The certificate of the host is not trusted. Nothing was sent.
         """
         timeout = request.extensions.get("timeout", {})
-        raw = request.headers.raw  # with the names' capitals
+        raw = request.headers.raw  # keeps the case of the names
         proxy = self._proxy(request.url)
         session = self._session(pinned=self._pinned and not proxy)
         try:
             with _as_httpx():
-                answer = await session.request(
+                response = await session.request(
                     request.method,
                     URL(str(request.url), encoded=True),
                     headers=[(name.decode(), value.decode()) for name, value in raw],
@@ -105,10 +105,10 @@ class Connections(httpx.AsyncBaseTransport):
                 )
         finally:
             session.detach()
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
 
     def _proxy(self, url: httpx.URL) -> dict[str, Any]:
-        """Return the proxy that the environment names for an address, as aiohttp takes it."""
+        """Return the proxy of the environment for a URL, as arguments for aiohttp."""
         found = proxy_for(url.scheme, url.host) if self._proxied else None
         if found is None:
             return {}
@@ -128,14 +128,14 @@ class Connections(httpx.AsyncBaseTransport):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Connections that end with their loop, and without a word."""
+    """Connections that end with their event loop, without a warning."""
 
     def __del__(self, *_: Any) -> None:
-        """Say nothing."""
+        """Do not warn about open connections."""
 
 
 class _PublicResolver(AbstractResolver):
-    """Looks up names of the public network, and no others."""
+    """Resolves host names to public addresses only."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily | int = 0
@@ -146,22 +146,22 @@ class _PublicResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: the resolver has no state."""
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of an answer, piece by piece as it comes."""
+    """The body of a response, in pieces as they arrive."""
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _as_httpx():
-            async for piece in self._answer.content.iter_any():
+            async for piece in self._response.content.iter_any():
                 yield piece
 
     async def aclose(self) -> None:
-        self._answer.release()
+        self._response.release()
 
 
 def _body(request: httpx.Request) -> bytes | httpx.AsyncByteStream | None:
@@ -174,7 +174,7 @@ def _body(request: httpx.Request) -> bytes | httpx.AsyncByteStream | None:
 
 @contextmanager
 def _as_httpx() -> Iterator[None]:
-    """Raise aiohttp's errors as httpx's; above all, say whether anything may have left."""
+    """Raise the errors of aiohttp as those of httpx, which say whether anything was sent."""
     try:
         yield
     except aiohttp.ClientConnectorCertificateError as error:

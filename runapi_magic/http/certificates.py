@@ -1,4 +1,4 @@
-"""Trusted certificates: the TLS context of all connections, and refused certificates in words."""
+"""Check certificates: create the TLS context, and explain why a certificate was refused."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 _EXPIRED, _NOT_YET_VALID, _WRONG_HOST = 10, 9, {62, 64}  # OpenSSL's X509_V_ERR_*
 _OF_A_PROXY = (
-    "Where a proxy or firewall checks this machine's connections, set SSL_CERT_FILE or"
-    " REQUESTS_CA_BUNDLE to the PEM file of its certificates and restart the kernel."
+    "If a proxy or firewall inspects the connections of this machine, set SSL_CERT_FILE or"
+    " REQUESTS_CA_BUNDLE to the PEM file of its certificates, and restart the kernel."
 )
 
 
 def create_tls_context() -> ssl.SSLContext:
     """Return a context that checks certificates.
 
-    It trusts what ``SSL_CERT_FILE``, ``SSL_CERT_DIR`` and ``REQUESTS_CA_BUNDLE`` name, all of
-    them together; without any, the certificates of the package certifi. Blocking.
+    It trusts all certificates in ``SSL_CERT_FILE``, ``SSL_CERT_DIR`` and ``REQUESTS_CA_BUNDLE``. If
+    none of these is set, it trusts the certificates of the package certifi. This blocks.
 
     Raises:
-        ConfigurationError: One of the variables names something that holds no certificates.
+        ConfigurationError: One of the variables names a path without certificates.
     """
     import certifi
 
@@ -48,15 +48,15 @@ def create_tls_context() -> ssl.SSLContext:
 def _add(
     context: ssl.SSLContext | None, *, cafile: str | None = None, capath: str | None = None
 ) -> ssl.SSLContext:
-    if context is None:  # given none of both, Python would load the system's certificates
+    if context is None:  # without arguments, this would load the system's certificates
         return ssl.create_default_context(cafile=cafile, capath=capath)
     context.load_verify_locations(cafile=cafile, capath=capath)
     return context
 
 
 def _split(variable: str, path: str) -> tuple[list[str], list[str]]:
-    """Return the files and the folders that a variable names."""
-    if variable == "SSL_CERT_DIR":  # OpenSSL takes several folders, and skips missing ones
+    """Return the files and the folders in the value of a variable."""
+    if variable == "SSL_CERT_DIR":  # OpenSSL accepts several folders, and skips missing ones
         folders = [folder for folder in path.split(os.pathsep) if Path(folder).is_dir()]
         if not folders:
             raise _unusable(variable, path, "is not a folder")
@@ -78,11 +78,11 @@ def _unusable(variable: str, path: str, how: str) -> ConfigurationError:
 
 
 def refused_certificate(host: str, error: ssl.SSLCertVerificationError) -> CertificateError:
-    """Return the error that says why the certificate of a host was refused, and what to do."""
+    """Return an error that says why the certificate of a host was refused and what to do."""
     if error.verify_code == _EXPIRED:
         return CertificateError(
             f"The certificate of {host} has expired.",
-            todo="Check the date of this machine. If it is right, the operator of that host has to"
+            todo="Check the date of this machine. If it is correct, the operator of that host must"
             " renew the certificate.",
         )
     if error.verify_code == _NOT_YET_VALID:
@@ -91,8 +91,8 @@ def refused_certificate(host: str, error: ssl.SSLCertVerificationError) -> Certi
         )
     if error.verify_code in _WRONG_HOST:
         return CertificateError(
-            f"The certificate that {host} shows is for another host.",
-            todo=f"Check the address (%runapi status). {_OF_A_PROXY}",
+            f"The certificate of {host} is for another host.",
+            todo=f"Check the base URL (%runapi status). {_OF_A_PROXY}",
         )
     reason = error.verify_message or "certificate verify failed"
     return CertificateError(
@@ -101,7 +101,7 @@ def refused_certificate(host: str, error: ssl.SSLCertVerificationError) -> Certi
 
 
 def certificate_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that name trusted certificates and are set, with their values."""
+    """Return the environment variables for certificates that are set, with their values."""
     environ = os.environ if environ is None else environ
     names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
     return {name: environ[name] for name in names if environ.get(name)}

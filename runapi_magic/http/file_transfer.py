@@ -82,12 +82,10 @@ class FileTransfer:
                 kind = await _save(response, into, largest, moved)
         except (TimeoutError, BodyError) as error:
             raise DownloadError(
-                "The picture comes too slowly."
-                if isinstance(error, TimeoutError)
-                else f"The picture cannot be read: {error}."
+                f"The image cannot be read: {describe_body_error(error)}."
             ) from None
         if kind is None:
-            raise DownloadError("The picture's address answered with nothing.")
+            raise DownloadError("The image URL returned an empty file.")
         return kind
 
     @asynccontextmanager
@@ -112,10 +110,12 @@ class FileTransfer:
                     url = _redirect_target(url, response)
             except (CertificateError, ConfigurationError) as error:
                 todo = f"{error.todo}\nThen: %runapi resume."
-                raise DownloadError(error.what, passing=False, todo=todo) from None
+                raise DownloadError(error.what, temporary=False, todo=todo) from None
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-                raise DownloadError(f"The download broke off ({type(error).__name__}).") from None
-        raise DownloadError(f"The picture's address leads on more than {_MOST_REDIRECTS} times.")
+                raise DownloadError(
+                    f"The download was interrupted ({type(error).__name__})."
+                ) from None
+        raise DownloadError(f"The image URL redirects more than {_MOST_REDIRECTS} times.")
 
     async def upload(
         self,
@@ -171,7 +171,7 @@ class FileTransfer:
 
 
 def _upload_failed(why: str) -> ConnectionFailedError:
-    return ConnectionFailedError(f"The source picture could not be uploaded{why}")
+    return ConnectionFailedError(f"The source image could not be uploaded{why}")
 
 
 def _redirect_target(url: str, response: httpx.Response) -> str:
@@ -179,13 +179,13 @@ def _redirect_target(url: str, response: httpx.Response) -> str:
     try:
         return urljoin(url, location)
     except ValueError:
-        raise UnsafeURLError("The picture's address leads to none.") from None
+        raise UnsafeURLError("The image URL redirects to an invalid URL.") from None
 
 
 def _raise_for_status(response: httpx.Response) -> None:
     if response.status_code >= FIRST_ERROR:
         raise DownloadError(
-            f"The picture's address answered with {response.status_code}.",
+            f"The image URL returned status {response.status_code}.",
             expired=response.status_code in _EXPIRED,
             retry_after=parse_retry_after(response.headers.get("retry-after"), time.time()),
         )
@@ -210,9 +210,9 @@ async def _save(
             size += len(piece)
             if size > largest:
                 raise DownloadError(
-                    f"The picture is larger than {largest / _MEGABYTE:g} MB.",
-                    passing=False,
-                    todo="%config RunAPIMagics.max_download_mb allows more.",
+                    f"The image is larger than {largest / _MEGABYTE:g} MB.",
+                    temporary=False,
+                    todo="To allow more, set %config RunAPIMagics.max_download_mb.",
                 )
             buffer += piece
             if len(buffer) >= _WRITTEN_AT_ONCE:
@@ -227,7 +227,7 @@ def _require_image(start: bytes | bytearray, content_type: str) -> str:
     if kind is not None:
         return kind
     shown = content_type.partition(";")[0].strip() or "unknown"
-    raise DownloadError(f"What came is no PNG, JPEG, WEBP or GIF picture (sent as {shown[:60]}).")
+    raise DownloadError(f"The file is not a PNG, JPEG, WEBP or GIF image (sent as {shown[:60]}).")
 
 
 async def _split(

@@ -1,4 +1,4 @@
-"""Which proxy the environment names for an address."""
+"""Find the proxy for a URL in the environment variables."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from runapi_magic.errors import ConfigurationError
 
 
 def proxy_for(scheme: str, host: str) -> str | None:
-    """Return the address of the proxy for a host, None where it is asked directly.
+    """Return the URL of the proxy for a host; None for a direct connection.
 
-    ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` count, in small letters as
-    well, as Python's own urllib reads them.
+    The variables are ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, also in lower
+    case, as in Python's urllib.
 
     Raises:
-        ConfigurationError: What is named is not an HTTP proxy; its address may hold a password,
-            so the error does not show it.
+        ConfigurationError: The value is not an HTTP proxy. The message does not show the value,
+            because it may contain a password.
     """
     proxies = getproxies()
     found = (proxies.get(scheme) or proxies.get("all") or "").strip()
@@ -27,17 +27,17 @@ def proxy_for(scheme: str, host: str) -> str | None:
         parts = urlsplit(address)
         _ = parts.port
     except ValueError:
-        raise _unusable("its address is not valid") from None
+        raise _unusable("its URL is not valid") from None
     if parts.scheme not in {"http", "https"}:
         raise _unusable(f"{parts.scheme}:// is not supported")
     if not parts.hostname:
-        raise _unusable("its address has no host")
+        raise _unusable("its URL has no host")
     return address
 
 
 def _unusable(why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"The proxy that the environment names cannot be used: {why}.",
+        f"The proxy in the environment variables cannot be used: {why}.",
         todo="Set HTTPS_PROXY to an HTTP proxy, such as http://proxy.example.com:3128, or NO_PROXY"
-        " to the hosts that need none; ALL_PROXY counts where HTTPS_PROXY is not set.",
+        " to the hosts that need no proxy. ALL_PROXY is used if HTTPS_PROXY is not set.",
     )

@@ -217,7 +217,7 @@ class Turns:
         """
         await self._limiter.refresh()
         if is_set(self._stop):
-            raise self._last or StoppedError("Stopped before it was sent.")
+            raise self._last or StoppedError("Stopped before the request was sent.")
         while not self._limiter.rate.is_unlimited(time.monotonic()):
             begun, most = time.monotonic(), self._left
             try:
@@ -241,13 +241,13 @@ class Turns:
         async with asyncio.timeout(seconds):
             done = await until_stopped(wait, self._stop)
         if not done:
-            raise self._last or StoppedError("Stopped before its turn came.")
+            raise self._last or StoppedError("Stopped before the request was sent.")
 
     def _too_late(self) -> RunAPIError:
         left = max(0.0, self._limiter.rate.paused_until - time.monotonic())
         return self._last or RateLimitError(
-            f"its turn did not come in {self._timeout:.0f} s"
-            + (f"; the service asks to wait {left:.0f} s more." if left else "."),
+            f"the request has no turn within {self._timeout:.0f} s"
+            + (f"; RunAPI asks to wait {left:.0f} s more." if left else "."),
             status_code=_TOO_MANY,
             retry_after=left,
             charged=NOT_SENT,

@@ -38,7 +38,7 @@ class Decoder:
     def __init__(self, encoding: str) -> None:
         encoding = encoding.strip().lower()
         if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
-            raise BodyError(f"it is encoded as {encoding[:40]}, which was not asked for")
+            raise BodyError(f"it is encoded as {encoding[:40]}, which was not requested")
         is_plain = encoding in {"", "identity"}
         # 32 detects the header: gzip or zlib.
         self._zlib = None if is_plain else zlib.decompressobj(32 + zlib.MAX_WBITS)
@@ -102,7 +102,7 @@ async def read_body(response: httpx.Response, moved: Callable[[int], None]) -> b
 
 def describe_body_error(error: BodyError | TimeoutError) -> str:
     """Return why a body could not be read, as the end of a sentence."""
-    return "it comes too slowly" if isinstance(error, TimeoutError) else str(error)
+    return "it arrives too slowly" if isinstance(error, TimeoutError) else str(error)
 
 
 @asynccontextmanager

@@ -81,7 +81,7 @@ class Response:
             return decode_json(self.body)
         except ValueError:
             raise ConnectionFailedError(
-                "The answer is not one of RunAPI's: it is no JSON.",
+                "The response is not from RunAPI (it is not JSON).",
                 arrived=True,
                 request_id=self.headers.get("x-request-id"),
             ) from None
@@ -94,7 +94,9 @@ class Response:
         """
         data = self.json()
         if not isinstance(data, Mapping):
-            raise ConnectionFailedError("The answer is not one of RunAPI's: it is no object.")
+            raise ConnectionFailedError(
+                "The response is not from RunAPI (it is not a JSON object)."
+            )
         return data
 
 
@@ -149,7 +151,7 @@ def error_from_response(
         task_id=task_id,
         request_id=headers.get("x-request-id"),
         charged=MAYBE_CHARGED if task_id else None,
-        todo="A task exists: %runapi resume looks for its picture." if task_id else None,
+        todo="A task exists. Use %runapi resume to get its image." if task_id else None,
     )
 
 

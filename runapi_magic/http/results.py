@@ -91,7 +91,7 @@ def read_created_task(response: Response) -> Task:
         task_id = location.rstrip("/").rpartition("/")[2] if "/tasks/" in location else ""
     if not task_id:
         raise ConnectionFailedError(
-            "RunAPI answered without a task id.",
+            "RunAPI's response has no task ID.",
             arrived=True,
             request_id=response.headers.get("x-request-id"),
         )
@@ -116,7 +116,7 @@ def read_quote(data: Mapping[str, Any]) -> float:
     quote = data.get("price_quote")
     cents = _cents(quote) if isinstance(quote, Mapping) else None
     if cents is None:
-        raise ConnectionFailedError("RunAPI's answer has no price in it.")
+        raise ConnectionFailedError("RunAPI's response has no price.")
     return cents / 100
 
 
@@ -128,7 +128,7 @@ def read_balance(data: Mapping[str, Any]) -> Balance:
     """
     cents = [value for name in _BALANCE_FIELDS if isinstance(value := data.get(name), int)]
     if len(cents) != len(_BALANCE_FIELDS):
-        raise ConnectionFailedError("RunAPI's answer has no balance in it.")
+        raise ConnectionFailedError("RunAPI's response has no balance.")
     return Balance(*cents)
 
 
@@ -140,7 +140,7 @@ def read_text(data: Mapping[str, Any], name: str) -> str:
     """
     value = data.get(name)
     if not isinstance(value, str) or not value:
-        raise ConnectionFailedError(f"RunAPI's answer has no {name}.")
+        raise ConnectionFailedError(f"RunAPI's response has no {name}.")
     return value
 
 

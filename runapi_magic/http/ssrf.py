@@ -1,4 +1,4 @@
-"""Which addresses a service may make this machine fetch."""
+"""Check URLs from a service before this machine opens them (against SSRF)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ _INSIDE = (".local", ".localdomain", ".internal", ".home.arpa", ".lan")  # never
 
 
 async def check_url(url: str, *, service_is_public: bool) -> None:
-    """Refuse an address that a service must not make this machine fetch.
+    """Raise an error if this machine must not open a URL that the service returned.
 
-    Only https, or plain http on this machine where the service itself is on this machine; no
-    private, link-local or otherwise special address where the service is public. Behind a proxy
-    it is the proxy that looks names up, and this machine may not be able to: there the name alone
-    is checked.
+    Only https is allowed. A service on this machine may also use plain http on this machine. A
+    public service must not use private, link-local or other special addresses. With a proxy, the
+    proxy resolves the names, and this machine may not be able to. So only the name is checked.
 
     Args:
-        url: The address.
+        url: The URL.
         service_is_public: Whether the service is on another machine.
 
     Raises:
-        UnsafeURLError: The address is refused.
-        DownloadError: The host's name cannot be resolved.
+        UnsafeURLError: The URL is not allowed.
+        DownloadError: The host name cannot be resolved.
     """
     try:
         parts = urlsplit(url)
@@ -41,9 +40,9 @@ async def check_url(url: str, *, service_is_public: bool) -> None:
     except ValueError:
         host, port = None, None
     if not host or parts.scheme not in {"http", "https"} or parts.username or parts.password:
-        raise UnsafeURLError("The picture's address is no plain https address.")
+        raise UnsafeURLError("The image URL is not a plain https URL.")
     if parts.scheme == "http" and (service_is_public or not is_loopback_host(host)):
-        raise UnsafeURLError(f"The picture's address is plain http ({host}).")
+        raise UnsafeURLError(f"The image URL uses plain http ({host}).")
     if service_is_public and proxy_for(parts.scheme, host):
         check_name(host)
     elif service_is_public:
@@ -51,10 +50,10 @@ async def check_url(url: str, *, service_is_public: bool) -> None:
 
 
 def check_name(host: str) -> None:
-    """Refuse a host that is not on the internet by its name alone, without looking it up.
+    """Raise an error if a host is not on the internet, judged by its name alone (without DNS).
 
     Raises:
-        UnsafeURLError: It is a private or special address in any spelling, or a local name.
+        UnsafeURLError: The name is a private or special address in any spelling, or a local name.
     """
     name = unicodedata.normalize("NFKC", host).replace("\u3002", ".").lower().rstrip(".")
     address = _read_address(name)
@@ -63,11 +62,11 @@ def check_name(host: str) -> None:
     else:
         is_inside = "." not in name or is_loopback_host(name) or name.endswith(_INSIDE)
     if is_inside:
-        raise UnsafeURLError(f"The picture's address is in a private network ({host}).")
+        raise UnsafeURLError(f"The image URL is in a private network ({host}).")
 
 
 def _read_address(name: str) -> IPv4Address | IPv6Address | None:
-    """Return the address that a name spells: ``127.1`` and ``0x7f000001`` are addresses, too."""
+    """Return the IP address in a name, also in forms such as ``127.1`` and ``0x7f000001``."""
     try:
         return ipaddress.ip_address(name.partition("%")[0])
     except ValueError:
@@ -79,27 +78,27 @@ def _read_address(name: str) -> IPv4Address | IPv6Address | None:
 
 
 async def resolve_public(host: str, port: int) -> str:
-    """Return a numeric address of a host, all of whose addresses are public.
+    """Return an IP address of a host, after checking that all its addresses are public.
 
     Raises:
         UnsafeURLError: One of its addresses is not public.
-        DownloadError: The host's name cannot be resolved.
+        DownloadError: The host name cannot be resolved.
     """
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port)
     except (OSError, UnicodeError):
         found = []
     if not found:
-        raise DownloadError(f"The host {host} is not known to this network.")
+        raise DownloadError(f"The host name {host} cannot be resolved.")
     addresses = [str(address[0]) for *_, address in found]
     for address in addresses:
         if not is_public(ipaddress.ip_address(address.partition("%")[0])):
-            raise UnsafeURLError(f"The picture's address is in a private network ({host}).")
+            raise UnsafeURLError(f"The image URL is in a private network ({host}).")
     return addresses[0]
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is one of the internet's, also where it wraps an IPv4 address."""
+    """Whether an IP address is on the internet. This also checks an IPv4 address inside IPv6."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and (address in _NAT64 or address in _IPV4_COMPATIBLE):

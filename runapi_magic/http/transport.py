@@ -174,7 +174,7 @@ class Transport:
         except (TimeoutError, BodyError) as error:
             why = describe_body_error(error)
             raise ConnectionFailedError(
-                f"The answer of {self.access.base_url} cannot be read: {why}.", arrived=True
+                f"The response of {self.access.base_url} cannot be read: {why}.", arrived=True
             ) from None
         except BaseException as error:  # noqa: BLE001 (raised again)
             # For example an interrupt. The frames that it passed hold the key, and
@@ -212,10 +212,10 @@ class Transport:
         except ValueError:
             url = ""
         if not url:
-            raise UnsafeURLError("The service points to an address that is none.")
+            raise UnsafeURLError("The service returned an invalid URL.")
         if _origin(url) != _origin(self.access.base_url):
             raise UnsafeURLError(
-                f"The service points to another origin ({urlsplit(url).hostname}); not followed."
+                f"The service returned a URL on another origin ({urlsplit(url).hostname})."
             )
         return url
 

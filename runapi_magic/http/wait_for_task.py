@@ -78,21 +78,21 @@ async def wait_for_task(
             failure = _temporary_failure(error, task, denials)
             continue
         finally:
-            plan.waited(POLL_TIMEOUT, time.monotonic() - now)
+            plan.note_wait(POLL_TIMEOUT, time.monotonic() - now)
         task, failure, denials = polled.task, None, 0
         if not task.status.is_final:
-            plan.unfinished(now - begun)
+            plan.note_unfinished(now - begun)
         paths = (polled.path, *(path for path in paths if path != polled.path))
         plan.hint(polled.retry_after)
         if task.progress != progress:
             progress = task.progress
             on_progress(progress)
         if task.status is TaskStatus.UNKNOWN and task.word:
-            on_notice(f"Task {task.id} has the status {task.word!r}, which is not known.")
-    plan.finished(time.monotonic() - begun, time.time() - begun_by_the_clock)
+            on_notice(f"Task {task.id} has the unknown status {task.word!r}.")
+    plan.note_finished(time.monotonic() - begun, time.time() - begun_by_the_clock)
     if task.status is TaskStatus.FAILED:
         raise TaskFailedError(
-            f"The service could not make the picture: {task.error or 'it gave no reason'}."
+            f"The service could not make the image: {task.error or 'it gave no reason'}."
         )
     return task, paths
 
@@ -101,7 +101,7 @@ async def _pause(plan: PollingPlan, begun: float) -> None:
     now = time.monotonic()
     planned = plan.pause(now - begun)
     await asyncio.sleep(planned)
-    plan.waited(planned, time.monotonic() - now)
+    plan.note_wait(planned, time.monotonic() - now)
 
 
 def _temporary_failure(error: RunAPIError, task: Task, denials: int) -> RunAPIError:
@@ -121,7 +121,7 @@ def _temporary_failure(error: RunAPIError, task: Task, denials: int) -> RunAPIEr
 
 
 def _timeout(task: Task, seconds: float, failure: RunAPIError | None) -> TaskTimeoutError:
-    last = f" The last look failed: {failure.what}" if failure else ""
+    last = f" The last poll failed: {failure.what}" if failure else ""
     return TaskTimeoutError(
-        f"Task {task.id} was not done after {seconds:g} s of waiting.{last}", task_id=task.id
+        f"Task {task.id} was not finished after {seconds:g} s.{last}", task_id=task.id
     )

@@ -13,7 +13,7 @@ from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.item import Item
 from runapi_magic.errors import (
     NOT_CHARGED,
-    STILL_THERE,
+    STILL_RUNNING,
     RunAPIError,
 )
 from runapi_magic.notebook import commands
@@ -131,7 +131,7 @@ def test_the_loop_ends_first(run, service):
     assert batch.counts["cancelled"] == 6
     assert len(service.tasks) == len(ids) == 2
     assert sorted(item.error.task_id for item in batch.items if item.error.task_id) == sorted(ids)
-    assert set(said) == {STILL_THERE, NOT_CHARGED}
+    assert set(said) == {STILL_RUNNING, NOT_CHARGED}
     assert said[NOT_CHARGED] is None
 
 

@@ -242,7 +242,7 @@ def test_a_variable_sets_a_field():
         (("aspect_ratio", ["1:1", "7:5"]), {}, ["aspect_ratio=7:5: '7:5' is not a value", "16:9"]),
         (("quality", ["high"]), {}, ["quality=high: gpt-image-2 has no field quality"]),
         (("model", ["gpt-image-2", "topaz-upscale-image"]), {},
-         ["model=topaz-upscale-image: ", "works on a picture"]),
+         ["model=topaz-upscale-image: ", "needs a source image"]),
     ],
 )  # fmt: skip
 def test_invalid_variables(sweep, more, words):

@@ -94,8 +94,8 @@ def poll(plan: PollingPlan, until: float, hint: float | None = None) -> list[flo
         now += plan.pause(now)
         polls.append(now)
         if now < until:
-            plan.unfinished(now)
-    plan.finished(now, now)
+            plan.note_unfinished(now)
+    plan.note_finished(now, now)
     return polls
 
 

@@ -224,7 +224,7 @@ def test_fields_of_the_models(open_panel, server, workspace):
     _menu(lab, "Model").select_option("Topaz upscale (topaz-upscale-image)")
     expect(_prompt(lab)).to_be_disabled()
     lab.click(1, "Generate")
-    expect(_panel(lab).get_by_role("alert")).to_contain_text("works on a picture")
+    expect(_panel(lab).get_by_role("alert")).to_contain_text("needs a source image")
     lab.click(1, "Use as source")
     _wait_for_text(lab, "topaz-upscale-image needs upscale_factor.")
     factor = _menu(lab, "Upscale factor (required)")

@@ -32,8 +32,8 @@ def _delay(expectation, seconds, chance):
     while now < seconds:
         now += plan.pause(now)
         if now < seconds:
-            plan.unfinished(now)
-    plan.finished(now, now)
+            plan.note_unfinished(now)
+    plan.note_finished(now, now)
     return now - seconds, Duration(plan.duration)
 
 

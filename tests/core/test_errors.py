@@ -203,7 +203,7 @@ def test_an_id_is_not_named_twice():
         (ConnectionFailedError("x"), ""),
         (UnsafeURLError("x"), ""),
         (TaskFailedError("x"), "Failed tasks are not charged."),
-        (TaskTimeoutError("x"), errors.STILL_THERE),
+        (TaskTimeoutError("x"), errors.STILL_RUNNING),
         (DownloadError("x"), ""),
     ],
 )

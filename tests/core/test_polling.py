@@ -178,7 +178,7 @@ def test_the_plan_outweighs_a_standing_hint():
 def test_a_hint_does_not_outlast_the_deadline():
     """A hint longer than the time that is left waits for that time only."""
     plan = _plan(expect("1k"), 60)
-    plan.waited(50, 50)
+    plan.note_wait(50, 50)
     plan.hint(3600)
     assert plan.pause(50) == 10
 
@@ -205,7 +205,7 @@ def test_a_service_that_never_wants_a_pause_is_not_hammered(hint):
     while not plan.is_over and looks < 5000:
         plan.hint(hint)
         pause = plan.pause(plan.counted)
-        plan.waited(pause, pause)
+        plan.note_wait(pause, pause)
         looks += 1
     assert plan.is_over
     assert looks <= 60 / 0.02 + 2
@@ -234,7 +234,7 @@ def test_the_deadline_counts_what_was_planned(expectation, timeout, waits, hint)
         plan.hint(hint)
         planned = plan.pause(elapsed)
         actual = planned * factor
-        plan.waited(planned, actual)
+        plan.note_wait(planned, actual)
         expected += min(actual, planned + 5)
         assert plan.counted == pytest.approx(expected)
         assert plan.is_over == (plan.counted >= timeout)
@@ -244,7 +244,7 @@ def test_a_long_cell_does_not_use_up_the_deadline():
     """An hour in which the loop was blocked counts as a pause and five seconds."""
     plan = _plan(expect("1k"))
     planned = plan.pause(0.0)
-    plan.waited(planned, 3600.0)
+    plan.note_wait(planned, 3600.0)
     assert plan.counted == planned + 5
     assert not plan.is_over
 
@@ -256,7 +256,7 @@ def test_the_deadline_comes(expectation, timeout):
     plan, looks = _plan(expectation, timeout), 0
     while not plan.is_over and looks < 20_000:
         pause = plan.pause(plan.counted)
-        plan.waited(pause, pause)
+        plan.note_wait(pause, pause)
         looks += 1
     assert plan.counted == pytest.approx(timeout)
     assert looks <= timeout / SHORTEST + 2
@@ -329,9 +329,9 @@ def _duration(plan, end, *, slow_look=0.0, blocked=0.0, asleep=0.0):
     while now < end:
         now += plan.pause(now)
         if now < end:
-            plan.unfinished(now)
+            plan.note_unfinished(now)
     now += slow_look + blocked
-    plan.finished(now, now + asleep)
+    plan.note_finished(now, now + asleep)
     return plan.duration
 
 
@@ -351,7 +351,7 @@ def test_where_between_two_looks_a_task_ended():
     expectation = Expectation(27, 0.3, failing=0.0)
     plan = _plan(expectation)
     first = plan.pause(0.0)
-    plan.finished(first, first)
+    plan.note_finished(first, first)
     assert first / 2 < plan.duration < expectation.between(0.0, first) < first
 
 
@@ -393,8 +393,8 @@ def test_a_stop_that_was_over_before_the_end_does_no_harm():
     """A loop that was blocked long before the last look leaves the end as well known as ever."""
     plan = _plan(expect("2k"))
     plan.pause(0.0)
-    plan.unfinished(60.0)
-    plan.finished(60.0 + plan.pause(60.0), 62.0)
+    plan.note_unfinished(60.0)
+    plan.note_finished(60.0 + plan.pause(60.0), 62.0)
     assert plan.duration == pytest.approx(61, abs=2)
 
 
@@ -407,5 +407,5 @@ def test_what_was_there_before_is_no_duration(is_new):
 def test_what_was_done_at_once_is_no_duration():
     """Of a task that the create's answer called done, nothing is learned."""
     plan = _plan(expect("2k"))
-    plan.finished(0.0, 0.0)
+    plan.note_finished(0.0, 0.0)
     assert plan.duration is None

@@ -61,7 +61,7 @@ WRONG = {
         _request(
             model="gpt-4o-image", fields={"aspect_ratio": "1:1", "output_resolution": "2k"}
         ),
-        "takes no output_resolution.",
+        "does not accept output_resolution.",
         "aspect_ratio",
     ),
     "1.5 without quality": (
@@ -70,27 +70,27 @@ WRONG = {
         "medium, high",
     ),
     "edit without source": (
-        _request(model="gpt-image-2-image-to-image"), "there is none", "Name a picture"
+        _request(model="gpt-image-2-image-to-image"), "needs a source image", "Give an image"
     ),
     "upscale without source": (
-        _request("", model="topaz-upscale-image"), "there is none", "Name a picture"
+        _request("", model="topaz-upscale-image"), "needs a source image", "Give an image"
     ),
     "source for the guide's text model": (
         _request(model="gpt-image-2-text-to-image", sources=1),
-        "takes no source picture",
+        "does not accept source images",
         "gpt-image-2",
     ),
-    "17 sources": (_request(sources=17), "1 to 16 source pictures, not 17", "Leave some out"),
+    "17 sources": (_request(sources=17), "1 to 16 source images (got 17)", "Leave some out"),
     "6 sources for 4o": (
         _request(model="gpt-4o-image", sources=6, fields={"aspect_ratio": "1:1"}),
-        "1 to 5 source pictures, not 6",
+        "1 to 5 source images (got 6)",
         "Leave some out",
     ),
     "2 sources for flux": (
-        _request(model="flux-kontext-pro", sources=2), "takes 1 source picture, not 2", "Leave"
+        _request(model="flux-kontext-pro", sources=2), "accepts 1 source image (got 2)", "Leave"
     ),
-    "-n 0": (_request(count=0), "A count of 0 is no picture", "1 or more"),
-    "-n -3": (_request(count=-3), "A count of -3 is no picture", "1 or more"),
+    "-n 0": (_request(count=0), "count must be at least 1 (got 0).", "1 or more"),
+    "-n -3": (_request(count=-3), "count must be at least 1 (got -3).", "1 or more"),
     "factor 8": (
         _request("", model="topaz-upscale-image", sources=1, fields={"upscale_factor": 8}),
         "8 is not a value of upscale_factor",
@@ -118,23 +118,23 @@ WRONG = {
         "0, 1, 2",
     ),
     "mask where none is taken": (
-        _request(sources=1, mask=_source(9)), "takes no mask", "gpt-4o-image"
+        _request(sources=1, mask=_source(9)), "does not accept a mask", "gpt-4o-image"
     ),
     "mask without a source": (
         _request(model="gpt-4o-image", mask=_source(9), fields={"aspect_ratio": "1:1"}),
-        "takes no mask here",
-        "with a source",
+        "does not accept a mask here",
+        "together with a source",
     ),
     "2.5 square in 4k": (
         _request(
             model="gpt-image-2.5-flare", fields={"aspect_ratio": "1:1", "output_resolution": "4k"}
         ),
-        "no 4k picture with the ratio 1:1",
+        "cannot make a 4k image with the ratio 1:1",
         "another ratio",
     ),
     "2.5 auto in 2k": (
         _request(model="gpt-image-2.5-sunburst", fields={"output_resolution": "2k"}),
-        "no 2k picture with the ratio auto",
+        "cannot make a 2k image with the ratio auto",
         "another ratio",
     ),
 }  # fmt: skip
@@ -158,9 +158,9 @@ def test_wrong_requests(request_, what, todo):
         ({}, ["service and action must be named", "--service", "--action", 'action="']),
         ({"service": "seedream_4"}, ["its action must be named"]),
         ({"action_name": "edit_image"}, ["its service must be named"]),
-        ({"service": "../me", "action_name": "edit_image"}, ["--service ../me is not"]),
-        ({"service": "a", "action_name": "edit/image"}, ["--action edit/image is not"]),
-        ({"service": "a\n", "action_name": "b"}, ["--service a\n is not"]),
+        ({"service": "../me", "action_name": "edit_image"}, ['--service "../me" is not']),
+        ({"service": "a", "action_name": "edit/image"}, ['--action "edit/image" is not']),
+        ({"service": "a\n", "action_name": "b"}, ['--service "a\n" is not']),
     ],
 )
 def test_a_model_without_a_route(named, words):
@@ -231,16 +231,16 @@ RIGHT = {
         [],
     ),
     "square in 4k": (
-        _request(fields={"aspect_ratio": "1:1", "output_resolution": "4k"}), ["may be refused"]
+        _request(fields={"aspect_ratio": "1:1", "output_resolution": "4k"}), ["may refuse"]
     ),
-    "auto in 2k": (_request(fields={"output_resolution": "2k"}), ["may be refused"]),
-    "unknown field": (_request(fields={"seed": 5}), ["not known to take seed"]),
+    "auto in 2k": (_request(fields={"output_resolution": "2k"}), ["may refuse"]),
+    "unknown field": (_request(fields={"seed": 5}), ["not known to accept seed"]),
     "unknown model": (
         _request(model="seedream-4.5", fields={"aspect_ratio": "7:5"}, **ROUTE),
         ["not in the catalogue"],
     ),
     "prompt where none is used": (
-        _request(model="recraft-remove-background", sources=1), ["takes no prompt"]
+        _request(model="recraft-remove-background", sources=1), ["does not use a prompt"]
     ),
 }  # fmt: skip
 

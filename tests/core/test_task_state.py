@@ -18,7 +18,7 @@ from runapi_magic.errors import (
     MAYBE_CHARGED,
     NOT_CHARGED,
     NOT_SENT,
-    STILL_THERE,
+    STILL_RUNNING,
     AuthenticationError,
     BudgetError,
     ConflictError,
@@ -56,7 +56,7 @@ KNOWN = [*SENT, ("know", "tsk_1")]
 WAYS = {
     NOT_CHARGED: [],
     MAYBE_CHARGED: SENT,
-    STILL_THERE: KNOWN,
+    STILL_RUNNING: KNOWN,
     CHARGED: [*KNOWN, ("finish", {"has_images": True})],
     FAILED_IS_FREE: [*KNOWN, ("fail",)],
 }
@@ -73,7 +73,7 @@ def test_the_state_words_the_charge(charged, steps, error):
     """Whatever the error: what is said of the charge comes from how far the task has come."""
     worded = _state(*steps).as_runapi_error(error)
     assert worded.charged == charged
-    assert ("%runapi resume" in worded.todo) == (charged in {MAYBE_CHARGED, STILL_THERE, CHARGED})
+    assert ("%runapi resume" in worded.todo) == (charged in {MAYBE_CHARGED, STILL_RUNNING, CHARGED})
     error.charged = ""  # the parameter is shared
 
 
@@ -130,7 +130,7 @@ def test_an_error_is_not_shared_between_tasks():
     error = RunAPIError("the disk is full")
     one, other = _state(*KNOWN), _state(*SENT)
     first, second = one.as_runapi_error(error), other.as_runapi_error(error)
-    assert (first.task_id, first.charged) == ("tsk_1", STILL_THERE)
+    assert (first.task_id, first.charged) == ("tsk_1", STILL_RUNNING)
     assert (second.task_id, second.charged) == (None, MAYBE_CHARGED)
 
 

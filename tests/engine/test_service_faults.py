@@ -139,8 +139,8 @@ def test_no_hammering(scripted, fail, retry_after):
 REFUSALS = {
     400: (ValidationError, "did not accept the request", "run the cell again"),
     401: (AuthenticationError, "did not accept the API key", "%runapi login"),
-    402: (InsufficientCreditsError, "not enough credit", "Add credit"),
-    403: (PermissionDeniedError, "may not do that", "%runapi status"),
+    402: (InsufficientCreditsError, "not have enough credit", "Add credit"),
+    403: (PermissionDeniedError, "does not have permission", "%runapi status"),
     409: (ConflictError, "conflict", "--new"),
     413: (PayloadTooLargeError, "too large", "smaller"),
     415: (UnsupportedMediaTypeError, "type of file", "PNG, JPEG or WEBP"),
@@ -294,7 +294,7 @@ def test_a_deadline(service, fail):
     _, error, row = fail(service, timeout=1.0)
     task_id = service.tasks[0]["id"]
     assert type(error) is TaskTimeoutError
-    assert f"Task {task_id} was not done after 1 s" in error.what
+    assert f"Task {task_id} was not finished after 1 s" in error.what
     assert "may be charged" in error.charged
     assert f"%runapi resume {task_id}" in error.todo
     assert (row.state, row.task_id, row.owner) == ("running", task_id, None)
@@ -324,7 +324,7 @@ def test_a_deadline_in_trouble(service, fail):
     service.fault("status=bad_json")
     _, error, _ = fail(service, timeout=1.0)
     assert type(error) is TaskTimeoutError
-    assert "The last look failed: " in error.what
+    assert "The last poll failed: " in error.what
 
 
 def test_a_deadline_after_trouble_that_passed(service, fail):
@@ -411,7 +411,7 @@ def test_a_download_that_promises_too_much(service, fail):
     service.fault("download=huge")
     _, error, _ = fail(service)
     assert type(error) is DownloadError
-    assert "broke off" in error.what
+    assert "download was interrupted" in error.what
 
 
 def test_a_download_larger_than_allowed(scripted, fail, png):

@@ -81,8 +81,8 @@ def test_a_long_cell_while_connecting(monkeypatch):
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
-        (lambda: generate("a hen", count="2"), "count is '2'"),
-        (lambda: generate("a hen", count=2.5), "count is 2.5"),
+        (lambda: generate("a hen", count="2"), "count must be a whole number (got '2')"),
+        (lambda: generate("a hen", count=2.5), "count must be a whole number (got 2.5)"),
         (lambda: generate("a hen", count=10**9), "1,000,000,000"),
         (lambda: edit("hen.png", None), "NoneType"),
         (lambda: generate("a hen", model=2), "The model is of type int"),
@@ -91,7 +91,10 @@ def test_a_long_cell_while_connecting(monkeypatch):
             "at least 1 (got -1)",
         ),
         (lambda: generate_many(["a hen"], concurrency=0), "at least 1 (got 0)"),
-        (lambda: generate_many(["a hen"], concurrency="4"), "concurrency is '4'"),
+        (
+            lambda: generate_many(["a hen"], concurrency="4"),
+            "concurrency must be a whole number (got '4')",
+        ),
         (lambda: generate_many(["a hen"], max_cost="a lot"), "max_cost is of type str"),
         (lambda: open_image(5), "type int"),
         (lambda: resume_batch(["a hen"]), "type list"),
@@ -117,7 +120,7 @@ def test_a_count_of_a_cell_that_cannot_be_right(service, use):
     """A slip like ``-n 1000000000`` is refused before its tasks are counted or priced."""
 
     async def body(session):
-        with pytest.raises(InvalidRequestError, match="more than the 10,000 allowed"):
+        with pytest.raises(InvalidRequestError, match="count must be at most 10,000"):
             session.request("a hen", count=10**9)
         return session.request("a hen", count=np.int64(2)).count
 

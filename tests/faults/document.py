@@ -107,7 +107,7 @@ _ADVICE = {
     "NotFoundError": "Check the model name and the base URL",
     "PayloadTooLargeError": "Make the source image smaller",
     "PermissionDeniedError": "Use a key that has access to this model",
-    "RateLimitError": "Wait a little, then run the cell again",
+    "RateLimitError": "Wait a moment, then run the cell again",
     "ServerError": "Try again later",
     "TaskFailedError": "Change the prompt or the source, then run the cell again",
     "UnsupportedMediaTypeError": "Use a PNG, JPEG or WEBP image as the source",

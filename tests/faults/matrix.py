@@ -34,8 +34,8 @@ PRICE = 6  # cents of one gpt-image-2 image at 1k
 SHORT_TIMEOUT = 1.0  # seconds of a timeout that is meant to expire
 
 RESUME = "%runapi resume"
-AGAIN = "under the same idempotency key"
-LATER = "Try again in a while"
+AGAIN = "with the same idempotency key"
+LATER = "Try again later"
 
 
 @dataclass(frozen=True)
@@ -115,15 +115,20 @@ def _uncertain(fault, spec, error, says, *, tasks=0, todo=AGAIN, journal="sent")
 
 _REJECTED = "The service rejects the request. No task is created."
 _REJECTIONS = (
-    (400, ValidationError, "did not accept the request", "Change what it names"),
+    (400, ValidationError, "did not accept the request", "Change the request"),
     (401, AuthenticationError, "did not accept the API key", "%runapi login"),
-    (402, InsufficientCreditsError, "not enough credit", "Add credit at runapi.ai"),
-    (403, PermissionDeniedError, "key may not do that", "Use a key that may use this model"),
-    (404, NotFoundError, "does not know what was asked for", "%runapi models"),
+    (402, InsufficientCreditsError, "not have enough credit", "Add credit at runapi.ai"),
+    (
+        403,
+        PermissionDeniedError,
+        "key does not have permission",
+        "Use a key with access to this model",
+    ),
+    (404, NotFoundError, "did not find the model, the path or the task", "%runapi models"),
     (409, ConflictError, "reports a conflict", "--new"),
-    (413, PayloadTooLargeError, "too large for RunAPI", "Make the source picture smaller"),
-    (415, UnsupportedMediaTypeError, "does not take this type of file", "PNG, JPEG or WEBP"),
-    (422, ValidationError, "did not accept the request", "Change what it names"),
+    (413, PayloadTooLargeError, "too large for RunAPI", "Make the source image smaller"),
+    (415, UnsupportedMediaTypeError, "does not accept this type of file", "PNG, JPEG or WEBP"),
+    (422, ValidationError, "did not accept the request", "Change the request"),
 )
 _REASON = "no tulips today"
 
@@ -137,7 +142,7 @@ def _create_rows():
         )
     yield _rejected(
         "returns 422 because the model is strict about resolutions", "create=strict_resolution",
-        ValidationError, _REJECTED, "output_resolution", "Change what it names",
+        ValidationError, _REJECTED, "output_resolution", "Change the request",
         fields={"aspect_ratio": "1:1", "output_resolution": "4k"},
     )  # fmt: skip
     for shape in BODY_SHAPES:
@@ -145,7 +150,7 @@ def _create_rows():
         yield _rejected(
             "returns 422 with a body of any shape",
             f"create=422,body={shape},message={_REASON}",
-            ValidationError, _REJECTED, says, "Change what it names",
+            ValidationError, _REJECTED, says, "Change the request",
         )  # fmt: skip
     for status in (404, 405):
         yield _recovers(
@@ -170,7 +175,7 @@ def _create_rows():
         yield _rejected(
             f"returns 429{fault}", f"create=429{option}", RateLimitError,
             "The request is repeated without success. No task is created.", "Too many requests",
-            "Wait a little",
+            "Wait a moment",
         )  # fmt: skip
     for status in (408, 500, 502, 503, 504):
         yield _recovers("create", f"returns {status} twice", f"create={status},times=2")
@@ -204,7 +209,7 @@ def _create_connections():
     }
     for effect, fault in lost.items():
         tasks = 1 if effect == "drop_after" else 0
-        says = "no JSON" if effect == "bad_json" else "without a task id"
+        says = "not JSON" if effect == "bad_json" else "has no task ID"
         says = "connection" if effect.startswith("drop") else says
         yield _recovers("create", f"{fault}, once", f"create={effect},times=1")
         yield _uncertain(
@@ -246,7 +251,7 @@ def _continues(fault, spec, error, says, todo, *, result, cents=PRICE, journal="
 
 _POLLED_AGAIN = "The poll is repeated; the image is saved."
 _POLLS_FAIL = "Polls fail until the timeout; the task continues at the service."
-_NOT_DONE = "was not done after 1 s of waiting"
+_NOT_DONE = "was not finished after 1 s"
 
 
 def _status_rows():
@@ -255,13 +260,13 @@ def _status_rows():
         result="The key has been revoked; the task continues at the service.",
     )  # fmt: skip
     yield _continues(
-        "returns 403", "status=403", PermissionDeniedError, "key may not do that", RESUME,
+        "returns 403", "status=403", PermissionDeniedError, "key does not have permission", RESUME,
         result="The key may no longer poll; the task continues at the service.",
     )  # fmt: skip
     yield _recovers("status", "returns 404 once", "status=404,times=1", result=_POLLED_AGAIN)
     for status in (404, 405, 410):
         yield _continues(
-            f"returns {status} always", f"status={status}", NotFoundError, "does not know", RESUME,
+            f"returns {status} always", f"status={status}", NotFoundError, "did not find", RESUME,
             result="Every known URL is polled three times; the id stays in the journal.",
         )  # fmt: skip
     for status in (400, 402, 409, 413, 415, 422, 501, 505):
@@ -280,7 +285,7 @@ def _status_rows():
     for status in (422, 429, 500, 503):
         yield _continues(
             f"returns {status} always", f"status={status}", TaskTimeoutError,
-            "The last look failed", RESUME, result=_POLLS_FAIL, timeout=SHORT_TIMEOUT,
+            "The last poll failed", RESUME, result=_POLLS_FAIL, timeout=SHORT_TIMEOUT,
         )  # fmt: skip
     odd = {
         "drop": "closes the connection",
@@ -293,7 +298,7 @@ def _status_rows():
         spec = f"status={effect},times=2"
         yield _recovers("status", f"{fault}, twice", spec, result=_POLLED_AGAIN)
         yield _continues(
-            f"{fault}, always", f"status={effect}", TaskTimeoutError, "The last look failed",
+            f"{fault}, always", f"status={effect}", TaskTimeoutError, "The last poll failed",
             RESUME, result=_POLLS_FAIL, timeout=SHORT_TIMEOUT,
         )  # fmt: skip
     yield _recovers(
@@ -326,8 +331,8 @@ def _status_rows():
     yield Row(
         "status", "fails the task", ("status=failed,message=too many tulips",),
         TaskFailedError, "The task has failed; the error has the service's reason.", cents=0,
-        charged="no", messages=("could not make the picture: too many tulips",),
-        todo="Change the prompt or the source", journal="failed",
+        charged="no", messages=("could not make the image: too many tulips",),
+        todo="the prompt or the source, change it", journal="failed",
     )  # fmt: skip
 
 
@@ -362,18 +367,18 @@ def _download_rows():
     for status in (401, 403, 404, 410, 429, 500, 503):
         fresh = "A new URL does not work either" if status in {403, 404, 410} else ""
         yield _not_downloaded(
-            f"returns {status} always", f"download={status}", f"answered with {status}",
+            f"returns {status} always", f"download={status}", f"returned status {status}",
             result=f"{fresh}; the task's id stays in the journal." if fresh else _DOWNLOADS_FAIL,
         )  # fmt: skip
     bad = {
-        "drop": ("closes the connection in the middle", "broke off"),
-        "truncated": ("sends only half the file", "broke off"),
-        "huge": ("announces 10 GB", "broke off"),
-        "bad_json": ("sends a file of another type", "no PNG, JPEG, WEBP or GIF"),
-        "html": ("sends a web page", "no PNG, JPEG, WEBP or GIF"),
-        "empty": ("sends an empty file", "answered with nothing"),
+        "drop": ("closes the connection in the middle", "download was interrupted"),
+        "truncated": ("sends only half the file", "download was interrupted"),
+        "huge": ("announces 10 GB", "download was interrupted"),
+        "bad_json": ("sends a file of another type", "not a PNG, JPEG, WEBP or GIF"),
+        "html": ("sends a web page", "not a PNG, JPEG, WEBP or GIF"),
+        "empty": ("sends an empty file", "returned an empty file"),
         "corrupt": ("sends a damaged image", "damaged"),
-        "redirect_foreign": ("redirects to another URL", "leads on more than 3 times"),
+        "redirect_foreign": ("redirects to another URL", "redirects more than 3 times"),
     }
     for effect, (fault, says) in bad.items():
         result = _DOWNLOADED_AGAIN
@@ -427,7 +432,7 @@ def _upload_rows():
         )
         yield _not_uploaded(
             point, "returns 429 always", f"{point}=429", RateLimitError, "Too many requests",
-            "Wait a little",
+            "Wait a moment",
         )  # fmt: skip
         for status in (500, 503):
             yield _not_uploaded(
@@ -436,8 +441,8 @@ def _upload_rows():
             )  # fmt: skip
         for effect, fault, says in (
             ("drop", "closes the connection, always", "connection"),
-            ("bad_json", "sends half a response", "no JSON"),
-            ("empty", "sends an empty response", "no JSON"),
+            ("bad_json", "sends half a response", "not JSON"),
+            ("empty", "sends an empty response", "not JSON"),
         ):
             yield _not_uploaded(
                 point,
@@ -458,8 +463,8 @@ def _put_rows():
     for status, error, says, todo in (
         (400, ValidationError, "(400)", ""),
         (403, PermissionDeniedError, "(403)", ""),
-        (413, PayloadTooLargeError, "too large for RunAPI", "Make the source picture smaller"),
-        (429, RateLimitError, "Too many requests", "Wait a little"),
+        (413, PayloadTooLargeError, "too large for RunAPI", "Make the source image smaller"),
+        (429, RateLimitError, "Too many requests", "Wait a moment"),
         (500, ServerError, "has a problem", LATER),
         (503, ServerError, "has a problem", LATER),
     ):

@@ -133,7 +133,7 @@ def test_a_download_and_an_upload_name_the_certificate_too(authority, tmp_path):
         )
     assert "certificate of localhost is not trusted" in fetching.what
     assert "%runapi resume" in fetching.todo
-    assert not fetching.passing
+    assert not fetching.temporary
     assert "certificate of localhost is not trusted" in sending.what
     assert asked == []
 

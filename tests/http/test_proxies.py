@@ -147,7 +147,7 @@ def test_without_a_proxy_for_it_a_name_is_looked_up(network, monkeypatch):
     picture_at[0] = "https://direct.example/a.png"
     monkeypatch.setenv("NO_PROXY", "direct.example")
     (error,) = _make().errors
-    assert "direct.example is not known to this network" in error.what
+    assert "The host name direct.example cannot be resolved" in error.what
     assert set(looked_up) == {"direct.example"}
     assert set(tunnels) == {"runapi.example:443"}
 

@@ -163,7 +163,7 @@ def test_a_download_that_drips_is_given_up(tmp_path, hasty):
         error = _refused(url, lambda to: _download(to, tmp_path / "part"), DownloadError)
         stop.set()
     assert "too slowly" in error.what
-    assert error.passing
+    assert error.temporary
 
 
 def test_an_answer_and_an_upload_that_drip_are_given_up(hasty):

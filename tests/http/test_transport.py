@@ -205,7 +205,7 @@ def test_a_proxy_that_is_unusable_is_found_before_sending(monkeypatch, address):
     assert not error.doubtful
     assert "proxy" in error.what
     assert "secret" not in str(error)
-    assert not broken.passing
+    assert not broken.temporary
     assert "Nothing was sent" not in str(broken)
 
 

@@ -85,7 +85,7 @@ def test_balance_error_is_a_message(kernel, server):
     cell = kernel.run("%runapi balance")
     kernel.wait(lambda: "not for you" in cell.text)
     assert "Traceback" not in cell.text
-    assert "Use a key that may" in cell.text
+    assert "Use a key with access" in cell.text
 
 
 def test_unknown_command_lists_the_commands(kernel):

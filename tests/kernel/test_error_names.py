@@ -9,7 +9,7 @@ from tests.kernel.kernels import error_message, start_kernel
 from tests.kernel.test_terminal import terminal
 
 MISSING_KEY = "MissingKeyError: There is no RunAPI key."
-FAILED = "TaskFailedError: The service could not make the picture: the dragon was asleep"
+FAILED = "TaskFailedError: The service could not make the image: the dragon was asleep"
 DRAGON = "status=failed,match=dragon,message=the dragon was asleep"
 LIVE = pytest.mark.parametrize("live", [True, False], ids=["live", "unattended"])
 

@@ -24,7 +24,9 @@ WRONG = {
     "no prompt": (lambda: runapi_magic.generate(None), "The prompt is of type NoneType."),
     "list as prompt": (lambda: runapi_magic.generate(["a"]), "The prompt is of type list."),
     "number as model": (lambda: runapi_magic.generate("a", model=2), "The model is of type int."),
-    "text as count": (lambda: runapi_magic.generate("a", count="2"), "count is '2', which is no"),
+    "text as count": (
+        lambda: runapi_magic.generate("a", count="2"), "count must be a whole number (got '2')"
+    ),
     "number as source": (lambda: runapi_magic.generate("a", sources=5), "of type int, which is"),
     "number as mask": (lambda: runapi_magic.generate("a", mask=5), "of type int, which is"),
     "number as field": (
@@ -38,7 +40,8 @@ WRONG = {
     "path": (lambda: runapi_magic.open_image(5), "The path is of type int."),
     "batch id": (lambda: runapi_magic.resume_batch(5), "batch_id is of type int."),
     "concurrency": (
-        lambda: runapi_magic.generate_many(["a"], concurrency="2"), "concurrency is '2', which"
+        lambda: runapi_magic.generate_many(["a"], concurrency="2"),
+        "concurrency must be a whole number (got '2')",
     ),
     "no concurrency": (
         lambda: runapi_magic.generate_many(["a"], concurrency=0), "concurrency must be at least 1"

@@ -14,7 +14,7 @@ import pytest
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
-from runapi_magic.errors import CHARGED, MAYBE_CHARGED, NOT_CHARGED, STILL_THERE
+from runapi_magic.errors import CHARGED, MAYBE_CHARGED, NOT_CHARGED, STILL_RUNNING
 from tests.conftest import KEY, ROOT
 from tests.recovery.stopped import FAULTS
 
@@ -23,7 +23,7 @@ STOPS = ("cancel", "loop", "kill")
 WORDS = {
     "refused": NOT_CHARGED,
     "sent": MAYBE_CHARGED,
-    "running": STILL_THERE,
+    "running": STILL_RUNNING,
     "completed": CHARGED,
 }
 

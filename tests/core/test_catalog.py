@@ -1,4 +1,4 @@
-"""The catalogue says what RunAPI's published contracts say."""
+"""The catalogue has what RunAPI's published contracts say."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLUX_TEXT = {
 }
 FLUX_EDIT = {**FLUX_TEXT, "safety_tolerance": (0, 1, 2)}
 
-# service, action, prompt, (source field, fewest, most), fields (! is required)
+# service, action, prompt, (source field, smallest and largest number), fields (! is required)
 TEXT = {
     "gpt-image-2": ("gpt_image_2", "text_to_image", "required", GPT),
     "gpt-image-2-text-to-image": ("gpt_image_2", "text_to_image", "required", GPT),
@@ -65,13 +65,13 @@ def _shown(action):
 
 
 def test_the_catalogue_is_complete():
-    """The catalogue has the models of the table and no others, each once."""
+    """The catalogue has the models of this table, each once, and no others."""
     assert sorted(model.name for model in CATALOGUE) == sorted({*TEXT, *EDIT})
 
 
 @pytest.mark.parametrize("name", TEXT)
-def test_generating(name):
-    """Service, action, prompt and fields of a generation are those of the published table."""
+def test_generations(name):
+    """Service, action, prompt and fields of a generation match the published table."""
     service, action, prompt, fields = TEXT[name]
     model = find_model(name)
     found = model.action(with_sources=False)
@@ -82,8 +82,8 @@ def test_generating(name):
 
 
 @pytest.mark.parametrize("name", EDIT)
-def test_editing(name):
-    """Service, action, sources, prompt and fields of an edit are those of the published table."""
+def test_edits(name):
+    """Service, action, sources, prompt and fields of an edit match the published table."""
     service, action, prompt, fields, (source_field, fewest, most) = EDIT[name]
     model = find_model(name)
     found = model.action(with_sources=True)
@@ -93,15 +93,15 @@ def test_editing(name):
 
 
 @pytest.mark.parametrize("name", sorted({*TEXT, *EDIT}))
-def test_what_a_model_does_not_do(name):
-    """A model that only generates takes no source, and one that only edits needs one."""
+def test_missing_actions(name):
+    """Some models accept no source. Others need one."""
     model = find_model(name)
     assert (model.action(with_sources=False) is None) is (name not in TEXT)
     assert (model.action(with_sources=True) is None) is (name not in EDIT)
 
 
 def test_defaults_are_the_services():
-    """The defaults that are shown are the published ones."""
+    """The defaults match the published ones."""
     gpt, flux = find_model("gpt-image-2").text, find_model("flux-kontext-pro").edit
     assert {known.name: known.default for known in gpt.parameters} == {
         "aspect_ratio": "auto",
@@ -117,8 +117,8 @@ def test_defaults_are_the_services():
     }
 
 
-def test_every_parameter_says_what_it_does():
-    """Help, menus and documentation have a line for every field of every model."""
+def test_every_parameter_has_a_help_text():
+    """Every field of every model has a line for help, menus and documentation."""
     actions = [action for model in CATALOGUE for action in (model.text, model.edit) if action]
     known = [parameter for action in actions for parameter in action.parameters]
     assert [parameter.name for parameter in known if not 5 < len(parameter.help) < 80] == []
@@ -134,14 +134,14 @@ def test_every_parameter_says_what_it_does():
     ],
 )
 def test_source_fields_in_both_families(name, flat, namespaced):
-    """Each route family gets the name that it knows a source's field by."""
+    """The field for sources has the right name in each route family."""
     edit = find_model(name).edit
     assert edit.source_field_in("flat") == flat
     assert edit.source_field_in("namespaced") == namespaced
 
 
 def test_only_gpt_4o_counts_and_masks():
-    """Only gpt-4o-image makes several pictures in one task and takes a mask."""
+    """Only gpt-4o-image makes several images in one task and accepts a mask."""
     counting = [
         model.name
         for model in CATALOGUE
@@ -166,7 +166,7 @@ def test_only_gpt_4o_counts_and_masks():
     ],
 )
 def test_names_in_both_families(name, family, action, expected):
-    """Each route family gets the name that it knows a model by."""
+    """A model has the right name in each route family."""
     assert find_model(name).name_in(family, action) == expected
 
 
@@ -175,8 +175,8 @@ def test_names_in_both_families(name, family, action, expected):
     [("gpt-image-2", "namespaced"), ("gpt-image-2-text-to-image", "flat"),
      ("gpt-image-2-image-to-image", "flat"), ("gpt-4o-image", "namespaced")],
 )  # fmt: skip
-def test_home_family(name, family):
-    """The guide's names go to the guide's routes, the SDK's to the SDK's."""
+def test_family_of_a_name(name, family):
+    """The guide's names use the guide's routes. The SDK's names use the SDK's routes."""
     assert find_model(name).family == family
 
 
@@ -205,7 +205,7 @@ def test_home_family(name, family):
     ],
 )
 def test_prices(name, fields, usd):
-    """The indicative price of a task is the published one, None where none is."""
+    """The approximate price of a task is the published one, or None if none is published."""
     assert find_model(name).estimate(fields) == usd
 
 
@@ -214,8 +214,8 @@ def test_prices(name, fields, usd):
     [("gpt-image-2", "gpt-image-2"), ("gpt-image-2-text-to-image", "gpt-image-2-image-to-image"),
      ("gpt-4o-image", "gpt-4o-image"), ("recraft-remove-background", "recraft-remove-background")],
 )  # fmt: skip
-def test_what_goes_on_with_a_picture(name, goes_on_with):
-    """A picture of a model is edited by that model, or by its sibling for editing."""
+def test_model_for_edits(name, goes_on_with):
+    """An image is edited by its own model, or by the sibling of that model."""
     assert find_model(name).edits_with == goes_on_with
 
 
@@ -224,7 +224,7 @@ def test_what_goes_on_with_a_picture(name, goes_on_with):
     ["gpt-image-3", "gpt-image-2-turbo", "nano-banana-pro", "seedream-text-to-image", "../me"],
 )
 def test_nothing_is_guessed_from_a_name(name):
-    """A name that the catalogue lacks has no service until the user names one with an action."""
+    """A name that is not in the catalogue has no service until you give service and action."""
     for named in ({}, {"service": "flux_2"}, {"action": "text_to_image"}):
         model = find_model(name, **named)
         assert (model.name, model.service, model.family, model.known) == (
@@ -239,13 +239,13 @@ def test_nothing_is_guessed_from_a_name(name):
 
 
 def test_only_the_guides_two_names_are_flat():
-    """No other name goes to the guide's routes first."""
+    """Only the two names of the guide use the guide's routes."""
     flat = {model.name for model in CATALOGUE if model.family == "flat"}
     assert flat == {"gpt-image-2-text-to-image", "gpt-image-2-image-to-image"}
 
 
 def test_the_default_model_is_known():
-    """The default model is in the catalogue and both generates and edits."""
+    """The default model is in the catalogue. It generates and edits."""
     model = find_model(DEFAULT_MODEL)
     assert model.known
     assert model.text
@@ -253,6 +253,6 @@ def test_the_default_model_is_known():
 
 
 def test_the_catalogue_cannot_be_changed():
-    """Nobody changes a fact of the catalogue by accident."""
+    """Assigning to an attribute of the catalogue raises an error."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         CATALOGUE[0].service = "other"

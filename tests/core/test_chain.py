@@ -1,4 +1,4 @@
-"""Steps of a chain are read as people write them."""
+"""The steps of ``--then`` are read."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ UPSCALE = "topaz-upscale-image"
     ],
 )
 def test_steps(text, expected):
-    """Each form of a step becomes the request that it names; anything else is an instruction."""
+    """Each form of a step becomes its request. Any other text is an instruction."""
     assert parse_step(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["", "  ", "upscale much", "refine", "Refine :", "edit", "Edit : "]
 )
-def test_bad_steps(text):
-    """An empty step, a factor that is no number or a missing instruction is refused, unsent."""
+def test_invalid_steps(text):
+    """An empty step, an invalid factor and a missing instruction are refused before sending."""
     with pytest.raises(InvalidRequestError) as error:
         parse_step(text)
     assert error.value.charged == NOT_SENT

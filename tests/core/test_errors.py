@@ -1,4 +1,4 @@
-"""HTTP answers become errors, and errors say what happened, what it cost and what to do."""
+"""Error responses become errors. Errors say what happened, whether it was charged, what to do."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ STATUSES = {
 
 @pytest.mark.parametrize(("status", "kind"), STATUSES.items())
 def test_each_status_has_its_class(status, kind):
-    """A status becomes exactly the class that the tree names for it, and keeps its number."""
+    """Each status becomes the class in the tree of the module, and the error keeps the status."""
     error = error_from_response(status, {}, b'{"error":"no"}')
     assert type(error) is kind
     assert error.status_code == status
@@ -76,7 +76,7 @@ def test_each_status_has_its_class(status, kind):
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_each_status_has_three_parts(status):
-    """Whatever status the service answers, the user reads what, whether charged, what to do."""
+    """For each status the message says what happened, whether it was charged and what to do."""
     error = TaskState().explain(error_from_response(status, {}, b""))
     assert [bool(part.strip()) for part in error.parts] == [True, True, True]
     assert str(error).splitlines()[0] == f"{type(error).title} ({status})."
@@ -114,7 +114,7 @@ BODIES = {
 
 @pytest.mark.parametrize(("body", "reason", "code"), BODIES.values(), ids=BODIES)
 def test_json_bodies_are_read(body, reason, code):
-    """Each JSON shape of an error body gives the service's own words and its code."""
+    """Each JSON shape of an error body gives the service's message and code."""
     assert read_reason(json.dumps(body).encode(), "application/json") == (reason, code)
 
 
@@ -135,12 +135,12 @@ RAW = {
 
 @pytest.mark.parametrize(("body", "kind", "reason"), RAW.values(), ids=RAW)
 def test_other_bodies_are_read(body, kind, reason):
-    """Plain text, nothing, a web page and broken JSON give what a person can read of them."""
+    """Plain text, an empty body, a web page and broken JSON give their readable part."""
     assert read_reason(body, kind) == (reason, None)
 
 
 def test_a_long_reason_is_cut():
-    """A page of words from the service is cut to what fits on a screen, and says so."""
+    """A long message is cut to 400 characters and ends with an ellipsis."""
     reason, _ = read_reason(b"x" * 5000)
     assert len(reason) == 400
     assert reason.endswith("…")
@@ -149,7 +149,7 @@ def test_a_long_reason_is_cut():
 @PROPERTY
 @given(st.binary(), st.sampled_from(["", "text/html", "application/json", "text/plain"]))
 def test_any_bytes_are_read(body, kind):
-    """No bytes make the reader of error bodies fail, and what it returns is one short line."""
+    """Any bytes give one short line, and no exception."""
     reason, code = read_reason(body, kind)
     assert len(reason) <= 400
     assert "\n" not in reason
@@ -159,7 +159,7 @@ def test_any_bytes_are_read(body, kind):
 @PROPERTY
 @given(JSON)
 def test_any_json_is_read(data):
-    """No JSON makes the reader of error bodies fail, and what it returns is one short line."""
+    """Any JSON gives one short line, and no exception."""
     reason, code = read_reason(json.dumps(data).encode(), "application/json")
     assert len(reason) <= 400
     assert "\n" not in reason
@@ -167,14 +167,14 @@ def test_any_json_is_read(data):
 
 
 def test_a_deeply_nested_body_is_read():
-    """A body of brackets that no decoder follows to its end is taken as text."""
+    """JSON that is nested too deeply is read as text."""
     reason, code = read_reason(b"[" * 100_000)
     assert reason.startswith("[[[")
     assert code is None
 
 
 def test_headers_become_ids():
-    """The task's and the request's ids come out of the headers and into the first line."""
+    """The ids of task and request are read from the headers and shown in the first line."""
     error = error_from_response(
         500, {"x-runapi-task-id": "tsk_1", "x-request-id": "req_2"}, b"", retry_after=1.5
     )
@@ -183,15 +183,15 @@ def test_headers_become_ids():
 
 
 def test_an_error_with_a_task_may_be_charged():
-    """An error that names a task does not claim that nothing was charged."""
+    """An error that names a task does not say that nothing was charged."""
     error = error_from_response(500, {"x-runapi-task-id": "tsk_1"}, b"")
     assert error.charged == errors.MAYBE_CHARGED
     assert "resume" in error.todo
 
 
 def test_an_id_is_not_named_twice():
-    """A task id that the sentence has already is not repeated in brackets."""
-    error = TaskTimeoutError("Task tsk_1 was not done.", task_id="tsk_1")
+    """A task id that is already in the sentence is not repeated in parentheses."""
+    error = TaskTimeoutError("Task tsk_1 was not finished.", task_id="tsk_1")
     assert str(error).count("tsk_1") == 1
 
 
@@ -208,19 +208,19 @@ def test_an_id_is_not_named_twice():
     ],
 )
 def test_each_kind_says_whether_it_was_charged(error, charged):
-    """A kind of error claims or denies a charge only where its kind makes that certain."""
+    """A class of errors mentions the charge only if that is certain for all its errors."""
     assert error.charged == charged
 
 
 def test_parts_can_be_overridden():
-    """Where an error is raised with its own words for money and advice, those are shown."""
+    """An error can be raised with its own texts for the charge and the advice."""
     error = RunAPIError("What.", charged="Money.", todo="Do.", task_id="tsk_9")
     assert error.parts == ("What (task tsk_9).", "Money.", "Do.")
     assert str(error) == "What (task tsk_9).\nMoney.\nDo."
 
 
 def test_no_traceback_is_shown():
-    """IPython gets the three lines in place of a traceback."""
+    """IPython shows the three lines instead of a traceback."""
     lines = InvalidRequestError("The prompt is empty.", todo="Write one.")._render_traceback_()
     assert lines == [
         "InvalidRequestError: The prompt is empty.",
@@ -229,8 +229,8 @@ def test_no_traceback_is_shown():
     ]
 
 
-def test_the_tree_is_as_drawn():
-    """Every class of the module stands in the tree that the module's docstring draws."""
+def test_the_tree_is_complete():
+    """Every class of the module is in the tree of the module's docstring."""
     drawn = set(re.findall(r"\w+Error\b", errors.__doc__ or ""))
     classes = {
         name
@@ -241,7 +241,7 @@ def test_the_tree_is_as_drawn():
 
 
 def test_advice_names_commands_that_exist():
-    """Every ``%runapi command`` that a text of the package mentions is one that works."""
+    """Every ``%runapi`` command in a text of the package exists."""
     folder = Path(runapi_magic.__file__).parent
     sources = [path.read_text("utf-8") for path in folder.rglob("*.py")]
     named = {word for text in sources for word in re.findall(r"%runapi ([a-z]+)", text)}

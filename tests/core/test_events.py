@@ -1,4 +1,4 @@
-"""Waiting on any thread's loop for what happens on another one."""
+"""Coroutines on any event loop wait for events and values from other threads."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ async def _in_time(waiting):
 
 
 def _in_thread(coroutine_function, *arguments):
-    """Start a coroutine function on a loop of its own in a thread; return the thread."""
+    """Run a coroutine function on its own loop in a thread, and return the thread."""
     thread = threading.Thread(target=lambda: asyncio.run(coroutine_function(*arguments)))
     thread.start()
     return thread
 
 
 def test_an_event_wakes_every_loop():
-    """Coroutines on the loops of three threads go on when a fourth thread sets the event."""
+    """Coroutines on the loops of three threads continue when a fourth thread sets the event."""
     event, woken = ThreadsafeEvent(), []
     ready = threading.Barrier(4)
 
@@ -43,8 +43,8 @@ def test_an_event_wakes_every_loop():
     assert len(set(woken)) == 3
 
 
-def test_an_event_that_is_set_lets_pass():
-    """What comes after the event does not wait, on whichever loop, and setting it twice is fine."""
+def test_a_set_event_does_not_block():
+    """After an event was set, once or twice, no coroutine on any loop waits for it."""
     event = ThreadsafeEvent()
     event.set()
     event.set()
@@ -52,8 +52,8 @@ def test_an_event_that_is_set_lets_pass():
     asyncio.run(_in_time(event.wait()))
 
 
-def test_a_wait_that_was_given_up_is_forgotten():
-    """A cancelled wait leaves nothing behind, and a loop that was closed since breaks nothing."""
+def test_cancelled_waits_are_forgotten():
+    """A cancelled wait leaves nothing behind, and a closed loop causes no error."""
     event = ThreadsafeEvent()
 
     async def give_up():
@@ -74,7 +74,7 @@ def test_a_wait_that_was_given_up_is_forgotten():
 
 
 def test_a_feed_is_read_on_another_loop():
-    """Readers on two loops get every value in order, whenever they begin, and end with the feed."""
+    """Readers on two loops get every value in order, whenever they begin, until the feed ends."""
     feed, seen = Feed([0]), {}
     begun = threading.Barrier(3)
 

@@ -1,4 +1,4 @@
-"""What is printed comes out on every output, and never fails."""
+"""Printing works on every output and never fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEXT = "a fox · 1024 \u00d7 768 px … 狐 \udcff"
     ],
 )
 def test_what_the_encoding_lacks_is_replaced(monkeypatch, encoding, shown):
-    """A caption is printed in any encoding, with something in place of what that lacks."""
+    """Characters that are not in the encoding are replaced."""
     monkeypatch.setattr("sys.stdout", _Stream(encoding))
     assert encodable(TEXT) == shown
 
@@ -39,12 +39,12 @@ class _Stream(io.StringIO):
 
 
 def test_a_text_that_fits_is_left_as_it_is(monkeypatch):
-    """Nothing is replaced where the encoding has everything."""
+    """A text that the encoding can show is not changed."""
     monkeypatch.setattr("sys.stdout", _Stream("utf-8"))
     assert encodable("·…\u00d7") == "·…\u00d7"
 
 
-def test_a_narrow_output_takes_it(monkeypatch):
+def test_an_ascii_output(monkeypatch):
     """Printing to an ASCII stream writes the line and raises nothing."""
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, "ascii", write_through=True))
@@ -70,13 +70,13 @@ def _broken_pipe():
     "make", [_closed, _broken_pipe, lambda: None], ids=["closed", "pipe", "none"]
 )
 def test_an_output_that_is_gone_is_ignored(monkeypatch, make):
-    """A closed output, a pipe that nothing reads and no output at all raise nothing."""
+    """A closed output, a pipe without a reader and no output at all raise nothing."""
     monkeypatch.setattr("sys.stdout", make())
     print_text("a fox")
 
 
 def test_errors_are_rendered_for_the_output(monkeypatch):
-    """What IPython prints in place of a traceback has no letter that its output lacks."""
+    """The text that IPython shows for an error has only characters of the output's encoding."""
     monkeypatch.setattr("sys.stdout", _Stream("ascii"))
     lines = RunAPIError("No 狐 here …")._render_traceback_()
     assert lines[0] == "RunAPIError: No ? here ?"

@@ -1,4 +1,4 @@
-"""A prompt and its fields are checked, and become exactly the bodies that RunAPI publishes."""
+"""Requests are checked, and become exactly the bodies that RunAPI publishes."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ WRONG = {
         "3 is not a value",
         "0, 1, 2",
     ),
-    "mask where none is taken": (
+    "mask for a model without masks": (
         _request(sources=1, mask=_source(9)), "does not accept a mask", "gpt-4o-image"
     ),
     "mask without a source": (
@@ -141,14 +141,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("request_", "what", "todo"), WRONG.values(), ids=WRONG)
-def test_wrong_requests(request_, what, todo):
-    """Each mistake is found before anything is sent, is named, and comes with what is allowed."""
+def test_invalid_requests(request_, what, todo):
+    """Each mistake is found before sending. The message names it and the allowed values."""
     with pytest.raises(InvalidRequestError) as caught:
         validate(request_)
     assert what in caught.value.what
     assert todo in caught.value.todo
     assert caught.value.charged == NOT_SENT
-    # It is read in the panel and in scripts, too: no word of a magic's line.
+    # The message is also shown in the panel and in scripts, so it must not name a magic's options.
     assert re.search(r"%|(?<!\w)--?[a-z]", str(caught.value)) is None
 
 
@@ -163,8 +163,8 @@ def test_wrong_requests(request_, what, todo):
         ({"service": "a\n", "action_name": "b"}, ['--service "a\n" is not']),
     ],
 )
-def test_a_model_without_a_route(named, words):
-    """A model that the catalogue lacks is refused until its service and action are named."""
+def test_unknown_models_need_a_route(named, words):
+    """A model that is not in the catalogue needs a service and an action."""
     for ask in (validate, lambda request: request.route):
         with pytest.raises(InvalidRequestError) as caught:
             ask(_request(model="seedream-4.5", **named))
@@ -176,17 +176,17 @@ def test_a_model_without_a_route(named, words):
     ("model", "similar"), [("gpt-imgae-2", "gpt-image-2"), ("Flux-Kontext-Pro", "flux-kontext-pro")]
 )
 def test_a_misspelt_model(model, similar):
-    """The closest names of the catalogue are proposed."""
+    """The message proposes the most similar names in the catalogue."""
     with pytest.raises(InvalidRequestError, match=f"Did you mean .*{similar}"):
         validate(_request(model=model))
 
 
 def test_the_route_of_a_model_of_the_catalogue():
-    """The catalogue's own service and action may be named; others are refused."""
-    said = {"service": "gpt_image_2", "action_name": "text_to_image"}
-    assert validate(_request(**said)) == []
-    assert _request(**said).route == _request().route == ("gpt_image_2", "text_to_image")
-    assert _request(**said).fingerprint == _request().fingerprint
+    """A known model accepts only its own service and action."""
+    named = {"service": "gpt_image_2", "action_name": "text_to_image"}
+    assert validate(_request(**named)) == []
+    assert _request(**named).route == _request().route == ("gpt_image_2", "text_to_image")
+    assert _request(**named).fingerprint == _request().fingerprint
     with pytest.raises(InvalidRequestError, match="has the service gpt_image_2"):
         validate(_request(service="gpt_image", action_name="text_to_image"))
     with pytest.raises(InvalidRequestError, match="the action text_to_image"):
@@ -246,11 +246,11 @@ RIGHT = {
 
 
 @pytest.mark.parametrize(("request_", "warnings"), RIGHT.values(), ids=RIGHT)
-def test_right_requests(request_, warnings):
-    """What is allowed passes; what only the service can decide passes with a warning."""
+def test_valid_requests(request_, warnings):
+    """Allowed values pass. Values that only the service can check pass with a warning."""
     found = validate(request_)
     assert len(found) == len(warnings)
-    assert all(words in said for words, said in zip(warnings, found, strict=True))
+    assert all(words in warning for words, warning in zip(warnings, found, strict=True))
 
 
 def test_the_guides_body():
@@ -271,7 +271,7 @@ def test_the_guides_body():
 
 URLS = ("https://x/1.png", "https://x/2.png")
 BODIES = {
-    "only what was asked for": (
+    "only requested values": (
         _request(), "namespaced", {}, {"model": "gpt-image-2", "prompt": "a fox"}
     ),
     "the SDK's name on the guide's routes": (
@@ -357,7 +357,7 @@ BODIES = {
 
 @pytest.mark.parametrize(("request_", "family", "given_", "body"), BODIES.values(), ids=BODIES)
 def test_bodies(request_, family, given_, body):
-    """A body holds what was asked for under RunAPI's names, and nothing else."""
+    """A body has the requested values under RunAPI's names, and nothing else."""
     assert request_.body(family, **given_) == body
 
 
@@ -375,7 +375,7 @@ def test_bodies(request_, family, given_, body):
     ],
 )
 def test_counts(model, count, tasks):
-    """A count becomes the fewest tasks that the model allows, with all pictures."""
+    """A count becomes the smallest number of tasks that the model allows."""
     request = _request(model=model, count=count, fields={"aspect_ratio": "1:1"})
     assert request.task_counts == tasks
 
@@ -383,7 +383,7 @@ def test_counts(model, count, tasks):
 @PROPERTY
 @given(st.integers(1, 60), st.sampled_from(["gpt-image-2", "gpt-4o-image", "unknown-model"]))
 def test_counts_add_up(count, model):
-    """However many pictures are asked for, the tasks make that many, in allowed sizes."""
+    """For any count, the tasks make that many images, in allowed sizes."""
     tasks = _request(model=model, count=count).task_counts
     assert sum(tasks) == count
     assert set(tasks) <= {1, 2, 4}
@@ -399,12 +399,12 @@ def test_counts_add_up(count, model):
     ],
 )
 def test_estimates(request_, usd):
-    """The estimate covers all tasks of the request, and is None where a price is unknown."""
+    """The estimate covers all tasks of the request. It is None if the price is unknown."""
     assert request_.estimate == (usd if usd is None else pytest.approx(usd))
 
 
 def test_fingerprints_are_by_content():
-    """The same bytes under another name are one picture; other bytes under one name are not."""
+    """Equal content under two names is one image. Different content under one name is two."""
     base = _request(sources=1)
     renamed = replace(base.sources[0], label="other", url="https://example.com/else.png")
     changed = replace(base.sources[0], digest="f" * 64)
@@ -413,14 +413,14 @@ def test_fingerprints_are_by_content():
 
 
 def test_fingerprints_ignore_count_and_family():
-    """A request for three shares its pictures with one for one, and with the guide's name."""
+    """The count and the route family do not change the fingerprint."""
     base = _request()
     assert replace(base, count=3).fingerprint == base.fingerprint
     assert replace(base, model="gpt-image-2-text-to-image").fingerprint == base.fingerprint
 
 
 def test_fingerprints_ignore_the_order_of_fields():
-    """The order in which options were typed decides nothing."""
+    """The order of the options does not change the fingerprint."""
     fields = {"aspect_ratio": "3:4", "output_resolution": "2k"}
     turned = dict(reversed(fields.items()))
     assert _request(fields=fields).fingerprint == _request(fields=turned).fingerprint
@@ -438,15 +438,15 @@ def test_fingerprints_ignore_the_order_of_fields():
         replace(_request(sources=1), mask=_source(9)),
     ],
 )
-def test_what_a_fingerprint_tells_apart(other):
-    """Prompt, model, fields, sources, their order and the mask each make another picture."""
+def test_fingerprints_differ(other):
+    """Prompt, model, fields, sources, their order and the mask change the fingerprint."""
     base = _request()
     assert other.fingerprint != base.fingerprint
     assert re.fullmatch("[0-9a-f]{64}", other.fingerprint)
 
 
-def test_what_a_request_shows():
-    """Ratio, resolution and title are those asked for; an edit without words names its source."""
+def test_request_properties():
+    """Ratio, resolution and title are as requested. An edit without a prompt names its source."""
     request = _request(fields={"aspect_ratio": "3:4", "output_resolution": "2k"})
     assert (request.aspect_ratio, request.output_resolution) == ("3:4", "2k")
     assert (request.title, _request("", "topaz-upscale-image", 1).title) == (
@@ -476,13 +476,13 @@ PARAMS = {
 
 @pytest.mark.parametrize(("text", "pair"), PARAMS.values(), ids=PARAMS)
 def test_params(text, pair):
-    """``KEY=VALUE`` is JSON where it is JSON, and text otherwise."""
+    """VALUE of ``KEY=VALUE`` is read as JSON if it is JSON, and otherwise as text."""
     assert parse_param(text) == pair
 
 
 @pytest.mark.parametrize("text", ["", "watermark", "=me", "a b=1", "1x=1", "a-b=1", "a.b=1"])
 def test_malformed_params(text):
-    """What is not ``KEY=VALUE`` is refused with an example."""
+    """Anything but ``KEY=VALUE`` is refused with an example."""
     with pytest.raises(InvalidRequestError) as caught:
         parse_param(text)
     assert f"-p {text} is not KEY=VALUE" in caught.value.what
@@ -496,7 +496,7 @@ def test_malformed_params(text):
      ("mask", "--mask")],
 )  # fmt: skip
 def test_params_with_an_option_of_their_own(name, instead):
-    """What has an option of its own is refused as -p, naming the option."""
+    """A field that has its own option is refused, and the message names the option."""
     with pytest.raises(InvalidRequestError) as caught:
         parse_param(f"{name}=1")
     assert instead in caught.value.todo
@@ -505,7 +505,7 @@ def test_params_with_an_option_of_their_own(name, instead):
 @PROPERTY
 @given(st.from_regex(r"[a-z][a-z_]{0,12}", fullmatch=True).map("x_{}".format), st.text())
 def test_any_value_is_a_param(key, value):
-    """Whatever stands after the equals sign is taken, and what is taken can be sent as JSON."""
+    """Any value is accepted, and can be sent as JSON."""
     found, read = parse_param(f"{key}={value}")
     assert found == key
     assert json.loads(json.dumps(read, allow_nan=False)) == read
@@ -515,15 +515,15 @@ def test_any_value_is_a_param(key, value):
 @given(st.text())
 @example("x=" + "[" * 100_000)
 def test_any_text_as_param(text):
-    """Arbitrary text is taken or refused in words, never anything else."""
+    """Any text is accepted or refused with a message."""
     with contextlib.suppress(InvalidRequestError):
         assert parse_param(text)[0].isidentifier()
 
 
-def test_every_catalogued_model_can_be_asked():
-    """For every model the shortest right request passes without a warning."""
+def test_every_model_accepts_a_minimal_request():
+    """For every model, the smallest valid request passes without a warning."""
     required = {"aspect_ratio": "1:1", "quality": "medium", "upscale_factor": 2}
-    asked = [
+    warnings = [
         validate(
             _request(
                 "" if action.prompt == "unused" else "a fox",
@@ -540,4 +540,4 @@ def test_every_catalogued_model_can_be_asked():
         for action in (model.text, model.edit)
         if action is not None
     ]
-    assert asked == [[]] * 19
+    assert warnings == [[]] * 19

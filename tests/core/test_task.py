@@ -1,4 +1,4 @@
-"""A task is read from every shape that the service is known to send, and from garbage."""
+"""Tasks are read from every shape that the service is known to send, and from invalid JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WORDS = {
 @pytest.mark.parametrize(("word", "status"), WORDS.items())
 @pytest.mark.parametrize("spelling", [str, str.upper, str.title, lambda word: f" {word} "])
 def test_status_words(word, status, spelling):
-    """Each word for a status is understood, in any case, and kept as it was sent."""
+    """Each word for a status is understood in any case, and kept as it was sent."""
     task = parse_task({"id": "t", "status": spelling(word)})
     assert task.status is status
     assert task.word == spelling(word)
@@ -51,12 +51,12 @@ def test_status_words(word, status, spelling):
      ("unknown", False)],
 )  # fmt: skip
 def test_final_statuses(status, final):
-    """Only completed and failed are the end; an unknown word is not."""
+    """Only completed and failed are final. An unknown word is not."""
     assert TaskStatus(status).is_final is final
 
 
-def test_a_guide_answer():
-    """The guide's create answer gives the id and the status."""
+def test_a_response_of_the_guide():
+    """The guide's response to a create gives the id and the status."""
     task = parse_task(
         {"task_id": "tsk_abc123", "status": "pending", "model": "gpt-image-2-text-to-image"}
     )
@@ -64,7 +64,7 @@ def test_a_guide_answer():
 
 
 def test_a_completed_task():
-    """A completed task gives its pictures' addresses in order, and what it cost."""
+    """A completed task has the URLs of its images in order, and its cost."""
     task = parse_task(
         {
             "id": "t",
@@ -78,7 +78,7 @@ def test_a_completed_task():
 
 
 def test_a_failed_task():
-    """A failed task gives the service's reason."""
+    """A failed task has the service's reason."""
     task = parse_task({"id": "t", "status": "failed", "error": "too dark", "code": "policy"})
     assert (task.status, task.error) == (TaskStatus.FAILED, "too dark")
 
@@ -95,7 +95,7 @@ def test_a_failed_task():
     ],
 )
 def test_reasons(data, error):
-    """The reason of a failure is found wherever the service put it."""
+    """The reason of a failure is found in each place where the service may put it."""
     assert parse_task({"id": "t", "status": "failed", **data}).error == error
 
 
@@ -117,7 +117,7 @@ def test_reasons(data, error):
     ],
 )
 def test_costs(data, cost):
-    """The cost is read from either place, and never made up from something that is no price."""
+    """The cost is read from either place. A value that is not a price gives None."""
     assert parse_task({"id": "t", **data}).cost == cost
 
 
@@ -127,13 +127,13 @@ def test_costs(data, cost):
      ([], None), ("nan", None), ("inf", None)],
 )  # fmt: skip
 def test_progress(value, progress):
-    """Progress is read from text or number and kept between 0 and 1."""
+    """Progress is read from a text or a number, and limited to 0 to 1."""
     assert parse_task({"id": "t", "progress": value}).progress == progress
 
 
 @pytest.mark.parametrize("data", [{"progress": 10**400}, {"usage": {"cost": 10**400}}])
-def test_numbers_that_no_float_holds(data):
-    """JSON's integers have no limit; one that is no price and no share breaks nothing."""
+def test_huge_numbers(data):
+    """An integer that is too large for a float is ignored as a cost and as progress."""
     task = parse_task({"id": "t", **data})
     assert task.cost is None
     assert task.progress is None
@@ -149,8 +149,8 @@ def test_numbers_that_no_float_holds(data):
         (None, ()),
     ],
 )
-def test_pictures(images, urls):
-    """Addresses are taken from a list of objects or texts; what is none is left out."""
+def test_image_urls(images, urls):
+    """URLs are read from a list of objects or texts. Other values are left out."""
     assert parse_task({"id": "t", "images": images}).image_urls == urls
 
 
@@ -160,12 +160,12 @@ def test_pictures(images, urls):
      ({"id": None, "task_id": "b"}, "b"), ({"id": True}, ""), ({}, "")],
 )  # fmt: skip
 def test_ids(data, task_id):
-    """The id is read from either name, also as a number."""
+    """The id is read from either name, also if it is a number."""
     assert parse_task(data).id == task_id
 
 
 def test_replayed():
-    """A create that found a task that existed says so, and only where the service does."""
+    """Only if the service says so, the task existed before the create."""
     assert parse_task({"id": "a", "task_replayed": True}).replayed
     assert not parse_task({"id": "a", "task_replayed": "no"}).replayed
 
@@ -175,52 +175,52 @@ def _envelope(outer, **inner):
 
 
 def test_an_envelope_of_a_completed_task():
-    """The resource behind a 202's Location gives the task that is inside it."""
+    """The URL in the Location of a 202 gives the task in the envelope."""
     body = {"id": "other", "status": "completed", "images": [{"url": "u"}], "usage": {"cost": 1}}
     task = parse_task(_envelope("completed", status=200, body=body))
     assert task == Task("tsk_1", TaskStatus.COMPLETED, "completed", ("u",), cost=1.0)
 
 
 def test_an_envelope_whose_body_has_no_status():
-    """Where the stored answer has no status of its own, the envelope's counts."""
+    """If the stored response has no status, the status of the envelope is used."""
     task = parse_task(_envelope("completed", status=200, body={"images": [{"url": "u"}]}))
     assert (task.status, task.image_urls) == (TaskStatus.COMPLETED, ("u",))
 
 
 @pytest.mark.parametrize("body", [{"error": "too dark"}, "too dark", {"message": "too dark"}])
 def test_an_envelope_of_a_failure(body):
-    """A stored error answer is a failed task with its reason."""
+    """A stored error response is a failed task with its reason."""
     task = parse_task(_envelope("completed", status=422, body=body))
     assert (task.id, task.status, task.error) == ("tsk_1", TaskStatus.FAILED, "too dark")
 
 
 def test_an_envelope_with_its_reason_outside():
-    """The reason beside the stored answer is found too."""
+    """A reason outside the stored response is found too."""
     task = parse_task({**_envelope("failed", status=500, body=None), "error": "too dark"})
     assert (task.status, task.error) == (TaskStatus.FAILED, "too dark")
 
 
 @pytest.mark.parametrize("response", [None, {}, {"status": None, "body": None}])
-def test_an_envelope_that_is_not_filled_yet(response):
-    """A task that is under way is not taken for failed because its envelope is still empty."""
+def test_an_empty_envelope(response):
+    """A running task with an empty envelope is not a failed task."""
     task = parse_task({"id": "tsk_1", "status": "processing", "response": response})
     assert (task.id, task.status) == ("tsk_1", TaskStatus.PROCESSING)
 
 
 @pytest.mark.parametrize("data", [None, [], "completed", 3, True, 1.5, [{"id": "t"}]])
-def test_an_answer_that_is_no_object(data):
-    """An answer that is no object is a task without id and of unknown status: not the end."""
+def test_json_that_is_not_an_object(data):
+    """JSON that is not an object is a task without id and with unknown status."""
     assert parse_task(data) == Task("", TaskStatus.UNKNOWN)
 
 
 def test_with_id():
-    """A task under another id is otherwise the same."""
+    """``with_id`` changes only the id."""
     task = parse_task({"status": "completed", "images": ["u"]})
     assert task.with_id("tsk_2") == Task("tsk_2", TaskStatus.COMPLETED, "completed", ("u",))
 
 
-def test_addresses_are_not_shown():
-    """A task's repr does not spread the pictures' addresses."""
+def test_urls_are_not_in_the_repr():
+    """The repr of a task does not contain the URLs of its images."""
     assert "https" not in repr(parse_task({"id": "t", "images": ["https://x/y.png"]}))
 
 
@@ -239,7 +239,7 @@ _TASKS = st.recursive(
 @PROPERTY
 @given(_TASKS | JSON)
 def test_any_json_is_a_task(data):
-    """No JSON makes the reader fail; what it returns has the types that it promises."""
+    """Any JSON gives a task with values of the promised types."""
     task = parse_task(data)
     assert isinstance(task.id, str)
     assert all(isinstance(url, str) and url for url in task.image_urls)
@@ -248,6 +248,6 @@ def test_any_json_is_a_task(data):
 
 
 def test_envelopes_in_envelopes():
-    """Envelopes nested as deep as the JSON decoder takes them do not break the reader."""
+    """Envelopes that are nested as deeply as the JSON decoder allows cause no error."""
     text = '{"response":{"status":200,"body":' * 400 + "{}" + "}}" * 400
     assert parse_task(json.loads(text)).id == ""

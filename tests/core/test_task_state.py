@@ -1,4 +1,4 @@
-"""How far a task has come decides what is said of the money."""
+"""The state of a task decides what a message says about the charge."""
 
 from __future__ import annotations
 
@@ -69,23 +69,23 @@ WAYS = {
      _api(AuthenticationError, 401)],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
-def test_the_state_words_the_charge(charged, steps, error):
-    """Whatever the error: what is said of the charge comes from how far the task has come."""
+def test_the_state_decides_about_the_charge(charged, steps, error):
+    """The text about the charge depends on the state of the task, for any error."""
     worded = _state(*steps).as_runapi_error(error)
     assert worded.charged == charged
     assert ("%runapi resume" in worded.todo) == (charged in {MAYBE_CHARGED, STILL_RUNNING, CHARGED})
     error.charged = ""  # the parameter is shared
 
 
-def test_completed_without_an_image_is_open():
-    """A task that was completed without an image may have been charged, or not."""
+def test_completed_without_an_image():
+    """A task that was completed without an image may have been charged."""
     state = _state(*KNOWN, ("finish", {"has_images": False}))
     assert state.explain(RunAPIError("x")).charged == MAYBE_CHARGED
 
 
 @pytest.mark.parametrize("error", [InvalidRequestError("x"), BudgetError("x")])
-def test_what_was_found_before_keeps_its_words(error):
-    """An error that says that nothing was sent keeps saying so while nothing was sent."""
+def test_errors_before_sending_keep_their_text(error):
+    """An error that says that nothing was sent keeps this text while it is true."""
     assert _state().explain(error).charged == NOT_SENT
     assert _state(*SENT).explain(error).charged == MAYBE_CHARGED
 
@@ -97,7 +97,7 @@ def test_what_was_found_before_keeps_its_words(error):
         ([], ConnectionFailedError("x"), False, Stage.PLANNED),
         ([], ConnectionFailedError("x"), True, Stage.SENT),
         ([], _api(ValidationError, task_id="tsk_1"), False, Stage.SENT),
-        # What another kernel sent may have been taken, whatever a repeat is told.
+        # The service may have accepted what another kernel sent, whatever it answers to a repeat.
         (SENT, _api(AuthenticationError, 401), False, Stage.SENT),
         (SENT, _api(InsufficientCreditsError, 402), False, Stage.SENT),
         (SENT, ConnectionFailedError("x"), False, Stage.SENT),
@@ -106,8 +106,8 @@ def test_what_was_found_before_keeps_its_words(error):
         (SENT, _api(NotFoundError, 404), True, Stage.SENT),
     ],
 )
-def test_a_post_that_failed(before, error, doubtful, after):
-    """A refusal frees only what nothing was sent of before, or what the service denies."""
+def test_a_failed_create(before, error, doubtful, after):
+    """A refused task is free only if nothing was sent before, or if the service denies it."""
     state = _state(*before)
     error.doubtful = doubtful
     with pytest.raises(type(error)) as raised:
@@ -118,7 +118,7 @@ def test_a_post_that_failed(before, error, doubtful, after):
 
 
 def test_an_exception_before_the_first_byte_is_free():
-    """An exception of our own is doubtful only where bytes may have left before it."""
+    """An unexpected exception is doubtful only if something may have been sent before it."""
     state = TaskState()
     assert state.as_runapi_error(RuntimeError("a lock of another loop")).charged == NOT_CHARGED
     state.send()
@@ -126,7 +126,7 @@ def test_an_exception_before_the_first_byte_is_free():
 
 
 def test_an_error_is_not_shared_between_tasks():
-    """Two tasks that one error ended say each what it costs itself."""
+    """If one error ends two tasks, each task gets its own text about the charge."""
     error = RunAPIError("the disk is full")
     one, other = _state(*KNOWN), _state(*SENT)
     first, second = one.as_runapi_error(error), other.as_runapi_error(error)
@@ -135,15 +135,15 @@ def test_an_error_is_not_shared_between_tasks():
 
 
 def test_a_conflict_offers_no_repeat():
-    """Where the service has a task under the key and does not name it, repeating is no way out."""
-    told = _state(*SENT).explain(_api(ConflictError, 409)).todo
-    assert "--new" in told
-    assert "%runapi resume" not in told
+    """If the service has a task with the key but does not return it, a repeat does not help."""
+    todo = _state(*SENT).explain(_api(ConflictError, 409)).todo
+    assert "--new" in todo
+    assert "%runapi resume" not in todo
 
 
 @pytest.mark.parametrize("kind", [ConflictError, InsufficientCreditsError, ValidationError])
 def test_advice_is_given_once(kind):
-    """On its way to the user an error is explained several times, and says everything once."""
+    """An error that is explained several times has each advice once."""
     once = _state(*SENT).explain(_api(kind, 409))
     thrice = _api(kind, 409)
     for _ in range(3):
@@ -151,10 +151,10 @@ def test_advice_is_given_once(kind):
     assert str(thrice) == str(once)
 
 
-def test_what_has_to_be_done_first_is_said_first():
-    """A key that is not good any more is replaced first; then the task is resumed."""
-    told = _state(*KNOWN).explain(_api(AuthenticationError, 401)).todo
-    assert told.index("login") < told.index("%runapi resume tsk_1")
+def test_the_first_step_is_first_in_the_advice():
+    """An invalid key must be replaced first. Then the task is resumed."""
+    todo = _state(*KNOWN).explain(_api(AuthenticationError, 401)).todo
+    assert todo.index("login") < todo.index("%runapi resume tsk_1")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_what_has_to_be_done_first_is_said_first():
     ],
 )
 def test_a_row_of_the_journal(row, stage, is_charged):
-    """A row of the journal stands for the state in which its kernel left the task."""
+    """A row of the journal gives the state in which its kernel left the task."""
     state = TaskState.of(SimpleNamespace(**{"attempt": None, "task_id": None, "cost": None, **row}))
     assert (state.stage, state.is_charged, state.task_id) == (stage, is_charged, row.get("task_id"))
 
@@ -178,8 +178,8 @@ def test_a_row_of_the_journal(row, stage, is_charged):
     st.lists(st.sampled_from(["send", "know", "finish", "fail", "refused", "lost"]), max_size=12)
 )
 def test_no_claim_without_knowledge(steps):
-    """After any steps: free only if the service said so or nothing left; charged only if made."""
-    state, may_exist, made = TaskState(), False, None
+    """After any steps: free only if failed or not sent, charged only if the images were made."""
+    state, may_exist, is_made = TaskState(), False, None
     for step in steps:
         match step:
             case "send":
@@ -187,13 +187,13 @@ def test_no_claim_without_knowledge(steps):
                 may_exist = True
             case "know":
                 state.know("tsk_1")
-                may_exist, made = True, None
+                may_exist, is_made = True, None
             case "finish":
                 state.finish(has_images=True)
-                may_exist, made = True, True
+                may_exist, is_made = True, True
             case "fail":
                 state.fail()
-                may_exist, made = True, False
+                may_exist, is_made = True, False
             case "refused" | "lost":
                 was = state.stage
                 error = _api(ValidationError) if step == "refused" else RunAPIError("x")
@@ -202,14 +202,14 @@ def test_no_claim_without_knowledge(steps):
                     _post(state, error)
                 may_exist = may_exist if was is not Stage.PLANNED else step == "lost"
                 if step == "refused":
-                    may_exist, made = False, None
+                    may_exist, is_made = False, None
     charged = state.explain(RunAPIError("x")).charged
-    assert (charged in {NOT_CHARGED, FAILED_IS_FREE}) <= (not may_exist or made is False)
-    assert (charged == CHARGED) <= (made is True)
+    assert (charged in {NOT_CHARGED, FAILED_IS_FREE}) <= (not may_exist or is_made is False)
+    assert (charged == CHARGED) <= (is_made is True)
 
 
-def test_work_goes_to_its_end_through_many_cancellations():
-    """Cancelled three times, the work is done once and whole; then the cancellation goes on."""
+def test_work_finishes_despite_cancellations():
+    """After three cancellations, the work is finished once. Then the cancellation is raised."""
     done, cancelled = [], []
 
     async def work(go):
@@ -237,8 +237,8 @@ def test_work_goes_to_its_end_through_many_cancellations():
     assert (done, len(cancelled)) == (["all"], 3)
 
 
-def test_what_the_work_raises_wins():
-    """What the work raises reaches whoever waits, also where that was cancelled meanwhile."""
+def test_an_error_of_the_work_is_raised():
+    """An error of the work is raised even if there was a cancellation."""
 
     async def work(go):
         await go.wait()

@@ -1,4 +1,4 @@
-"""Names in a prompt are replaced; everything else stays as typed, and nothing is called."""
+"""Names in a prompt are replaced. Everything else stays as typed, and nothing is called."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ REPLACED = {
 
 @pytest.mark.parametrize(("text", "expected"), REPLACED.items())
 def test_names_are_replaced(text, expected):
-    """A name, dotted or indexed, is replaced by its value, once."""
+    """A name, with attributes and indexes, is replaced by its value, once."""
     assert interpolate(text, NAMES) == expected
 
 
@@ -87,7 +87,7 @@ KEPT = [
 
 @pytest.mark.parametrize("text", KEPT)
 def test_other_braces_stay(text):
-    """A brace that is no known name stays exactly as it was typed."""
+    """Braces without a known name stay as typed."""
     assert interpolate(text, NAMES) == text
 
 
@@ -100,7 +100,7 @@ def test_other_braces_stay(text):
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_values_without_text(value):
-    """A function, a container, a picture or nothing at all is refused in words, and not called."""
+    """A function, a container, an image and a missing value are refused and not called."""
     with pytest.raises(InvalidRequestError, match=r"^\{x\} (is of type|has no value)") as caught:
         interpolate("a {x}", {"x": value})
     assert "Nothing was sent" in str(caught.value)
@@ -127,12 +127,12 @@ class _Pen(str, Enum):  # noqa: UP042 (it prints as its name; a StrEnum does not
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_values_with_text(value, text):
-    """Text, numbers, dates and what says itself what it is are put in as they print."""
+    """Texts, numbers, dates and objects with their own ``__str__`` are inserted as text."""
     assert interpolate("{x}", {"x": value}) == text
 
 
 class _Hostile:
-    """An object each of whose ways to be looked at raises."""
+    """An object that raises an error for each attribute and item."""
 
     def __getattr__(self, name):
         raise RuntimeError(name)
@@ -143,12 +143,12 @@ class _Hostile:
 
 @pytest.mark.parametrize("text", ["{x.a}", "{x[0]}", "{x['a']}"])
 def test_foreign_objects_may_raise(text):
-    """An object that refuses to be looked into leaves the text as it was."""
+    """If the lookup in an object raises an error, the text is not changed."""
     assert interpolate(text, {"x": _Hostile()}) == text
 
 
-def test_an_object_without_words():
-    """An object whose text cannot be made is refused: no foreign error comes out."""
+def test_an_object_whose_str_raises():
+    """An object whose ``__str__`` raises an error is refused, without that error."""
 
     class Mute:
         def __str__(self):
@@ -165,13 +165,13 @@ def test_an_object_without_words():
      ("a/b", False), ("cat[x]", False), ("a\n", False)],
 )  # fmt: skip
 def test_references(text, is_one):
-    """A reference is a name with dots and indices, and nothing else."""
+    """A reference is a name with attributes and indexes, and nothing else."""
     assert is_reference(text) is is_one
 
 
 @pytest.mark.parametrize("reference", ["nobody", "table.fox._secret", "animal.nothing", "1", ""])
 def test_lookups_that_fail(reference):
-    """Whatever is not there, or is private, is a LookupError."""
+    """A missing or private name is a LookupError."""
     with pytest.raises(LookupError):
         look_up(reference, NAMES)
 
@@ -179,14 +179,14 @@ def test_lookups_that_fail(reference):
 @PROPERTY
 @given(st.text())
 def test_no_names_no_change(text):
-    """With no names at all, no text is changed."""
+    """Without names, no text is changed."""
     assert interpolate(text, {}) == text
 
 
 @PROPERTY
 @given(st.text(alphabet="{}[]'\"ab.01_- ()"))
 def test_any_text(text):
-    """Arbitrary braces, quotes and brackets never raise, and text without a brace never changes."""
+    """Any braces, quotes and brackets raise no error. Text without a brace never changes."""
     words = SimpleNamespace(b=1, a="x")
     names = {"a": words, "b": "y", "ab": "x"}
     result = interpolate(text, names)
@@ -197,12 +197,12 @@ def test_any_text(text):
 @PROPERTY
 @given(st.text(alphabet=st.characters(exclude_characters="{}")), st.text())
 def test_values_are_not_read_again(value, around):
-    """What a value says is put in as it is; braces around do not reach into it."""
+    """Braces in a value are not replaced."""
     plain = around.replace("{", "").replace("}", "")
     assert interpolate(f"{plain}{{x}}{plain}", {"x": value}) == f"{plain}{value}{plain}"
 
 
-def test_a_pathological_text_takes_no_time():
-    """A long half-finished reference is read in one pass: thousands of names are no trap."""
+def test_a_pathological_text_is_fast():
+    """A long incomplete reference is read in one pass, without exponential time."""
     text = "{" + "a" * 20_000 + "[0]" * 20_000
     assert interpolate(text * 2, {"a": 1}) == text * 2

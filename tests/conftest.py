@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment and a simulator as a server."""
+"""Fixtures for all tests: a clean environment, images, and a simulator as a server."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _PERSONAL = ("RUNAPI_", "HERMES_", "XDG_", "JUPYTER_", "IPYTHON", "PYTEST_")
 
 
 def pytest_configure():
-    """Let Ctrl-C be heard: what a script starts in the background, with "&", ignores it."""
+    """Restore Ctrl-C: processes that a script starts in the background with "&" ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class SimulatorServer:
-    """A simulator in a process of its own, on loopback."""
+    """A simulator in its own process, on loopback."""
 
     def __init__(self, process, url):
         self.process = process
         self.url = url
 
     def state(self):
-        """Return what the simulator saw and did."""
+        """Return what the simulator has received and done."""
         with urllib.request.urlopen(f"{self.url}/_simulator/state") as answer:
             return json.load(answer)
 
     def bodies(self, part_of_prompt):
-        """Return the requests that made a task of such a prompt, oldest first."""
+        """Return the requests that created a task with such a prompt, oldest first."""
         found = [task["body"] for task in self.state()["tasks"]]
         return [body for body in found if part_of_prompt in body.get("prompt", "")]
 
@@ -55,7 +55,7 @@ class SimulatorServer:
         urllib.request.urlopen(request).close()
 
     def clear_faults(self):
-        """Take all faults away: what was stuck goes on."""
+        """Remove all faults, so stuck tasks continue."""
         request = urllib.request.Request(f"{self.url}/_simulator/faults", method="DELETE")
         urllib.request.urlopen(request).close()
 
@@ -76,13 +76,13 @@ def serve_simulator(*options):
 
 @pytest.fixture
 def simulator_server():
-    """A simulator server for both route families, 20 times as fast as life."""
+    """Start a simulator server for both route families, 20 times faster than real time."""
     with serve_simulator("--speed", "20") as server:
         yield server
 
 
 def clean_environment(folder, **more):
-    """Return an environment whose home, settings and journal are empty and lie in a folder."""
+    """Return environment variables with an empty home, settings and journal in a folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_PERSONAL)}
     places = {
         "HOME": folder / "home",
@@ -98,7 +98,7 @@ def clean_environment(folder, **more):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """Hide the user's settings: an empty home, data folder and working directory; no key."""
+    """Hide the user's settings: use an empty home, data folder and working directory; no key."""
     for name in list(os.environ):
         if name.startswith(("RUNAPI_", "HERMES_", "XDG_", "JUPYTER_", "IPYTHON")):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""Contrast as WCAG 2.2 defines it."""
+"""Contrast of colours as in WCAG 2.2."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def _luminance(colour):
 
 
 def contrast(one, other):
-    """Return the contrast of two colours, named as in CSS: 1 to 21."""
+    """Return the contrast of two colours with CSS names, 1 to 21."""
     first, second = sorted(_luminance(ImageColor.getrgb(colour)) for colour in (one, other))
     return (second + 0.05) / (first + 0.05)

@@ -1,4 +1,4 @@
-"""How property tests run: always the same examples, without a clock and without a database."""
+"""Settings for property tests: the same examples in every run, no time limit, no database."""
 
 from __future__ import annotations
 

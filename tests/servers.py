@@ -1,4 +1,4 @@
-"""Real servers on loopback, and sessions that talk to them."""
+"""Servers on loopback, and sessions that send requests to them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from runapi_magic.engine.settings import Settings
 from tests.conftest import serve_simulator
 
 KEY = "sk-test-0123456789abcdef"
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 
 _certificates = functools.cache(ssl.create_default_context)
 
 
 @pytest.fixture(autouse=True)
-def _quick(request, monkeypatch):
-    """Shorten the client's own pauses in tests that start servers; read certificates once.
+def _short_pauses(request, monkeypatch):
+    """Shorten the client's own pauses in tests that start servers. Read certificates once.
 
     Pauses that a service asks for stay.
     """
@@ -43,7 +43,7 @@ def _quick(request, monkeypatch):
 
 
 class Service:
-    """A simulator's server, as one test sees it: from now on, without earlier faults."""
+    """A simulator's server for one test. It starts without faults and counts from now on."""
 
     def __init__(self, server):
         self._server = server
@@ -55,11 +55,11 @@ class Service:
         self._charged = state["charged_cents"]
 
     def fault(self, *specs):
-        """Do these things wrong from now on."""
+        """Add faults."""
         self._server.fault(*specs)
 
     def clear_faults(self):
-        """Do nothing wrong from now on."""
+        """Remove all faults."""
         self._server.clear_faults()
 
     @property
@@ -69,7 +69,7 @@ class Service:
 
     @property
     def tasks(self):
-        """The tasks that were made since the test began."""
+        """The tasks that were created since the test began."""
         return self._server.state()["tasks"][self._before[0] :]
 
     @property
@@ -78,7 +78,7 @@ class Service:
         return self._server.state()["requests"][self._before[1] :]
 
     def paths(self, method="POST"):
-        """The paths of the requests of one method, in order."""
+        """The paths of the requests with one method, in order."""
         return [each["path"] for each in self.requests if each["method"] == method]
 
 
@@ -98,28 +98,28 @@ def _servers():
 
 @pytest.fixture
 def service(_servers):
-    """A simulator that serves both route families."""
+    """Return a simulator that serves both route families."""
     return Service(_servers("both"))
 
 
 @pytest.fixture
 def guide(_servers):
-    """A simulator that serves the guide's routes alone."""
+    """Return a simulator that serves only the guide's routes."""
     return Service(_servers("guide"))
 
 
 @pytest.fixture
 def namespaced(_servers):
-    """A simulator that serves the SDK's routes alone."""
+    """Return a simulator that serves only the SDK's routes."""
     return Service(_servers("namespaced"))
 
 
 class Scripted:
-    """A server on loopback that answers as a test writes it, and notes what it was asked.
+    """A server on loopback that sends scripted responses and records its requests.
 
     Attributes:
-        answers: By ``METHOD /path``: what to answer, one after the other, the last one for ever.
-            An answer is (status, headers, body), or None to close the connection without one.
+        answers: Lists of responses by ``METHOD /path``. The last one is repeated. A response is
+            (status, headers, body), or None to close the connection without one.
         seen: Method, path, headers by lower-case name, and body of every request.
     """
 
@@ -130,7 +130,7 @@ class Scripted:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            timeout = _PATIENCE
+            timeout = _TIMEOUT
 
             def answer(self):
                 length = int(self.headers.get("content-length") or 0)
@@ -161,19 +161,19 @@ class Scripted:
         self._thread.start()
 
     def close(self):
-        """Stop serving."""
+        """Stop the server."""
         self._server.shutdown()
-        self._thread.join(_PATIENCE)
+        self._thread.join(_TIMEOUT)
         self._server.server_close()
 
-    def asked(self, method):
-        """The requests of one method."""
+    def received(self, method):
+        """Return the requests with one method."""
         return [request for request in self.seen if request[0] == method]
 
 
 @pytest.fixture
 def scripted():
-    """Start a scripted server, or several."""
+    """Return a function that starts a scripted server."""
     servers = []
 
     def start():
@@ -187,7 +187,7 @@ def scripted():
 
 @pytest.fixture
 def png():
-    """An encoded picture of 8 by 6 pixels."""
+    """Return an encoded image of 8 by 6 pixels."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 6), "orange").save(buffer, "PNG")
     return buffer.getvalue()
@@ -195,7 +195,7 @@ def png():
 
 @pytest.fixture
 def answering(scripted, png):
-    """Start a scripted server that answers this create with a finished picture."""
+    """Return a function that starts a server whose response to a create is a finished image."""
 
     def start(create):
         server = scripted()
@@ -209,7 +209,7 @@ def answering(scripted, png):
 
 @pytest.fixture
 def use():
-    """Run a coroutine function with a session of its own on a server, and close everything."""
+    """Return a function that runs a coroutine function with a new session on a server."""
 
     def run(server, body, *, key=KEY, **settings):
         async def main():
@@ -227,7 +227,7 @@ def use():
 
 @pytest.fixture
 def make(use):
-    """Make one picture by its prompt and return its Generation."""
+    """Return a function that makes one image and returns its Generation."""
 
     def run(server, prompt="a fox", *, fields=None, **settings):
         async def body(session):
@@ -240,7 +240,7 @@ def make(use):
 
 @pytest.fixture
 def fail(use):
-    """Ask for one picture that will not come; return its Generation, ended, with its error."""
+    """Return a function that requests an image that fails. It returns request, error and task."""
 
     def run(server, prompt="a fox", *, fields=None, **settings):
         async def body(session):

@@ -1,4 +1,4 @@
-"""Sessions that the simulator in the process answers, and journals that are filled without it."""
+"""Sessions with the simulator in the process, and images in a journal without a service."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from runapi_magic.journal.task_log import Journal
 
 
 def simulate(body, *, folder=None, **settings):
-    """Run a coroutine function with a new session, as a kernel that was just started has it.
+    """Run a coroutine function with a new session, like a kernel that was just started.
 
     Args:
-        body: Takes the session.
-        folder: The journal's folder, by default the data folder.
-        settings: The session's.
+        body: Gets the session.
+        folder: The folder of the journal, by default the data folder.
+        settings: The settings of the session.
     """
 
     async def main():
@@ -40,7 +40,7 @@ def simulate(body, *, folder=None, **settings):
 
 
 def write_image(path, colour="orange"):
-    """Write a small picture; return the digest of its file."""
+    """Write a small image, and return the digest of its file."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 6), colour).save(buffer, "PNG")
     Path(path).write_bytes(buffer.getvalue())
@@ -48,7 +48,7 @@ def write_image(path, colour="orange"):
 
 
 def record_image(journal, prompt, parent=None, *, number=0, path=None, digest=None, **more):
-    """Write a finished picture into a journal, without a service; return it."""
+    """Record a finished image in a journal without a service, and return it."""
     sources = ()
     if parent is not None:
         sources = (Source(parent.request.title, parent.digest, path=parent.path, image=parent),)

@@ -1,4 +1,4 @@
-"""What is loaded when, and where the environment is read."""
+"""Which modules are loaded when, and which modules read the environment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _modules():
 
 
 def _imports(path, *, module_level=False):
-    """Full names of what a file imports at run time, or as soon as it is imported itself."""
+    """Return the full names that a file imports at run time, or already when it is imported."""
     package = ("runapi_magic", *path.relative_to(PACKAGE).parent.parts)
     found = set()
 
@@ -58,19 +58,17 @@ IDS = [name for name, _ in OURS]
 
 @pytest.mark.parametrize(("name", "path"), OURS, ids=IDS)
 def test_heavy_packages_are_imported_on_first_use(name, path):
-    """No module imports a heavy package when it is itself imported; widgets are heavy anyway."""
+    """Importing a module imports no heavy package, except that widgets need theirs."""
     used = {full.split(".")[0] for full in _imports(path, module_level=True)} & HEAVY
     allowed = {"ipywidgets", "anywidget"} if name.startswith("widgets.") else set()
-    if (
-        name == "http.aiohttp_transport"
-    ):  # which transport.py imports when it opens its first connection
+    if name == "http.aiohttp_transport":  # imported with the first connection
         allowed = {"httpx", "aiohttp"}
     assert used <= allowed
 
 
 @pytest.mark.parametrize(("name", "path"), OURS, ids=IDS)
 def test_few_modules_read_the_environment(name, path):
-    """The environment is read where the key is looked for, paths and certificates are found."""
+    """Only the modules that find the key, paths and certificates read the environment."""
     reads = {node.attr for node in ast.walk(ast.parse(path.read_text("utf-8")))
              if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}}  # fmt: skip
     assert reads == set() or name in {"core.paths", "engine.credentials", "http.certificates"}
@@ -99,7 +97,7 @@ print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
 
 
 def test_loading_the_extension_is_light(home):
-    """``%load_ext`` in a fresh shell loads none of the heavy packages, and no database."""
+    """``%load_ext`` in a new shell loads no heavy package and no database."""
     loaded = set(_run(_LOAD, home))
     heavy = HEAVY | {"sqlite3", "_sqlite3", "httpcore", "anyio", "widgetsnbextension"}
     assert loaded & heavy == set()
@@ -107,7 +105,7 @@ def test_loading_the_extension_is_light(home):
 
 
 def test_loading_the_extension_loads_few_rooms(home):
-    """``%load_ext`` opens no journal and makes no client: their rooms are not even entered."""
+    """``%load_ext`` opens no journal and creates no client. It does not load their rooms."""
     code = _LOAD + "print(*(name for name in sys.modules if name.startswith('runapi_magic.')))"
     loaded = set(_run(code, home))
     rooms = {"journal.task_log", "engine.session", "http", "engine", "display", "simulator"}
@@ -124,18 +122,18 @@ print(*sorted(set(sys.modules) - before))
 
 
 def test_importing_the_package_loads_nothing(home):
-    """``import runapi_magic`` loads none of its rooms, nobody's package, and few modules at all."""
+    """``import runapi_magic`` loads none of its rooms, no other package, and few modules."""
     loaded = _run(_NEW.format(first="", then="import runapi_magic"), home)
     assert {name.split(".")[0] for name in loaded} - sys.stdlib_module_names == {"runapi_magic"}
     assert {name for name in loaded if name.startswith("runapi_magic.")} == {
         "runapi_magic._version",
         "runapi_magic.models",  # a name for the catalogue, without a file
     }
-    assert len(loaded) <= 40  # 27 with Python 3.11, none of them ours: typing and what it needs
+    assert len(loaded) <= 40  # 27 with Python 3.11, for typing
 
 
 def test_the_first_function_is_light(home):
-    """``from runapi_magic import generate`` enters few rooms and loads little but IPython."""
+    """``from runapi_magic import generate`` loads few rooms, and no package but IPython."""
     then = "from runapi_magic import generate"
     loaded = set(_run(_NEW.format(first="", then=then), home))
     assert {name.split(".")[0] for name in loaded} & (HEAVY | {"sqlite3", "httpcore"}) == set()
@@ -145,11 +143,11 @@ def test_the_first_function_is_light(home):
     assert "runapi_magic.engine.pipeline" not in entered
     beyond = _run(_NEW.format(first="import IPython", then=then), home)
     assert {name.split(".")[0] for name in beyond} - sys.stdlib_module_names == {"runapi_magic"}
-    assert len(beyond) <= 100  # 76 with Python 3.11; asyncio is most of them
+    assert len(beyond) <= 100  # 76 with Python 3.11, most of them for asyncio
 
 
 def test_public_names():
-    """The public names are these and no others, and each is there."""
+    """The public names are exactly these, and each one exists."""
     assert runapi_magic.__all__ == [
         "GeneratedImage", "Generation", "RunAPIError", "compare", "edit", "forget",
         "generate", "generate_many", "load_ipython_extension", "open_image", "remove_background",
@@ -160,7 +158,7 @@ def test_public_names():
 
 
 def test_other_names_are_missing():
-    """A name that the package has not is an AttributeError, as with any module."""
+    """A name that does not exist is an AttributeError, as in any module."""
     with pytest.raises(AttributeError, match="nothing"):
         _ = runapi_magic.nothing
 
@@ -175,12 +173,12 @@ def test_other_names_are_missing():
     ids=["name", "module", "attribute"],
 )
 def test_the_former_module_of_models(home, first):
-    """A notebook of version 0.1.0 finds the catalogue where that version had it."""
+    """A notebook for version 0.1.0 finds the catalogue where that version had it."""
     price = "print(find_model('gpt-image-2').estimate({'output_resolution': '4k'}))"
     assert _run(f"{first}\n{price}", home) == ["0.16"]
 
 
 def test_the_former_module_lacks_other_names(home):
-    """A name that the catalogue does not have is an ImportError, as with any module."""
+    """A name that the catalogue does not have is an ImportError, as in any module."""
     with pytest.raises(ImportError, match="nothing"):
         from runapi_magic.models import nothing  # noqa: F401

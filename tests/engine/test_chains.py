@@ -345,7 +345,7 @@ def test_resuming_after_a_lost_answer(scripted, use, png):
         return await resume_tasks(session)
 
     assert use(server, body).task_ids == ["tsk_1"]
-    creates = server.asked("POST")
+    creates = server.received("POST")
     assert len({headers["idempotency-key"] for _, _, headers, _ in creates}) == 1
     assert len({sent for _, _, _, sent in creates}) == 1
 

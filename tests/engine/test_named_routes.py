@@ -18,7 +18,7 @@ CREATE = "/api/v1/nano_banana/create_image"
 
 
 def _posts(server):
-    return [path for _, path, _, _ in server.asked("POST")]
+    return [path for _, path, _, _ in server.received("POST")]
 
 
 @pytest.mark.parametrize("model", ["nano-banana-pro", "seedream-text-to-image", "gpt-image-3"])
@@ -65,7 +65,7 @@ def test_the_named_path_and_no_other(answering, use):
     request = use(server, body)
     assert request.route == ("nano_banana", "create_image")
     assert _posts(server) == [CREATE, CREATE]
-    sent = json.loads(server.asked("POST")[0][3])
+    sent = json.loads(server.received("POST")[0][3])
     assert sent == {"model": "nano-banana-pro", "prompt": "a fox", "seed": 5}
 
 

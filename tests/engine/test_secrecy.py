@@ -63,7 +63,7 @@ def test_a_picture_on_the_services_own_origin(guarded, make, png):
         "GET /a.png": [(200, {}, png)],
     }
     make(server, fields={"model": server.model})
-    ((_, _, headers, _),) = server.asked("GET")
+    ((_, _, headers, _),) = server.received("GET")
     assert "authorization" not in headers
 
 

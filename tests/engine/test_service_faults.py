@@ -50,7 +50,7 @@ def test_repeats_are_identical(scripted, make, png):
         "GET /a": [(200, {}, png)],
     }
     make(server, fields={"aspect_ratio": "3:4", "output_resolution": "2k"})
-    creates = server.asked("POST")
+    creates = server.received("POST")
     assert len(creates) == 4
     assert len({body for _, _, _, body in creates}) == 1
     assert len({headers["idempotency-key"] for _, _, headers, _ in creates}) == 1
@@ -133,7 +133,7 @@ def test_no_hammering(scripted, fail, retry_after):
     server = scripted()
     server.answers[f"POST {SDK}"] = [(503, {"Retry-After": retry_after}, b"")]
     fail(server, timeout=1.0)
-    assert 2 <= len(server.asked("POST")) <= 30
+    assert 2 <= len(server.received("POST")) <= 30
 
 
 REFUSALS = {
@@ -198,7 +198,7 @@ def test_a_source_that_is_not_ready(scripted, make, png):
         "GET /a": [(200, {}, png)],
     }  # fmt: skip
     make(server)
-    assert len(server.asked("POST")) == 2
+    assert len(server.received("POST")) == 2
 
 
 def test_a_service_in_trouble(scripted, fail):

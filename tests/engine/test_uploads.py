@@ -156,7 +156,7 @@ def test_how_long_an_upload_is_used(use, store, clock, confirmed, kept):
         for moment in (0, max(0, kept - 1), kept + 1):
             clock[0] = 1000.0 + moment
             await service.url_of(source)
-            uploads.append(len(server.asked("POST")) // 2)
+            uploads.append(len(server.received("POST")) // 2)
         return uploads
 
     first, before, after = use(server, body)

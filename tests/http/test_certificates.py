@@ -1,4 +1,4 @@
-"""Certificates that are not trusted, and variables that name trusted ones."""
+"""Errors for untrusted certificates, and the variables that name trusted ones."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ def _unset(monkeypatch):
 
 @pytest.fixture(scope="module")
 def authority():
-    """A certificate authority that this machine does not know."""
+    """Return a certificate authority that this machine does not trust."""
     return trustme.CA()
 
 
 @contextmanager
 def _serve(certificate):
-    """Answer every request on loopback over TLS; yield the base URL and what was asked."""
+    """Answer every request on loopback over TLS. Yield the base URL and the received requests."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
-    shaken, asked = [], []
-    context.sni_callback = lambda _socket, name, _context: shaken.append(name)
+    handshakes, received = [], []
+    context.sni_callback = lambda _socket, name, _context: handshakes.append(name)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _any(self):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            asked.append(self.path)
+            received.append(self.path)
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.end_headers()
@@ -67,14 +67,14 @@ def _serve(certificate):
         do_GET = do_POST = do_PUT = _any  # noqa: N815 (http.server's names)
 
         def log_message(self, *_):
-            """Say nothing."""
+            """Write no log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.handle_error = lambda *_: None  # a client that refuses the certificate leaves
+        server.handle_error = lambda *_: None  # the client closes the connection
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
-            yield f"https://localhost:{server.server_port}", asked, shaken
+            yield f"https://localhost:{server.server_port}", received, handshakes
         finally:
             server.shutdown()
 
@@ -91,7 +91,7 @@ def _run(base_url, work):
 
 
 async def _note():
-    """What is paid is noted before it leaves."""
+    """Stand for recording a request before it is sent."""
 
 
 def _post(transport):
@@ -108,20 +108,20 @@ def _refused(base_url, work, kind):
 
 
 def test_an_untrusted_certificate_is_named_after_one_try(authority):
-    """A POST to a host with an unknown authority fails once, in words, as not sent."""
-    with _serve(authority.issue_cert("localhost")) as (url, asked, shaken):
+    """A POST to a host with an unknown authority fails at once, and was not sent."""
+    with _serve(authority.issue_cert("localhost")) as (url, received, handshakes):
         error = _refused(url, _post, CertificateError)
     assert "certificate of localhost is not trusted" in error.what
     assert "SSL_CERT_FILE" in error.todo
     assert "REQUESTS_CA_BUNDLE" in error.todo
     assert (error.arrived, error.doubtful) == (False, False)
-    assert asked == []
-    assert len(shaken) == 1
+    assert received == []
+    assert len(handshakes) == 1
 
 
 def test_a_download_and_an_upload_name_the_certificate_too(authority, tmp_path):
-    """Where the picture's or the store's host is not trusted, that is what both errors say."""
-    with _serve(authority.issue_cert("localhost")) as (url, asked, _):
+    """Errors of downloads and uploads also name the certificate as the cause."""
+    with _serve(authority.issue_cert("localhost")) as (url, received, _):
 
         def download(transport):
             into = tmp_path / "part"
@@ -135,7 +135,7 @@ def test_a_download_and_an_upload_name_the_certificate_too(authority, tmp_path):
     assert "%runapi resume" in fetching.todo
     assert not fetching.temporary
     assert "certificate of localhost is not trusted" in sending.what
-    assert asked == []
+    assert received == []
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,8 @@ def test_a_download_and_an_upload_name_the_certificate_too(authority, tmp_path):
     ],
     ids=["another host", "expired"],
 )
-def test_other_faults_of_a_certificate_have_words_of_their_own(
-    authority, tmp_path, monkeypatch, make, words
-):
-    """A trusted authority's certificate for another host, or an old one, is described as that."""
+def test_other_invalid_certificates(authority, tmp_path, monkeypatch, make, words):
+    """A certificate for another host and an expired one have their own messages."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with _serve(make(authority)) as (url, _, _):
@@ -162,34 +160,34 @@ def test_other_faults_of_a_certificate_have_words_of_their_own(
 
 @pytest.mark.parametrize("variable", _VARIABLES)
 def test_each_variable_is_read(authority, tmp_path, monkeypatch, variable):
-    """An authority that one of the variables names is trusted."""
+    """An authority in one of the variables is trusted."""
     folder = tmp_path / "certificates"
     folder.mkdir()
     path = folder / "authority.pem"
     authority.cert_pem.write_to_path(str(path))
-    subprocess.run(["openssl", "rehash", folder], check=True)  # names files as OpenSSL looks for
+    subprocess.run(["openssl", "rehash", folder], check=True)  # names the files as OpenSSL expects
     monkeypatch.setenv(variable, str(folder if variable == "SSL_CERT_DIR" else path))
-    with _serve(authority.issue_cert("localhost")) as (url, asked, _):
+    with _serve(authority.issue_cert("localhost")) as (url, received, _):
         _run(url, _post)
-    assert asked == ["/x"]
+    assert received == ["/x"]
 
 
 def test_two_variables_are_trusted_together(authority, tmp_path, monkeypatch):
-    """An authority in REQUESTS_CA_BUNDLE is trusted beside another one in SSL_CERT_FILE."""
+    """Authorities in REQUESTS_CA_BUNDLE and in SSL_CERT_FILE are trusted together."""
     for variable, ca in (("SSL_CERT_FILE", trustme.CA()), ("REQUESTS_CA_BUNDLE", authority)):
         ca.cert_pem.write_to_path(str(tmp_path / variable))
         monkeypatch.setenv(variable, str(tmp_path / variable))
-    with _serve(authority.issue_cert("localhost")) as (url, asked, _):
+    with _serve(authority.issue_cert("localhost")) as (url, received, _):
         _run(url, _post)
-    assert asked == ["/x"]
+    assert received == ["/x"]
 
 
 @pytest.mark.parametrize("variable", _VARIABLES)
 @pytest.mark.parametrize("there", [False, True], ids=["missing", "not certificates"])
-def test_a_variable_that_is_unusable_is_found_before_sending(
+def test_an_invalid_variable_is_found_before_sending(
     service, tmp_path, monkeypatch, variable, there
 ):
-    """The journal never says that such a request was sent, so resuming does not pay for it."""
+    """The journal does not record such a request as sent, so resuming does not pay for it."""
     path = tmp_path / "nowhere.pem"
     if there:
         path.write_text("no certificate")
@@ -212,10 +210,8 @@ def test_a_variable_that_is_unusable_is_found_before_sending(
     assert service.tasks == []
 
 
-def test_a_lost_answer_stays_findable_where_certificates_are_missing(
-    service, tmp_path, monkeypatch
-):
-    """Resuming a request without an answer fails before sending, and can be done later."""
+def test_resuming_without_certificates(service, tmp_path, monkeypatch):
+    """Resuming a request without a response fails before sending, and can be done later."""
     service.fault("create=drop_after")
 
     async def ask():
@@ -244,7 +240,7 @@ def test_a_lost_answer_stays_findable_where_certificates_are_missing(
 
 
 def test_two_loops_upload_one_source(scripted, png, tmp_path):
-    """A second ``asyncio.run`` uploads a source again, for which the first one had a queue."""
+    """A second ``asyncio.run`` can upload the source again, although the first one had a lock."""
     server = scripted()
     moment = "2026-01-01T00:00:00+00:00"  # it expires as soon as it is uploaded
     prepared = {"upload_url": f"{server.url}/store", "headers": {}, "signed_id": "s"}

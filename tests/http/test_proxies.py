@@ -1,4 +1,4 @@
-"""A network of which only a proxy knows the names: everything goes through it, by name."""
+"""In a network where only the proxy resolves names, all requests use the proxy and send names."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from tests.conftest import KEY
 pytestmark = pytest.mark.server
 
 HOSTS = ("runapi.example", "files.example", "direct.example")
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 
 
 class _Quiet(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Write no log."""
 
 
 def _serve(stack, handler, context=None):
     server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
     server.daemon_threads = True
-    server.handle_error = lambda *_: None  # connections end as they like
+    server.handle_error = lambda *_: None  # broken connections are expected
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -46,21 +46,21 @@ def _serve(stack, handler, context=None):
 
 @pytest.fixture
 def network(monkeypatch, tmp_path, png):
-    """A service and a store that only a proxy finds; a resolver that knows no name."""
+    """Start a service and a file storage behind a proxy. The local resolver knows no names."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*HOSTS).configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    tunnels, looked_up, asked = [], [], []
-    picture_at = ["https://files.example/a.png"]
+    tunnels, resolved, received = [], [], []
+    image_url = ["https://files.example/a.png"]
 
     class Origin(_Quiet):
         def _any(self):
             length = int(self.headers.get("Content-Length", 0))
             self.rfile.read(length)
-            asked.append((self.headers["Host"], self.path, self.headers["Authorization"]))
-            images = [{"url": picture_at[0]}]
+            received.append((self.headers["Host"], self.path, self.headers["Authorization"]))
+            images = [{"url": image_url[0]}]
             done = {"id": "tsk_1", "status": "completed", "images": images}
             body = png if self.path == "/a.png" else json.dumps(done).encode()
             self.send_response(200)
@@ -75,16 +75,16 @@ def network(monkeypatch, tmp_path, png):
             tunnels.append(self.path)
             self.send_response(200)
             self.end_headers()
-            with closing(socket.create_connection(("127.0.0.1", port))) as far:
-                back = threading.Thread(target=_pump, args=(far, self.connection), daemon=True)
+            with closing(socket.create_connection(("127.0.0.1", port))) as upstream:
+                back = threading.Thread(target=_pump, args=(upstream, self.connection), daemon=True)
                 back.start()
-                _pump(self.connection, far)
-                back.join(_PATIENCE)
+                _pump(self.connection, upstream)
+                back.join(_TIMEOUT)
 
     async def getaddrinfo(_loop, host, port, **_):
         name = host.decode() if isinstance(host, bytes) else host
         if name != "127.0.0.1":
-            looked_up.append(name)
+            resolved.append(name)
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (name, port))]
 
@@ -95,7 +95,7 @@ def network(monkeypatch, tmp_path, png):
     with ExitStack() as stack:
         port = _serve(stack, Origin, context)
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{_serve(stack, Proxy)}")
-        yield tunnels, looked_up, asked, picture_at
+        yield tunnels, resolved, received, image_url
 
 
 def _pump(source, target):
@@ -112,7 +112,7 @@ def _make():
         session = Session(Settings(base_url="https://runapi.example", api_key=KEY))
         try:
             generation = session.generate("a fox")
-            await asyncio.wait_for(generation.ended(), _PATIENCE)
+            await asyncio.wait_for(generation.ended(), _TIMEOUT)
             return generation
         finally:
             await session.service().client.transport.close()
@@ -121,44 +121,44 @@ def _make():
     return asyncio.run(main())
 
 
-def test_a_picture_comes_through_a_proxy_that_alone_knows_names(network):
-    """Service and picture are reached by name, and no name is looked up here."""
-    tunnels, looked_up, asked, _ = network
+def test_images_are_downloaded_through_the_proxy(network):
+    """The proxy gets the names of service and storage, and no name is resolved locally."""
+    tunnels, resolved, received, _ = network
     generation = _make()
     assert generation.errors == []
     assert generation.image.path.is_file()
-    assert looked_up == []
+    assert resolved == []
     assert sorted(set(tunnels)) == ["files.example:443", "runapi.example:443"]
-    assert [key for host, _, key in asked if host == "files.example"] == [None]
+    assert [key for host, _, key in received if host == "files.example"] == [None]
 
 
-def test_all_proxy_counts_as_well(network, monkeypatch):
-    """The same where ALL_PROXY alone names the proxy."""
-    _, looked_up, _, _ = network
+def test_all_proxy(network, monkeypatch):
+    """ALL_PROXY is used if it is the only variable."""
+    _, resolved, _, _ = network
     monkeypatch.setenv("ALL_PROXY", os.environ["HTTPS_PROXY"])
     monkeypatch.delenv("HTTPS_PROXY")
     assert _make().errors == []
-    assert looked_up == []
+    assert resolved == []
 
 
-def test_without_a_proxy_for_it_a_name_is_looked_up(network, monkeypatch):
-    """A host that NO_PROXY names is looked up and checked here, and never asked of the proxy."""
-    tunnels, looked_up, _, picture_at = network
-    picture_at[0] = "https://direct.example/a.png"
+def test_hosts_in_no_proxy_are_resolved_locally(network, monkeypatch):
+    """A host in NO_PROXY is resolved and checked locally, and not requested from the proxy."""
+    tunnels, resolved, _, image_url = network
+    image_url[0] = "https://direct.example/a.png"
     monkeypatch.setenv("NO_PROXY", "direct.example")
     (error,) = _make().errors
     assert "The host name direct.example cannot be resolved" in error.what
-    assert set(looked_up) == {"direct.example"}
+    assert set(resolved) == {"direct.example"}
     assert set(tunnels) == {"runapi.example:443"}
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "10.0.0.7", "169.254.169.254", "metadata.google.internal", "intranet"]
 )
-def test_what_is_inside_by_its_name_is_not_asked_of_a_proxy(network, host):
-    """Private addresses and local names are refused before the proxy hears of them."""
-    tunnels, _, _, picture_at = network
-    picture_at[0] = f"https://{host}/a.png"
+def test_private_hosts_are_not_requested_from_the_proxy(network, host):
+    """Private addresses and local names are refused before the proxy gets them."""
+    tunnels, _, _, image_url = network
+    image_url[0] = f"https://{host}/a.png"
     (error,) = _make().errors
     assert "private network" in error.what
     assert set(tunnels) == {"runapi.example:443"}
@@ -172,13 +172,13 @@ def test_what_is_inside_by_its_name_is_not_asked_of_a_proxy(network, host):
         "fe80::1%eth0", "printer.local", "box.lan", "10.1.2.3.",
     ],
 )  # fmt: skip
-def test_other_spellings_of_inside_are_refused(host):
-    """However an address of this machine or its network is spelt, its name alone tells."""
+def test_other_spellings_of_private_hosts_are_refused(host):
+    """Any spelling of a local or private address is refused by its name alone."""
     with pytest.raises(UnsafeURLError):
         check_name(host)
 
 
 @pytest.mark.parametrize("host", ["files.example", "93.184.216.34", "2606:4700::1111", "a.b.c."])
 def test_names_of_the_internet_pass(host):
-    """Public addresses and names with a dot are left to the proxy."""
+    """Public addresses and names with a dot are allowed."""
     check_name(host)

@@ -1,4 +1,4 @@
-"""When a request may leave: the schedule with a made-up clock, and the limiter that keeps it."""
+"""The rate limit: the schedule with a fake clock, and the limiter that follows it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOW = 1_700_000_000.0
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time passes only where somebody sleeps."""
+    """Replace the clock: time passes only in sleeps."""
     clock = Clock(monkeypatch)
     clock.now = NOW
     return clock
@@ -37,7 +37,7 @@ def clock(monkeypatch):
 
 
 def test_no_limit_at_first():
-    """As long as nothing was refused, every create may leave at once."""
+    """Without a refusal, every create may be sent at once."""
     rate = Rate()
     for _ in range(100):
         start, rate = rate.claim_turn(NOW)
@@ -46,8 +46,8 @@ def test_no_limit_at_first():
     assert rate.after_accepted(5) == rate
 
 
-def test_a_refusal_pauses_and_spaces():
-    """After a 429 nothing leaves for as long as it says, and then one create each 0.25 s."""
+def test_a_refusal_causes_a_pause_and_a_spacing():
+    """After a 429 nothing is sent during its pause, and then one create each 0.25 s."""
     rate = Rate().after_refusal(NOW, NOW, 2.0)
     starts = []
     for _ in range(4):
@@ -56,19 +56,19 @@ def test_a_refusal_pauses_and_spaces():
     assert starts == [2.0, 2.25, 2.5, 2.75]
 
 
-@pytest.mark.parametrize("told", [None, 0.0])
-def test_a_refusal_without_a_pause_gets_one(told):
-    """Where the service names no pause there is one of half a second, longer as it goes slower."""
+@pytest.mark.parametrize("retry_after", [None, 0.0])
+def test_a_refusal_without_a_pause_gets_one(retry_after):
+    """Without ``Retry-After``, the pause is half a second, or the spacing if that is longer."""
     rate, now, pauses = Rate(), NOW, []
     for _ in range(5):
-        rate = rate.after_refusal(now, now, told)
+        rate = rate.after_refusal(now, now, retry_after)
         pauses.append(rate.paused_until - now)
         now = rate.paused_until
     assert pauses == [0.5, 0.5, 1.0, 2.0, 4.0]
 
 
 def test_refusals_of_one_burst_count_once():
-    """Eight requests that left together and are refused together make it slower once, not 256x."""
+    """Eight requests that were sent and refused together double the spacing only once."""
     rate = Rate()
     for number in range(8):
         rate = rate.after_refusal(NOW + 0.1 + number / 100, NOW, 1.0)
@@ -76,8 +76,8 @@ def test_refusals_of_one_burst_count_once():
     assert rate.paused_until == pytest.approx(NOW + 1.17)
 
 
-def test_the_slowest():
-    """However often it is refused, a create leaves every 30 s, and no pause is over an hour."""
+def test_largest_spacing_and_pause():
+    """After any number of refusals the spacing is at most 30 s and a pause at most an hour."""
     rate, now = Rate(), NOW
     for _ in range(20):
         rate = rate.after_refusal(now, now, 1e9)
@@ -86,8 +86,8 @@ def test_the_slowest():
     assert rate.paused_until - NOW == 20 * 3600
 
 
-def test_creates_that_are_taken_end_the_limit():
-    """Each create that is taken adds 0.1 a second to the rate, until there is no limit at 20."""
+def test_accepted_creates_end_the_limit():
+    """Each accepted create adds 0.1 per second to the rate. At 20 per second the limit ends."""
     rate = Rate(spacing=0.25)
     assert 1 / rate.after_accepted().spacing == pytest.approx(4.1)
     assert 1 / rate.after_accepted(10).spacing == pytest.approx(5.0)
@@ -96,28 +96,30 @@ def test_creates_that_are_taken_end_the_limit():
 
 
 def test_a_minute_of_rest_ends_the_limit():
-    """A limit that nobody came near for a minute is forgotten, and not while it is in use."""
+    """A limit that is not reached for a minute ends. A limit that is in use does not."""
     rate = Rate(paused_until=NOW, spacing=30.0, next=NOW + 30)
     assert rate.claim_turn(NOW + 89)[1].spacing == 30.0
     assert rate.claim_turn(NOW + 91) == (NOW + 91, Rate(NOW, 0.0, NOW + 91))
 
 
 @given(
-    told=st.one_of(st.none(), st.floats(0, 1e6)),
-    steps=st.lists(st.tuples(st.floats(0, 100), st.sampled_from(["take", "refused", "taken"]))),
+    retry_after=st.one_of(st.none(), st.floats(0, 1e6)),
+    steps=st.lists(st.tuples(st.floats(0, 100), st.sampled_from(["claim", "refused", "accepted"]))),
 )
-def test_turns_never_go_back(told, steps):
-    """Whatever comes, turns follow each other at the distance that counted, after every pause."""
+def test_turns_never_go_back(retry_after, steps):
+    """In any order of events, turns follow each other with the spacing, after every pause."""
     rate, now, least = Rate(), NOW, 0.0
     for wait, what in steps:
         now += wait
-        if what == "take":
+        if what == "claim":
             start, rate = rate.claim_turn(now)
             assert start >= max(now, least, rate.paused_until)
             least = start + rate.spacing
         else:
             rate = (
-                rate.after_refusal(now, now, told) if what == "refused" else rate.after_accepted()
+                rate.after_refusal(now, now, retry_after)
+                if what == "refused"
+                else rate.after_accepted()
             )
         assert 0 <= rate.spacing <= 30.0
         assert rate.paused_until <= now + 3600
@@ -125,15 +127,15 @@ def test_turns_never_go_back(told, steps):
 
 @pytest.mark.parametrize("limit", [1, 5, 12])
 def test_the_schedule_finds_the_service_s_limit(limit):
-    """Against a window of so many a second it uses over half of it, and few are refused."""
-    rate, now, taken, refused = Rate(), NOW, [], 0
-    while len(taken) < 400:
+    """With a limit per second, the schedule uses more than half of it, with few refusals."""
+    rate, now, accepted, refused = Rate(), NOW, [], 0
+    while len(accepted) < 400:
         now, rate = rate.claim_turn(now + 0.001)
-        if sum(moment > now - 1 for moment in taken[-limit:]) >= limit:
+        if sum(moment > now - 1 for moment in accepted[-limit:]) >= limit:
             refused += 1
             rate = rate.after_refusal(now, now, 1.0)
         else:
-            taken.append(now)
+            accepted.append(now)
             rate = rate.after_accepted()
     assert refused / 400 < 1.2 / (5 * limit)  # from half the limit to all of it: 5 * limit creates
     assert 400 / (now - NOW) > 0.5 * limit
@@ -147,7 +149,7 @@ def _access(url="https://runapi.ai", key="sk-test-one"):
 
 
 def test_an_account_is_a_hash():
-    """An account is known by address and key together, and neither can be read from its name."""
+    """The name of an account depends on base URL and key, and reveals neither."""
     names = {
         _access().account,
         _access(key="sk-2").account,
@@ -168,39 +170,39 @@ def _refusal(retry_after=None, status=429):
 
 
 def test_first_come_first_served(clock):
-    """After a refusal those who wait leave in the order in which they came, spaced."""
+    """After a refusal, waiting requests are sent in the order of their arrival, with a spacing."""
 
     async def main():
-        limiter, left = Limiter(), []
+        limiter, sent = Limiter(), []
         await limiter.refused(NOW, 2.0)
 
         async def one(number):
             await _turns(limiter).wait()
-            left.append(number)
+            sent.append(number)
 
         await asyncio.gather(*(one(number) for number in range(4)))
-        return left
+        return sent
 
     assert asyncio.run(main()) == [0, 1, 2, 3]
     assert clock.sleeps == [2.0, 0.25, 0.25, 0.25]
 
 
-def test_looks_wait_for_the_pause_alone(clock):
-    """A look waits for the end of the pause, and not in line."""
+def test_polls_wait_for_the_pause_only(clock):
+    """A poll waits for the end of the pause, and needs no turn."""
 
     async def main():
         limiter = Limiter()
         await limiter.refused(NOW, 2.0)
-        looks = [_turns(limiter, in_queue=False) for _ in range(3)]
-        await asyncio.gather(*(look.wait() for look in looks))
+        polls = [_turns(limiter, in_queue=False) for _ in range(3)]
+        await asyncio.gather(*(poll.wait() for poll in polls))
         return clock.now - NOW, limiter.rate.next
 
     assert asyncio.run(main()) == (2.0, 0.0)
 
 
 @pytest.mark.parametrize("end", ["cancel", "stop"])
-def test_who_gives_up_holds_nobody_up(monkeypatch, end):
-    """A request that is cancelled or stopped while it is next leaves its turn to the one behind."""
+def test_a_cancelled_request_returns_its_turn(monkeypatch, end):
+    """If the next request is cancelled or stopped, the request behind it gets its turn."""
     naps = asyncio.Queue()
 
     async def sleep(seconds):
@@ -235,7 +237,7 @@ class _Asyncio:
 
 
 def test_a_pause_that_is_too_long(clock):
-    """Whoever would wait longer than the patience is told at once, with the seconds, uncharged."""
+    """If the wait would exceed the timeout, there is an error at once, with the seconds."""
 
     async def main():
         limiter = Limiter()
@@ -253,7 +255,7 @@ def test_a_pause_that_is_too_long(clock):
 
 
 def test_a_long_cell_in_queue(monkeypatch):
-    """A turn that came behind a long cell is taken, though the patience ended behind it, too."""
+    """If a long cell blocks the loop past turn and timeout, the turn is still used."""
 
     async def main():
         loop, passed = asyncio.get_running_loop(), 0.0
@@ -264,18 +266,18 @@ def test_a_long_cell_in_queue(monkeypatch):
         limiter = Limiter()
         await limiter.refused(NOW, 10.0)
         turn = asyncio.ensure_future(_turns(limiter, timeout=20.0).wait())
-        while not limiter._in_queue:  # noqa: ASYNC110 (it tells nobody)
+        while not limiter._in_queue:  # noqa: ASYNC110 (there is no event for it)
             await asyncio.sleep(0)
         await asyncio.sleep(0)
-        passed = 300.0  # the cell
+        passed = 300.0  # a long cell
         await turn
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("overslept", [0.0, 0.5, 200.0])
-def test_patience_that_is_used_up(monkeypatch, overslept):
-    """A wait that ended late leaves no negative time: the next turn is refused at once."""
+def test_a_timeout_that_is_used_up(monkeypatch, overslept):
+    """After a wait that ended late, the next turn is refused at once."""
 
     async def main():
         limiter = Limiter()
@@ -301,7 +303,7 @@ def test_patience_that_is_used_up(monkeypatch, overslept):
 
 
 def test_a_clock_that_is_set(monkeypatch):
-    """A pause lasts as long as the service said, whatever is done to the clock meanwhile."""
+    """A change of the clock does not change the length of a pause."""
     unix = NOW + 400 * 86_400
     monkeypatch.setattr(
         rate_limit, "time", SimpleNamespace(monotonic=lambda: 5.0, time=lambda: unix)
@@ -317,25 +319,25 @@ def test_a_clock_that_is_set(monkeypatch):
     assert asyncio.run(main()) == 7.0
 
 
-def test_waiting_is_told(clock):
-    """Who waits for more than a second hears for how long, and of the end."""
+def test_waiting_is_reported(clock):
+    """A wait of more than a second is reported with its seconds, and its end with 0."""
 
     async def main():
-        limiter, told = Limiter(), []
-        turns = _turns(limiter, on_wait=told.append)
+        limiter, reported = Limiter(), []
+        turns = _turns(limiter, on_wait=reported.append)
         await turns.wait()
         await turns.failed(_refusal(3.0))
         clock.now += 0.5
         await turns.wait()
-        return told, turns.waited
+        return reported, turns.waited
 
-    told, waited = asyncio.run(main())
-    assert told == [0.0, 3.0, 2.5, 2.5, 0.0]
+    reported, waited = asyncio.run(main())
+    assert reported == [0.0, 3.0, 2.5, 2.5, 0.0]
     assert waited == 2.5
 
 
-def test_waiting_is_not_trying(clock):
-    """The time in line does not shorten the time that there is for repeats."""
+def test_waiting_does_not_count_as_retrying(clock):
+    """The time in the queue does not shorten the time for retries."""
     answers = [(500, [(b"retry-after", b"5")], b""), (200, [], b"{}")]
 
     async def app(_scope, receive, send):
@@ -363,7 +365,7 @@ def test_waiting_is_not_trying(clock):
      (_refusal(None, 503), 0), (_refusal(0.0, 503), 0), (_refusal(1.0, 502), 0)],
 )  # fmt: skip
 def test_what_slows_down(clock, error, spacing):
-    """A 429 slows down, and a 503 that names a time to wait; other trouble does not."""
+    """A 429, and a 503 with ``Retry-After``, slow down. Other errors do not."""
 
     async def main():
         limiter = Limiter()
@@ -380,7 +382,7 @@ def test_what_slows_down(clock, error, spacing):
 
 @pytest.fixture
 def kernel(tmp_path):
-    """Return a limiter of a kernel of its own, on one journal, with its notices."""
+    """Return a function that starts a limiter on one journal, with its notices, like a kernel."""
     journals = []
 
     def start():
@@ -402,23 +404,23 @@ def _row(folder):
 
 
 def test_kernels_share_pause_and_turns(clock, kernel, tmp_path):
-    """What one kernel was told counts in the other, and their creates never share a turn."""
+    """Two kernels share a pause, and never use the same turn."""
 
     async def main():
         (one, _), (two, _) = kernel(), kernel()
         await one.refused(NOW, 2.0)
-        left = []
+        sent = []
         for limiter in (two, one) * 3:
             await _turns(limiter).wait()
-            left.append(clock.now - NOW)
-        return left
+            sent.append(clock.now - NOW)
+        return sent
 
     assert asyncio.run(main()) == [2.0, 2.25, 2.5, 2.75, 3.0, 3.25]
 
 
 @pytest.mark.parametrize("ahead", [86_400.0, 400 * 86_400.0])
 def test_a_clock_that_was_ahead(clock, kernel, tmp_path, ahead):
-    """What a kernel wrote while its clock was ahead does not keep another one from asking."""
+    """A rate that a kernel wrote while its clock was ahead does not stop other kernels."""
 
     async def main():
         (one, _), (two, _) = kernel(), kernel()
@@ -434,8 +436,8 @@ def test_a_clock_that_was_ahead(clock, kernel, tmp_path, ahead):
 
 
 @pytest.mark.parametrize("spacing", [-1.0, 1e9, math.inf])
-def test_a_row_that_cannot_be(clock, kernel, tmp_path, spacing):
-    """A row with a distance that no kernel writes counts as none."""
+def test_an_implausible_row(clock, kernel, tmp_path, spacing):
+    """A row with an impossible spacing is ignored."""
 
     async def main():
         (one, _), (two, _) = kernel(), kernel()
@@ -450,8 +452,8 @@ def test_a_row_that_cannot_be(clock, kernel, tmp_path, spacing):
     assert clock.sleeps == []
 
 
-def test_all_wait_for_the_first_look(clock, kernel):
-    """Creates that start together in one kernel all know first what others were told."""
+def test_all_wait_for_the_first_read(clock, kernel):
+    """Creates that start together in one kernel all know the shared rate first."""
 
     async def main():
         (one, _), (two, _) = kernel(), kernel()
@@ -464,7 +466,7 @@ def test_all_wait_for_the_first_look(clock, kernel):
 
 @pytest.mark.parametrize("teller", ["this kernel", "another"])
 def test_a_pause_that_begins_in_queue(clock, kernel, monkeypatch, teller):
-    """Who waits for a turn waits on when a pause begins meanwhile, whoever was told."""
+    """If a pause begins while a request waits for its turn, the request waits longer."""
 
     async def main():
         (one, _), (two, _) = kernel(), kernel()
@@ -483,7 +485,7 @@ def test_a_pause_that_begins_in_queue(clock, kernel, monkeypatch, teller):
 
 
 def test_nothing_is_written_without_need(clock, kernel, tmp_path, monkeypatch):
-    """While nothing is slowed down the journal is read once a second and never written."""
+    """Without a limit, the journal is read once per second and never written."""
 
     async def main():
         limiter, _ = kernel()
@@ -506,8 +508,8 @@ def test_nothing_is_written_without_need(clock, kernel, tmp_path, monkeypatch):
     assert _row(tmp_path) == []
 
 
-def test_it_recovers_in_the_journal(clock, kernel, tmp_path):
-    """Creates that are taken bring the shared spacing back to 0; other kernels are free then."""
+def test_the_shared_limit_ends(clock, kernel, tmp_path):
+    """Accepted creates end the shared limit, so other kernels have no limit either."""
 
     async def main():
         (one, _), (two, _) = kernel(), kernel()
@@ -526,7 +528,7 @@ def test_it_recovers_in_the_journal(clock, kernel, tmp_path):
 
 @pytest.mark.parametrize("content", [b"no database" * 500, None])
 def test_without_a_usable_journal(clock, kernel, tmp_path, content):
-    """A damaged journal, or a folder in its place, leaves a kernel with what it knows itself."""
+    """With a damaged journal, or a folder in its place, a kernel uses its own rate."""
     path = tmp_path / "journal.sqlite"
     path.mkdir() if content is None else path.write_bytes(content)
 
@@ -544,8 +546,8 @@ def test_without_a_usable_journal(clock, kernel, tmp_path, content):
     assert notices
 
 
-def test_a_journal_that_is_lost_on_the_way(clock, kernel, tmp_path):
-    """A journal that is begun anew in the middle takes over what the kernel knows."""
+def test_a_journal_that_is_deleted(clock, kernel, tmp_path):
+    """A journal that is created again gets the rate of the kernel."""
 
     async def main():
         limiter, _ = kernel()

@@ -1,4 +1,4 @@
-"""Bodies that are too long, too slow or packed: what is read of them, and what is said."""
+"""Bodies that are too long, too slow or compressed: what is read, and the errors."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-def hasty(monkeypatch):
-    """Let a body that does not come be given up after a blink."""
+def short_limits(monkeypatch):
+    """Make the limits for slow bodies very short."""
     monkeypatch.setattr("runapi_magic.http.response_body._GRACE", 0.2)
     monkeypatch.setattr("runapi_magic.http.response_body._TICK", 0.05)
 
 
 @contextmanager
 def _listen(write, encoding="identity", length=None):
-    """Run a server whose bodies a function writes; yield its address and what was asked."""
-    asked = []
+    """Run a server whose bodies a function writes. Yield its URL and the headers of requests."""
+    received = []
 
     class Handler(BaseHTTPRequestHandler):
         def _any(self):
-            asked.append(dict(self.headers.items()))
+            received.append(dict(self.headers.items()))
             self.send_response(200)
             self.send_header("Content-Encoding", encoding)
             if length is not None:
@@ -46,14 +46,14 @@ def _listen(write, encoding="identity", length=None):
         do_GET = do_POST = do_PUT = _any  # noqa: N815 (http.server's names)
 
         def log_message(self, *_):
-            """Say nothing."""
+            """Write no log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         server.handle_error = lambda *_: None
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
+            yield f"http://127.0.0.1:{server.server_port}", received
         finally:
             server.shutdown()
 
@@ -87,13 +87,13 @@ def _refused(url, work, kind):
     return _run(url, body)
 
 
-def _endless(left):
+def _endless(closed):
     def write(file):
         try:
             while True:
                 file.write(b" " * 65536)
-        except OSError:  # the client has had enough
-            left.set()
+        except OSError:  # the client closed the connection
+            closed.set()
 
     return write
 
@@ -107,19 +107,19 @@ def _drip(stop):
     return write
 
 
-def test_an_answer_without_end_is_left_at_the_limit():
-    """The connection is closed after 8 MB of an answer, which is an error in words."""
-    left = threading.Event()
-    with _listen(_endless(left)) as (url, _):
+def test_an_endless_response_stops_at_the_limit():
+    """After 8 MB of a response, the connection is closed with an error."""
+    closed = threading.Event()
+    with _listen(_endless(closed)) as (url, _):
         error = _refused(url, _get, ConnectionFailedError)
-        assert left.wait(30)
+        assert closed.wait(30)
     assert "larger than 8 MB" in error.what
     assert error.arrived
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_a_packed_answer_counts_unpacked(encoding):
-    """A bomb of 100 kB that stands for 100 MB is not unpacked beyond the limit."""
+def test_a_compressed_response_counts_decompressed(encoding):
+    """A compressed response of 100 kB that expands to 100 MB stops at the limit."""
     pack = {"gzip": gzip.compress, "deflate": zlib.compress}[encoding]
     bomb = pack(b" " * 100_000_000)
     with _listen(lambda file: file.write(bomb), encoding) as (url, _):
@@ -127,8 +127,8 @@ def test_a_packed_answer_counts_unpacked(encoding):
     assert "larger than 8 MB" in error.what
 
 
-def test_a_packed_picture_counts_unpacked(tmp_path):
-    """A packed download stops at the largest picture, counted as it is written."""
+def test_a_compressed_image_counts_decompressed(tmp_path):
+    """A compressed download stops at the largest allowed image, counted as it is written."""
     bomb = gzip.compress(b"\x89PNG\r\n\x1a\n" + bytes(50_000_000))
     with _listen(lambda file: file.write(bomb), "gzip") as (url, _):
         error = _refused(url, lambda to: _download(to, tmp_path / "part"), DownloadError)
@@ -136,28 +136,28 @@ def test_a_packed_picture_counts_unpacked(tmp_path):
     assert (tmp_path / "part").stat().st_size <= 1_000_000
 
 
-def test_a_packed_answer_is_unpacked():
-    """JSON in gzip is read; gzip alone is asked for."""
-    with _listen(lambda file: file.write(gzip.compress(b'{"a": 1}')), "gzip") as (url, asked):
+def test_a_compressed_response_is_read():
+    """A gzip response is read, and requests accept gzip only."""
+    with _listen(lambda file: file.write(gzip.compress(b'{"a": 1}')), "gzip") as (url, received):
         answer = _run(url, _get)
     assert answer.json() == {"a": 1}
-    assert asked[0]["Accept-Encoding"] == "gzip"
+    assert received[0]["Accept-Encoding"] == "gzip"
 
 
 @pytest.mark.parametrize(
     ("encoding", "words"), [("br", "encoded as br"), ("gzip", "damaged"), ("gzip, gzip", "encoded")]
 )
-def test_an_encoding_that_cannot_be_read_is_named(tmp_path, encoding, words):
-    """An answer and a picture in an encoding that was not asked for, or damaged, say so."""
+def test_unreadable_encodings(tmp_path, encoding, words):
+    """A wrong or damaged encoding of a response or an image is named in the error."""
     with _listen(lambda file: file.write(b"not packed"), encoding) as (url, _):
         answer = _refused(url, _get, ConnectionFailedError)
-        picture = _refused(url, lambda to: _download(to, tmp_path / "part"), DownloadError)
+        image = _refused(url, lambda to: _download(to, tmp_path / "part"), DownloadError)
     assert words in answer.what
-    assert words in picture.what
+    assert words in image.what
 
 
-def test_a_download_that_drips_is_given_up(tmp_path, hasty):
-    """A picture of which nothing comes after its first bytes ends in words, and may be retried."""
+def test_a_stalled_download_fails(tmp_path, short_limits):
+    """A download that stalls after its first bytes fails with an error, and may be retried."""
     stop = threading.Event()
     with _listen(_drip(stop), length=1000) as (url, _):
         error = _refused(url, lambda to: _download(to, tmp_path / "part"), DownloadError)
@@ -166,8 +166,8 @@ def test_a_download_that_drips_is_given_up(tmp_path, hasty):
     assert error.temporary
 
 
-def test_an_answer_and_an_upload_that_drip_are_given_up(hasty):
-    """The same for an answer of the service, and for what a store says to an upload."""
+def test_stalled_responses_fail(short_limits):
+    """A response of the service and one of the file storage that stall fail with an error."""
     stop = threading.Event()
     with _listen(_drip(stop), length=1000) as (url, _):
         answer = _refused(url, _get, ConnectionFailedError)
@@ -179,8 +179,8 @@ def test_an_answer_and_an_upload_that_drip_are_given_up(hasty):
     assert "too slowly" in upload.what
 
 
-def test_time_in_which_a_cell_blocks_the_loop_does_not_count(hasty):
-    """A loop that is blocked for far longer than the limit still takes the answer."""
+def test_time_in_which_a_cell_blocks_the_loop_does_not_count(short_limits):
+    """If the loop is blocked for longer than the limit, the response is still read."""
     go = threading.Event()
 
     def write(file):

@@ -1,4 +1,4 @@
-"""Both published route families: what is sent where, and what happens where a family is missing."""
+"""The two route families: what is sent to which path, and what happens if a family is missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAT, SDK = "/v1/text_to_image", "/api/v1/gpt_image_2/text_to_image"
 
 
 def test_the_guides_example(guide, make):
-    """On the guide's server the guide's example is sent exactly as the guide shows it."""
+    """The guide's example is sent to the guide's server exactly as in the guide."""
     generation = make(
         guide, GUIDE_BODY["prompt"],
         fields={"model": GUIDE_BODY["model"], "output_resolution": "2k", "aspect_ratio": "3:4"},
@@ -38,7 +38,7 @@ def test_the_guides_example(guide, make):
 
 
 def test_the_guides_name_on_a_full_server(service, make):
-    """Where both families are served the guide's names keep to the guide's routes."""
+    """If the server has both families, the guide's names use the guide's routes."""
     make(service, fields={"model": "gpt-image-2-text-to-image"})
     assert service.paths() == [FLAT]
     assert {path.rpartition("/")[0] for path in service.paths("GET") if "/files/" not in path} == {
@@ -56,7 +56,7 @@ def test_the_guides_name_on_a_full_server(service, make):
     ],
 )
 def test_one_family_alone(request, make, family, model, expected):
-    """Where a family is missing the other one is used, with the model's name there."""
+    """If a family is missing, the other one is used, with the model's name in it."""
     server = request.getfixturevalue(family)
     make(server, fields={"model": model})
     (path,), (task,) = server.paths(), server.tasks
@@ -69,7 +69,7 @@ def test_one_family_alone(request, make, family, model, expected):
     [("gpt-image-2", (SDK, FLAT)), ("gpt-image-2-text-to-image", (FLAT, SDK))],
 )
 def test_the_family_is_remembered(answering, use, status, model, routes):
-    """A family that is missing is tried once: the second create goes straight to the other."""
+    """A missing family is tried once. The second create uses the other one at once."""
     missing, served = routes
     server = answering(f"POST {served}")
     server.answers[f"POST {missing}"] = [(status, {}, b"")]
@@ -79,7 +79,7 @@ def test_the_family_is_remembered(answering, use, status, model, routes):
         await session.generate("a dog", model=model)
 
     use(server, body)
-    assert [path for _, path, _, _ in server.asked("POST")] == [missing, served, served]
+    assert [path for _, path, _, _ in server.received("POST")] == [missing, served, served]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_family_is_remembered(answering, use, status, model, routes):
     [("guide", "/v1/edit_image"), ("namespaced", "/api/v1/gpt_image_2/edit_image")],
 )
 def test_edits_in_either_family(request, use, family, path):
-    """An edit finds its route in either family, and its source goes with it."""
+    """An edit finds its route in either family and sends its source there."""
     server = request.getfixturevalue(family)
 
     async def body(session):
@@ -114,42 +114,42 @@ def test_edits_in_either_family(request, use, family, path):
         ([None, (404, {}, b"")], NotFoundError),
     ],
 )
-def test_no_other_family_after_a_doubtful_answer(scripted, fail, answers, kind):
-    """Where a task may have been made the other family is never asked: that could pay twice."""
+def test_no_other_family_after_a_doubtful_response(scripted, fail, answers, kind):
+    """If a task may exist, the other family is not tried, because that could cost twice."""
     server = scripted()
     server.answers[f"POST {SDK}"] = answers
     server.answers[f"POST {FLAT}"] = [(200, {}, {"task_id": "second"})]
     _, error, _ = fail(server, timeout=1.0)
     assert type(error) is kind
-    assert {path for _, path, _, _ in server.asked("POST")} == {SDK}
+    assert {path for _, path, _, _ in server.received("POST")} == {SDK}
 
 
 @pytest.mark.parametrize("status", [404, 405])
 def test_no_family_at_all(scripted, fail, status):
-    """Where neither family is served the error says that nothing was charged."""
+    """If neither family exists, the error says that nothing was charged."""
     server = scripted()
     server.answers = {f"POST {path}": [(status, {}, b"")] for path in (SDK, FLAT)}
     _, error, row = fail(server)
     assert type(error) is NotFoundError
     assert error.charged == "Not charged."
     assert "base URL" in error.todo
-    assert [path for _, path, _, _ in server.asked("POST")] == [SDK, FLAT]
+    assert [path for _, path, _, _ in server.received("POST")] == [SDK, FLAT]
     assert row.state == "refused"
 
 
 def test_one_key_for_each_body(scripted, make, png):
-    """A second family is another request: it gets a key of its own, and is written down."""
+    """A request to the second family has its own key, and is recorded."""
     server = scripted()
     done = {"task_id": "tsk_1", "status": "completed", "images": [{"url": f"{server.url}/a.png"}]}
     server.answers = {f"POST {FLAT}": [(200, {}, done)], "GET /a.png": [(200, {}, png)]}
     make(server)
-    (_, first, one, _), (_, second, other, _) = server.asked("POST")
+    (_, first, one, _), (_, second, other, _) = server.received("POST")
     assert (first, second) == (SDK, FLAT)
     assert one["idempotency-key"] != other["idempotency-key"]
 
 
-def test_where_the_status_is(scripted, make, png):
-    """The guide's unpublished status path is found where one would look, and remembered."""
+def test_the_guides_status_path(scripted, make, png):
+    """The guide's unpublished status path is found at a likely place, and remembered."""
     server = scripted()
     done = {"id": "tsk 1", "status": "completed", "images": [{"url": f"{server.url}/a.png"}]}
     running = (200, {"Retry-After": "0.05"}, {"id": "tsk 1", "status": "processing"})
@@ -159,21 +159,21 @@ def test_where_the_status_is(scripted, make, png):
         "GET /a.png": [(200, {}, png)],
     }
     make(server, fields={"model": "gpt-image-2-text-to-image"})
-    looks = [path for _, path, _, _ in server.asked("GET")]
+    polled = [path for _, path, _, _ in server.received("GET")]
     known = "/v1/tasks/tsk%201"
-    assert looks == [f"{FLAT}/tsk%201", known, known, known, "/a.png"]
+    assert polled == [f"{FLAT}/tsk%201", known, known, known, "/a.png"]
 
 
-def test_a_location_is_asked_first(service, make):
-    """A 202's Location on the same origin is where the status is looked for."""
+def test_a_location_is_polled_first(service, make):
+    """If a 202 has a Location on the same origin, it is polled first."""
     service.fault("create=202,times=1")
     generation = make(service)
-    looks = [path for path in service.paths("GET") if "/files/" not in path]
-    assert set(looks) == {f"/api/v1/tasks/{generation.task_ids[0]}"}
+    polled = [path for path in service.paths("GET") if "/files/" not in path]
+    assert set(polled) == {f"/api/v1/tasks/{generation.task_ids[0]}"}
 
 
-def test_a_location_elsewhere_is_not_asked(scripted, make, png):
-    """A Location on another origin is not asked at all: the key does not go there."""
+def test_a_foreign_location_is_not_polled(scripted, make, png):
+    """A Location on another origin is not polled, so it does not get the key."""
     server, other = scripted(), scripted()
     done = {"id": "tsk_1", "status": "completed", "images": [{"url": f"{server.url}/a.png"}]}
     headers = {"Location": f"{other.url}/api/v1/tasks/tsk_1", "Retry-After": "0.05"}
@@ -187,8 +187,8 @@ def test_a_location_elsewhere_is_not_asked(scripted, make, png):
 
 
 @pytest.mark.parametrize("location", ["http://[", "http://[::1", "https://a:b/", "//", "x y", "ü"])
-def test_a_location_that_is_no_address(scripted, make, png, location):
-    """A Location that cannot be read does not lose the task that was made."""
+def test_an_invalid_location(scripted, make, png, location):
+    """An invalid Location does not lose the created task."""
     server = scripted()
     done = {"id": "tsk_1", "status": "completed", "images": [{"url": f"{server.url}/a.png"}]}
     server.answers = {
@@ -211,8 +211,8 @@ def test_a_location_that_is_no_address(scripted, make, png, location):
         ({}, b'{"task_id": "tsk_1", "status": null, "images": null}'),
     ],
 )
-def test_where_the_task_id_is(scripted, make, png, headers, body):
-    """The id of a new task is found in the body or, without one, in the headers."""
+def test_places_of_the_task_id(scripted, make, png, headers, body):
+    """The id of a new task is read from the body, or else from the headers."""
     server = scripted()
     done = {"id": "tsk_1", "status": "completed", "images": [{"url": f"{server.url}/a.png"}]}
     server.answers = {
@@ -225,8 +225,8 @@ def test_where_the_task_id_is(scripted, make, png, headers, body):
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'"ok"', b"<html>", b"", b"[" * 100_000])
-def test_an_answer_without_an_id(scripted, fail, body):
-    """An answer without any id may have made a task: it is not called free, and can be resumed."""
+def test_a_response_without_an_id(scripted, fail, body):
+    """A response without an id may have created a task. It may be charged and can be resumed."""
     server = scripted()
     server.answers[f"POST {SDK}"] = [(200, {"Retry-After": "0.01"}, body)]
     _, error, row = fail(server, timeout=1.0)
@@ -234,11 +234,11 @@ def test_an_answer_without_an_id(scripted, fail, body):
     assert "may have been charged" in error.charged
     assert "resume" in error.todo
     assert row.state == "sent"
-    keys = {headers["idempotency-key"] for _, _, headers, _ in server.asked("POST")}
+    keys = {headers["idempotency-key"] for _, _, headers, _ in server.received("POST")}
     assert keys == {row.attempt.idempotency_key}
 
 
-def test_unicode_goes_as_it_is(service, make):
+def test_unicode_is_not_changed(service, make):
     """A prompt in any script arrives as it was written."""
     make(service, 'ein grüner Fuchs, 狐, 🦊\n"quoted"')
     (create,) = [each for each in service.requests if each["method"] == "POST"]
@@ -246,7 +246,7 @@ def test_unicode_goes_as_it_is(service, make):
 
 
 def test_several_requests_at_once(service, use):
-    """Several requests run side by side, each with its own task, key and picture."""
+    """Several requests run in parallel, each with its own task, key and image."""
 
     async def body(session):
         generations = [session.generate(f"fox number {number}") for number in range(3)]
@@ -264,7 +264,7 @@ def test_several_requests_at_once(service, use):
 
 @pytest.mark.parametrize(("count", "sent"), [(2, [2]), (3, [2, None])])
 def test_counts_of_gpt_4o(service, use, count, sent):
-    """gpt-4o-image makes several pictures in one task; the rest get tasks of their own."""
+    """gpt-4o-image makes several images in one task. Other images get their own tasks."""
 
     async def body(session):
         return await session.generate(
@@ -279,11 +279,11 @@ def test_counts_of_gpt_4o(service, use, count, sent):
 
 
 def test_bodies_are_json(scripted, fail):
-    """What is sent is JSON in UTF-8, said to be so, with the key as a bearer."""
+    """A body is JSON in UTF-8 with its content type, and the key is sent as a bearer token."""
     server = scripted()
     server.answers[f"POST {SDK}"] = [(422, {}, b"")]
     fail(server, "größe")
-    ((_, _, headers, body),) = server.asked("POST")
+    ((_, _, headers, body),) = server.received("POST")
     assert json.loads(body.decode("utf-8")) == {"model": "gpt-image-2", "prompt": "größe"}
     assert headers["content-type"] == "application/json"
     assert headers["authorization"] == "Bearer sk-test-0123456789abcdef"

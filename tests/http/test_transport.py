@@ -1,4 +1,4 @@
-"""What leaves this machine: addresses as given, the key and no other password, proxies."""
+"""What is sent: URLs without changes, the key and no other password, and to which proxy."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.server
 
 @contextmanager
 def _listen(answer):
-    """Run a server on loopback that answers as told; yield its port and what it was asked."""
-    asked = []
+    """Run a server on loopback with one answer. Yield its port and the received requests."""
+    received = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -28,18 +28,18 @@ def _listen(answer):
         def _any(self):
             length = int(self.headers.get("Content-Length", 0))
             body = self.rfile.read(length)
-            asked.append((self.command, self.path, dict(self.headers.items()), body))
+            received.append((self.command, self.path, dict(self.headers.items()), body))
             answer(self)
 
-        do_GET = do_PUT = do_POST = do_CONNECT = _any  # noqa: N815 (the names of http.server)
+        do_GET = do_PUT = do_POST = do_CONNECT = _any  # noqa: N815 (http.server's names)
 
         def log_message(self, *_):
-            """Say nothing."""
+            """Write no log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
-            yield server.server_port, asked
+            yield server.server_port, received
         finally:
             server.shutdown()
 
@@ -70,9 +70,9 @@ def _run(base_url, work):
     "path",
     ["/a%2Fb.png?X-Credential=k%2F2026%2Fs3&sig=a%2Bb%3D%7E~", "/%61?x=%41+%20&&y", "/a;b,c?x=[1]"],
 )
-def test_a_signed_address_is_sent_as_given(path):
-    """What an address has encoded stays encoded: a signature may be over just these letters."""
-    with _listen(_say_ok) as (port, asked):
+def test_a_signed_url_is_not_changed(path):
+    """The encoded parts of a URL stay encoded, because a signature may depend on them."""
+    with _listen(_say_ok) as (port, received):
 
         async def work(transport):
             async with transport.files.stream(f"http://127.0.0.1:{port}{path}") as response:
@@ -82,18 +82,18 @@ def test_a_signed_address_is_sent_as_given(path):
             )
 
         _run(f"http://127.0.0.1:{port}", work)
-    assert [(method, target) for method, target, *_ in asked] == [("GET", path), ("PUT", path)]
+    assert [(method, target) for method, target, *_ in received] == [("GET", path), ("PUT", path)]
 
 
-def test_an_upload_has_no_header_that_was_not_given():
-    """A PUT has the headers that were given, those of HTTP itself, and nothing of aiohttp's."""
-    with _listen(_say_ok) as (port, asked):
+def test_an_upload_has_no_other_headers():
+    """A PUT has the given headers and those of HTTP, and none that aiohttp adds."""
+    with _listen(_say_ok) as (port, received):
         home, content = f"http://127.0.0.1:{port}", b"bytes" * 50_000
         _run(
             home,
             lambda transport: transport.files.upload(f"{home}/a", {"X-Signed": "yes"}, content),
         )
-    ((_, _, headers, body),) = asked
+    ((_, _, headers, body),) = received
     assert body == content
     assert {name.lower() for name in headers} == {
         "accept", "accept-encoding", "connection", "content-length", "host", "user-agent",
@@ -102,23 +102,23 @@ def test_an_upload_has_no_header_that_was_not_given():
 
 
 def test_netrc_does_not_replace_the_key(tmp_path, monkeypatch):
-    """A password for the service's host in .netrc is not sent; the key is."""
+    """A password in .netrc for the service's host is not sent. The key is."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password other\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    with _listen(_say_ok) as (port, asked):
+    with _listen(_say_ok) as (port, received):
         _run(f"http://127.0.0.1:{port}", lambda transport: transport.request("GET", "/x"))
-    assert [headers["Authorization"] for _, _, headers, _ in asked] == [f"Bearer {KEY}"]
+    assert [headers["Authorization"] for _, _, headers, _ in received] == [f"Bearer {KEY}"]
 
 
 async def _note():
-    """What is paid is noted before it leaves."""
+    """Stand for recording a request before it is sent."""
 
 
-def test_a_post_whose_answer_is_lost_may_have_arrived():
-    """A server that takes a request and hangs up: that is no connection that was never made."""
-    with _listen(_hang_up) as (port, asked):
+def test_a_post_whose_response_is_lost_may_have_arrived():
+    """If a server closes the connection after a request, the request may have arrived."""
+    with _listen(_hang_up) as (port, received):
 
         async def work(transport):
             with pytest.raises(ConnectionFailedError) as caught:
@@ -126,19 +126,19 @@ def test_a_post_whose_answer_is_lost_may_have_arrived():
             return caught.value
 
         error = _run(f"http://127.0.0.1:{port}", work)
-    assert len(asked) == 1
+    assert len(received) == 1
     assert (error.arrived, error.doubtful) == (True, True)
 
 
 def test_a_proxy_is_used_for_the_network_with_its_own_password(monkeypatch):
-    """HTTPS_PROXY gets CONNECT and its password, never the key; its refusal means: not sent."""
+    """HTTPS_PROXY gets CONNECT and its password, not the key. If it refuses, nothing was sent."""
 
     def refuse(handler):
         handler.send_response(403)
         handler.send_header("Content-Length", "0")
         handler.end_headers()
 
-    with _listen(refuse) as (port, asked):
+    with _listen(refuse) as (port, received):
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:pass%20word@127.0.0.1:{port}")
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
@@ -149,7 +149,7 @@ def test_a_proxy_is_used_for_the_network_with_its_own_password(monkeypatch):
             return caught.value
 
         error = _run("https://runapi.example", work)
-    ((method, target, headers, _),) = asked
+    ((method, target, headers, _),) = received
     assert (method, target) == ("CONNECT", "runapi.example:443")
     assert headers["Proxy-Authorization"] == "Basic bWU6cGFzcyB3b3Jk"
     assert KEY not in str(headers)
@@ -157,12 +157,12 @@ def test_a_proxy_is_used_for_the_network_with_its_own_password(monkeypatch):
 
 
 def test_no_proxy_for_this_machine(monkeypatch):
-    """A service on this machine is asked directly, whatever the environment names as a proxy."""
-    with _listen(_say_ok) as (port, asked):
+    """Requests to a service on this machine do not use the proxy of the environment."""
+    with _listen(_say_ok) as (port, received):
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         _run(f"http://127.0.0.1:{port}", lambda transport: transport.request("GET", "/x"))
-    assert len(asked) == 1
+    assert len(received) == 1
 
 
 def _proxy(monkeypatch, address):
@@ -180,13 +180,13 @@ def _proxy(monkeypatch, address):
         "http://:8080",
     ],
 )
-def test_a_proxy_that_is_unusable_is_found_before_sending(monkeypatch, address):
-    """No row says "sent", and the error names the cause without the proxy's password."""
+def test_an_invalid_proxy_is_found_before_sending(monkeypatch, address):
+    """The error comes before the request is recorded, and does not contain the proxy's password."""
     _proxy(monkeypatch, address)
-    left = []
+    sent = []
 
     async def note():
-        left.append(True)
+        sent.append(True)
 
     async def work(transport):
         with pytest.raises(ConfigurationError) as caught:
@@ -201,7 +201,7 @@ def test_a_proxy_that_is_unusable_is_found_before_sending(monkeypatch, address):
         return caught.value, broken.value
 
     error, broken = _run("https://runapi.example", work)
-    assert left == []
+    assert sent == []
     assert not error.doubtful
     assert "proxy" in error.what
     assert "secret" not in str(error)
@@ -210,8 +210,8 @@ def test_a_proxy_that_is_unusable_is_found_before_sending(monkeypatch, address):
 
 
 @pytest.mark.parametrize("host", ["a..example", f"{'a' * 70}.example"])
-def test_a_host_that_cannot_be_written_as_a_name_may_not_have_been_reached(monkeypatch, host):
-    """Such an address fails before a connection is made, so nothing may have been charged."""
+def test_an_invalid_host_name(monkeypatch, host):
+    """An invalid host name fails before connecting, so nothing may have been charged."""
     _proxy(monkeypatch, "")
 
     async def work(transport):

@@ -50,7 +50,7 @@ __all__ = [
     "upscale",
 ]
 
-_HOMES = {
+_MODULES = {
     "GeneratedImage": "engine.image",
     "Generation": "engine.generation",
     "RunAPIError": "errors",
@@ -75,9 +75,9 @@ sys.modules[models.__name__] = models
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
@@ -92,7 +92,7 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:
-    """Take the magics away again: ``%unload_ext runapi_magic``."""
+    """Remove the magics: ``%unload_ext runapi_magic``."""
     from runapi_magic.notebook.extension import unload
 
     unload(ipython)

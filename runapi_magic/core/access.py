@@ -81,7 +81,7 @@ class Access:
         return hashlib.sha256(f"{self.base_url}\n{self.key.reveal()}".encode()).hexdigest()[:16]
 
     def without_key(self, text: str) -> str:
-        """Return a text without the key, in case that it contains the key."""
+        """Return a text without the key, in case it contains the key."""
         return text.replace(self.key.reveal(), "***") if self.key else text
 
     def require_key(self) -> Secret:

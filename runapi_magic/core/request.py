@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runapi_magic.core.protocols import FinishedImage
+
 _PART_OF_A_PATH = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -173,11 +174,11 @@ class ImageRequest:
         """The number of images of each task. It is 1 if the model makes one image per task."""
         if not self.action.count_field:
             return (1,) * self.count
-        left, parts = self.count, []
+        left, counts = self.count, []
         for size in sorted(COUNTS_IN_ONE_TASK, reverse=True):
             many, left = divmod(left, size)
-            parts += [size] * many
-        return tuple(parts)
+            counts += [size] * many
+        return tuple(counts)
 
     @property
     def estimate(self) -> float | None:

@@ -34,16 +34,16 @@ class Phase(Enum):
     """
 
     PREPARING = "Preparing the request"
-    PRICING = "Asking for the price; nothing is sent before"
-    ASKING = "Waiting for your click above; nothing is sent before"
-    SOURCE = "Waiting for the source picture"
+    PRICING = "Getting the price; nothing is sent yet"
+    ASKING = "Waiting for your click above; nothing is sent yet"
+    SOURCE = "Waiting for the source image"
     QUEUED = "Waiting for its turn"
     SENDING = "Sending the request"
     THROTTLED = "Waiting for the rate limit"
-    UPLOADING = "Uploading the source picture"
+    UPLOADING = "Uploading the source image"
     DRAWING = "The service is drawing"
-    FETCHING = "Fetching the picture"
-    JOINED = "Another cell asked for the same picture; waiting for it"
+    FETCHING = "Downloading the image"
+    JOINED = "Another cell requested the same image; waiting for it"
 
 
 AWAITING_APPROVAL = {Phase.PRICING, Phase.ASKING}

@@ -63,7 +63,7 @@ def test_click_on_generate(asking, server):
     cell = asking.run_ok("%%gpt_image -n 3 -o agreed\na hill to agree on")
     asking.wait(lambda: asking.value("is_asked()"))
     assert "3 images: $0.18 (quoted)" in asking.value("question().children[0].value")
-    asking.wait(lambda: cell.text.strip() == "Waiting for your click above; nothing is sent before")
+    asking.wait(lambda: cell.text.strip() == "Waiting for your click above; nothing is sent yet")
     assert asking.value("[bar.layout.display for bar in toolbars(3)]") == ["none"] * 3
     assert server.bodies("to agree on") == []
     asking.run_ok("newest(Button, 'Generate').click()")

@@ -1,7 +1,7 @@
 """A batch: many requests that run as one, with their results in order.
 
-A batch is written to the journal before anything is sent, and its images stay on disk. After the
-kernel was killed, run the same cell again or resume the batch by its ID: it continues where it was.
+A batch is written to the journal before anything is sent, and its images stay on disk. If the
+kernel is killed, run the same cell again or resume the batch by its ID. It continues where it was.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class Batch:
 
     def _begin_on(self, loop: asyncio.AbstractEventLoop) -> Self:
         self._loop = loop
-        # A new one for each run: the money of the run before counts as spent by now.
+        # A new one for each run, because budgets already count what the run before has cost.
         self.reservation = secrets.token_hex(8)
         scheduler = self._scheduler = Scheduler(
             self.items,

@@ -1,4 +1,4 @@
-"""Begin a batch in a session."""
+"""Start a batch in a session: check its requests, ask for confirmation, and reserve its price."""
 
 from __future__ import annotations
 

@@ -352,7 +352,7 @@ class _ClusterPipeline(Pipeline):
         result: JobResult,
         options: DownloadOptions,
     ) -> None:
-        """Write the result of a job to the journal. SavedFile images stay, also after an error."""
+        """Write the result of a job to the journal. Images on disk stay, also after an error."""
         finished = result.task
         if finished is not None:
             task.cost = finished.cost

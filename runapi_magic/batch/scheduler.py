@@ -56,7 +56,7 @@ class Scheduler:
 
     @property
     def generations(self) -> tuple[Generation, ...]:
-        """The requests under way."""
+        """The running requests."""
         return tuple(self._running)
 
     async def run(self) -> None:
@@ -120,13 +120,13 @@ class Scheduler:
         return generation
 
     def cancel(self) -> None:
-        """Send nothing more, and stop waiting for what is under way; any thread may call this."""
+        """Send nothing more and stop waiting. Any thread may call this."""
         self.is_cancelled = True
         for generation in self.generations:
             generation.cancel()
 
     async def stop(self) -> None:
-        """Cancel, and wait until the items under way have their costs and errors."""
+        """Cancel, and wait until the running items have their costs and errors."""
         running = tuple(self._running.items())
         self.cancel()
         for generation, items in running:

@@ -86,7 +86,7 @@ def current_cell() -> str | None:
 
 
 def current_cell_location() -> CellLocation | None:
-    """Return the cell that runs now, by what outlives its kernel; None where no cell runs."""
+    """Return where the current cell is, for later kernels; None if no cell runs."""
     from runapi_magic.engine.generation import CellLocation
 
     parent = parent_message()
@@ -124,10 +124,11 @@ def audience() -> Audience:
 
 
 def remember_console(header: dict[str, Any]) -> None:
-    """Store the session of a console, which asks whether a cell is complete before it runs it.
+    """Store the session of a console, which cannot show updates.
 
-    JupyterLab's console also asks, but shows updates. A console that uses jupyter_client has the
-    name of its session in the IDs of its messages; JupyterLab's does not.
+    A console asks whether a cell is complete before it runs the cell. JupyterLab's console asks,
+    too, but shows updates. The IDs of messages contain the name of the session in a console that
+    uses jupyter_client, but not in JupyterLab.
 
     Args:
         header: The header of the message that asks.
@@ -199,7 +200,7 @@ def own_loop() -> asyncio.AbstractEventLoop:
     """Return the loop of scripts and terminal IPython.
 
     It runs in its own thread, so any number of threads can start requests on it. Ctrl-C interrupts
-    the main thread, and so no task in the middle of a step.
+    only the main thread, so it never stops a task in the middle of a step.
 
     Raises:
         ConfigurationError: The process was forked from one that had started this loop. A fork does

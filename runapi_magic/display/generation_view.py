@@ -82,15 +82,15 @@ def facts(image: GeneratedImage) -> list[str]:
         *asked,
         f"{image.width} x {image.height} px",
         *([image.took] if image.took else []),
-        saved(image) if image.reused else money(image.cost, simulated=image.simulated),
+        _cached(image) if image.reused else money(image.cost, simulated=image.simulated),
     ]
 
 
 _ASKED = ("aspect_ratio", "output_resolution")
 
 
-def saved(image: GeneratedImage) -> str:
-    """Return the facts about an image that was loaded from disk."""
+def _cached(image: GeneratedImage) -> str:
+    """Return the fact that an image was loaded from disk, with its date and price."""
     made = datetime.fromtimestamp(image.created).astimezone().strftime("%Y-%m-%d %H:%M")
     worth = "" if image.cost is None else f", saved {dollars(image.cost)}"
     simulated = " (simulated)" if image.simulated else ""

@@ -349,11 +349,11 @@ def compare(before: Any, after: Any) -> Comparison:
     from runapi_magic.media.comparison import compare_images
 
     sources = [as_source(one, kinds=LOCAL_KINDS) for one in (before, after)]
-    pictures = [open_source(source) for source in sources]
+    images = [open_source(source) for source in sources]
     names = [source.label for source in sources]
     if names[0] == names[1]:
         names = ["before", "after"]
-    return compare_images(*pictures, names=(names[0], names[1]))
+    return compare_images(*images, names=(names[0], names[1]))
 
 
 def resume(task_id: str | None = None) -> Generation:
@@ -379,7 +379,8 @@ def forget(task_id: str | None = None, *, lost: bool = False) -> list[str]:
     """Give up unfinished tasks that cannot be finished; the journal keeps their rows.
 
     They are not resumed or counted as unfinished any more. A task that was sent may have been
-    charged, and still counts against budgets. Asking for the same image again pays for a new one.
+    charged, and still counts against budgets. If you request the same image again, you pay for a
+    new one.
 
     Args:
         task_id: The service's ID of one task, or its ID in the journal.
@@ -387,7 +388,7 @@ def forget(task_id: str | None = None, *, lost: bool = False) -> list[str]:
             sent more than a day ago and never answered.
 
     Returns:
-        The IDs of the tasks that were given up: the service's where known, else the journal's.
+        The IDs of these tasks: the service's ID if it is known, else the journal's.
 
     Raises:
         InvalidRequestError: No unfinished task has this ID, a kernel is working on it, or neither

@@ -193,9 +193,9 @@ def separate(line: str, *, text_from: int | None) -> Line:
             made.sweeps.append(sweep[0])
             at = sweep[1]
         elif name in _NAMES and (name.startswith("--") or not equals):
-            at = _take(made, name, value if equals else None, line, at)
+            at = _add_option(made, name, value if equals else None, line, at)
         else:
-            _take_text(made, word, is_first=is_first)
+            _add_text(made, word, is_first=is_first)
     return made
 
 
@@ -205,7 +205,7 @@ def _sweep_at(line: str, at: int) -> tuple[str, int] | None:
     return sweep_at(line, at)
 
 
-def _take(made: Line, name: str, value: str | None, line: str, at: int) -> int:
+def _add_option(made: Line, name: str, value: str | None, line: str, at: int) -> int:
     """Add an option with its value, and return the position after it."""
     option = _NAMES[name]
     full = option.args[-1]
@@ -226,7 +226,7 @@ def _take(made: Line, name: str, value: str | None, line: str, at: int) -> int:
     return at
 
 
-def _take_text(made: Line, word: Word, *, is_first: bool) -> None:
+def _add_text(made: Line, word: Word, *, is_first: bool) -> None:
     """Add a word that looks like an option but is not one."""
     similar = _similar_options(word)
     if word[0] in _LONG_DASHES and not similar:

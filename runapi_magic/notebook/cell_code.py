@@ -1,6 +1,6 @@
 """Parse the code of a cell, recognize calls of magics in it, and put text around them.
 
-The code is Python, as IPython's own transformations leave it: ``%%gpt_image`` has become
+The code is Python code, after IPython's own transformations: ``%%gpt_image`` has become
 ``get_ipython().run_cell_magic('gpt_image', ...)``.
 """
 
@@ -17,7 +17,7 @@ _CALLS = ("run_cell_magic", "run_line_magic")
 
 
 def parse(code: str) -> ast.Module | None:
-    """Return the syntax tree of a cell; None for invalid code, which IPython reports better."""
+    """Return the syntax tree of a cell; None for invalid code, which IPython will report."""
     try:
         return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -25,14 +25,14 @@ def parse(code: str) -> ast.Module | None:
 
 
 def may_call_magics(code: str) -> bool:
-    """Whether a cell can contain a call of a magic; a quick test of its text."""
+    """Return quickly, from its text, whether a cell can contain a call of a magic."""
     return any(call in code for call in _CALLS)
 
 
 def magic_call(call: ast.Call) -> list[str]:
     """Return the name of a called magic, its line and, for a cell magic, the cell.
 
-    The list is empty for any other call, also where a part is not written as a literal.
+    The list is empty for any other call, also if an argument is not a literal.
     """
     function = call.func
     if (
@@ -53,14 +53,15 @@ def surround(code: str, insertions: Iterable[tuple[ast.expr, str, str]]) -> str:
 
     Args:
         code: The code.
-        insertions: Expressions that do not contain each other, each with the two texts.
+        insertions: Expressions, each with the text before it and the text after it. No expression
+            contains another one.
     """
     lines = code.encode().splitlines(keepends=True)  # columns count bytes of UTF-8
 
     def insert(row: int, column: int, text: str) -> None:
         lines[row] = lines[row][:column] + text.encode() + lines[row][column:]
 
-    # From the end, so that the places before keep their columns.
+    # From the end, so that the earlier columns stay valid.
     for node, before, after in sorted(insertions, key=lambda one: _start(one[0]), reverse=True):
         insert((node.end_lineno or 1) - 1, node.end_col_offset or 0, after)
         insert(*_start(node), before)

@@ -145,9 +145,9 @@ def batches(session: Session, _arguments: list[str]) -> str:
 
 
 def simulator(session: Session, arguments: list[str]) -> str:
-    """Switch the simulator, which needs no key: ``simulator on [--speed X]``, ``simulator off``.
+    """Turn the simulator on or off: ``simulator on [--speed X]``, ``simulator off``.
 
-    X is how many times as fast as RunAPI it is, 1 by default.
+    The simulator needs no key. X is how many times as fast as RunAPI it is, 1 by default.
     """
     match arguments:
         case ["on", *rest]:

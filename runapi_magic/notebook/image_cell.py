@@ -42,7 +42,7 @@ class ImageCell:
         options: The options of the cell, with ``names``, the variables that the cell can use.
         text: The prompt or instruction as typed.
         sources: The source images as typed.
-        bind: Binds the variable of ``-o``; called before anything is shown, which may fail.
+        bind: Sets the variable of ``-o``; called before the output, which may fail.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class ImageCell:
             count=options.count,
             **self._fields(),
         )
-        validate(request)  # before the price, or a question, is asked
+        validate(request)  # before asking for a price or a confirmation
         steps = self._steps(request)
         requests = [request, *self._checked(steps)]
         if options.dry_run:

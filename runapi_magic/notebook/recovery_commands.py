@@ -20,7 +20,7 @@ def resume(session: Session, arguments: list[str]) -> str | Generation:
 
     match arguments:
         case []:
-            listed = _left_alone(session)
+            listed = _skipped(session)
             if listed and session.simulator is None and not session.service().access.key:
                 return listed
             generation = resume()
@@ -35,7 +35,7 @@ def resume(session: Session, arguments: list[str]) -> str | Generation:
     return "\n".join(filter(None, ["Nothing is unfinished.", listed]))
 
 
-def _left_alone(session: Session) -> str:
+def _skipped(session: Session) -> str:
     """Return the requests that ``resume`` skips, with the reasons."""
     origin, now = session.service().access.base_url, time.time()
     lines = []

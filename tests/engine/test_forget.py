@@ -158,7 +158,7 @@ def test_by_the_id_in_the_journal(service, use):
 
     async def body(session):
         row = await _make_unanswered(session)
-        listed = commands.COMMANDS["resume"].__globals__["_left_alone"](session)
+        listed = commands.COMMANDS["resume"].__globals__["_skipped"](session)
         return row, listed, _run(session, f"forget {row.id}"), session.journal.task(row.id).state
 
     row, listed, said, state = use(service, body)

@@ -252,7 +252,7 @@ def test_loading_the_extension_with_a_newer_journal(newer, monkeypatch, capsys):
     """``%load_ext`` says why the journal is not used, says nothing else and changes nothing."""
     monkeypatch.setenv("RUNAPI_MAGIC_HOME", str(newer))
     before = _bytes(newer)
-    extension._mention_the_past()
+    extension._print_unfinished_and_unseen()
     said = capsys.readouterr().out
     assert "A newer version of runapi_magic wrote the journal" in said
     assert "Update runapi_magic" in said

@@ -85,7 +85,7 @@ def test_cells_that_cannot_await(tmp_path):
     notebook = execute_cells(tmp_path, *CELLS_WITHOUT_AWAIT)
     texts = ["\n".join(plain_text(output) for output in cell.outputs) for cell in notebook.cells]
     assert [text for text in texts if "'completed'" in text] == [texts[i] for i in (1, 3, 5, 8)]
-    assert [number for number, text in enumerate(texts) if "did not wait" in text] == [0, 7]
+    assert [number for number, text in enumerate(texts) if "being generated" in text] == [0, 7]
     assert "Wall time" in texts[2]
     assert texts[4] == ""
     assert "Balance" in texts[6]

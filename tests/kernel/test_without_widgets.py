@@ -107,7 +107,7 @@ def test_panel(no_widgets):
     """The panel says which package it needs."""
     message = no_widgets.run_ok("%gpt_panel").stream("stdout")
     assert message.startswith("No panel: the package ipywidgets is missing")
-    assert "%%gpt_image does the same from a cell" in message
+    assert "%%gpt_image does the same in a cell" in message
 
 
 def test_many_images_need_yes(no_widgets):

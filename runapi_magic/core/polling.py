@@ -92,7 +92,7 @@ class Expectation:
         return _normal(log(elapsed / self.median) / self.sigma)
 
     def done_for(self, elapsed: float) -> float:
-        """Return for how many seconds, on average, a task has been finished at a time."""
+        """Return the mean number of seconds since a task finished; 0 counts for unfinished ones."""
         if elapsed < _INSTANT:
             return 0.0
         z = log(elapsed / self.median) / self.sigma

@@ -174,9 +174,8 @@ class TaskState:
             return error
         error.charged = self.charged
         advice = self._advice(error)
-        if (
-            _RESUME not in error.todo and advice not in error.todo
-        ):  # an error may be explained twice
+        # An error may be explained twice. Add the advice once.
+        if _RESUME not in error.todo and advice not in error.todo:
             is_own = error.todo != error.default_todo or isinstance(error, _FIX_FIRST)
             error.todo = f"{error.todo} Then: {advice}" if is_own and error.todo else advice
         return error

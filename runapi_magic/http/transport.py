@@ -107,20 +107,20 @@ class Transport:
         if idempotency_key:
             headers["Idempotency-Key"] = idempotency_key
         repeatable = method == "GET" or idempotency_key is not None
-        doubtful, has_left, held_up = False, False, 0.0
+        doubtful, is_recorded, blocked = False, False, 0.0
         turns = Turns(self.limiter, in_queue=in_queue, timeout=timeout, stop=stop, on_wait=on_wait)
         attempts = retrying(
             repeatable=repeatable,
-            timeout=lambda: timeout + turns.waited + held_up,
+            timeout=lambda: timeout + turns.waited + blocked,
             stop=stop,
         )
         try:
             async for attempt in attempts:
                 await turns.wait()
-                if before_send is not None and not has_left:
+                if before_send is not None and not is_recorded:
                     await self._check_environment()
                     await before_send()
-                    has_left = True
+                    is_recorded = True
                 with attempt:
                     begun = time.monotonic()
                     try:
@@ -129,7 +129,8 @@ class Transport:
                             check(response)
                     except RunAPIError as error:
                         doubtful = doubtful or may_have_arrived(error)
-                        held_up += max(0.0, time.monotonic() - begun - _longest(error))
+                        # Time in which a long cell blocked the loop does not count.
+                        blocked += max(0.0, time.monotonic() - begun - _longest(error))
                         await turns.failed(error)
                         raise
         except RunAPIError as error:

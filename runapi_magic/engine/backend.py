@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runapi_magic.http.rate_limit import Limiter
 
 SIMULATOR_URL = "http://simulator.localhost"
-_UPLOAD_LIFETIME = 3600.0  # seconds, if the service does not tell how long it keeps an upload
+_UPLOAD_LIFETIME = 3600.0  # seconds, if the service does not report how long it keeps an upload
 _TRUSTED = 0.9  # the share of an upload's lifetime in which it is used again
 _OUTPUT_LIFETIME = 20 * 3600  # seconds; the outputs of some models are kept for 24 hours
 

@@ -107,5 +107,5 @@ async def download_image(
 
 
 def cost_per_image(task: Task) -> float | None:
-    """Return the USD of each image of a finished task, None if the service did not tell it."""
+    """Return the USD of each image of a finished task, None if the service did not report it."""
     return None if task.cost is None else task.cost / len(task.image_urls)

@@ -39,8 +39,8 @@ class GenerationTask:
         state: What is known of the task at the service, and so whether it was charged.
         images: Its images that are on disk.
         error: Why images are missing.
-        cost: USD of the task; None if the service did not tell it.
-        progress: 0 to 1; None if the service does not tell it.
+        cost: USD of the task; None if the service did not report it.
+        progress: 0 to 1; None if the service does not report it.
         started: When it was requested in this kernel, monotonic time in seconds.
         phase: What is being done now, for the placeholder.
         is_resumed: Whether an earlier kernel or cell has already sent it.
@@ -271,7 +271,7 @@ class Generation:
 
     @property
     def cost(self) -> float | None:
-        """USD of all tasks until now, reused images count 0; None if RunAPI has not told it."""
+        """USD of all tasks until now, reused images count 0; None if RunAPI has not reported it."""
         costs = [task.cost for task in self.tasks if task.cost is not None]
         return sum(costs) if costs else None
 

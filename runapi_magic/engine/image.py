@@ -118,7 +118,7 @@ class GeneratedImage:
         digest: Hex SHA-256 of the original file.
         url: RunAPI's temporary URL of the image; None if it is unknown or may have expired.
         origin: The service's base URL.
-        cost: USD of this image; None if RunAPI did not tell it.
+        cost: USD of this image; None if RunAPI did not report it.
         seconds: The time from the request until the image was on disk.
         simulated: Whether the simulator generated it, at no cost.
         created: When it was generated, Unix time in seconds.

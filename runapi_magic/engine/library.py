@@ -234,8 +234,8 @@ class Library:
             image = self._image_store.restore(stored)
             return image if image.path == path else replace(image, path=path)
         try:
-            with open_image_file(path) as picture:
-                size = picture.size
+            with open_image_file(path) as opened:
+                size = opened.size
         except Exception:  # noqa: BLE001 (damaged files make Pillow raise anything)
             raise InvalidRequestError(
                 f"The file {path} is damaged or not an image.",
@@ -304,16 +304,16 @@ def _convert(image: GeneratedImage, path: Path, suffix: str) -> None:
     extensions = PillowImage.registered_extensions()
     if suffix not in extensions:
         raise ValueError(f"unknown file extension: {suffix}")
-    picture, kind = upright(image.pil()), _KINDS.get(suffix)
-    if kind is not None and picture.mode not in _WITH_PROFILE:
-        picture = as_shown(picture, strict=False)
+    pixels, kind = upright(image.pil()), _KINDS.get(suffix)
+    if kind is not None and pixels.mode not in _WITH_PROFILE:
+        pixels = as_shown(pixels, strict=False)
     options = dict(_QUALITY.get(suffix, {}))
-    if profile := picture.info.get("icc_profile"):
+    if profile := pixels.info.get("icc_profile"):
         options["icc_profile"] = profile
     if kind == "jpg":
-        picture = flatten(picture, "white")
+        pixels = flatten(pixels, "white")
     with path.open("xb") as file:
-        picture.save(file, extensions[suffix], **options)
+        pixels.save(file, extensions[suffix], **options)
     record = extract(image.ensure_local())
     if record is not None and kind is not None:
         embed(path, kind, Note(record, public_title(image.request), SOFTWARE, image.created))

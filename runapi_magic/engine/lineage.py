@@ -41,7 +41,7 @@ class Version(Protocol):
 
     @property
     def cost(self) -> float | None:
-        """USD; None if RunAPI did not tell it."""
+        """USD; None if RunAPI did not report it."""
 
     @property
     def simulated(self) -> bool:
@@ -104,7 +104,7 @@ class Tree(Generic[ImageT]):
         return iter(self.nodes)
 
     def __str__(self) -> str:
-        return "\n".join(self._lines()) or "There are no pictures."
+        return "\n".join(self._lines()) or "There are no images."
 
     __repr__ = __str__
 
@@ -114,7 +114,7 @@ class Tree(Generic[ImageT]):
         titles = [_title(node.image) for node in self.nodes if node.parent is None]
         count = f"{len(self)} version{'' if len(self) == 1 else 's'}"
         more = f" and {len(titles) - 1} others" if len(titles) > 1 else ""
-        return f"Tree of {count}: {titles[0] if titles else 'no pictures'}{more}"
+        return f"Tree of {count}: {titles[0] if titles else 'no images'}{more}"
 
     def find(self, image: ImageT) -> Node[ImageT] | None:
         """Return the version with this image, None if it is not in the tree."""

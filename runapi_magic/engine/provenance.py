@@ -50,7 +50,7 @@ def record_of(
         origin: The service's base URL.
         simulated: Whether the simulator generated it.
         created: When it was requested, Unix time in seconds.
-        cost: USD of this image; None if RunAPI did not tell it.
+        cost: USD of this image; None if RunAPI did not report it.
     """
     parent = parent_of(request)
     ancestors = parent.line[-_LONGEST_LINEAGE:] if parent else []

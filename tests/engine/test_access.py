@@ -1,4 +1,4 @@
-"""Key and base URL are found once in a run, and what Colab says is told."""
+"""The key and base URL are looked up once for each cell execution."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.server
 
 
 class Colab:
-    """Colab's secrets: what is answered, and from which threads it was asked."""
+    """Colab's secrets: the answers to give, and the threads that asked."""
 
     def __init__(self):
         self.answers = [KEY]
         self.asked = []
 
     def get(self, name):
-        """Answer once, the last answer for ever."""
+        """Return the next answer; the last one is repeated."""
         assert name == "RUNAPI_API_KEY"
         self.asked.append(threading.current_thread())
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -40,18 +40,18 @@ class Colab:
 
 @pytest.fixture
 def colab(monkeypatch):
-    """A kernel in Colab."""
-    found = Colab()
+    """A fake kernel in Colab."""
+    secrets = Colab()
     package = types.ModuleType("google.colab")
-    package.userdata = found
+    package.userdata = secrets
     monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", package)
-    return found
+    return secrets
 
 
 @pytest.fixture
 def run(service):
-    """Run a coroutine function with a session that has no key of its own."""
+    """Run a coroutine function with a session that has no key in its settings."""
 
     def call(body):
         async def main():
@@ -59,8 +59,8 @@ def run(service):
             try:
                 return await asyncio.wait_for(body(session), 60)
             finally:
-                for made in filter(None, [session.connection._remote]):
-                    await made.client.transport.close()
+                for service_used in filter(None, [session.connection._remote]):
+                    await service_used.client.transport.close()
                 session.journal.close()
 
         return asyncio.run(main())
@@ -75,7 +75,7 @@ def _batch(session, count=20):
 
 
 def test_a_batch_asks_colab_once_and_off_the_loop(run, colab, service):
-    """Twenty requests ask Colab once, on a thread where the answer keeps nobody waiting."""
+    """A batch of twenty requests asks Colab once, and not on the event loop's thread."""
 
     async def body(session):
         batch = _batch(session)
@@ -83,13 +83,13 @@ def test_a_batch_asks_colab_once_and_off_the_loop(run, colab, service):
         return batch
 
     batch = run(body)
-    assert len(batch.pictures) == len(service.tasks) == 20
+    assert len(batch.images) == len(service.tasks) == 20
     assert len(colab.asked) == 1
     assert threading.main_thread() not in colab.asked
 
 
 def test_a_request_asks_colab_once_and_off_the_loop(run, colab):
-    """One request, with its price asked for before, asks Colab once in a cell."""
+    """A request with a price quote asks Colab once in a cell."""
 
     async def body(session):
         session.connection.cell_id = lambda: "cell 1"
@@ -113,8 +113,8 @@ def test_a_request_asks_colab_once_and_off_the_loop(run, colab):
         ("SecretNotFoundError", "no RunAPI key"),
     ],
 )
-def test_what_colab_says_is_the_end_of_a_request(run, colab, service, name, words):
-    """A request and a batch end with what Colab said; nothing is sent."""
+def test_an_error_of_colab_ends_a_request(run, colab, service, name, words):
+    """If Colab refuses the key, a request and a batch fail, and nothing is sent."""
     colab.answers = [type(name, (Exception,), {})()]
 
     async def body(session):
@@ -132,18 +132,18 @@ def test_what_colab_says_is_the_end_of_a_request(run, colab, service, name, word
     assert service.paths() == []
 
 
-def test_a_batch_keeps_the_key_that_it_began_with(run, colab, service):
-    """Colab failing in the middle of a batch, or another key in it, changes nothing of it."""
+def test_a_batch_keeps_its_key(run, colab, service):
+    """A batch keeps its key, even if Colab would return an error now."""
     colab.answers = [KEY, type("TimeoutException", (Exception,), {})()]
 
     async def body(session):
         return await _batch(session)
 
-    assert len(run(body).pictures) == 20
+    assert len(run(body).images) == 20
 
 
 def test_another_cell_asks_again(run, colab):
-    """The key is asked for once in a cell, and again in the next, where it may be another one."""
+    """The key is looked up once in a cell, and again in the next cell."""
     colab.answers = [KEY, "sk-another-0123456789"]
 
     async def body(session):
@@ -156,8 +156,8 @@ def test_another_cell_asks_again(run, colab):
     assert run(body) == [KEY, KEY, "sk-another-0123456789"]
 
 
-def test_another_key_in_the_same_cell_counts(run, home, monkeypatch):
-    """A variable that is set, and a key that login stores, count at once in the same cell."""
+def test_a_new_key_in_the_same_cell(run, home, monkeypatch):
+    """A new key from login, the environment or a setting is used in the same cell."""
     save_key("sk-file-0123456789")
 
     async def body(session):
@@ -177,7 +177,7 @@ def test_another_key_in_the_same_cell_counts(run, home, monkeypatch):
 
 
 def test_a_batch_reads_the_key_file_once(run, home, monkeypatch):
-    """Twenty requests with the key in the CLI's file read it no oftener than three do."""
+    """A batch of twenty requests reads the key file no more often than a batch of three."""
     save_key(KEY)
     read = []
     from runapi_magic.engine import credentials

@@ -1,4 +1,4 @@
-"""From picture to picture: sources, uploads, edits of edits, and what is met from disk."""
+"""From image to image: sources, uploads, edits of edits, and images from disk."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _creates(service):
 
 
 def test_a_chain(service, use):
-    """Generate, edit, enlarge, cut out: each step starts from a picture that needs no upload."""
+    """Generated images are edited, upscaled and cut out without an upload."""
 
     async def body(session):
         fox = await session.generate("a fox", aspect_ratio="1:1")
@@ -59,7 +59,7 @@ def test_a_chain(service, use):
 
 
 def test_an_upload(service, use, png):
-    """A source in memory is announced with its MD5, put without the key, confirmed, and used."""
+    """A source in memory is uploaded with its MD5, and without the key."""
 
     async def body(session):
         return await session.edit(png, "make it snow")
@@ -81,7 +81,7 @@ def test_an_upload(service, use, png):
 
 
 def test_uploads_are_reused(service, use, png):
-    """The same content is uploaded once, whatever it is called and however often it is used."""
+    """The same content is uploaded once, under any name."""
     Path("one.png").write_bytes(png)
     Path("two.png").write_bytes(png)
 
@@ -99,7 +99,7 @@ def test_uploads_are_reused(service, use, png):
 
 
 def test_a_mask(service, use):
-    """A mask is uploaded like a source, and goes into its own field."""
+    """A mask is uploaded like a source, and sent in its own field."""
     Image.linear_gradient("L").save("ramp.png")
     mask = Image.new("RGBA", (256, 256))
     mask.putalpha(Image.open("ramp.png"))
@@ -118,8 +118,8 @@ def test_a_mask(service, use):
 
 
 @pytest.mark.parametrize("point", ["prepare", "confirm"])
-def test_an_upload_that_stumbles(service, use, png, point):
-    """A step of an upload that fails once is repeated; the picture comes."""
+def test_an_upload_that_fails_once(service, use, png, point):
+    """If a step of an upload fails once, it is retried."""
     service.fault(f"{point}=503,retry_after=0.05,times=1")
 
     async def body(session):
@@ -132,7 +132,7 @@ def test_an_upload_that_stumbles(service, use, png, point):
     "fault", ["prepare=422", "put=403", "put=drop", "confirm=empty", "prepare=413"]
 )
 def test_an_upload_that_fails(service, use, png, fault):
-    """A failed upload sends no request: nothing was charged, and so it says."""
+    """If an upload fails, no request is sent, and the error says that nothing was charged."""
     service.fault(fault)
 
     async def body(session):
@@ -147,8 +147,8 @@ def test_an_upload_that_fails(service, use, png, fault):
     assert service.tasks == []
 
 
-def test_a_source_under_way(service, use):
-    """An edit of a Generation that is not done yet waits for it, and then asks."""
+def test_a_running_source(service, use):
+    """An edit of a running Generation waits for its image."""
 
     async def body(session):
         fox = session.generate("a fox")
@@ -160,8 +160,8 @@ def test_a_source_under_way(service, use):
     assert [each["path"] for each in _creates(service)] == [SDK, EDIT]
 
 
-def test_a_mask_under_way(service, use):
-    """A mask that is still being made is waited for like a source."""
+def test_a_running_mask(service, use):
+    """A request waits for a mask that is still being generated."""
 
     async def body(session):
         await session.generate("a fox", aspect_ratio="1:1")
@@ -176,7 +176,7 @@ def test_a_mask_under_way(service, use):
 
 
 def test_a_source_that_fails(scripted, use):
-    """An edit whose source fails is not asked, and says why there is no source."""
+    """If the source fails, the edit is not sent, and its error has the reason."""
     server = scripted()
     server.answers[f"POST {SDK}"] = [(422, {}, {"error": "too many foxes"})]
 
@@ -191,7 +191,7 @@ def test_a_source_that_fails(scripted, use):
 
 
 def test_run_all_is_free(service, use):
-    """The same request again is met from disk: no task, no cost, the same file."""
+    """The same request again loads the image from disk: no task, no cost."""
 
     async def body(session):
         first = await session.generate("a fox", aspect_ratio="3:4")
@@ -206,8 +206,8 @@ def test_run_all_is_free(service, use):
     assert fresh.image.path != first.image.path
 
 
-def test_two_cells_of_the_same(service, use):
-    """The same request twice at the same moment is one task."""
+def test_two_cells_with_the_same_request(service, use):
+    """The same request in two cells at the same time is one task."""
 
     async def body(session):
         cells = session.generate("a fox"), session.generate("a fox")
@@ -220,7 +220,7 @@ def test_two_cells_of_the_same(service, use):
 
 
 def test_cancelling(service, use):
-    """Cancelling stops the waiting, says that it may be charged, and keeps the task for later."""
+    """Cancelling ends the wait, says that the task may be charged, and keeps the task."""
     service.fault("status=stuck")
 
     async def body(session):
@@ -241,7 +241,7 @@ def test_cancelling(service, use):
 
 
 def test_cancelling_at_once(service, use):
-    """A request that is cancelled before it left is not sent, and is not said to cost anything."""
+    """A request that is cancelled at once ends as cancelled."""
 
     async def body(session):
         generation = session.generate("a fox")
@@ -255,8 +255,8 @@ def test_cancelling_at_once(service, use):
     assert len(service.tasks) <= 1
 
 
-def test_cancelling_before_the_loop_began(service, use):
-    """A request that is cancelled before its loop took it up stays cancelled."""
+def test_cancelling_before_the_loop_starts(service, use):
+    """A request that is cancelled before its loop starts is not sent."""
     loop = asyncio.new_event_loop()
 
     async def body(session):
@@ -278,7 +278,7 @@ def test_cancelling_before_the_loop_began(service, use):
 
 
 def test_awaiting_on_another_threads_loop(service, use):
-    """A Generation that one thread's loop works on can be awaited on another thread's."""
+    """A Generation can be awaited on the loop of another thread."""
 
     async def body(session):
         generation, found = session.generate("a fox"), []
@@ -297,7 +297,7 @@ def test_awaiting_on_another_threads_loop(service, use):
 
 
 def test_starting_from_another_thread(service, use):
-    """A request that another thread starts runs on the loop that it names."""
+    """A request can be started from another thread on a given loop."""
 
     async def body(session):
         home = asyncio.get_running_loop()
@@ -309,7 +309,7 @@ def test_starting_from_another_thread(service, use):
 
 
 def test_resuming(service, use):
-    """What was let go of is gone on with: the same task, its picture, and nothing asked anew."""
+    """A cancelled request is resumed: the same task, and no new request."""
     service.fault("status=stuck,times=3")
 
     async def body(session):
@@ -328,8 +328,8 @@ def test_resuming(service, use):
     assert len(service.tasks) == len(_creates(service)) == 1
 
 
-def test_resuming_after_a_lost_answer(scripted, use, png):
-    """A request whose answer was lost is asked again with its own key and bytes."""
+def test_resuming_after_a_lost_response(scripted, use, png):
+    """A request whose response was lost is sent again with the same key and bytes."""
     server = scripted()
     lost = (503, {"Retry-After": "0.05"}, b"")
     server.answers = {f"POST {SDK}": [lost], "GET /a.png": [(200, {}, png)]}
@@ -350,8 +350,8 @@ def test_resuming_after_a_lost_answer(scripted, use, png):
     assert len({sent for _, _, _, sent in creates}) == 1
 
 
-def test_resuming_what_is_not_there(service, use):
-    """An id that nothing unfinished has is an error in words."""
+def test_resuming_an_unknown_task(service, use):
+    """Resuming an unknown ID is an error."""
 
     async def body(session):
         with pytest.raises(InvalidRequestError, match="tsk_nobody"):
@@ -361,7 +361,7 @@ def test_resuming_what_is_not_there(service, use):
 
 
 def test_revising(service, use):
-    """An edit by button keeps the picture's ratio, and drops what edits do not take."""
+    """An edit with a button keeps the aspect ratio, and drops fields that edits do not support."""
 
     async def body(session):
         fox = await session.generate(
@@ -378,7 +378,7 @@ def test_revising(service, use):
 
 
 def test_repeating(service, use):
-    """Again asks afresh for the same, and only for one."""
+    """Repeating an image generates one new image."""
 
     async def body(session):
         foxes = await session.generate("a fox", count=2)
@@ -392,7 +392,7 @@ def test_repeating(service, use):
 
 @pytest.mark.parametrize("field", [object(), float("nan"), {1, 2}, "\ud800"])
 def test_fields_that_cannot_be_sent(service, use, field):
-    """A field that cannot be put into JSON is refused before anything is written or sent."""
+    """A field that is not valid JSON is refused before anything is recorded or sent."""
 
     async def body(session):
         with pytest.raises(InvalidRequestError):
@@ -404,7 +404,7 @@ def test_fields_that_cannot_be_sent(service, use, field):
 
 @pytest.mark.parametrize("prompt", ["a \ud800 fox", "a\x00fox"])
 def test_strange_prompts(service, use, prompt):
-    """A prompt that cannot be sent, or only just, ends in words and claims no charge."""
+    """A prompt with invalid characters never leads to an unknown charge."""
 
     async def body(session):
         try:
@@ -419,7 +419,7 @@ def test_strange_prompts(service, use, prompt):
 
 
 def test_the_simulator_in_the_process(use, service):
-    """With the simulator on, nothing leaves the process and no key is needed."""
+    """With the simulator on, nothing is sent over the network, and no key is needed."""
 
     async def body(session):
         session.connection.simulator_on(speed=200)

@@ -1,4 +1,4 @@
-"""The cell of a picture asks for this picture and no other, and does nothing else."""
+"""The cell of an image requests exactly this image, and does nothing else."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.conftest import KEY
 from tests.properties import PROPERTY
 from tests.sessions import simulate, write_image
 
-PICTURE_ID = "part-1-0"
+IMAGE_ID = "part-1-0"
 
 
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory):
-    """A notebook that notes requests instead of sending them: runs a cell, returns its request."""
+    """Return a function that runs a cell and returns its request, without sending it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
         patch.setenv("RUNAPI_MAGIC_HOME", str(tmp_path_factory.mktemp("data")))
@@ -41,23 +41,23 @@ def notebook(tmp_path_factory):
         shell.history_manager.enabled = False
         shell.config.RunAPIMagics.api_key = KEY
         extension.load(shell)
-        asked = []
+        recorded = []
 
-        def note(request, *, new=False, **_):
+        def record(request, *, new=False, **_):
             assert not new
-            asked.append(request)
+            recorded.append(request)
             generation = Generation(request, [])
             generation._finish(None)
             return generation
 
-        session._current["session"] = noting = Session()
-        noting.launch = note
+        session._current["session"] = recording_session = Session()
+        recording_session.launch = record
 
         def run(text, **names):
-            asked.clear()
+            recorded.clear()
             shell.push(names)
             shell.run_cell(text, silent=False).raise_error()
-            (request,) = asked
+            (request,) = recorded
             return request, dict(shell.user_ns)
 
         yield run
@@ -66,15 +66,15 @@ def notebook(tmp_path_factory):
         InteractiveShell.clear_instance()
 
 
-def _picture(request, image_id=PICTURE_ID):
+def _image(request, image_id=IMAGE_ID):
     return GeneratedImage(
         id=image_id, path=Path(f"{image_id}.png"), request=request, width=8, height=6,
         task_id="tsk_1", digest=hashlib.sha256(image_id.encode()).hexdigest(),
     )  # fmt: skip
 
 
-def _cell(request, take=0):
-    return cell_text(_picture(request), lambda image: take * (image.id == PICTURE_ID), str)
+def _cell(request, index=0):
+    return cell_text(_image(request), lambda image: index * (image.id == IMAGE_ID), str)
 
 
 def _request(prompt="a fox", model="gpt-image-2", *, count=1, **fields):
@@ -110,7 +110,7 @@ NAMES = st.sampled_from(
 )  # fmt: skip
 
 
-# A model that the catalogue does not know takes any field and any value on the path that is named.
+# A model that is not in the catalogue accepts any fields on the route that the user names.
 PATH = {"service": "new_service", "action": "text_to_image"}
 MODELS = st.tuples(
     st.sampled_from(["a-new-model", "a new model", "{cat}", "-m", "it's"]),
@@ -133,13 +133,13 @@ MODELS = st.tuples(
 @example("In [1]: a fox", ("gpt-image-2", {}))
 @given(prompt=PROMPTS.map(lambda prompt: f"{prompt}!"), asked_of=MODELS)
 def test_any_prompt_and_fields(notebook, prompt, asked_of):
-    """Whatever prompt, fields and model hold, the cell asks for just that, and binds its name."""
+    """For any prompt, fields and model, the cell makes the same request and sets its variable."""
     model, fields = asked_of
     request = _request(prompt, model, **fields)
-    asked, names = notebook(_cell(request), cat="a cat", x="X")
-    assert asked == request
-    assert asked.fingerprint == request.fingerprint
-    assert names[variable_name(_picture(request))].request is asked
+    recorded, names = notebook(_cell(request), cat="a cat", x="X")
+    assert recorded == request
+    assert recorded.fingerprint == request.fingerprint
+    assert names[variable_name(_image(request))].request is recorded
 
 
 LABELS = st.sampled_from(["ramp", "row[1]", "größe", "figures['a'].first"])
@@ -153,7 +153,7 @@ URLS = st.sampled_from(["https://example.com/a.png?b=c&d='e'", "https://example.
 
 @pytest.fixture(scope="module")
 def namespace():
-    """Picture-like variables that a user may have."""
+    """Variables with images that a user may have."""
     from PIL import Image
 
     red, blue, green = (Image.new("RGB", (8, 6), name) for name in ("red", "blue", "green"))
@@ -182,15 +182,15 @@ def _source(kind, word, namespace):
     prompt=st.sampled_from(["snow", "", "{cat}", "a\nb"]),
 )  # fmt: skip
 def test_any_sources(notebook, namespace, named, masked, prompt):
-    """Variables, paths and addresses are named so that the cell finds the same pictures."""
+    """Variables, paths and URLs in a cell lead to the same source images."""
     sources = [_source(*each, namespace) for each in named]
     mask = sources.pop() if masked and len(sources) > 1 else None
     request = Session().request(
         prompt, model="gpt-4o-image", sources=sources, mask=mask, aspect_ratio="1:1"
     )
-    asked, _ = notebook(_cell(request), **namespace)
-    assert asked.fingerprint == request.fingerprint
-    assert [one.url for one in asked.sources] == [one.url for one in request.sources]
+    recorded, _ = notebook(_cell(request), **namespace)
+    assert recorded.fingerprint == request.fingerprint
+    assert [one.url for one in recorded.sources] == [one.url for one in request.sources]
 
 
 @pytest.mark.parametrize(
@@ -208,50 +208,47 @@ def test_any_sources(notebook, namespace, named, masked, prompt):
     ],
 )  # fmt: skip
 def test_the_text(request_, text):
-    """A cell is short and readable: options by their letters, quotes only where they are needed."""
-    assert _cell(request_) == text.replace("NAME", variable_name(_picture(request_)))
+    """A cell is short: short options, and quotes only where they are needed."""
+    assert _cell(request_) == text.replace("NAME", variable_name(_image(request_)))
 
 
 def test_the_text_of_an_edit():
-    """An edit names the picture that it starts from by its file: no other cell is needed for it."""
-    fox = _picture(_request(), "fox")
+    """The cell of an edit refers to its source by the file, so it works alone."""
+    fox = _image(_request(), "fox")
     source = Source("a fox", fox.digest, path=fox.path, image=fox)
     request = Session().request("snow", sources=[source, source], model="gpt-image-2")
-    own = variable_name(_picture(request))
+    own = variable_name(_image(request))
     assert _cell(request) == f"%%gpt_edit fox.png -i fox.png -m gpt-image-2 -o {own}\nsnow"
 
 
-def test_the_text_of_an_edit_in_its_line():
-    """In a line, pictures with cells of their own are named by the variables that these bind."""
-    fox, hen = _picture(_request(), "fox"), _picture(_request("a hen"), "hen")
+def test_the_text_of_an_edit_in_its_lineage():
+    """In the cells of a lineage, each cell refers to its source by a variable."""
+    fox, hen = _image(_request(), "fox"), _image(_request("a hen"), "hen")
     sources = [Source("label", one.digest, path=one.path, image=one) for one in (fox, hen)]
     name = variable_name(fox)
     for prompt, edit in (
         ("snow", f"%%gpt_edit {name}.images[2] -i hen.png -m gpt-image-2 -o NAME\nsnow"),
         ("a {fox}", f"sources=[{name}.images[2], 'hen.png']"),
     ):
-        image = _picture(Session().request(prompt, sources=sources, model="gpt-image-2"))
+        image = _image(Session().request(prompt, sources=sources, model="gpt-image-2"))
         text = cell_text(image, lambda one: 2 * (one is fox), str, {fox.id})
         assert edit.replace("NAME", variable_name(image)) in text
 
 
-def test_a_source_of_bytes_that_is_a_picture_from_here():
-    """A source that was given as bytes, and is a picture that was made here, is named by its file.
-
-    Its label is a variable that other notebooks have not.
-    """
-    fox = _picture(_request(), "fox")
+def test_a_source_of_bytes_that_is_a_image_from_here():
+    """A source of bytes that is a generated image is named by its file, not by its variable."""
+    fox = _image(_request(), "fox")
     source = Source("file", fox.digest, content=b"...", image=fox)
     request = Session().request("snow", sources=[source], model="gpt-image-2")
     assert _cell(request).startswith("%%gpt_edit fox.png -m ")
 
 
 def test_a_step_without_instruction():
-    """An enlargement, which has no instruction, is a line magic."""
-    fox = _picture(_request(), "fox")
+    """An upscale has no instruction, so its cell is a line magic."""
+    fox = _image(_request(), "fox")
     source = Source("a fox", fox.digest, path=fox.path, image=fox)
     request = Session().request("", sources=[source], model="topaz-upscale-image", upscale_factor=4)
-    own = variable_name(_picture(request))
+    own = variable_name(_image(request))
     assert _cell(request) == (
         f"%gpt_edit fox.png -m topaz-upscale-image -p upscale_factor=4 -o {own}"
     )
@@ -260,8 +257,8 @@ def test_a_step_without_instruction():
 @PROPERTY
 @given(prompt=PROMPTS, image_id=st.text(max_size=8))
 def test_names(prompt, image_id):
-    """The variable of a picture is a name in ASCII, no keyword, and the same every time."""
-    image = _picture(ImageRequest(prompt, "gpt-image-2"), image_id)
+    """The variable of an image is an ASCII name, no keyword, and always the same."""
+    image = _image(ImageRequest(prompt, "gpt-image-2"), image_id)
     name = variable_name(image)
     assert name.isidentifier()
     assert name.isascii()
@@ -269,9 +266,9 @@ def test_names(prompt, image_id):
     assert name == variable_name(image)
 
 
-def test_two_pictures_of_one_prompt_have_two_names():
-    """Pictures of the same prompt do not overwrite each other's variable."""
-    names = {variable_name(_picture(_request(), f"part-{n}-0")) for n in range(40)}
+def test_two_images_of_one_prompt_have_two_names():
+    """Images of the same prompt have different variables."""
+    names = {variable_name(_image(_request(), f"part-{n}-0")) for n in range(40)}
     assert len(names) == 40
 
 
@@ -281,7 +278,7 @@ HOSTILE = ["__import__('os').system('x')", "x\n!touch owned", "a)\nopen('owned',
 
 
 def _calls(text):
-    """Everything that a Python cell calls."""
+    """Return everything that a Python cell calls."""
     return [
         ast.unparse(node.func) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)
     ]
@@ -293,8 +290,8 @@ def _calls(text):
     field=st.sampled_from([*HOSTILE, "watermark"]),
     with_source=st.booleans(),
 )
-def test_a_picture_from_elsewhere(words, field, with_source):
-    """Whatever a foreign picture says of itself, its cell is one magic or one call of generate."""
+def test_an_image_from_a_stranger(words, field, with_source):
+    """Whatever a stranger's record contains, its cell is one magic or one call of generate."""
     prompt, model, label, value = words
     sources = (Source(label, "0" * 64),) if with_source else ()
     text = _cell(ImageRequest(prompt, model, {field: value}, sources=sources))
@@ -303,17 +300,17 @@ def test_a_picture_from_elsewhere(words, field, with_source):
     assert text.startswith(("from runapi_magic import generate\n", "%%gpt_edit ", "%%gpt_image "))
 
 
-def test_the_second_take(notebook):
-    """A further picture of the same request asks for so many, so that it finds itself on disk."""
+def test_the_second_image_of_a_request(notebook):
+    """The cell of a second image requests two images, so that it finds the second on disk."""
     request = _request("a fox")
-    asked, _ = notebook(_cell(request, take=1))
-    assert (asked.count, asked.fingerprint) == (2, request.fingerprint)
-    asked, _ = notebook(_cell(_request("a {fox}"), take=2))
-    assert asked.count == 3
+    recorded, _ = notebook(_cell(request, index=1))
+    assert (recorded.count, recorded.fingerprint) == (2, request.fingerprint)
+    recorded, _ = notebook(_cell(_request("a {fox}"), index=2))
+    assert recorded.count == 3
 
 
-def test_takes_of_a_session():
-    """Each picture of a session finds itself by its own cell's count: also later takes of it."""
+def test_cells_of_repeated_images():
+    """The cell of each image finds this image, also after the request was repeated."""
 
     async def body(session):
         foxes = await session.generate("a fox", count=2)
@@ -337,8 +334,8 @@ def test_takes_of_a_session():
     assert line[-1].startswith(f"%%gpt_edit {variable_name(images[2])}.images[2] ")
 
 
-def test_a_take_whose_file_is_gone():
-    """Takes count by the files that are there, as a request finds them."""
+def test_cells_after_a_file_was_deleted():
+    """The count in a cell ignores deleted files, like the request does."""
 
     async def body(session):
         foxes = await session.generate("a fox", count=3)

@@ -53,7 +53,7 @@ def test_a_download_with_a_false_length(service, fail):
     service.fault("download=huge")
     _, error, _ = fail(service)
     assert type(error) is DownloadError
-    assert "broke off" in error.what
+    assert "was interrupted" in error.what
 
 
 def test_a_download_larger_than_allowed(scripted, fail, png):

@@ -1,4 +1,4 @@
-"""What cannot be finished is given up: it is not offered again, and is counted as charged."""
+"""Giving up unfinished tasks: they are not resumed any more, but count as charged."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def _set(session, **columns):
 
 
 async def _stop(session, prompt="a lost fox"):
-    """Ask for a picture and stop waiting for it; return its row."""
+    """Start a request, cancel it when it is sent, and return its row."""
     generation = session.generate(prompt)
-    while not generation.task_ids:  # noqa: ASYNC110 (it tells nobody)
+    while not generation.task_ids:  # noqa: ASYNC110 (no event for it)
         await asyncio.sleep(0)
     generation.cancel()
     await generation.ended()
@@ -39,7 +39,7 @@ async def _stop(session, prompt="a lost fox"):
 
 
 async def _make_denied(session):
-    """Return the row of a task that the service does not know, after a resume that found it so."""
+    """Return the row of a task that the service does not know, after a resume that found this."""
     row = await _stop(session)
     paths = [path.replace(row.task_id, "tsk_gone") for path in row.attempt.status_paths]
     _set(session, task_id="tsk_gone", status_paths=json.dumps(paths))
@@ -49,7 +49,7 @@ async def _make_denied(session):
 
 
 async def _make_unanswered(session):
-    """Return the row of a request that was sent more than a day ago and never answered."""
+    """Return the row of a request that was sent more than a day ago without a response."""
     row = await _stop(session)
     _set(session, task_id=None, state="sent", created=time.time() - KEY_LIFETIME - 60)
     return row
@@ -61,54 +61,54 @@ def _run(session, line):
 
 
 def test_a_task_that_the_service_has_forgotten(service, use, tmp_path):
-    """A resume says that the service does not know it and how to give it up; then it is gone."""
+    """A resume says that the task is unknown and how to give it up; then it is given up."""
 
     async def body(session):
         row, (error,) = await _make_denied(session)
-        said = _run(session, "forget tsk_gone")
+        output = _run(session, "forget tsk_gone")
         again = resume_tasks(session)
         await again.ended()
-        return row, error, said, again.tasks, session.journal.task(row.id)
+        return row, error, output, again.tasks, session.journal.task(row.id)
 
-    row, error, said, tasks, after = use(service, body)
+    row, error, output, tasks, after = use(service, body)
     assert type(error) is NotFoundError
     assert "%runapi forget tsk_gone" in error.todo
-    assert "tsk_gone" in said
-    assert "may have been charged" in said
+    assert "tsk_gone" in output
+    assert "may have been charged" in output
     assert tasks == []
     assert (after.state, after.attempt.body) == ("forgotten", row.attempt.body)
     assert unfinished_tasks(tmp_path / "data") == []
 
 
 @pytest.mark.parametrize("lost", [_make_denied, _make_unanswered])
-def test_all_that_is_lost(service, use, lost):
-    """``--lost`` gives up what the service denied, and what it never answered."""
+def test_lost_tasks(service, use, lost):
+    """``--lost`` gives up unknown tasks, and old requests without a response."""
 
     async def body(session):
         await lost(session)
         return _run(session, "forget --lost"), session.journal.unfinished()
 
-    said, unfinished = use(service, body)
-    assert "a lost fox" in said
+    output, unfinished = use(service, body)
+    assert "a lost fox" in output
     assert unfinished == []
 
 
-def test_what_is_not_lost(service, use):
-    """``--lost`` leaves alone what can be resumed: it was neither denied nor left unanswered."""
+def test_resumable_tasks_are_not_lost(service, use):
+    """``--lost`` keeps tasks that can be resumed."""
 
     async def body(session):
         row = await _stop(session)
-        said = _run(session, "forget --lost")
+        output = _run(session, "forget --lost")
         resumed = await resume_tasks(session)
-        return row, said, resumed
+        return row, output, resumed
 
-    row, said, resumed = use(service, body)
-    assert said.startswith("Nothing is lost")
+    row, output, resumed = use(service, body)
+    assert output.startswith("Nothing is lost")
     assert resumed.task_ids == [row.task_id]
 
 
-def test_one_that_was_denied_and_then_found(service, use):
-    """A task that the service knows after all is not lost any more."""
+def test_a_task_that_is_found_later(service, use):
+    """A task that the service knows after all is not lost."""
 
     async def body(session):
         row = await _stop(session)
@@ -117,73 +117,73 @@ def test_one_that_was_denied_and_then_found(service, use):
         await resume_tasks(session)
         return denied, _run(session, "forget --lost"), session.journal.task(row.id).state
 
-    denied, said, state = use(service, body)
+    denied, output, state = use(service, body)
     assert denied
-    assert said.startswith("Nothing is lost")
+    assert output.startswith("Nothing is lost")
     assert state == "saved"
 
 
 @pytest.mark.parametrize("arguments", ["forget tsk_gone", "forget --lost"])
-def test_what_a_living_kernel_works_on(service, use, tmp_path, arguments):
-    """What is under way is not given up, in this kernel or from another one."""
+def test_a_task_of_a_running_kernel(service, use, tmp_path, arguments):
+    """A task that a running kernel works on is not given up."""
     service.fault("status=stuck")
 
     async def body(session):
         generation = session.generate("under way")
-        while not generation.task_ids:  # noqa: ASYNC110 (it tells nobody)
+        while not generation.task_ids:  # noqa: ASYNC110 (no event for it)
             await asyncio.sleep(0)
         arguments_here = arguments.replace("tsk_gone", generation.task_ids[0])
         other = session_module.Session(session.settings, Journal(tmp_path / "data"))
-        said = []
+        output = []
         for each in (session, other):
             try:
-                said.append(_run(each, arguments_here))
+                output.append(_run(each, arguments_here))
             except InvalidRequestError as error:
-                said.append(error.what)
+                output.append(error.what)
         other.journal.close()
         state = session.journal.task(generation.tasks[0].id).state
         generation.cancel()
         await generation.ended()
-        return said, state
+        return output, state
 
-    said, state = use(service, body)
-    assert [("Nothing is lost" in one) or ("No unfinished task" in one) for one in said] == [
+    output, state = use(service, body)
+    assert [("Nothing is lost" in one) or ("No unfinished task" in one) for one in output] == [
         True
     ] * 2
     assert state in {"sent", "running"}
 
 
 def test_by_the_id_in_the_journal(service, use):
-    """A request without an answer has no id of the service's; the journal's own is enough."""
+    """A request without a response has no task ID, so the journal's ID is used."""
 
     async def body(session):
         row = await _make_unanswered(session)
         listed = commands.COMMANDS["resume"].__globals__["_skipped"](session)
         return row, listed, _run(session, f"forget {row.id}"), session.journal.task(row.id).state
 
-    row, listed, said, state = use(service, body)
+    row, listed, output, state = use(service, body)
     assert f"%runapi forget {row.id}" in listed
-    assert row.id in said
+    assert row.id in output
     assert state == "forgotten"
 
 
-def test_what_was_never_sent(service, use):
-    """A task that was only planned is given up as not charged."""
+def test_a_task_that_was_never_sent(service, use):
+    """A task that was never sent is given up as not charged."""
 
     async def body(session):
         row = await _stop(session)
         _set(session, task_id=None, state="planned", idempotency_key=None)
-        said = _run(session, f"forget {row.id}")
+        output = _run(session, f"forget {row.id}")
         spent = session.budgets.spending(session.service().access.base_url, "")
-        return said, session.journal.task(row.id).state, spent.total
+        return output, session.journal.task(row.id).state, spent.total
 
-    said, state, spent = use(service, body)
-    assert "nothing was charged" in said
+    output, state, spent = use(service, body)
+    assert "nothing was charged" in output
     assert (state, spent) == ("refused", 0)
 
 
 def test_it_counts_as_charged(service, use):
-    """What was given up after it was sent counts against budgets, and the same is paid again."""
+    """A sent task that is given up counts against budgets, and a new request is paid."""
 
     async def body(session):
         origin = session.service().access.base_url
@@ -202,8 +202,8 @@ def test_it_counts_as_charged(service, use):
 
 
 @pytest.mark.parametrize("line", ["forget", "forget --lost now", "forget --all", "forget a b"])
-def test_what_it_does_not_take(service, use, line):
-    """Without an id, or with more than one word, nothing is given up, and the words are told."""
+def test_invalid_arguments(service, use, line):
+    """Without an ID, or with several, nothing is given up."""
 
     async def body(session):
         with pytest.raises(UsageError) as caught:
@@ -215,8 +215,8 @@ def test_what_it_does_not_take(service, use, line):
     assert "--lost" in todo
 
 
-def test_an_id_that_is_not_there(service, use):
-    """An id that no unfinished task has is told, with nothing changed."""
+def test_an_unknown_id(service, use):
+    """An unknown ID is an error, and nothing is changed."""
 
     async def body(session):
         with pytest.raises(InvalidRequestError, match="No unfinished task has the ID nobody"):
@@ -226,7 +226,7 @@ def test_an_id_that_is_not_there(service, use):
 
 
 def test_from_python(service, use, monkeypatch):
-    """``forget`` does the same from Python, and returns the ids."""
+    """``forget`` does the same from Python, and returns the IDs."""
 
     async def body(session):
         monkeypatch.setattr("runapi_magic.notebook.api.open_session", lambda: session)

@@ -1,4 +1,4 @@
-"""The handle on a request: its status, its pictures, and every way to wait for it."""
+"""The handle of a request: its status, its images, and all ways to wait for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REQUEST = ImageRequest("a fox", "gpt-image-2")
 
 
 class _Image:
-    """Stands for a picture."""
+    """A fake image."""
 
     def __init__(self, name):
         self.path = self.id = name
@@ -33,7 +33,7 @@ def _task(status="pending", *images, error=None, count=1, cost=None, task_id=Non
 
 def _generation(*tasks):
     generation = Generation(REQUEST, list(tasks))
-    generation.set_tasks(list(tasks))  # fills the places from the tasks
+    generation.set_tasks(list(tasks))  # fills the slots with the images of the tasks
     return generation
 
 
@@ -55,13 +55,13 @@ def _generation(*tasks):
     ],
 )
 def test_status(tasks, status, done):
-    """The whole is under way until every task is done, and good if any task is."""
+    """A request runs until all its tasks have ended, and is completed if any task is."""
     generation = _generation(*map(_task, tasks))
     assert (generation.status, generation.is_done) == (status, done)
 
 
-def test_pictures_in_order():
-    """Pictures come in the order of their places: first versions, then later ones."""
+def test_images_in_order():
+    """The first versions of all images come first, then the later versions."""
     a, b, c = map(_Image, "abc")
     generation = _generation(_task("completed", a, b, count=2), _task("completed", c))
     later = _Image("later")
@@ -72,16 +72,16 @@ def test_pictures_in_order():
     assert generation.image is a
 
 
-def test_a_place_may_stay_empty():
-    """Where the first place has no picture, the first picture is the next place's."""
+def test_an_empty_slot():
+    """If the first slot is empty, ``image`` is the image of the next slot."""
     image = _Image("b")
     generation = _generation(_task("failed", error=RunAPIError("x")), _task("completed", image))
     assert generation.image is image
     assert generation.images == [image]
 
 
-def test_no_picture_yet():
-    """Before the end the missing picture is no mystery: the error says to wait."""
+def test_no_image_yet():
+    """While the request runs, ``image`` raises an error that says to wait."""
     with pytest.raises(InvalidRequestError) as caught:
         _ = _generation(_task("processing")).image
     assert "no image yet (processing)" in caught.value.what
@@ -89,8 +89,8 @@ def test_no_picture_yet():
     assert "Await the Generation" in caught.value.todo
 
 
-def test_no_picture_at_all():
-    """After a failure the picture raises the reason."""
+def test_no_image_at_all():
+    """After a failure, ``image`` raises the reason."""
     error = TaskFailedError("too dark")
     generation = _generation(_task("failed", error=error))
     with pytest.raises(TaskFailedError, match="too dark"):
@@ -102,13 +102,13 @@ def test_no_picture_at_all():
     ("costs", "total"), [([None], None), ([0.06, None], 0.06), ([0.06, 0.1], 0.16), ([0.0], 0.0)]
 )
 def test_cost(costs, total):
-    """The cost is the sum of what the service said, None where it said nothing."""
+    """The cost is the sum of the known costs of the tasks, None if none is known."""
     generation = _generation(*(_task("completed", cost=cost) for cost in costs))
     assert generation.cost == (total if total is None else pytest.approx(total))
 
 
 def test_task_ids_and_repr():
-    """The ids are those known so far; the repr names the state and them, then the files."""
+    """The repr has the status, and the known task IDs or the files."""
     generation = _generation(_task("processing", task_id="tsk_1"), _task("pending"))
     assert generation.task_ids == ["tsk_1"]
     assert repr(generation) == "<Generation 'a fox' processing: tsk_1>"
@@ -121,41 +121,41 @@ def test_task_ids_and_repr():
 
 
 def test_ids_are_unique():
-    """Each Generation has an id of its own."""
+    """Each Generation has a unique ID."""
     assert len({_generation(_task()).id for _ in range(100)}) == 100
 
 
-def test_listeners_hear_of_changes():
-    """Who listens is called with every change until it stops listening, which it may do twice."""
-    generation, heard = _generation(_task("completed", _Image("a"))), []
-    stop = generation.subscribe(lambda: heard.append("change"))
+def test_listeners_are_notified():
+    """A listener is called at each change until it unsubscribes, which may be repeated."""
+    generation, calls = _generation(_task("completed", _Image("a"))), []
+    stop = generation.subscribe(lambda: calls.append("change"))
     generation.changed()
     generation.show_version(generation.slots[0], _Image("b"))
     stop()
     stop()
     generation.changed()
-    assert heard == ["change", "change"]
+    assert calls == ["change", "change"]
 
 
-def test_a_listeners_mistake_is_its_own(caplog):
-    """A listener that raises stops neither the others nor the work; the log has it."""
-    generation, heard = _generation(_task()), []
+def test_a_listener_that_raises(caplog):
+    """An exception of a listener is logged, and the other listeners are called."""
+    generation, calls = _generation(_task()), []
     generation.subscribe(lambda: 1 / 0)
-    generation.subscribe(lambda: heard.append("second"))
+    generation.subscribe(lambda: calls.append("second"))
     with caplog.at_level(logging.ERROR):
         generation.changed()
-    assert heard == ["second"]
+    assert calls == ["second"]
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_listener_may_stop_another():
-    """Listeners may come and go while they are called."""
-    generation, heard = _generation(_task()), []
-    generation.subscribe(lambda: stop())  # noqa: PLW0108 (there is no stop yet)
-    stop = generation.subscribe(lambda: heard.append("late"))
+def test_a_listener_unsubscribes_another():
+    """A listener can unsubscribe another one while they are called."""
+    generation, calls = _generation(_task()), []
+    generation.subscribe(lambda: stop())  # noqa: PLW0108 (stop is not defined yet)
+    stop = generation.subscribe(lambda: calls.append("late"))
     generation.changed()
     generation.changed()
-    assert heard == ["late"]
+    assert calls == ["late"]
 
 
 async def _finish(generation, *images, error=None):
@@ -166,7 +166,7 @@ async def _finish(generation, *images, error=None):
 
 
 def test_awaiting_returns_the_generation():
-    """``await`` gives the Generation itself, as often as one likes, for everybody who waits."""
+    """``await`` returns the Generation, and may be repeated."""
 
     async def main():
         generation, image = _generation(_task()), _Image("a")
@@ -180,7 +180,7 @@ def test_awaiting_returns_the_generation():
 
 
 def test_awaiting_a_failure_raises_it():
-    """``await`` raises the reason where there is no picture at all."""
+    """``await`` raises the reason if there is no image at all."""
 
     async def main():
         generation = _generation(_task())
@@ -193,8 +193,8 @@ def test_awaiting_a_failure_raises_it():
         asyncio.run(main())
 
 
-def test_one_picture_is_enough():
-    """``await`` does not raise where some pictures came, and the errors stay readable."""
+def test_one_image_is_enough():
+    """``await`` does not raise if there is at least one image."""
 
     async def main():
         generation = _generation(_task("completed", _Image("a")), _task("failed"))
@@ -206,7 +206,7 @@ def test_one_picture_is_enough():
 
 
 def test_an_interrupted_wait_leaves_the_task_alone():
-    """A wait that is cancelled leaves the work under way, and says what happens to it."""
+    """A cancelled wait does not cancel the request, and its message says so."""
 
     async def main():
         go = asyncio.Event()
@@ -233,8 +233,8 @@ def test_an_interrupted_wait_leaves_the_task_alone():
     assert any("resume" in line for line in lines)
 
 
-def test_work_that_fails_wakes_whoever_waits():
-    """Whatever ends the work, a batch that waits for a step of it goes on."""
+def test_waits_end_when_the_work_fails():
+    """All waits end, even if the work fails in an unexpected way."""
 
     async def work():
         await asyncio.sleep(0)
@@ -251,7 +251,7 @@ def test_work_that_fails_wakes_whoever_waits():
 
 
 def test_waiting_on_another_threads_loop():
-    """A Generation that one loop works on can be awaited on another thread's loop."""
+    """A Generation can be awaited on the loop of another thread."""
     ready, go, found = threading.Event(), threading.Event(), []
     generation = _generation(_task())
 
@@ -274,8 +274,8 @@ def test_waiting_on_another_threads_loop():
 
 
 @pytest.mark.parametrize("name", ["ready", "served", "ended"])
-def test_steps_are_awaited_on_another_threads_loop(name):
-    """Every way to wait for a Generation wakes on another thread's loop."""
+def test_all_waits_work_on_another_threads_loop(name):
+    """All ways to wait work on the loop of another thread."""
     go, generation = threading.Event(), _generation(_task())
     attached = threading.Event()
 
@@ -317,14 +317,14 @@ def test_cancelling_from_another_thread():
         await asyncio.sleep(0)
         await asyncio.to_thread(generation.cancel)
         await generation.ended()
-        generation.cancel()  # once more does no harm
+        generation.cancel()  # a second call does nothing
         return seen, generation.status
 
     assert asyncio.run(main()) == (["cancelled"], "cancelled")
 
 
-def test_cancelling_before_anything_began():
-    """A Generation that nothing works on can be cancelled without an error."""
+def test_cancelling_before_the_work_starts():
+    """A Generation without work can be cancelled."""
     generation = _generation(_task())
     generation.cancel()
     assert generation.status in {"pending", "cancelled"}

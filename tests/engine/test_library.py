@@ -1,4 +1,4 @@
-"""A picture's file knows how it was made: written, read again, moved, copied and converted."""
+"""The record in an image file: it is written, read, moved, copied and converted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEY = "sk-test-0123456789abcdef"
 
 @pytest.fixture
 def line(service, use):
-    """A fox, an edit of it, a JPEG made of that, and that one enlarged."""
+    """The lineage of four images: a fox, an edit, a JPEG edit of that, and an upscale."""
 
     async def body(session):
         fox = await session.generate("a fox", aspect_ratio="3:4")
@@ -49,7 +49,7 @@ def line(service, use):
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """Another machine: another journal, another folder, no key, and no service."""
+    """Another computer: another journal and folder, no key, and no service."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     monkeypatch.setenv("RUNAPI_MAGIC_HOME", str(tmp_path / "another journal"))
@@ -59,14 +59,14 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def opened():
-    """Open a picture's file in a new session."""
+    """Return a function that opens an image file in a new session."""
     sessions = []
 
-    def open_picture(path):
+    def open_image(path):
         sessions.append(Session(Settings()))
         return sessions[-1].library.open(Path(path))
 
-    yield open_picture
+    yield open_image
     for session in sessions:
         session.journal.close()
 
@@ -79,8 +79,8 @@ def _facts(image):
     ]  # fmt: skip
 
 
-def test_what_a_file_says(line, service):
-    """Each file, PNG or JPEG, says prompt, model, fields, task, parent, time, package and line."""
+def test_the_record_of_a_file(line, service):
+    """Each file has the prompt, model, fields, task, parent, time, package and lineage."""
     assert [image.path.suffix for image in line] == [".png", ".png", ".jpg", ".png"]
     before = []
     for image, task in zip(line, service.tasks, strict=True):
@@ -106,7 +106,7 @@ def test_what_a_file_says(line, service):
 
 @pytest.mark.parametrize("output_format", ["png", "jpeg"])
 def test_the_key_is_never_written(service, make, output_format):
-    """Not even where prompt, label or field hold the key does it get into the file."""
+    """The key is not written, even if the prompt, a label or a field contains it."""
     fields = {
         "model": "flux-kontext-pro", "output_format": output_format, "watermark": f"x{KEY}x",
         "callback_url": f"https://example.com/{KEY}?key={KEY}",
@@ -121,8 +121,8 @@ def test_the_key_is_never_written(service, make, output_format):
     assert KEY.encode("utf-16-le") not in content
 
 
-def test_what_a_file_does_not_say(service, use, png):
-    """Neither a source's folder nor what stands behind an address is in the file or its name."""
+def test_private_data_is_not_in_a_file(service, use, png):
+    """The folder of a source and the query of a URL are not in the file or its name."""
     Path("hideout").mkdir()
     Path("hideout/cat.png").write_bytes(png)
     url = "https://example.com/a.png?token=hideout"
@@ -147,7 +147,7 @@ def test_what_a_file_does_not_say(service, use, png):
 
 
 def test_without_provenance(service, use):
-    """Where it is switched off, the file is what the service sent, byte by byte."""
+    """With ``provenance`` off, the file has exactly the bytes of the service."""
 
     async def body(session):
         fox = await session.generate("a fox")
@@ -160,8 +160,8 @@ def test_without_provenance(service, use):
     assert extract(image.path) is None
 
 
-def test_pixels_stay(service, use):
-    """What is written beside the pixels changes none of them."""
+def test_the_record_does_not_change_pixels(service, use):
+    """The record in a file does not change its pixels."""
 
     async def body(session):
         fox = await session.generate("a fox", model="flux-kontext-pro", output_format="jpeg")
@@ -169,18 +169,18 @@ def test_pixels_stay(service, use):
         return fox.image.pil()
 
     into = Path("as sent")
-    picture = use(service, body)
+    image = use(service, body)
     with Image.open(into) as sent:
-        assert sent.tobytes() == picture.tobytes()
+        assert sent.tobytes() == image.tobytes()
 
 
 def test_the_same_file_after_a_crash(service, use, monkeypatch):
-    """A download that is repeated after a crash gives the same file, and no second one."""
+    """A download that is repeated after a crash gives the same file."""
 
     async def body(session):
         fox = await session.generate("a fox")
         before = fox.image.path.read_bytes(), list(fox.image.path.parent.iterdir())
-        with session.journal.transaction() as connection:  # it died before it wrote this down
+        with session.journal.transaction() as connection:  # the kernel died before it recorded this
             connection.execute("DELETE FROM images")
             connection.execute("UPDATE tasks SET state = 'completed', owner = NULL")
         session.library._image_store._images.clear()
@@ -197,7 +197,7 @@ def test_the_same_file_after_a_crash(service, use, monkeypatch):
 
 
 def test_opened_by_the_journal(line, opened):
-    """Here a file is the picture that the journal knows, with its line, under any name."""
+    """A file under any name is the image that the journal knows, with its lineage."""
     moved = Path("moved.png").absolute()
     copied = Path("folder/copied.png").absolute()
     copied.parent.mkdir()
@@ -213,7 +213,7 @@ def test_opened_by_the_journal(line, opened):
 
 @pytest.mark.parametrize("number", range(4))
 def test_opened_on_another_machine(line, elsewhere, opened, number):
-    """Elsewhere a file tells its line, prompts, models and parents; files beside it are found."""
+    """On another computer, a file and the files beside it give the lineage."""
     for image in line:
         shutil.copy(image.path, elsewhere)
     image = opened(line[number].path.name)
@@ -227,7 +227,7 @@ def test_opened_on_another_machine(line, elsewhere, opened, number):
 
 
 def test_the_last_file_alone_on_another_machine(line, elsewhere, opened):
-    """Elsewhere the last file alone still tells the whole line; the others are gone."""
+    """On another computer, the last file alone has the lineage; the other files are missing."""
     shutil.copy(line[3].path, "alone.png")
     image = opened("alone.png")
     assert [one.prompt for one in image.line] == ["a fox", "make it snow", "softer light", ""]
@@ -236,8 +236,8 @@ def test_the_last_file_alone_on_another_machine(line, elsewhere, opened):
     assert image.instructions == ["make it snow", "softer light"]
 
 
-def test_going_on_elsewhere(line, elsewhere, service, use):
-    """A picture from another machine can be edited; the edit's file tells the whole line again."""
+def test_an_edit_on_another_machine(line, elsewhere, service, use):
+    """An image of another computer can be edited, and the new file has the whole lineage."""
     shutil.copy(line[3].path, "alone.png")
 
     async def body(session):
@@ -255,8 +255,8 @@ def test_going_on_elsewhere(line, elsewhere, service, use):
     ]  # fmt: skip
 
 
-def test_going_on_elsewhere_after_a_restart(line, elsewhere, service, use):
-    """The edit of a picture from another machine is found by a new session."""
+def test_an_edit_on_another_machine_after_a_restart(line, elsewhere, service, use):
+    """A new session finds the edit of an image of another computer."""
     shutil.copy(line[3].path, "alone.png")
 
     async def body(session):
@@ -305,8 +305,8 @@ def _broken(line, kind):
         ("odd record", "cannot be read"),
     ],
 )
-def test_files_that_do_not_tell(line, opened, kind, words):
-    """Each file that cannot be opened ends in three sentences, also through the magic."""
+def test_files_without_a_record(line, opened, kind, words):
+    """A file that cannot be opened has an error with all its parts, also in the magic."""
     path = _broken(line, kind)
     with pytest.raises(InvalidRequestError, match=words) as caught:
         opened(path)
@@ -316,8 +316,8 @@ def test_files_that_do_not_tell(line, opened, kind, words):
 
 
 @pytest.mark.parametrize("path", ["~nobody-of-this-name/a.png", "a\0b.png", "x" * 5000])
-def test_impossible_paths(opened, path):
-    """A path that cannot be is an error in words."""
+def test_invalid_paths(opened, path):
+    """An invalid path is an error."""
     with pytest.raises(InvalidRequestError):
         opened(path)
 
@@ -328,7 +328,7 @@ def _run(session, *arguments):
 
 
 def test_show(line, opened, service, use):
-    """%runapi show prints prompt, model, fields, cost, task, line, and the cells of the line."""
+    """%runapi show prints the record of an image, and the cells of its lineage."""
 
     async def body(session):
         image = session.library.open(line[3].path)
@@ -350,7 +350,7 @@ def test_show(line, opened, service, use):
 
 
 def test_show_a_file_that_completion_escaped(line, service, use):
-    """Blanks and brackets that completion has put a backslash before are those of the file."""
+    """%runapi show accepts the backslashes that completion puts before spaces."""
     shutil.copy(line[1].path, "a fox (1).png")
 
     async def body(session):
@@ -361,7 +361,7 @@ def test_show_a_file_that_completion_escaped(line, service, use):
 
 @pytest.mark.parametrize("arguments", [[], ["a.png", "b.png"]])
 def test_show_wants_one_path(use, service, arguments):
-    """%runapi show without a path, or with two, says how it is used."""
+    """%runapi show with no path or several paths is a usage error."""
 
     async def body(session):
         with pytest.raises(UsageError, match="one image"):
@@ -371,18 +371,18 @@ def test_show_wants_one_path(use, service, arguments):
 
 
 def _by_button(image, target):
-    """As the toolbar does it."""
+    """Save a copy like the toolbar does it."""
     return image.editor.save_copy(image, target)
 
 
 @pytest.fixture(params=[_by_button, GeneratedImage.save], ids=["button", "Python"])
 def save(request):
-    """Save a picture's copy, as the button does it and from Python."""
+    """Save a copy of an image, with the button and from Python."""
     return request.param
 
 
 def test_save_as_keeps_the_record(line, opened, elsewhere, save):
-    """A copy in any format says how it was made, and is opened elsewhere like the original."""
+    """A copy in any format has the record, and can be opened on another computer."""
     for name in ("a.png", "b.jpg", "c.webp", "d.JPEG", "e.gif"):
         path = save(line[0], name)
         assert path == elsewhere / name
@@ -393,14 +393,14 @@ def test_save_as_keeps_the_record(line, opened, elsewhere, save):
     assert Path("a.png").read_bytes() == line[0].path.read_bytes()
 
 
-def test_save_as_copies_where_it_can(line, save):
-    """A JPEG that is saved as .jpeg is copied byte by byte, not encoded once more."""
+def test_a_copy_in_the_same_format(line, save):
+    """A JPEG that is saved as .jpeg has the same bytes."""
     path = save(line[2], "copy.jpeg")
     assert path.read_bytes() == line[2].path.read_bytes()
 
 
 def test_transparency_becomes_white(service, use):
-    """A cut-out picture that is saved as JPEG is white where it was transparent."""
+    """The transparent pixels of an image are white in a JPEG."""
 
     async def body(session):
         fox = await session.generate("a fox")
@@ -430,8 +430,8 @@ def test_transparency_becomes_white(service, use):
         ("a\0b.png", "cannot be saved"),
     ],
 )
-def test_places_that_cannot_be_saved_to(line, target, words, save):
-    """A place that does not take the copy is an error in words, and leaves nothing half done."""
+def test_paths_that_cannot_be_saved_to(line, target, words, save):
+    """A path that cannot be written is an error, and no partial file is left."""
     Path("taken.png").write_text("mine")
     before = sorted(Path.cwd().iterdir())
     with pytest.raises(InvalidRequestError, match=words):
@@ -440,8 +440,8 @@ def test_places_that_cannot_be_saved_to(line, target, words, save):
     assert Path("taken.png").read_text() == "mine"
 
 
-def test_an_original_that_is_gone(line, save):
-    """A picture whose file is gone cannot be copied: that is said, and nothing is left behind."""
+def test_a_missing_original(line, save):
+    """An image whose file is missing cannot be copied, and no file is left."""
     line[0].path.unlink()
     for name in ("a.png", "new/b.jpg"):
         with pytest.raises(InvalidRequestError, match=r"a-fox-\w+\.png is missing") as caught:
@@ -452,22 +452,22 @@ def test_an_original_that_is_gone(line, save):
 
 
 def test_save_by_a_path(line):
-    """From Python the place may be a Path, too."""
+    """In Python the path may be a Path."""
     assert line[0].save(Path("new") / "fox.webp") == Path("new/fox.webp").absolute()
 
 
-def test_a_jpeg_is_saved_well(line, save):
-    """A copy as JPEG has quality 95 and full colour resolution: nothing is lost that shows."""
+def test_the_quality_of_a_jpeg(line, save):
+    """A JPEG copy has quality 95 and full colour resolution."""
     with Image.open(save(line[0], "a.jpg")) as saved:
-        assert [part[1:3] for part in saved.layer] == [(1, 1)] * 3
-        assert saved.quantization[0][0] == 2  # 16 x 10 %: the first step of quality 95's table
+        assert [layer[1:3] for layer in saved.layer] == [(1, 1)] * 3
+        assert saved.quantization[0][0] == 2  # 16 x 10 %: the table for quality 95
         difference = ImageChops.difference(saved.convert("RGB"), line[0].pil().convert("RGB"))
     assert max(ImageStat.Stat(difference).rms) < 3
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.tif"])
 def test_a_profile_stays_in_a_copy(line, name):
-    """A copy in another format keeps the colour profile, or its colours would be others."""
+    """A copy in another format keeps the colour profile."""
     profile = profiles.rgb(profiles.DISPLAY_P3)
     image = line[0].pil()
     line[0].path.unlink()
@@ -477,7 +477,7 @@ def test_a_profile_stays_in_a_copy(line, name):
 
 
 def test_a_copy_of_16_bits(line):
-    """A grey picture of 16 bits is as grey as a JPEG, not white."""
+    """A 16-bit grey image is as grey in a JPEG copy."""
     line[0].path.unlink()
     Image.new("I;16", (32, 32), 30000).save(line[0].path)
     with Image.open(line[0].save("a.jpg")) as saved:
@@ -486,8 +486,8 @@ def test_a_copy_of_16_bits(line):
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_a_file_that_comes_meanwhile(line, monkeypatch, name, links):
-    """A file that comes to be while the copy is written is not written over."""
+def test_a_file_that_appears_during_a_copy(line, monkeypatch, name, links):
+    """A file that appears while the copy is written is not overwritten."""
     link = os.link
 
     def late(part, path):
@@ -504,12 +504,12 @@ def test_a_file_that_comes_meanwhile(line, monkeypatch, name, links):
 
 
 @pytest.mark.parametrize("name", ["x" * 300, f"{'x' * 300}.png", "closed/a.png", "x" * 5000])
-def test_a_name_that_the_disk_does_not_take(line, name, monkeypatch):
-    """A name that is too long, or in a folder that may not be entered, is refused in words."""
+def test_a_name_that_the_disk_refuses(line, name, monkeypatch):
+    """A name that is too long, or a folder without permission, is an error."""
     is_dir = Path.is_dir
 
     def closed(path):
-        if "closed" in path.parts:  # whoever runs the tests may enter any folder
+        if "closed" in path.parts:  # the tests may run as root, who may enter any folder
             raise PermissionError(13, "Permission denied")
         return is_dir(path)
 
@@ -522,8 +522,8 @@ def test_a_name_that_the_disk_does_not_take(line, name, monkeypatch):
 
 @pytest.mark.posix
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_the_umask_decides_who_may_read_a_copy(line, umask, mode, save):
-    """A copy is as readable as any other file that the user makes."""
+def test_a_copy_follows_the_umask(line, umask, mode, save):
+    """A copy has the permissions of other new files of the user."""
     before = os.umask(umask)
     try:
         paths = [save(line[0], name) for name in ("a.png", "b.jpg")]
@@ -533,7 +533,7 @@ def test_the_umask_decides_who_may_read_a_copy(line, umask, mode, save):
 
 
 def test_save_into_a_folder(line, save):
-    """A folder gets the file under its own name; a name without ending gets the original's."""
+    """In a folder the copy gets the original's name, and a missing suffix is added."""
     Path("folder").mkdir()
     first = save(line[0], "folder")
     second = save(line[2], "new/deep/soft")
@@ -542,7 +542,7 @@ def test_save_into_a_folder(line, save):
 
 
 def test_from_the_original(line, service, use):
-    """All instructions of a line are applied to its first picture in one, enlarging left out."""
+    """The first image is edited with all instructions of the lineage, without the upscale."""
     before = len(service.tasks)
 
     async def body(session):
@@ -561,7 +561,7 @@ def test_from_the_original(line, service, use):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_too_few_instructions(line, service, use, number):
-    """With fewer than two instructions it is refused in words, and nothing is sent."""
+    """With fewer than two instructions, ``from_original`` is refused."""
     before = len(service.requests)
 
     async def body(session):
@@ -585,8 +585,8 @@ def test_too_few_instructions(line, service, use, number):
         ("gpt-image-2", ["refine", "upscale"], "flux-kontext-pro"),
     ],
 )
-def test_going_on_after_an_upscale(service, use, model, steps, goes_on):
-    """After a step that takes no instruction an edit is made by the model before it."""
+def test_an_edit_after_an_upscale(service, use, model, steps, goes_on):
+    """An edit after an upscale uses the model before the upscale."""
     calls = {
         "upscale": lambda image: image.upscale(2),
         "remove_background": lambda image: image.remove_background(),
@@ -605,8 +605,8 @@ def test_going_on_after_an_upscale(service, use, model, steps, goes_on):
     assert service.tasks[-1]["model"] == goes_on
 
 
-def test_going_on_after_an_upload_was_enlarged(service, use, png):
-    """Where no model began the line, an edit is made by the default one."""
+def test_an_edit_after_an_upscale_of_an_upload(service, use, png):
+    """An edit after an upscale of an uploaded image uses the default model."""
 
     async def body(session):
         large = await session.edit(png, "", model="topaz-upscale-image", upscale_factor=2)
@@ -615,8 +615,8 @@ def test_going_on_after_an_upload_was_enlarged(service, use, png):
     assert use(service, body) == "gpt-image-2"
 
 
-def test_two_kernels_look_back(line, service):
-    """Two sessions on one journal see the same line at the same time."""
+def test_two_kernels_read_one_lineage(line, service):
+    """Two sessions on one journal see the same lineage at the same time."""
 
     async def main():
         journals = [Journal(Path("../data")) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Trees of edits: what came from what, in every kernel, however long and wide."""
+"""Trees of edits: which image is an edit of which, in all kernels and at any size."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _tree(images, quality=lambda _: None, **more):
 
 
 def _shape(tree):
-    """Prompts with the name of the version that each came from."""
+    """Return the prompts with the names of the parent versions."""
     return [
         (node.name, node.image.request.title.split(":")[0],
          None if node.parent is None else tree.nodes[node.parent].name)
@@ -48,7 +48,7 @@ def _shape(tree):
 
 
 def test_the_text():
-    """The text shows names, instructions, models, costs, times, quality and what is gone."""
+    """The text has names, instructions, models, costs, durations, quality and missing files."""
     for name in ("1.png", "2.png", "4.png", "5.png"):
         Path(name).touch()
     fox = _image(1, "a fox\nin the snow", cost=0.06, seconds=12.34)
@@ -74,15 +74,15 @@ def test_the_text():
     )
 
 
-def test_no_picture():
-    """A tree without pictures says so, and shows no picture."""
+def test_a_tree_without_images():
+    """A tree without images has a text for that, and no drawing."""
     tree = _tree([])
-    assert str(tree) == "There are no pictures."
-    assert tree._repr_mimebundle_() == ({"text/plain": "There are no pictures."}, {})
+    assert str(tree) == "There are no images."
+    assert tree._repr_mimebundle_() == ({"text/plain": "There are no images."}, {})
 
 
 def test_a_forest():
-    """Each tree of a forest can count its versions from 1."""
+    """Each of several trees can count its versions from 1."""
     fox, hen = _image(1, "a fox"), _image(2, "a hen")
     images = [fox, hen, _image(3, "snow", hen), _image(4, "rain", fox)]
     names = [(node.name, node.image.prompt) for node in _tree(images, apart=True)]
@@ -90,7 +90,7 @@ def test_a_forest():
 
 
 def test_find_and_path():
-    """A version is found by its picture, with the versions that led to it."""
+    """A version is found by its image, with its path from the first version."""
     fox = _image(1, "a fox")
     snow = _image(2, "snow", fox)
     tree = _tree([fox, snow, _image(3, "rain", fox)])
@@ -102,7 +102,7 @@ def test_find_and_path():
 @PROPERTY
 @given(data=st.data())
 def test_any_tree(data):
-    """Whatever the clocks said, every picture is there once, after its parent, and has a line."""
+    """With any clock times, each image is in the tree once, after its parent."""
     images = []
     for number in range(data.draw(st.integers(1, 12))):
         parent = data.draw(st.sampled_from([None, *images]))
@@ -125,7 +125,7 @@ def test_any_tree(data):
 
 @pytest.fixture
 def edited():
-    """A session's pictures: a fox, an edit of it, an edit of that, a branch, and a large one."""
+    """The images of a session: a fox, two edits in a row, a branch and an upscale."""
 
     async def body(session):
         fox = await session.generate("a fox")
@@ -149,7 +149,7 @@ SHAPE = [
 
 
 def test_a_session(edited):
-    """An edit of an earlier version is a branch; nothing is overwritten; a chain is a line."""
+    """An edit of an earlier version is a branch, and nothing is overwritten."""
     images, shape, contents = edited
     assert shape == SHAPE
     assert len({image.path for image in images}) == len(set(contents)) == 5
@@ -158,7 +158,7 @@ def test_a_session(edited):
 
 @pytest.mark.parametrize("number", range(5))
 def test_after_a_restart(edited, number):
-    """A new session on the same journal has the whole tree, from whichever version one starts."""
+    """A new session has the whole tree, from any of its versions."""
     images, _, _ = edited
 
     async def body(session):
@@ -172,7 +172,7 @@ def test_after_a_restart(edited, number):
 
 
 def test_again(edited):
-    """Asked afresh, a first picture is one more root beside the first, an edit a further child."""
+    """A repeated first image is another root, and a repeated edit another child."""
     images, _, _ = edited
 
     async def body(session):
@@ -187,8 +187,8 @@ def test_again(edited):
     assert shown
 
 
-def test_edits_from_elsewhere(edited):
-    """An edit by another kernel, by a picture's path or by a copy of its file, is in the tree."""
+def test_edits_of_other_kernels(edited):
+    """Edits by another kernel, by a path or by a copy of the file are in the tree."""
     images, _, _ = edited
     shutil.copy(images[1].path, "copy of snow.png")
 
@@ -202,7 +202,7 @@ def test_edits_from_elsewhere(edited):
 
 
 def test_a_changed_file_is_no_edit(edited):
-    """A file with other pixels is a picture of its own, whatever its name."""
+    """A file with changed pixels is a new first image."""
     images, _, _ = edited
     images[0].pil().transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(images[0].path)
 
@@ -213,19 +213,19 @@ def test_a_changed_file_is_no_edit(edited):
     assert simulate(body) == (None, SHAPE)
 
 
-def _forget_figures(session):
-    """Forget what was measured when the tree was first asked for."""
+def _delete_metrics(session):
+    """Delete the metrics that were measured when the tree was first built."""
     with session.journal.transaction() as connection:
         connection.execute("UPDATE images SET sharpness = NULL, noise = NULL")
 
 
 def test_a_deleted_file(edited):
-    """A picture whose file was deleted keeps its place, and is said to be gone."""
+    """An image whose file was deleted stays in the tree, with a note."""
     images, _, _ = edited
     images[1].path.unlink()
 
     async def body(session):
-        _forget_figures(session)
+        _delete_metrics(session)
         return session.library.find(images[0].id).tree()
 
     tree = simulate(body)
@@ -237,7 +237,7 @@ def test_a_deleted_file(edited):
 
 
 def test_quality_is_measured_once(edited, monkeypatch):
-    """Each picture is measured when it is first asked for, and compared with its line's first."""
+    """Each image is measured once, and compared with the first of its lineage."""
     images, _, _ = edited
     expected = [measure(image.path) for image in images]
     measured = []
@@ -249,7 +249,7 @@ def test_quality_is_measured_once(edited, monkeypatch):
     monkeypatch.setattr("runapi_magic.engine.library.measure", count)
 
     async def body(session):
-        _forget_figures(session)
+        _delete_metrics(session)
         return session.library.find(images[0].id).tree()
 
     tree = simulate(body)
@@ -269,8 +269,8 @@ def test_quality_is_measured_once(edited, monkeypatch):
     assert measured == []
 
 
-def test_a_picture_alone_is_not_measured(monkeypatch):
-    """One picture has nothing to be compared with, so nothing is measured."""
+def test_a_single_image_is_not_measured(monkeypatch):
+    """A single image cannot be compared, so it is not measured."""
     monkeypatch.setattr("runapi_magic.engine.library.measure", None)
 
     async def body(session):
@@ -280,15 +280,15 @@ def test_a_picture_alone_is_not_measured(monkeypatch):
     assert "sharpness" not in simulate(body)
 
 
-def _look(number):
-    """Everything that a new session shows of a journal's picture."""
+def _read_everything(number):
+    """Return everything that a new session shows of an image in the journal."""
 
     async def body(session):
         found = session.library.find(f"part-{number:04}-0")
-        pictures, count = session.library.page(limit=5)
+        images, count = session.library.page(limit=5)
         tree = found.tree()
         forest = session.library.forest(limit=3)
-        return found, pictures, count, tree, forest, session.cell(found)
+        return found, images, count, tree, forest, session.cell(found)
 
     return simulate(body)
 
@@ -301,15 +301,15 @@ def _drawn(tree):
         return drawn
 
 
-def test_a_long_line():
-    """A line of 400 edits is found, walked, written and drawn."""
+def test_a_long_lineage():
+    """A lineage of 400 edits is found, printed and drawn."""
     journal, image = Journal(Path("../data")), None
     for number in range(400):
         image = record_image(journal, f"step {number}", image, number=number)
     journal.close()
-    found, pictures, count, tree, forest, cell = _look(399)
+    found, images, count, tree, forest, cell = _read_everything(399)
     assert (found.version, len(found.line), count) == (400, 400, 400)
-    assert [one.prompt for one in pictures] == [f"step {n}" for n in range(399, 394, -1)]
+    assert [one.prompt for one in images] == [f"step {n}" for n in range(399, 394, -1)]
     assert [node.parent for node in tree] == [None, *range(399)]
     assert str(tree) == str(forest)
     assert str(tree).splitlines()[-1].lstrip(" └─").startswith("v400  step 399 · gpt-image-2")
@@ -318,20 +318,20 @@ def test_a_long_line():
 
 
 def test_a_wide_tree():
-    """A picture with 300 edits of its own is shown with all of them."""
+    """An image with 300 edits is shown with all of them."""
     journal = Journal(Path("../data"))
     first = record_image(journal, "a fox")
     for number in range(1, 301):
         record_image(journal, f"edit {number}", first, number=number)
     journal.close()
-    _, _, count, tree, forest, _ = _look(7)
+    _, _, count, tree, forest, _ = _read_everything(7)
     assert (len(tree), len(forest), count) == (301, 301, 301)
     assert {node.parent for node in tree.nodes[1:]} == {0}
     assert max(_drawn(tree).size) <= 4000
 
 
 def test_a_second_source_is_no_parent():
-    """Of several sources the first is the parent; the others make no tree."""
+    """Only the first of several sources is the parent."""
     digests = [write_image(f"{name}.png", name) for name in ("red", "blue")]
 
     async def body(session):

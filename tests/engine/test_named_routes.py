@@ -1,4 +1,4 @@
-"""A model that the catalogue lacks: nothing is guessed, and what was named is kept for good."""
+"""A model that is not in the catalogue: its named route is used for everything, and kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _posts(server):
 
 @pytest.mark.parametrize("model", ["nano-banana-pro", "seedream-text-to-image", "gpt-image-3"])
 def test_nothing_is_sent_without_a_route(scripted, use, model):
-    """Neither a create nor a question for its price leaves for a model whose route is not named."""
+    """Without a named route nothing is sent for an unknown model, not even a quote request."""
     server = scripted()
 
     async def body(session):
@@ -39,7 +39,7 @@ def test_nothing_is_sent_without_a_route(scripted, use, model):
 
 
 def test_the_named_path_and_no_other(answering, use):
-    """The task is made and looked for where the user said; what follows it goes there, too."""
+    """The task is created and polled at the named route only."""
     server = answering(f"POST {CREATE}")
     server.answers[f"POST {CREATE}"] = [(200, {}, {"id": "tsk_1", "status": "processing"})]
     server.answers[f"GET {CREATE}/tsk_1"] = [
@@ -69,8 +69,8 @@ def test_the_named_path_and_no_other(answering, use):
     assert sent == {"model": "nano-banana-pro", "prompt": "a fox", "seed": 5}
 
 
-def test_an_edit_goes_on_there(answering, use):
-    """An edit of its picture has the same service and action, by a click or from Python."""
+def test_an_edit_keeps_the_route(answering, use):
+    """An edit of an image has the same service and action, by a button or in Python."""
     server = answering(f"POST {CREATE}")
 
     async def body(session):
@@ -86,8 +86,8 @@ def test_an_edit_goes_on_there(answering, use):
 
 
 @pytest.mark.parametrize("status", [404, 405])
-def test_the_guides_routes_are_not_tried(scripted, use, status):
-    """Where the named path does not exist no other path is asked: it could be paid for."""
+def test_no_other_route_is_tried(scripted, use, status):
+    """If the named route does not exist, no other route is tried: it could be charged."""
     server = scripted()
     server.answers = {f"POST {CREATE}": [(status, {}, b"")]}
 
@@ -101,8 +101,8 @@ def test_the_guides_routes_are_not_tried(scripted, use, status):
     assert _posts(server) == [CREATE]
 
 
-def test_a_batch_keeps_it(answering, use):
-    """A batch that is loaded from the journal asks the same service and action."""
+def test_a_batch_keeps_the_route(answering, use):
+    """A batch that is loaded from the journal uses the same service and action."""
     server = answering(f"POST {CREATE}")
 
     async def body(session):

@@ -1,4 +1,4 @@
-"""Pictures in an object store: paid once, there before they count, and brought back when needed."""
+"""Images in an object store: paid for once, and downloaded again when they are needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture(autouse=True)
 def memory(monkeypatch):
-    """An empty store in memory."""
+    """An empty object store in memory."""
     monkeypatch.setattr(MemoryFileSystem, "store", {})
     monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
     return MemoryFileSystem.store
@@ -26,8 +26,8 @@ def memory(monkeypatch):
 STORE = "memory://bucket/pictures"
 
 
-def test_a_picture_goes_to_the_store(make, service, memory, tmp_path):
-    """The picture is in the store under its readable name, and locally in the data folder."""
+def test_an_image_goes_to_the_store(make, service, memory, tmp_path):
+    """An image is in the store under its readable name, and in the data folder."""
     image = make(service, "a fox", image_dir=STORE).image
     ((name, kept),) = memory.items()
     assert name == f"/bucket/pictures/{image.path.name}"
@@ -41,14 +41,14 @@ def test_a_picture_goes_to_the_store(make, service, memory, tmp_path):
 
 
 def test_a_folder_has_no_store(make, service):
-    """Without a store, the location is the path."""
+    """Without a store, the location of an image is its path."""
     image = make(service).image
     assert image.location == str(image.path)
     assert image.stored == ""
 
 
 def test_a_lost_copy_is_fetched(make, service, tmp_path):
-    """A picture whose local copy is gone comes from the store when it is looked at."""
+    """If the local copy of an image is missing, it is downloaded from the store."""
     image = make(service, image_dir=STORE).image
     image = replace(image, _preview=None)
     shutil.rmtree(tmp_path / "data" / "pictures")
@@ -59,7 +59,7 @@ def test_a_lost_copy_is_fetched(make, service, tmp_path):
 
 
 def test_reuse_from_the_store(make, use, service, tmp_path):
-    """A picture in the store is not paid again, and is fetched when it is used, not when priced."""
+    """An image in the store is free, and is downloaded only when it is used."""
     first = make(service, "a fox", image_dir=STORE).image
     shutil.rmtree(tmp_path / "data" / "pictures")
 
@@ -76,8 +76,8 @@ def test_reuse_from_the_store(make, use, service, tmp_path):
     assert len(service.tasks) == 1
 
 
-def test_a_binding_price_is_not_for_what_is_gone(make, use, service, memory, tmp_path):
-    """A limit of what may be spent counts a picture that the store has lost: it is paid again."""
+def test_the_price_of_an_image_that_the_store_has_lost(make, use, service, memory, tmp_path):
+    """A maximum cost counts an image that the store has lost."""
     make(service, "a fox", image_dir=STORE)
     shutil.rmtree(tmp_path / "data" / "pictures")
     memory.clear()
@@ -89,8 +89,8 @@ def test_a_binding_price_is_not_for_what_is_gone(make, use, service, memory, tmp
     assert use(service, prices) == [0, 1]
 
 
-def test_gone_from_disk_and_store(make, service, memory, tmp_path):
-    """What is nowhere any more is asked for again."""
+def test_an_image_that_is_missing_everywhere(make, service, memory, tmp_path):
+    """An image that is neither on disk nor in the store is generated again."""
     make(service, "a fox", image_dir=STORE)
     shutil.rmtree(tmp_path / "data" / "pictures")
     memory.clear()
@@ -99,9 +99,9 @@ def test_gone_from_disk_and_store(make, service, memory, tmp_path):
 
 
 def test_a_store_that_cannot_be_written(fail, use, service, tmp_path, monkeypatch):
-    """The picture does not count, in three parts; once the store is there, resume fetches it."""
+    """If the store cannot be written, the error has all its parts, and resume gets the image."""
     store = tmp_path / "store"
-    # It is good when it is tried before the request, and no more when the picture comes.
+    # The store can be written when it is checked, but not when the image comes.
     spoil = lambda _: store.write_bytes(b"in the way")  # noqa: E731 (short)
     monkeypatch.setattr("runapi_magic.engine.storage_check.check_writable", spoil)
     generation, error, row = fail(service, "a fox", image_dir=f"file://{store}")

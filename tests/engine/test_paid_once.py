@@ -1,4 +1,4 @@
-"""One picture is paid for once: where two ask for it, and where the journal is in trouble."""
+"""One image is paid for once, also with concurrent cells or a damaged journal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _is_joined(generation):
 
 
 async def _until(generation, has_come):
-    """Wait until something is so of a request."""
+    """Wait until a condition of a request is true."""
     come = asyncio.Event()
     stop = generation.subscribe(lambda: come.set() if has_come(generation) else None)
     if not has_come(generation):
@@ -28,7 +28,7 @@ async def _until(generation, has_come):
 
 
 async def _two(session, prompt):
-    """Ask twice; return who asks and who joins it before anything is sent, and what lets it go."""
+    """Make the same request twice; return both before anything is sent, and an event to go on."""
     go_on, asked, ask = asyncio.Event(), asyncio.Event(), session.pipeline.submitter.submit
 
     async def ask_later(*arguments):
@@ -48,8 +48,8 @@ def _refuse(*_):
     raise JournalError("database is locked")
 
 
-def test_who_joined_goes_on_with_what_was_sent(service, use):
-    """A request that another cell stopped after it was sent is gone on with, not sent anew."""
+def test_a_joined_task_that_was_sent(service, use):
+    """If another cell stops a task that was sent, the cell that joined it continues it."""
 
     async def body(session):
         first, second, go_on = await _two(session, "a joined fox")
@@ -65,8 +65,8 @@ def test_who_joined_goes_on_with_what_was_sent(service, use):
     assert len(service.tasks) == 1
 
 
-def test_who_joined_asks_for_nothing_without_a_journal(service, use, monkeypatch):
-    """Where the journal cannot say what became of another cell's request, no second one is sent."""
+def test_a_joined_task_without_a_journal(service, use, monkeypatch):
+    """If the journal cannot be read, a cell that joined a task sends nothing."""
 
     async def body(session):
         first, second, go_on = await _two(session, "a locked fox")
@@ -83,8 +83,8 @@ def test_who_joined_asks_for_nothing_without_a_journal(service, use, monkeypatch
     assert row.state == "saved"
 
 
-def test_who_joined_says_so_where_the_images_cannot_be_read(service, use, monkeypatch):
-    """What another cell has paid is not called complete where its images cannot be read."""
+def test_a_joined_task_whose_images_cannot_be_read(service, use, monkeypatch):
+    """If a joined task's images cannot be read, the request is not completed."""
 
     async def body(session):
         first, second, go_on = await _two(session, "a fox behind a lock")
@@ -102,13 +102,13 @@ def test_who_joined_says_so_where_the_images_cannot_be_read(service, use, monkey
 
 @pytest.fixture
 def taken_over(service, use):
-    """Let a request take over what a kernel planned and died with, under a budget in USD."""
+    """Let a request take over a planned task of a dead kernel, under a budget in USD."""
 
     def run(budget):
         async def body(session):
             first, second, _ = await _two(session, "a fox of a dead kernel")
             session.budgets.set_budget(service.url, "session", budget)
-            del session.pipeline.submitter.submit  # from now on nothing is held up
+            del session.pipeline.submitter.submit  # from now on, submit is not delayed
             with session.journal.transaction() as connection:
                 connection.execute("UPDATE tasks SET owner = 'a dead kernel'")
                 connection.execute("UPDATE holds SET owner = 'a dead kernel'")
@@ -123,8 +123,8 @@ def taken_over(service, use):
     return run
 
 
-def test_who_takes_over_keeps_to_the_budget(taken_over, service):
-    """What a dead kernel planned is not sent by who joined it where the budget has no room."""
+def test_taking_over_a_task_over_the_budget(taken_over, service):
+    """A planned task of a dead kernel is not sent if the budget has no money left."""
     second, spending = taken_over(0.01)
     assert [type(error) for error in second.errors] == [BudgetError]
     assert second.errors[0].charged == NOT_SENT
@@ -132,16 +132,16 @@ def test_who_takes_over_keeps_to_the_budget(taken_over, service):
     assert spending.reserved == 0
 
 
-def test_who_takes_over_lets_go_of_the_money(taken_over, service):
-    """What is taken over within the budget is made, and nothing stays set aside for it."""
+def test_taking_over_a_task_releases_the_money(taken_over, service):
+    """After a task was taken over, its reservation is released."""
     second, spending = taken_over(0.10)
     assert len(second.images) == len(service.tasks) == 1
     assert spending.session == pytest.approx(service.charged)
     assert spending.reserved == 0
 
 
-def test_an_id_is_worth_a_lost_line(service, use, monkeypatch):
-    """A task of which only the id came into the journal is resumed, not paid for again."""
+def test_a_task_of_which_only_the_id_was_recorded(service, use, monkeypatch):
+    """A task is resumed if the journal has only its ID, and is not paid for again."""
 
     async def lose(session):
         monkeypatch.setattr(session.journal, "mark_sent", _refuse)
@@ -160,8 +160,8 @@ def test_an_id_is_worth_a_lost_line(service, use, monkeypatch):
 
 
 @pytest.mark.parametrize("trouble", ["stopped at once", "a locked journal"])
-def test_nobody_waits_for_what_nobody_works_on(service, use, monkeypatch, trouble):
-    """What this kernel owns and does not work on is resumed and asked for again, at no cost."""
+def test_a_task_that_nobody_works_on(service, use, monkeypatch, trouble):
+    """A task that this kernel owns but does not run is resumed, at no cost."""
 
     async def body(session):
         left = session.generate("a left fox")

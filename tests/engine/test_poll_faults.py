@@ -73,7 +73,7 @@ def test_a_timeout(service, fail):
     _, error, row = fail(service, timeout=1.0)
     task_id = service.tasks[0]["id"]
     assert type(error) is TaskTimeoutError
-    assert f"Task {task_id} was not done after 1 s" in error.what
+    assert f"Task {task_id} was not finished after 1 s" in error.what
     assert "may be charged" in error.charged
     assert f"%runapi resume {task_id}" in error.todo
     assert (row.state, row.task_id, row.owner) == ("running", task_id, None)
@@ -103,7 +103,7 @@ def test_a_timeout_with_failed_polls(service, fail):
     service.fault("status=bad_json")
     _, error, _ = fail(service, timeout=1.0)
     assert type(error) is TaskTimeoutError
-    assert "The last look failed: " in error.what
+    assert "The last poll failed: " in error.what
 
 
 def test_a_timeout_after_an_earlier_failure(service, fail):

@@ -1,4 +1,4 @@
-"""What a request will cost: asked for free, kept for minutes, and an estimate where nobody says."""
+"""Price quotes of a real service, and the catalogue's estimates."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _ask(session, model="gpt-image-2", fields=None, count=1, *, editing=False):
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_model(service, use, case):
-    """The service's quote of each model and each number of pictures; no task comes of it."""
+    """The service quotes each model and number of images, and creates no task."""
     model, fields, count, editing, usd = case
 
     async def body(session):
@@ -58,8 +58,8 @@ def test_every_model(service, use, case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_paid_in_the_end(service, use, case):
-    """The quote is what the pictures then cost."""
+def test_the_quote_is_the_cost(service, use, case):
+    """The images cost what the quote says."""
     model, fields, count, editing, usd = case
 
     async def body(session):
@@ -73,8 +73,8 @@ def test_what_is_paid_in_the_end(service, use, case):
     assert quoted.usd == pytest.approx(generation.cost) == pytest.approx(usd)
 
 
-def test_a_thousand_prompts_are_one_question(service, use):
-    """Prompts of one price are one question to the service, also where that fails."""
+def test_prompts_share_a_quote(service, use):
+    """Prompts with the same price need one quote request, even if it fails."""
     service.fault("quote=503")
 
     async def body(session):
@@ -87,8 +87,8 @@ def test_a_thousand_prompts_are_one_question(service, use):
     assert service.paths() == [QUOTES]
 
 
-def test_tasks_of_one_kind_are_asked_once(service, use):
-    """Ten pictures of one request are one question."""
+def test_tasks_share_a_quote(service, use):
+    """Ten images of one request need one quote request."""
 
     async def body(session):
         return await _ask(session, count=10)
@@ -99,7 +99,7 @@ def test_tasks_of_one_kind_are_asked_once(service, use):
 
 @pytest.mark.parametrize("fault", ["404", "405", "422", "500", "drop", "bad_json", "empty"])
 def test_a_service_without_quotes(service, use, fault):
-    """Where the service gives no quote, the catalogue's figure comes soon, as an estimate."""
+    """If the service gives no quote, the estimate of the catalogue comes soon."""
     service.fault(f"quote={fault}")
 
     async def body(session):
@@ -122,8 +122,8 @@ def _quote(**changes):
     *(_quote(reservation_amount_cents=cents) for cents in (None, "6", True, -1, float("inf"))),
     *(_quote(pricing_status=status) for status in ("unavailable", "priced", "pending", None, "")),
     _quote(currency="EUR")])  # fmt: skip
-def test_answers_without_a_price(scripted, use, answer):
-    """An answer that holds no price, or says that there is none, is no quote."""
+def test_responses_without_a_price(scripted, use, answer):
+    """A response without a price is no quote."""
     server = scripted()
     server.answers[f"POST {QUOTES}"] = [(200, {}, answer)]
 
@@ -136,8 +136,8 @@ def test_answers_without_a_price(scripted, use, answer):
 @pytest.mark.parametrize(
     "answer", [_quote(), _quote(pricing_status="Available"), _quote(currency="")]
 )
-def test_answers_with_a_price(scripted, use, answer):
-    """A price that is available is a quote, in whatever letters that is written."""
+def test_responses_with_a_price(scripted, use, answer):
+    """An available price is a quote, in upper or lower case."""
     server = scripted()
     server.answers[f"POST {QUOTES}"] = [(200, {}, answer)]
 
@@ -147,8 +147,8 @@ def test_answers_with_a_price(scripted, use, answer):
     assert use(server, body) == Price(0.16, is_quote=True)
 
 
-def test_a_price_endpoint_that_leads_elsewhere(scripted, use):
-    """A question for a price follows no redirect, so neither key nor prompt goes elsewhere."""
+def test_a_redirect_of_a_quote(scripted, use):
+    """A quote request follows no redirect, so the key and the prompt stay here."""
     server, other = scripted(), scripted()
     server.answers[f"POST {QUOTES}"] = [(307, {"Location": f"{other.url}{QUOTES}"}, b"")]
 
@@ -159,8 +159,8 @@ def test_a_price_endpoint_that_leads_elsewhere(scripted, use):
     assert other.seen == []
 
 
-def test_nobody_knows(service, use):
-    """What neither the service nor the catalogue knows has no price."""
+def test_an_unknown_price(service, use):
+    """If neither the service nor the catalogue has a price, it is None."""
 
     async def body(session):
         return await _ask(session, "a-new-model")
@@ -169,7 +169,7 @@ def test_nobody_knows(service, use):
 
 
 def test_without_a_key(service, use):
-    """Without a key the service is asked all the same, and no header says that there is one."""
+    """A quote request without a key has no authorization header."""
 
     async def body(session):
         return await _ask(session), await _ask(session, "gpt-image-2.5-flare")
@@ -187,7 +187,7 @@ def test_without_a_key(service, use):
     ],
 )
 def test_the_price_of_an_edit(service, use, fields, model, usd):
-    """The price of an edit by button is that of the edit that the button makes."""
+    """The price of an edit button is the price of the edit that it makes."""
 
     async def body(session):
         fox = await session.generate("a fox", **fields)
@@ -200,8 +200,8 @@ def test_the_price_of_an_edit(service, use, fields, model, usd):
     assert cost == pytest.approx(usd)
 
 
-def test_many_at_once(service, use):
-    """Prices that are asked for at the same time come all, and are the same."""
+def test_concurrent_quotes(service, use):
+    """Concurrent quote requests all get the same price."""
 
     async def body(session):
         return await asyncio.gather(*(_ask(session) for _ in range(5)))

@@ -1,4 +1,4 @@
-"""What a file says of its making: everything needed, no secret, and safe to read from strangers."""
+"""Records in image files: complete, without secrets, and safe to read from strangers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _line():
 
 
 def test_a_record():
-    """A record is JSON with all that is needed to make the picture again, and its line."""
+    """A record is JSON with everything needed to generate the image again, and its lineage."""
     fox, snow, moon = _line()
     record = json.loads(json.dumps(_record(moon)))
     line = record.pop("line")
@@ -71,8 +71,8 @@ def test_a_record():
     assert f"runapi_magic {runapi_magic.__version__}" == SOFTWARE
 
 
-def test_there_and_back():
-    """A record read again gives the same request, the same line and the same record."""
+def test_a_round_trip():
+    """A record that is read gives the same request, lineage and record."""
     images = _line()
     found = _restore(_record(images[2]))
     assert [one.id for one in found.line] == [one.id for one in images]
@@ -85,8 +85,8 @@ def test_there_and_back():
     assert _record(found) == _record(images[2])
 
 
-def test_the_last_picture_alone():
-    """Without the other files of its line a picture still tells of them; they are gone."""
+def test_the_last_image_alone():
+    """Without the other files of the lineage, an image still has the lineage."""
     images = _line()
     for image in images[:2]:
         image.path.unlink()
@@ -95,8 +95,8 @@ def test_the_last_picture_alone():
     assert [one.is_on_disk for one in found.line] == [False, False, True]
 
 
-def test_another_picture_of_that_name():
-    """A file that only has the name of a version, and other content, is not taken for it."""
+def test_another_image_with_the_name_of_a_version():
+    """A file with the name of a version but other content is not used."""
     images = _line()
     write_image("1.png", "white")
     found = _restore(_record(images[2]))
@@ -104,8 +104,8 @@ def test_another_picture_of_that_name():
 
 
 @pytest.mark.parametrize("name", ["..", "", "/", "x" * 256, "é" * 128, "a\0b", "\ud800"])
-def test_impossible_names(name):
-    """A record with what cannot be a file's name is refused."""
+def test_invalid_names(name):
+    """A record with an invalid file name is refused."""
     record = _record(_line()[2])
     record["line"][0]["file"] = name
     with pytest.raises(InvalidRequestError, match="cannot be read"):
@@ -113,8 +113,8 @@ def test_impossible_names(name):
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "a/../../secret.png", "~/x"])
-def test_names_that_point_elsewhere(name):
-    """A record cannot name a file outside of the picture's own folder."""
+def test_names_in_another_folder(name):
+    """A record cannot refer to a file outside the image's folder."""
     record = _record(_line()[2])
     record["line"][0]["file"] = name
     path = Path("deep/down/3.png").absolute()
@@ -135,7 +135,7 @@ def test_names_that_point_elsewhere(name):
     ],
 )  # fmt: skip
 def test_no_secrets(source, label):
-    """Neither folders nor what stands behind an address get into a record, nor into a title."""
+    """A record and a title contain no folder and no query of a URL."""
     request = ImageRequest("", "topaz-upscale-image", {"upscale_factor": 2}, sources=(source,))
     large = replace(_image(1, "x"), request=request)
     child = _image(2, "make it snow", large)
@@ -146,8 +146,8 @@ def test_no_secrets(source, label):
     assert public_title(request) == f"upscale image: {label}"
 
 
-def test_addresses_in_fields():
-    """Of an address in a field, such as a callback's, only what is no secret is kept."""
+def test_urls_in_fields():
+    """A URL in a field, such as a callback's, is recorded without its secrets."""
     request = ImageRequest(
         "a fox", "gpt-image-2",
         {"callback_url": "https://example.com/hook?token=private", "note": "a?b", "other_url": 3},
@@ -158,8 +158,8 @@ def test_addresses_in_fields():
     }  # fmt: skip
 
 
-def test_a_long_line():
-    """A record holds the last 200 versions of a line, however long it is."""
+def test_a_long_lineage():
+    """A record has the last 200 versions of a lineage."""
     image = None
     for number in range(220):
         image = _image(number, f"step {number}", image)
@@ -200,7 +200,7 @@ ODD = st.sampled_from(
 @PROPERTY
 @given(changes=st.lists(st.tuples(st.sampled_from(PLACES), JSON | ODD), min_size=1, max_size=3))
 def test_records_from_strangers(changes):
-    """A record with anything in it is refused in words, or makes a picture that can be shown."""
+    """Any record is either refused, or gives an image that can be shown."""
     record = json.loads(json.dumps(GOOD))
     for place, value in changes:
         inner = record
@@ -214,10 +214,10 @@ def test_records_from_strangers(changes):
     try:
         image = restore(record, Path("2.png").absolute(), "0" * 64, (8, 6), session)
     except InvalidRequestError as error:
-        told = [error.what, error.charged, error.todo]
+        shown = [error.what, error.charged, error.todo]
     else:
-        told = [str(image.tree()), image.tree().draw().width, image.cell(), image.line]
-    assert all(told)
+        shown = [str(image.tree()), image.tree().draw().width, image.cell(), image.line]
+    assert all(shown)
 
 
 def _deep():
@@ -236,8 +236,8 @@ def _deep():
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("step", ["last", "first"])
-def test_values_that_cannot_be(name, value, step):
-    """A value that no picture has is refused, in the picture's own part and in its line's."""
+def test_invalid_values(name, value, step):
+    """An invalid value is refused, in the image's own entry and in its lineage."""
     record = json.loads(json.dumps(GOOD))
     {"last": record, "first": record["line"][0]}[step][name] = value
     size = (value, 6) if name == "width" else (8, 6)
@@ -245,8 +245,8 @@ def test_values_that_cannot_be(name, value, step):
         _restore(record, Path("2.png"), size)
 
 
-def test_endless_values():
-    """A width without end, and a text nested deeper than Python calls, are refused in words."""
+def test_huge_values():
+    """A huge width, or a text that is nested too deep, is refused."""
     for change in ({"prompt": _deep()}, {"line": [GOOD["line"][0] | {"width": float("inf")}]}):
         with pytest.raises(InvalidRequestError, match="cannot be read"):
             _restore(GOOD | change)
@@ -254,7 +254,7 @@ def test_endless_values():
 
 @PROPERTY
 @given(record=st.dictionaries(st.sampled_from(sorted(GOOD)) | st.text(), JSON))
-def test_no_record_of_ours(record):
-    """Any other dictionary is refused in words."""
+def test_other_dictionaries(record):
+    """Any other dictionary is refused."""
     with pytest.raises(InvalidRequestError, match="cannot be read"):
         _restore(record)

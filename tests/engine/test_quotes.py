@@ -1,4 +1,4 @@
-"""Quotes: which are asked for, how many at a time, how long they and failures count."""
+"""Price quotes: which are requested, how many at the same time, and how long they count."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ LARGE = ImageRequest("a fox", "gpt-image-2", {"output_resolution": "2k"})
 OTHER = ImageRequest("a fox", "flux-kontext-pro")
 
 
-class Asked:
-    """A service that quotes 6 cents, and notes what it is asked."""
+class _Service:
+    """A service that quotes 6 cents, and records its quote requests."""
 
     def __init__(self):
         self.tasks = []
         self.error = None
 
     async def ask(self, request, count):
-        """Answer one question."""
+        """Return the next quote."""
         self.tasks.append((request, count))
         if self.error is not None:
             raise self.error
@@ -33,38 +33,38 @@ class Asked:
 
 
 @pytest.fixture
-def asked():
-    """The service that is asked."""
-    return Asked()
+def service():
+    """The service that receives the quote requests."""
+    return _Service()
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Let the time of the quotes pass by hand: ``clock[0]`` is now, in seconds."""
+    """The clock of the quotes, which the test sets: ``clock[0]`` is the time in seconds."""
     now = [1000.0]
     monkeypatch.setattr(quotes_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
-def test_prompts_of_one_price_are_one_question(asked):
-    """A thousand prompts of one model and resolution are asked about once."""
-    quotes = Quotes(asked.ask)
+def test_prompts_share_a_quote(service):
+    """A thousand prompts with one model and resolution need one quote request."""
+    quotes = Quotes(service.ask)
     prompts = [ImageRequest(f"fox {n}", "gpt-image-2") for n in range(1000)]
     asyncio.run(quotes.ask((prompt, 1) for prompt in prompts))
-    assert len(asked.tasks) == 1
+    assert len(service.tasks) == 1
     assert {quotes.known(prompt, 1) for prompt in prompts} == {0.06}
 
 
-def test_the_guides_name_is_the_same_price(asked):
-    """The same model under its name in the guide is not asked about again."""
-    quotes = Quotes(asked.ask)
+def test_the_guides_name_is_the_same_price(service):
+    """A model under its name in the guide shares the quote."""
+    quotes = Quotes(service.ask)
     guide = ImageRequest("a fox", "gpt-image-2-text-to-image")
     asyncio.run(quotes.ask([(FOX, 1), (guide, 1)]))
-    assert len(asked.tasks) == 1
+    assert len(service.tasks) == 1
 
 
-def test_different_prices_are_asked_at_once():
-    """No question waits for the answer to another: each comes only when all were asked."""
+def test_different_quotes_are_concurrent():
+    """Quote requests for different prices are sent at the same time."""
 
     async def body():
         all_there = asyncio.Barrier(3)
@@ -80,20 +80,20 @@ def test_different_prices_are_asked_at_once():
     assert asyncio.run(body()) == [0.01, 0.01, 0.02]
 
 
-def test_cells_that_ask_together_share_a_question(asked):
-    """Five cells that want the same price at the same time ask once, and all learn it."""
+def test_concurrent_cells_share_a_quote(service):
+    """Five cells that need the same price at the same time share one quote request."""
 
     async def body():
-        quotes = Quotes(asked.ask)
+        quotes = Quotes(service.ask)
         await asyncio.gather(*(quotes.ask([(FOX, 1)]) for _ in range(5)))
         return quotes.known(FOX, 1)
 
     assert asyncio.run(body()) == 0.06
-    assert len(asked.tasks) == 1
+    assert len(service.tasks) == 1
 
 
-def test_a_cell_that_is_cancelled_leaves_the_question_to_others():
-    """One of two cells stops waiting for a price; the other one gets it."""
+def test_a_cancelled_cell():
+    """If one of two cells stops waiting for a quote, the other one gets it."""
 
     async def body():
         answer, entered = asyncio.Event(), asyncio.Event()
@@ -114,8 +114,8 @@ def test_a_cell_that_is_cancelled_leaves_the_question_to_others():
     assert asyncio.run(body()) == 0.06
 
 
-def test_a_service_that_never_answers_is_waited_for_once(monkeypatch):
-    """A question without an answer ends, and counts as failed for every later one."""
+def test_a_service_that_never_answers(monkeypatch):
+    """A quote request without a response times out once, and counts as failed after that."""
     monkeypatch.setattr(quotes_module, "_TICK", 0.001)
     questions = []
 
@@ -133,35 +133,35 @@ def test_a_service_that_never_answers_is_waited_for_once(monkeypatch):
     assert len(questions) == 2
 
 
-def test_waiting_is_bounded_to_5_seconds():
-    """All ticks together are the 5 s that a cell may wait."""
+def test_the_timeout():
+    """All ticks together are the timeout of 5 s."""
     assert quotes_module._TICKS * quotes_module._TICK == 5.0
 
 
-def test_a_failure_counts_for_a_minute(asked, clock):
-    """A price endpoint that failed is asked again after a minute, not before."""
-    quotes, asked.error = Quotes(asked.ask), ConnectionFailedError("gone")
+def test_a_failure_counts_for_a_minute(service, clock):
+    """After a failure, the next quote request is sent after a minute."""
+    quotes, service.error = Quotes(service.ask), ConnectionFailedError("gone")
     counts = []
     for clock[0] in (1000.0, 1059.0, 1061.0):
         asyncio.run(quotes.ask([(FOX, 1)]))
-        counts.append(len(asked.tasks))
+        counts.append(len(service.tasks))
     assert counts == [1, 1, 2]
     assert quotes.known(FOX, 1) is None
 
 
-def test_a_quote_counts_for_five_minutes(asked, clock):
-    """A quote is asked for again after five minutes; where that fails it is known no more."""
-    quotes = Quotes(asked.ask)
+def test_a_quote_counts_for_five_minutes(service, clock):
+    """A quote is requested again after five minutes; if that fails, there is no quote."""
+    quotes = Quotes(service.ask)
     seen = []
     for clock[0] in (1000.0, 1299.0, 1301.0, 1700.0):
-        asked.error = ConnectionFailedError("gone") if clock[0] == 1700.0 else None
+        service.error = ConnectionFailedError("gone") if clock[0] == 1700.0 else None
         asyncio.run(quotes.ask([(FOX, 1)]))
-        seen.append((len(asked.tasks), quotes.known(FOX, 1)))
+        seen.append((len(service.tasks), quotes.known(FOX, 1)))
     assert seen == [(1, 0.06), (1, 0.06), (2, 0.06), (3, None)]
 
 
-def test_another_loop_asks_for_itself():
-    """A question that was left behind on another loop keeps nobody waiting on this one."""
+def test_another_loop():
+    """A quote request on another loop does not delay this loop."""
     left = asyncio.new_event_loop()
 
     async def ask(*_):

@@ -1,4 +1,4 @@
-"""A service that takes so many creates a second: everything slows down together, and recovers."""
+"""A service with a rate limit: all requests slow down together, and recover."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ LIMIT = 5
 
 @pytest.fixture
 def limited():
-    """A simulator of its own that takes five creates a second from each key."""
+    """A simulator that accepts five POSTs a second from each key."""
     with serve_simulator("--speed", "200", "--rate", str(LIMIT)) as server:
         yield server
 
 
 def _refusals(server):
-    """How many creates the server refused; it has made a task of every other one."""
+    """Return how many POSTs the server refused; each other POST made a task."""
     state = server.state()
     creates = [each for each in state["requests"] if each["path"].endswith("text_to_image")]
     posts = [each for each in creates if each["method"] == "POST"]
@@ -60,7 +60,7 @@ async def _batch(session, prompts):
 
 
 def test_a_batch_slows_down_and_recovers(limited, use, tmp_path):
-    """40 prompts, eight at a time, against five a second: all come, each once, few are refused."""
+    """40 prompts, eight at a time, all get one image, and few POSTs are refused."""
     prompts = [f"prompt {number}" for number in range(40)]
 
     async def body(session):
@@ -74,8 +74,8 @@ def test_a_batch_slows_down_and_recovers(limited, use, tmp_path):
     assert batch.counts["completed"] == 40
     made = sorted(task["body"]["prompt"] for task in limited.state()["tasks"])
     assert made == sorted(prompts)
-    # Three of the first eight; then one for each time that the limit is felt for. Each request
-    # for itself: about 50.
+    # Three of the first eight, then one for each time that the limit is probed. If each request
+    # acted alone, about 50 would be refused.
     assert 1 <= _refusals(limited) <= 20
     assert slowed > 0
     assert recovered == 0
@@ -85,7 +85,7 @@ def test_a_batch_slows_down_and_recovers(limited, use, tmp_path):
 
 
 def test_a_damaged_journal(limited, use, tmp_path):
-    """A kernel without a journal keeps to what it knows itself, and all pictures come, once."""
+    """Without a journal, a kernel uses its own knowledge, and all images come once."""
     (tmp_path / "data").write_text("a file where the folder should be")
     prompts = [f"prompt {number}" for number in range(12)]
 
@@ -96,7 +96,7 @@ def test_a_damaged_journal(limited, use, tmp_path):
     assert [len(generation.images) for generation in generations] == [1] * 12
     made = [task["body"]["prompt"] for task in limited.state()["tasks"]]
     assert sorted(made) == sorted(prompts)
-    assert 1 <= _refusals(limited) <= 10  # at most seven of the twelve that leave together
+    assert 1 <= _refusals(limited) <= 10  # at most seven of the twelve that are sent together
 
 
 _KERNEL = """
@@ -118,7 +118,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 def test_two_kernels_on_one_key(limited, tmp_path):
-    """Two kernels share pause and turns through the journal: few are refused, each is paid once."""
+    """Two kernels share the rate limit through the journal, and few POSTs are refused."""
     environment = clean_environment(tmp_path, PYTHONPATH=str(ROOT), PYTHONWARNINGS="error")
     with ExitStack() as stack:
         kernels = [
@@ -141,14 +141,14 @@ def test_two_kernels_on_one_key(limited, tmp_path):
     assert [len(output.split("\n")) - 1 for output, _ in ended] == [10, 10]
     made = sorted(task["body"]["prompt"] for task in limited.state()["tasks"])
     assert made == sorted(f"{name} {number}" for name in ("ann", "bob") for number in range(10))
-    # At most all but five of the twenty that leave together, and few more.
+    # At most fifteen of the twenty that are sent together, and a few more.
     assert 1 <= _refusals(limited) <= 22
     ((_, spacing),) = _rows(tmp_path / "data")
     assert spacing > 0
 
 
 def test_the_user_sees_the_wait(service, use):
-    """The placeholder says for how long a request waits, also one that only stands in line."""
+    """The placeholder shows how long a request waits."""
     service.fault("create=429,retry_after=2,times=1")
 
     async def body(session):
@@ -176,8 +176,8 @@ def test_the_user_sees_the_wait(service, use):
     assert ("second", "The service is drawing") in seen
 
 
-def test_stopped_in_line(service, use):
-    """A request that is stopped while it waits for its turn was not sent, and says so."""
+def test_a_request_that_is_cancelled_while_it_waits(service, use):
+    """A request that is cancelled while it waits was not sent, and its error says so."""
     service.fault("create=429,retry_after=600,times=1")
 
     async def body(session):
@@ -202,8 +202,8 @@ def test_stopped_in_line(service, use):
     assert len(service.paths()) == 1
 
 
-def test_a_resumed_request_stopped_in_line(service, use, tmp_path):
-    """A request whose answer was lost is not forgotten when its resuming is stopped in line."""
+def test_a_resumed_request_that_is_cancelled_while_it_waits(service, use, tmp_path):
+    """A resumed request that is cancelled while it waits can be resumed again."""
     service.fault("create=drop_after,times=5")
 
     async def body(session):
@@ -222,8 +222,8 @@ def test_a_resumed_request_stopped_in_line(service, use, tmp_path):
     assert len(service.tasks) == 1
 
 
-def test_a_pause_beyond_the_deadline_of_others(service, use):
-    """Who comes into a pause that is longer than the deadline is told at once; nothing is sent."""
+def test_a_pause_beyond_the_timeout(service, use):
+    """During a pause that is longer than its timeout, a request fails at once, unsent."""
     service.fault("create=429,retry_after=1000,times=1")
 
     async def body(session):
@@ -242,8 +242,8 @@ def test_a_pause_beyond_the_deadline_of_others(service, use):
     assert len(service.paths()) == 1
 
 
-def test_a_pause_does_not_fail_a_look(service, use):
-    """Looks wait while everything pauses: no more than one was refused, and the picture comes."""
+def test_a_pause_delays_polls(service, use):
+    """Polls wait during a pause, and the image comes."""
     service.fault("status=429,retry_after=1,times=1")
 
     async def body(session):

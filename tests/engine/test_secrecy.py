@@ -1,4 +1,4 @@
-"""The key goes to one origin, in one header, and is shown nowhere."""
+"""The key is sent to one origin, in one header, and is shown nowhere."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def _has_key(server):
 
 @pytest.fixture(params=[SDK, "/v1/text_to_image"])
 def guarded(scripted, request):
-    """A service, on either family's routes, and another origin that notes what it is asked."""
+    """A service on the routes of each family, and another origin that records its requests."""
     server, other = scripted(), scripted()
     server.create = f"POST {request.param}"
     server.model = {SDK: "gpt-image-2"}.get(request.param, "gpt-image-2-text-to-image")
     return server, other
 
 
-def test_a_picture_on_another_origin(guarded, make, png):
-    """A picture on another origin is fetched without the key."""
+def test_an_image_on_another_origin(guarded, make, png):
+    """An image on another origin is downloaded without the key."""
     server, other = guarded
     server.answers[server.create] = [_done(f"{other.url}/a.png")]
     other.answers["GET /a.png"] = [(200, {}, png)]
@@ -55,8 +55,8 @@ def test_a_picture_on_another_origin(guarded, make, png):
     assert len(_has_key(server)) == 1
 
 
-def test_a_picture_on_the_services_own_origin(guarded, make, png):
-    """Not even on the service's own origin is a picture fetched with the key."""
+def test_an_image_on_the_services_own_origin(guarded, make, png):
+    """An image on the service's own origin is downloaded without the key, too."""
     server, _ = guarded
     server.answers |= {
         server.create: [_done(f"{server.url}/a.png")],
@@ -67,8 +67,8 @@ def test_a_picture_on_the_services_own_origin(guarded, make, png):
     assert "authorization" not in headers
 
 
-def test_a_redirected_picture(guarded, make, png):
-    """A redirect of a picture to another origin does not take the key along."""
+def test_a_redirected_image(guarded, make, png):
+    """A redirected download does not send the key to another origin."""
     server, other = guarded
     server.answers |= {
         server.create: [_done(f"{server.url}/a.png")],
@@ -82,7 +82,7 @@ def test_a_redirected_picture(guarded, make, png):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirected_create(guarded, fail, status):
-    """A create that is redirected to another origin is not followed at all."""
+    """A POST that is redirected to another origin is not followed."""
     server, other = guarded
     server.answers[server.create] = [(status, {"Location": f"{other.url}/x"}, b"")]
     _, error, _ = fail(server, fields={"model": server.model})
@@ -90,8 +90,8 @@ def test_a_redirected_create(guarded, fail, status):
     assert other.seen == []
 
 
-def test_a_redirected_look(guarded, fail):
-    """A look that is redirected to another origin is not followed at all."""
+def test_a_redirected_poll(guarded, fail):
+    """A poll that is redirected to another origin is not followed."""
     server, other = guarded
     away = [(302, {"Location": f"{other.url}/x"}, b"")]
     path = server.create.removeprefix("POST ")
@@ -101,7 +101,7 @@ def test_a_redirected_look(guarded, fail):
 
 
 def test_an_upload_to_another_origin(scripted, use, png):
-    """The bytes of a source go to the store without the key, exactly with its own headers."""
+    """A source is uploaded to the store without the key, with the store's own headers."""
     server, store = scripted(), scripted()
     server.answers = {
         "POST /api/v1/files/prepare": [(201, {}, {
@@ -131,7 +131,7 @@ def test_an_upload_to_another_origin(scripted, use, png):
      "javascript:alert(1)", "https://[::1/", "https://runapi.ai:port/"],
 )  # fmt: skip
 def test_other_origins(path):
-    """Whatever is written to look like the service but is another origin is refused."""
+    """A URL that only looks like the service's is refused."""
     transport = Transport(Access("https://runapi.ai", Secret(KEY), "", ""))
     with pytest.raises(UnsafeURLError):
         transport.same_origin(path)
@@ -139,11 +139,11 @@ def test_other_origins(path):
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/x", "v1/x", "https://runapi.ai/v1/x", "https://runapi.ai:443/v1/x", "HTTPS://RUNAPI.ai/v1/x",
-     "//runapi.ai/v1/x", ""],
+    ["/v1/x", "v1/x", "https://runapi.ai/v1/x", "https://runapi.ai:443/v1/x",
+     "HTTPS://RUNAPI.ai/v1/x", "//runapi.ai/v1/x", ""],
 )  # fmt: skip
 def test_the_own_origin(path):
-    """Every way to write an address on the configured origin is taken."""
+    """Every spelling of a URL on the service's origin is accepted."""
     transport = Transport(Access("https://runapi.ai", Secret(KEY), "", ""))
     parts = urlsplit(transport.same_origin(path))
     assert (parts.scheme, parts.hostname, parts.port or 443) == ("https", "runapi.ai", 443)
@@ -160,7 +160,7 @@ ECHOES = {
 
 @pytest.mark.parametrize("body", ECHOES.values(), ids=ECHOES)
 def test_a_service_that_repeats_the_key(scripted, fail, body, tmp_path):
-    """Where an error repeats the key, neither the message nor the journal does."""
+    """If an error response contains the key, the message and the journal do not."""
     server = scripted()
     server.answers[f"POST {SDK}"] = [(401, {"x-request-id": f"req {KEY}"}, body)]
     _, error, row = fail(server)
@@ -172,7 +172,7 @@ def test_a_service_that_repeats_the_key(scripted, fail, body, tmp_path):
 
 
 def test_a_task_that_repeats_the_key(scripted, fail, tmp_path):
-    """A failed task whose reason repeats the key is shown and written without it."""
+    """If the reason of a failed task contains the key, the message and the journal do not."""
     server = scripted()
     failed = {"id": "tsk_1", "status": "failed", "error": f"key {KEY} has no model"}
     server.answers[f"POST {SDK}"] = [(200, {}, failed)]
@@ -185,7 +185,7 @@ def test_a_task_that_repeats_the_key(scripted, fail, tmp_path):
 
 
 def test_logs_and_files(service, use, caplog, tmp_path, capfd):
-    """A whole round, with an upload, an edit and errors, leaves the key in no log and no file."""
+    """After uploads, edits and errors, no log and no file contains the key."""
     caplog.set_level(logging.DEBUG)
     service.fault("create=500,times=1", "status=500,times=1", "download=404,times=1",
                   "prepare=503,times=1")  # fmt: skip
@@ -213,7 +213,7 @@ def test_logs_and_files(service, use, caplog, tmp_path, capfd):
 
 
 def test_no_key_no_request(service, use):
-    """Without a key nothing is asked, and the error comes at once."""
+    """Without a key nothing is sent, and the error comes at once."""
 
     async def body(session):
         session.services.settings = Settings(base_url=service.url)
@@ -224,8 +224,8 @@ def test_no_key_no_request(service, use):
     assert service.requests == []
 
 
-def test_a_key_that_is_none(service, use):
-    """A key with a line break in it, which could smuggle a header, is refused and not shown."""
+def test_a_key_with_a_line_break(service, use):
+    """A key with a line break, which could add a header, is refused and not shown."""
 
     async def body(session):
         with pytest.raises(RunAPIError) as caught:
@@ -237,8 +237,8 @@ def test_a_key_that_is_none(service, use):
     assert service.requests == []
 
 
-def test_the_journal_is_made_where_it_is_told(service, make, tmp_path):
-    """The journal and the pictures go to their own places and nothing to the home folder."""
+def test_the_configured_folders(service, make, tmp_path):
+    """The journal and the images are in their configured folders, not in the home folder."""
     make(service)
     assert (tmp_path / "data/journal.sqlite").is_file()
     assert [path.suffix for path in Path("gpt-images").iterdir()] == [".png"]

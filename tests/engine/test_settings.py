@@ -1,4 +1,4 @@
-"""Where the key and the base URL come from, and that the key is shown nowhere."""
+"""Where the key and the base URL come from; the key is never shown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _write(path, content):
 
 @pytest.fixture
 def colab(monkeypatch):
-    """A Colab kernel whose secrets are in a dictionary."""
+    """Return a function that fakes a Colab kernel with the given secrets."""
     secrets = {}
     userdata = types.ModuleType("google.colab.userdata")
 
@@ -58,8 +58,8 @@ def test_nothing_is_found_in_an_empty_home():
     assert access == Access("https://runapi.ai", Secret(""), "", "default")
 
 
-def test_a_missing_key_names_the_three_ways_out():
-    """Without a key the error says how to set one, type one, or do without."""
+def test_a_missing_key():
+    """The error of a missing key names the variable, the login command and the simulator."""
     with pytest.raises(MissingKeyError) as caught:
         resolve_access(Settings()).require_key()
     assert str(caught.value).splitlines()[:2] == [
@@ -72,7 +72,7 @@ def test_a_missing_key_names_the_three_ways_out():
 
 
 def test_the_order_of_sources(home, colab, monkeypatch):
-    """The setting, the environment, Colab, the CLI's file, Hermes: each wins over what follows."""
+    """The setting, the environment, Colab, the CLI's file and Hermes are used in this order."""
     found = []
     settings = Settings(api_key="sk-setting")
     monkeypatch.setenv("RUNAPI_API_KEY", "sk-environment")
@@ -104,15 +104,15 @@ def test_the_order_of_sources(home, colab, monkeypatch):
     ]
 
 
-def test_a_blank_key_is_no_key(home, monkeypatch):
-    """A source that holds only blanks is passed over, and blanks around a key are cut off."""
+def test_a_blank_key(home, monkeypatch):
+    """A blank key is skipped, and spaces around a key are removed."""
     monkeypatch.setenv("RUNAPI_API_KEY", "  \n")
     _write(home / ".config/runapi/config.json", {"api_key": f" {KEY}\n"})
     assert resolve_access(Settings()).key.reveal() == KEY
 
 
 def test_an_earlier_source_hides_a_broken_file(home, monkeypatch):
-    """A file that is not needed is not read: with a key in the environment it may be damaged."""
+    """With a key in the environment, a damaged configuration file is not read."""
     _write(home / ".config/runapi/config.json", "{broken")
     monkeypatch.setenv("RUNAPI_API_KEY", KEY)
     assert resolve_access(Settings()).key.reveal() == KEY
@@ -127,8 +127,8 @@ def test_an_earlier_source_hides_a_broken_file(home, monkeypatch):
     ],
 )
 @pytest.mark.parametrize("names", [("api_key", "base_url"), ("apiKey", "baseUrl")])
-def test_places_of_the_cli_file(tmp_path, monkeypatch, environ, file, names):
-    """The CLI's file is found in each of its places, under both spellings of its names."""
+def test_paths_of_the_cli_file(tmp_path, monkeypatch, environ, file, names):
+    """The CLI's file is found at all its paths, with both spellings of its fields."""
     for name, value in environ.items():
         monkeypatch.setenv(name, str(tmp_path / value))
     _write(tmp_path / file, dict(zip(names, (KEY, "https://api.example.com/v1"), strict=True)))
@@ -140,7 +140,7 @@ def test_places_of_the_cli_file(tmp_path, monkeypatch, environ, file, names):
 
 
 def test_the_cli_folder_wins_over_xdg(monkeypatch, tmp_path):
-    """``RUNAPI_CONFIG_DIR`` is asked before ``XDG_CONFIG_HOME``, and ``~`` in it is the home."""
+    """``RUNAPI_CONFIG_DIR`` is used before ``XDG_CONFIG_HOME``, and may contain ``~``."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("RUNAPI_CONFIG_DIR", "~/mine")
     assert cli_config_path() == tmp_path / "home/mine/config.json"
@@ -148,7 +148,7 @@ def test_the_cli_folder_wins_over_xdg(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{", "[1", "\x00", '{"api_key": "sk-secret-key-123'])
 def test_a_corrupt_cli_file(home, content):
-    """A broken file is named with what to do, and nothing of its content is shown."""
+    """The error of a damaged file names it and what to do, but not its content."""
     path = _write(home / ".config/runapi/config.json", content)
     with pytest.raises(ConfigurationError) as caught:
         resolve_access(Settings())
@@ -158,7 +158,7 @@ def test_a_corrupt_cli_file(home, content):
 
 
 def test_a_cli_file_that_is_not_utf8(home):
-    """A file in another encoding is a configuration error, not a traceback."""
+    """A file in another encoding is a configuration error."""
     path = _write(home / ".config/runapi/config.json", "")
     path.write_bytes(b'{"api_key": "\xff\xfe"}')
     with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -167,7 +167,7 @@ def test_a_cli_file_that_is_not_utf8(home):
 
 @pytest.mark.parametrize("content", [[], "text", 3, None, {}, {"other": 1}, {"api_key": None}])
 def test_a_cli_file_without_a_key(home, content):
-    """A file that holds JSON but no key is passed over."""
+    """A JSON file without a key is skipped."""
     _write(home / ".config/runapi/config.json", json.dumps(content))
     assert not resolve_access(Settings()).key
 
@@ -180,7 +180,7 @@ def _colab_raises(monkeypatch, name):
 
 
 def test_colab_without_the_secret(colab, monkeypatch):
-    """Where Colab has no such secret there is no key, and the error says where to add it."""
+    """If Colab has no such secret, the error says where to add it."""
     _colab_raises(monkeypatch, "SecretNotFoundError")
     access = resolve_access(Settings())
     with pytest.raises(MissingKeyError) as caught:
@@ -196,8 +196,8 @@ def test_colab_without_the_secret(colab, monkeypatch):
         ("OtherError", "did not return the secret RUNAPI_API_KEY (OtherError)"),
     ],
 )
-def test_what_colab_says_is_told(colab, monkeypatch, name, words):
-    """Where Colab does not give the secret, the error says so, and not that there is no key."""
+def test_an_error_of_colab(colab, monkeypatch, name, words):
+    """If Colab refuses the secret, the error says so."""
     _colab_raises(monkeypatch, name)
     with pytest.raises(ConfigurationError) as caught:
         resolve_access(Settings())
@@ -205,15 +205,15 @@ def test_what_colab_says_is_told(colab, monkeypatch, name, words):
     assert "sk-not" not in str(caught.value)
 
 
-def test_another_key_serves_where_colab_refuses(home, colab, monkeypatch):
-    """A key in the CLI's file is used where Colab does not give its secret."""
+def test_another_key_if_colab_refuses(home, colab, monkeypatch):
+    """If Colab refuses the secret, the key in the CLI's file is used."""
     _colab_raises(monkeypatch, "TimeoutException")
     _write(home / ".config/runapi/config.json", {"api_key": "sk-file"})
     assert resolve_access(Settings()).key.reveal() == "sk-file"
 
 
-def test_another_users_home_says_nothing(home, monkeypatch):
-    """A configuration folder that may not be entered is passed over, and is no error."""
+def test_a_folder_without_permission(home, monkeypatch):
+    """A configuration folder without permission is skipped."""
     monkeypatch.setattr("pathlib.Path.read_text", _forbidden)
     monkeypatch.setattr("os.access", lambda *_: False)
     assert not resolve_access(Settings()).key
@@ -223,8 +223,8 @@ def _forbidden(*_, **__):
     raise PermissionError(13, "Permission denied")
 
 
-def test_without_any_home_there_is_no_key_and_no_error(monkeypatch):
-    """A user whom the system does not know, without HOME, has defaults."""
+def test_without_a_home_folder(monkeypatch):
+    """An unknown user without HOME has the defaults."""
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert not resolve_access(Settings()).key
@@ -259,7 +259,7 @@ def test_without_any_home_there_is_no_key_and_no_error(monkeypatch):
     ],
 )
 def test_hermes(home, env, config, expected):
-    """Hermes Agent's key and base URL are read as Hermes keeps them; damage is passed over."""
+    """Hermes Agent's key and base URL are read; a damaged file is skipped."""
     _write(home / ".hermes/.env", env)
     _write(home / ".hermes/config.yaml", config)
     access = resolve_access(Settings())
@@ -267,7 +267,7 @@ def test_hermes(home, env, config, expected):
 
 
 def test_hermes_home(tmp_path, monkeypatch):
-    """``HERMES_HOME`` moves Hermes Agent's folder."""
+    """``HERMES_HOME`` is the folder of Hermes Agent."""
     monkeypatch.setenv("HERMES_HOME", str(tmp_path / "elsewhere"))
     path = _write(tmp_path / "elsewhere/.env", f"RUNAPI_API_KEY={KEY}")
     access = resolve_access(Settings())
@@ -275,7 +275,7 @@ def test_hermes_home(tmp_path, monkeypatch):
 
 
 def test_the_order_of_base_urls(home, monkeypatch):
-    """The setting, the environment and the key's file name the base URL, in this order."""
+    """The base URL of the setting, the environment and the key's file are used in this order."""
     settings = Settings(base_url="https://setting.ai/api/v1")
     monkeypatch.setenv("RUNAPI_BASE_URL", "https://environment.ai/")
     _write(home / ".config/runapi/config.json", {"api_key": KEY, "base_url": "https://file.ai/v1"})
@@ -313,8 +313,8 @@ GOOD_URLS = {
 
 
 @pytest.mark.parametrize(("url", "expected"), GOOD_URLS.items())
-def test_good_base_urls(url, expected):
-    """A base URL is reduced to scheme, host and port; http is for this machine."""
+def test_valid_base_urls(url, expected):
+    """A base URL is reduced to scheme, host and port; http is only for this machine."""
     assert normalize_base_url(url) == expected
 
 
@@ -343,8 +343,8 @@ BAD_URLS = {
 
 
 @pytest.mark.parametrize(("url", "what"), BAD_URLS.items())
-def test_bad_base_urls(url, what):
-    """What is no base URL, or would show the key to the network, is refused with the reason."""
+def test_invalid_base_urls(url, what):
+    """An invalid base URL, or one that would send the key unencrypted, is refused."""
     with pytest.raises(ConfigurationError) as caught:
         normalize_base_url(url)
     assert what in caught.value.what
@@ -352,8 +352,8 @@ def test_bad_base_urls(url, what):
 
 
 @pytest.mark.parametrize("url", ["ftp://runapi.ai", "https:///v1", "https://", "file:///etc"])
-def test_bad_base_urls_are_not_lied_about(url):
-    """An address that has a scheme is not told that it has none."""
+def test_the_reason_of_an_invalid_base_url(url):
+    """The error of a URL that has a scheme does not say that the scheme is missing."""
     with pytest.raises(ConfigurationError) as caught:
         normalize_base_url(url)
     assert "has no scheme" not in caught.value.what
@@ -362,14 +362,14 @@ def test_bad_base_urls_are_not_lied_about(url):
 @pytest.mark.parametrize(
     "url", ["https://run api.ai", "https://runapi.ai\\evil", "https://a\u2100b"]
 )
-def test_hosts_that_no_client_takes(url):
-    """A host that the HTTP client would choke on later is refused at once."""
+def test_invalid_hosts(url):
+    """A host that the HTTP client would refuse is refused at once."""
     with pytest.raises(ConfigurationError):
         normalize_base_url(url)
 
 
 def test_credentials_in_a_base_url_are_not_shown():
-    """A password in a base URL, or a key in its place, does not get into the message."""
+    """The error does not contain a password or a key from the base URL."""
     shown = []
     for url in (f"https://user:{KEY}@runapi.ai", f"https://user:{KEY}@runapi.ai:99999x", KEY):
         with pytest.raises(ConfigurationError) as caught:
@@ -385,7 +385,7 @@ def test_credentials_in_a_base_url_are_not_shown():
     | st.from_regex(r"https?://[a-z0-9.:@/\[\]?#%-]+")
 )
 def test_any_base_url(url):
-    """Any text is reduced to an origin that is itself a base URL, or refused in words."""
+    """Any text is either refused or reduced to a valid base URL."""
     try:
         origin = normalize_base_url(url)
     except ConfigurationError:
@@ -401,7 +401,7 @@ def test_any_base_url(url):
      ("10.0.0.1", False), ("0.0.0.0", False), ("", False), ("runapi.ai", False)],
 )  # fmt: skip
 def test_loopback_hosts(host, is_here):
-    """This machine is known by its names and addresses alone; nothing is looked up."""
+    """This machine is recognised by its names and addresses, without a DNS lookup."""
     assert is_loopback_host(host) is is_here
 
 
@@ -414,7 +414,7 @@ SECRET = Secret(KEY)
         lambda: repr(SECRET),
         lambda: str(SECRET),
         lambda: f"{SECRET} {SECRET!r} {SECRET!s}",
-        lambda: "%s %r" % (SECRET, SECRET),  # noqa: UP031 (that is one more way to show it)
+        lambda: "%s %r" % (SECRET, SECRET),  # noqa: UP031 (another way to show it)
         lambda: "{}".format(SECRET),  # noqa: UP032 (as above)
         lambda: repr([SECRET, {"a": SECRET}]),
         lambda: repr(Access("https://runapi.ai", SECRET, "x", "y")),
@@ -428,7 +428,7 @@ SECRET = Secret(KEY)
     ],
 )
 def test_the_key_is_not_shown(shown):
-    """No usual way to show a value shows the key: at most an ellipsis and its last four."""
+    """No usual way to show a value shows more than the last four characters of the key."""
     text = shown()
     assert KEY not in text
     assert KEY[:-4] not in text
@@ -437,7 +437,7 @@ def test_the_key_is_not_shown(shown):
 
 @pytest.mark.parametrize("write", [pickle.dumps, copy.deepcopy, copy.copy, json.dumps])
 def test_the_key_is_not_written(write):
-    """The key refuses to be pickled, copied or put into JSON."""
+    """The key cannot be pickled, copied or converted to JSON."""
     with pytest.raises(TypeError) as caught:
         write(SECRET)
     assert KEY not in str(caught.value)
@@ -449,12 +449,12 @@ def test_the_key_is_not_written(write):
      (KEY, "…cdef")],
 )  # fmt: skip
 def test_the_hint(key, hint):
-    """A long key shows its last four characters, a short one none of them."""
+    """The hint has the last four characters of a long key, and none of a short key."""
     assert repr(Secret(key)) == hint
 
 
 def test_secrets_compare_by_value():
-    """Equal keys are equal, so that a changed key is noticed; nothing else is equal to a key."""
+    """Equal keys are equal, so that a changed key is noticed."""
     assert Secret("a") == Secret("a")
     assert Secret("a") != Secret("b")
     assert Secret("a") != "a"
@@ -465,7 +465,7 @@ def test_secrets_compare_by_value():
 
 @pytest.mark.parametrize("value", [12345, b"sk-test-bytes", None, ["sk-test-list"]])
 def test_a_key_of_a_wrong_type(value):
-    """A key of a wrong type is refused without showing it."""
+    """A key of a wrong type is refused, and is not shown."""
     with pytest.raises(TraitError) as caught:
         Settings(api_key=value)
     assert "sk-test" not in str(caught.value)
@@ -473,8 +473,8 @@ def test_a_key_of_a_wrong_type(value):
 
 
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "tab\t", "ключ", "a\x00b"])
-def test_what_is_no_key(key, home):
-    """Text that cannot be sent as a key is refused before it is, without showing it."""
+def test_invalid_keys(key, home):
+    """A key that cannot be sent is refused, and is not shown."""
     with pytest.raises(ConfigurationError) as caught:
         Access("https://runapi.ai", Secret(key), "RUNAPI_API_KEY", "default").require_key()
     assert "RUNAPI_API_KEY" in caught.value.what
@@ -483,7 +483,7 @@ def test_what_is_no_key(key, home):
 
 
 def test_settings_from_a_configuration():
-    """Settings come from ``ipython_config.py`` under their names."""
+    """Settings are read from ``ipython_config.py``."""
     config = Config({"Settings": {"model": "gpt-4o-image", "api_key": KEY, "aspect_ratio": "3:2"}})
     settings = Settings(config=config)
     assert (settings.model, settings.aspect_ratio) == ("gpt-4o-image", "3:2")
@@ -496,19 +496,19 @@ def test_settings_from_a_configuration():
      ("preview_quality", 100), ("max_download_mb", 0), ("max_megapixels", 0), ("toolbar", "yes")],
 )  # fmt: skip
 def test_settings_out_of_bounds(name, value):
-    """A setting that cannot be right is refused when it is set, by its name."""
+    """An invalid setting is refused when it is set, with its name."""
     with pytest.raises(TraitError, match=name):
         setattr(Settings(), name, value)
 
 
-def test_every_setting_explains_itself():
-    """``%config`` has a line of help for every setting."""
+def test_every_setting_has_a_help_text():
+    """Every setting has a line of help in ``%config``."""
     assert all(trait.help for trait in Settings.class_traits(config=True).values())
 
 
 @pytest.mark.posix
 def test_login_writes_a_private_file(home):
-    """A stored key is in a file that only its owner may read, and is found from then on."""
+    """A stored key is in a file that only its owner can read, and is found again."""
     path = save_key(f"  {KEY}\n")
     assert path == home / ".config/runapi/config.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -518,8 +518,8 @@ def test_login_writes_a_private_file(home):
 
 
 @pytest.mark.posix
-def test_login_keeps_what_else_the_file_holds(home):
-    """A stored key replaces the old one in both spellings; all else stays; the mode is private."""
+def test_login_keeps_other_values(home):
+    """A stored key replaces the old one; the other values of the file are kept."""
     path = _write(
         home / ".config/runapi/config.json",
         {"apiKey": "old", "base_url": "https://eu.runapi.ai", "other": {"a": [1]}},
@@ -534,15 +534,15 @@ def test_login_keeps_what_else_the_file_holds(home):
 
 
 @pytest.mark.parametrize("key", ["", "  ", "two words", "a\nb", "ключ"])
-def test_login_refuses_what_is_no_key(key, home):
-    """What cannot be a key is not stored."""
+def test_login_refuses_an_invalid_key(key, home):
+    """An invalid key is not stored."""
     with pytest.raises(ConfigurationError, match="not an API key"):
         save_key(key)
     assert not (home / ".config").exists()
 
 
-def test_login_where_nothing_can_be_written(home):
-    """Where the file cannot be written the message names it, and another way."""
+def test_login_without_permission(home):
+    """If the file cannot be written, the error names it and another way."""
     (home / ".config").write_text("a file in the way")
     with pytest.raises(ConfigurationError) as caught:
         save_key(KEY)
@@ -552,7 +552,7 @@ def test_login_where_nothing_can_be_written(home):
 
 
 def test_login_over_a_corrupt_file(home):
-    """What the message about a corrupt file advises, a new login, works."""
+    """A new login replaces a damaged file."""
     _write(home / ".config/runapi/config.json", "{broken")
     with pytest.raises(ConfigurationError, match="login"):
         resolve_access(Settings())
@@ -561,7 +561,7 @@ def test_login_over_a_corrupt_file(home):
 
 
 def test_the_data_folder(tmp_path, monkeypatch):
-    """``RUNAPI_MAGIC_HOME`` moves the journal; without it the platform's own folder is used."""
+    """The journal is in ``RUNAPI_MAGIC_HOME``, by default in the platform's data folder."""
     assert data_home() == tmp_path / "data"
     monkeypatch.setenv("RUNAPI_MAGIC_HOME", "~/here")
     assert data_home() == tmp_path / "home/here"
@@ -570,6 +570,6 @@ def test_the_data_folder(tmp_path, monkeypatch):
 
 
 def test_a_relative_data_folder_stays(monkeypatch, tmp_path):
-    """A relative RUNAPI_MAGIC_HOME is a folder of its own, whatever folder one goes to."""
+    """A relative RUNAPI_MAGIC_HOME does not depend on later changes of the working directory."""
     monkeypatch.chdir(tmp_path)
     assert data_home({"RUNAPI_MAGIC_HOME": "mine"}) == tmp_path / "mine"

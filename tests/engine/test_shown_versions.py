@@ -1,4 +1,4 @@
-"""A cell that is run again shows the version that it showed last, and edits of it cost nothing."""
+"""A cell that runs again shows the version that it showed last."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CELL = CellLocation("work/a.ipynb", "c1")
 
 @pytest.fixture
 def kernel(service, use):
-    """Run a coroutine function with the session of a new kernel, on one and the same journal."""
+    """Run a coroutine function with the session of a new kernel; all kernels share a journal."""
     return partial(use, service)
 
 
@@ -27,14 +27,14 @@ async def _ask(session, prompt="an owl", cell_location=CELL, *, new=False, **par
 
 
 async def _choose(session, generation, image, number=0):
-    """Show a version in a slot, as the buttons do."""
+    """Show a version in a slot, like the buttons do."""
     slot = generation.slots[number]
     generation.show_version(slot, image)
     await session.pipeline.shown_versions.keep(generation, slot)
 
 
 async def _edited(session, instruction="make it blue"):
-    """A picture in a cell, and an edit of it that the cell shows now."""
+    """Return the image of a cell, and an edit of it that the cell shows."""
     owl = await _ask(session)
     edit = (await session.revise(owl.image, instruction)).image
     await _choose(session, owl, edit)
@@ -46,7 +46,7 @@ def _ids(generation):
 
 
 def test_a_rerun_shows_the_version_again(kernel, service):
-    """After a restart the cell shows version 2, and an edit of it is found on disk at no cost."""
+    """After a restart the cell shows version 2, and an edit of it is loaded from disk."""
 
     async def first(session):
         owl, edit = await _edited(session)
@@ -70,8 +70,8 @@ def _source(generation):
     return as_source(generation)
 
 
-def test_a_source_under_way_is_the_shown_version(kernel, service):
-    """Run All starts an edit while the owl is still looked for: it edits the version shown last."""
+def test_a_running_source_is_the_shown_version(kernel, service):
+    """An edit of a running Generation edits the version that the cell showed last."""
 
     async def first(session):
         owl, _ = await _edited(session)
@@ -88,7 +88,7 @@ def test_a_source_under_way_is_the_shown_version(kernel, service):
 
 
 def test_back_to_the_first_version(kernel):
-    """Who goes back to version 1 finds version 1 after a restart."""
+    """If the user goes back to version 1, a restart shows version 1."""
 
     async def first(session):
         owl, _ = await _edited(session)
@@ -103,7 +103,7 @@ def test_back_to_the_first_version(kernel):
 
 
 def test_the_last_of_quick_clicks_counts(kernel):
-    """Of clicks whose writing overlaps, the version that the slot shows at the end is kept."""
+    """After quick clicks, the version that the slot shows is recorded."""
 
     async def first(session):
         owl, edit = await _edited(session)
@@ -123,7 +123,7 @@ def test_the_last_of_quick_clicks_counts(kernel):
 
 
 def test_each_slot_has_its_own(kernel):
-    """Of three pictures, the second and the third show versions of theirs, the first its own."""
+    """Each image of a request has its own shown version."""
 
     async def first(session):
         owls = await _ask(session, count=3)
@@ -142,7 +142,7 @@ def test_each_slot_has_its_own(kernel):
 
 @pytest.mark.parametrize("how", ["upscale", "again"])
 def test_versions_of_other_buttons(kernel, how):
-    """An enlargement, and a new picture from the same request, are shown again as well."""
+    """An upscale and a repeated image are shown again, too."""
 
     async def first(session):
         owl = await _ask(session)
@@ -168,8 +168,8 @@ def test_versions_of_other_buttons(kernel, how):
     ],
     ids=["another notebook", "another cell", "unknown", "no cell id", "no cell"],
 )
-def test_other_cells_are_left_alone(kernel, cell_location):
-    """The same request elsewhere shows its own first version."""
+def test_other_cells_show_their_own_version(kernel, cell_location):
+    """The same request in another cell shows its first version."""
 
     async def first(session):
         owl, _ = await _edited(session)
@@ -183,7 +183,7 @@ def test_other_cells_are_left_alone(kernel, cell_location):
 
 
 def test_without_cell_ids_the_request_decides(kernel):
-    """A front end that tells no cell ids gets the version back by notebook and request."""
+    """Without cell IDs, the notebook and the request identify the shown version."""
     cell_location = CellLocation("work/a.ipynb", "")
 
     async def first(session):
@@ -199,7 +199,7 @@ def test_without_cell_ids_the_request_decides(kernel):
 
 
 def test_another_request_in_the_cell(kernel):
-    """A changed prompt, and a new picture of the same one, never show the version of the old."""
+    """A changed prompt or a new image does not show the version of the old one."""
 
     async def first(session):
         await _edited(session)
@@ -215,7 +215,7 @@ def test_another_request_in_the_cell(kernel):
 
 @pytest.mark.parametrize("harm", ["gone", "damaged", "another picture"])
 def test_a_version_whose_file_cannot_be_read(kernel, service, png, harm):
-    """Where the version's file is gone or changed, the first one is shown, and a note says so."""
+    """If the version's file is missing or changed, the first version is shown with a notice."""
 
     async def first(session):
         owl, edit = await _edited(session)
@@ -241,7 +241,7 @@ def test_a_version_whose_file_cannot_be_read(kernel, service, png, harm):
 
 
 def test_without_a_journal(kernel, tmp_path):
-    """Where the journal cannot be used, choosing a version works, and is forgotten."""
+    """Without a journal, choosing a version works, but it is not recorded."""
     (tmp_path / "data").write_text("in the way")
 
     async def body(session):

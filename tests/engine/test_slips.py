@@ -1,4 +1,4 @@
-"""Slips of the hand, of the service and of the clock: nothing is lost, or paid for in vain."""
+"""Mistakes of the user and of the service: nothing is lost, and nothing is paid in vain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.server
 
 
 def test_a_source_that_changed(service, use):
-    """A file that is written over before its upload is not sent in the place of what it was."""
+    """A file that was changed before its upload is not sent."""
 
     async def body(session):
         write_image("plot.png", "orange")
@@ -37,8 +37,8 @@ def test_a_source_that_changed(service, use):
     assert len(second.images) == len(service.tasks) == 1
 
 
-def test_an_edit_of_nothing(service, use):
-    """An edit of an empty list is refused: without a source it would be a new picture."""
+def test_an_edit_of_an_empty_list(service, use):
+    """An edit of an empty list is refused, because it would generate a new image."""
 
     async def body(session):
         with pytest.raises(InvalidRequestError, match="no image to edit"):
@@ -49,7 +49,7 @@ def test_an_edit_of_nothing(service, use):
 
 
 def test_a_status_path_that_is_a_web_page(answering, scripted, png, make):
-    """A path that answers with a page of the web site is none of the API: the next one is asked."""
+    """If a status path returns a web page, the next path is polled."""
     server = scripted()
     done = {"status": "completed", "images": [{"url": f"{server.url}/a.png"}]}
     server.answers = {
@@ -63,7 +63,7 @@ def test_a_status_path_that_is_a_web_page(answering, scripted, png, make):
 
 
 def test_a_long_cell_while_connecting(monkeypatch):
-    """A connection that timed out behind a long cell is tried again, whatever the time by then."""
+    """A connection that timed out during a long cell is retried."""
     clock, answers = Clock(monkeypatch), []
 
     async def once(*_):
@@ -100,8 +100,8 @@ def test_a_long_cell_while_connecting(monkeypatch):
         (lambda: resume_batch(["a hen"]), "type list"),
     ],
 )
-def test_values_that_cannot_be_right(service, use, monkeypatch, ask, words):
-    """A value of the wrong kind or size is refused in words at once, and nothing is sent."""
+def test_invalid_values(service, use, monkeypatch, ask, words):
+    """A value of a wrong type or size is refused at once, and nothing is sent."""
     write_image("hen.png", "orange")
 
     async def body(session):
@@ -116,8 +116,8 @@ def test_values_that_cannot_be_right(service, use, monkeypatch, ask, words):
     assert service.requests == []
 
 
-def test_a_count_of_a_cell_that_cannot_be_right(service, use):
-    """A slip like ``-n 1000000000`` is refused before its tasks are counted or priced."""
+def test_an_invalid_count_of_a_cell(service, use):
+    """A typo such as ``-n 1000000000`` is refused before anything is calculated."""
 
     async def body(session):
         with pytest.raises(InvalidRequestError, match="count must be at most 10,000"):
@@ -128,8 +128,8 @@ def test_a_count_of_a_cell_that_cannot_be_right(service, use):
 
 
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf"])
-def test_a_speed_that_cannot_be_right(service, use, speed):
-    """A simulator of no speed, or of an endless one, is refused, and RunAPI answers as before."""
+def test_an_invalid_speed(service, use, speed):
+    """An invalid simulator speed is refused, and RunAPI answers as before."""
 
     async def body(session):
         with pytest.raises(InvalidRequestError, match="speed must be more than 0"):
@@ -139,8 +139,8 @@ def test_a_speed_that_cannot_be_right(service, use, speed):
     assert use(service, body) is None
 
 
-def test_a_source_that_stands_alone(service, use, monkeypatch):
-    """One source need not stand in a list, whatever it is: a path, an array, a picture."""
+def test_a_source_without_a_list(service, use, monkeypatch):
+    """A single source of any kind needs no list."""
     write_image("hen.png", "orange")
 
     async def body(session):
@@ -149,7 +149,7 @@ def test_a_source_that_stands_alone(service, use, monkeypatch):
         second = await generate("at dawn", sources=first.image)
         third = await generate("at noon", sources=np.zeros((8, 8, 3), np.uint8))
         batch = await generate_many(["at dusk"], sources=first.image, progress=False)
-        made = [first.image, second.image, third.image, *batch.pictures]
+        made = [first.image, second.image, third.image, *batch.images]
         return [len(image.request.sources) for image in made]
 
     assert use(service, body) == [1] * 4

@@ -1,4 +1,4 @@
-"""Whatever a user names as a picture becomes a source, or an error that says what would do."""
+"""Values of any kind become sources, or an error says which kinds are allowed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _digest(content):
 
 @pytest.fixture
 def file(make_image):
-    """A picture's file in the working directory."""
+    """An image file in the working directory."""
     path = Path("cat.png")
     path.write_bytes(make_image())
     return path
@@ -34,7 +34,7 @@ def file(make_image):
 
 @pytest.fixture
 def generated(file):
-    """A finished picture of ours."""
+    """A finished generated image."""
     return GeneratedImage(
         id="i1", path=file.absolute(), request=ImageRequest("a cat", "gpt-image-2"),
         width=8, height=6, task_id="t", digest=_digest(file.read_bytes()),
@@ -51,14 +51,14 @@ def _generation(*images, status="completed", error=None):
 
 
 def test_a_url():
-    """An address is passed on as it is, known by the address, and nothing is fetched."""
+    """A URL is used unchanged, and is not downloaded."""
     source = as_source(URL)
     assert (source.url, source.label, source.path, source.content) == (URL, URL, None, None)
     assert source.digest == as_source(URL, label="cat").digest != as_source(URL + "?2").digest
 
 
 class _InBytes:
-    """A path as some libraries have it."""
+    """A path-like object whose path is bytes, as in some libraries."""
 
     def __init__(self, path):
         self._path = path
@@ -69,15 +69,15 @@ class _InBytes:
 
 @pytest.mark.parametrize("kind", [str, Path, lambda path: str(path.absolute()), _InBytes])
 def test_a_path(file, kind):
-    """A file is known by its content, whatever way its path is written."""
+    """A file is identified by its content, in all spellings of its path."""
     source = as_source(kind(file))
     assert source.digest == _digest(file.read_bytes())
     assert source.path.samefile(file)
     assert source.url is None
 
 
-def test_a_path_means_what_it_meant(file, make_image, tmp_path, monkeypatch):
-    """A relative path is that of the file where it was named, wherever one goes after that."""
+def test_a_relative_path(file, make_image, tmp_path, monkeypatch):
+    """A relative path does not depend on later changes of the working directory."""
     source = as_source("cat.png")
     (tmp_path / "cat.png").write_bytes(make_image(color="blue"))
     monkeypatch.chdir(tmp_path)
@@ -86,7 +86,7 @@ def test_a_path_means_what_it_meant(file, make_image, tmp_path, monkeypatch):
 
 
 def test_a_path_is_shown_as_it_was_typed(file, tmp_path, monkeypatch):
-    """A path stays readable: as it was typed, as long as that is where it leads."""
+    """The label of a path is the path as the user wrote it."""
     folder = tmp_path / "work" / "deep"
     folder.mkdir()
     assert short_path(as_source("cat.png").path) == "cat.png"
@@ -102,14 +102,14 @@ def test_a_path_in_the_home(home, make_image):
 
 @pytest.mark.parametrize("kind", [bytes, bytearray])
 def test_bytes(make_image, kind):
-    """An encoded picture in memory is taken as it is."""
+    """The bytes of an encoded image are used unchanged."""
     content = make_image(kind="JPEG")
     source = as_source(kind(content))
     assert (source.content, source.digest, source.path) == (content, _digest(content), None)
 
 
 def test_the_same_content_is_the_same_source(file):
-    """A file and its bytes are one picture."""
+    """A file and its bytes are the same source."""
     assert as_source(file).digest == as_source(file.read_bytes()).digest
 
 
@@ -117,7 +117,7 @@ def test_the_same_content_is_the_same_source(file):
     "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr", "HSV"]
 )
 def test_a_pillow_image(mode):
-    """A Pillow image of any usual mode becomes a readable picture of its size."""
+    """A Pillow image of any usual mode becomes an encoded image of the same size."""
     source = as_source(Image.new(mode, (5, 4)))
     with Image.open(io.BytesIO(source.content)) as image:
         assert image.size == (5, 4)
@@ -125,40 +125,40 @@ def test_a_pillow_image(mode):
 
 
 def test_a_generated_image(generated):
-    """A picture of ours keeps its line: the source knows the image and its file."""
+    """The source of a generated image has the image and its file."""
     source = as_source(generated)
     assert (source.image, source.path, source.label) == (generated, generated.path, "a cat")
 
 
 def test_a_finished_generation(generated):
-    """A Generation that is done stands for the picture that it shows."""
+    """The source of a finished Generation is the image that it shows."""
     source = as_source(_generation(generated), label="cat")
     assert (source.image, source.pending, source.label) == (generated, None, "cat")
 
 
-def test_a_generation_under_way():
-    """A Generation that is not done yet is waited for, not refused."""
+def test_a_running_generation():
+    """The source of a running Generation is pending."""
     generation = _generation(status="processing")
     source = as_source(generation)
     assert (source.pending, source.digest, source.label) == (generation, "", "a cat")
 
 
 def test_a_failed_generation():
-    """A Generation without a picture raises the reason why there is none."""
+    """A failed Generation raises its error."""
     error = InvalidRequestError("no luck")
     with pytest.raises(InvalidRequestError, match="no luck"):
         as_source(_generation(status="failed", error=error))
 
 
 def test_a_source_is_a_source():
-    """A source that was made already is taken as it is."""
+    """A Source is used unchanged."""
     source = as_source(URL)
     assert as_source(source, label="other") is source
 
 
 @pytest.mark.parametrize("value", [None, 3, 1.5, [], {}, object(), int, [URL]])
-def test_what_is_no_picture(value):
-    """A value of another type is refused, naming the type and what would do."""
+def test_values_that_are_no_images(value):
+    """The error of another type names the type and the allowed kinds."""
     with pytest.raises(InvalidRequestError) as caught:
         as_source(value, label="x")
     assert type(value).__name__ in caught.value.what
@@ -169,8 +169,8 @@ def test_what_is_no_picture(value):
 @pytest.mark.parametrize(
     "url", ["ftp://x/y.png", "file:///etc/passwd", "https://", "s3://b/c", "://"]
 )
-def test_other_addresses(url):
-    """Only http and https addresses are passed on."""
+def test_other_urls(url):
+    """Only http and https URLs are allowed."""
     with pytest.raises(InvalidRequestError, match="not an http or https URL"):
         as_source(url)
 
@@ -186,8 +186,8 @@ DAMAGED = {
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 @pytest.mark.parametrize("kind", ["file", "bytes"])
-def test_damaged_pictures(content, kind, make_image):
-    """A file or bytes that are no readable picture are refused before anything is sent."""
+def test_damaged_images(content, kind, make_image):
+    """A damaged file or damaged bytes are refused before anything is sent."""
     content = make_image(noise=True)[:100] if content is None else content
     Path("bad.png").write_bytes(content)
     with pytest.raises(InvalidRequestError) as caught:
@@ -198,7 +198,7 @@ def test_damaged_pictures(content, kind, make_image):
 
 @pytest.mark.parametrize("name", ["missing.png", "missing/cat.png", "a" * 300 + ".png", "."])
 def test_files_that_cannot_be_read(name):
-    """A path that leads to no file is refused by its name."""
+    """The error of a missing file has its path."""
     with pytest.raises(InvalidRequestError) as caught:
         as_source(name)
     assert name[:50] in caught.value.what
@@ -209,13 +209,13 @@ def test_files_that_cannot_be_read(name):
     "name", ["~nosuchuser/cat.png", "http://[", "https://[::1/cat.png", "a\x00b", "a" * 300, ""]
 )
 def test_strange_words(name):
-    """No word in a cell makes the search fail in other than its own words."""
+    """Any word in a cell leads to a source or to an InvalidRequestError."""
     with pytest.raises(InvalidRequestError):
         find_source(name, {})
 
 
 def test_a_variable_wins_over_a_file(file, make_image):
-    """A word that is a variable's name means the variable, also where a file has that name."""
+    """A word that is a variable and a file means the variable."""
     Path("cat").write_bytes(make_image(color="blue"))
     source = find_source("cat", {"cat": file})
     assert source.digest == _digest(file.read_bytes())
@@ -224,15 +224,15 @@ def test_a_variable_wins_over_a_file(file, make_image):
 
 @pytest.mark.parametrize("word", ["pets[0]", "box.inner['a b']"])
 def test_dotted_and_indexed_variables(word, generated):
-    """A variable may be dotted and indexed."""
+    """A variable may have dots and indexes."""
     box = type("Box", (), {"inner": {"a b": generated}})
     source = find_source(word, {"pets": [generated], "box": box})
     assert (source.image, source.label) == (generated, word)
 
 
 @pytest.mark.parametrize("word", ["{pets[0]}", "$pets[0]", "{box.path}", "$box.path"])
-def test_variables_as_other_magics_take_them(word, generated):
-    """``{name}`` and ``$name`` stand for the variable, and the label is its name."""
+def test_variables_in_braces(word, generated):
+    """``{name}`` and ``$name`` mean the variable, and the label is its name."""
     box = type("Box", (), {"path": generated.path})
     source = find_source(word, {"pets": [generated], "box": box})
     assert source.path == generated.path
@@ -240,51 +240,51 @@ def test_variables_as_other_magics_take_them(word, generated):
 
 
 @pytest.mark.parametrize("name", ["{cat}", "$cat"])
-def test_a_file_named_like_a_variable_of_other_magics(file, make_image, name):
-    """A file with such a name stays the file, also where there is a variable."""
+def test_a_file_with_braces_in_its_name(file, make_image, name):
+    """A file whose name has braces is the file, even if the variable exists."""
     Path(name).write_bytes(make_image(color="blue"))
     assert find_source(name, {"cat": file}).path.samefile(name)
 
 
 @pytest.mark.parametrize("word", ["{cat()}", "$cat + 1", "{{cat}}", "${cat}", "{}", "$"])
 def test_nothing_is_evaluated(word):
-    """What is no plain name in braces or after a dollar is no variable, and is not called."""
+    """An expression in braces is not evaluated."""
     with pytest.raises(InvalidRequestError, match="There is no file"):
         find_source(word, {"cat": lambda: 1 / 0})
 
 
 def test_a_file_named_like_a_variable(file):
-    """A word that is no variable but a file means the file."""
+    """A word that is only a file means the file."""
     assert find_source("cat.png", {}).path.samefile(file)
     file.rename("cat")
     assert find_source("cat", {}).path.samefile("cat")
 
 
 def test_an_unknown_name():
-    """A word that is neither variable nor file says so, and what may stand there."""
+    """The error of an unknown word says what is allowed."""
     with pytest.raises(InvalidRequestError) as caught:
         find_source("nobody", {})
     assert caught.value.what == 'There is no variable or file "nobody".'
     assert "cat.images[1]" in caught.value.todo
 
 
-def test_a_variable_that_is_no_picture():
-    """A variable of another type is named by what the user called it."""
+def test_a_variable_that_is_no_image():
+    """The error of a variable of another type has the variable's name."""
     with pytest.raises(InvalidRequestError, match="answer is of type int"):
         find_source("answer", {"answer": 42})
 
 
 def test_a_variable_with_a_url():
-    """A variable that holds an address stands for the address, under the variable's name."""
+    """A variable that contains a URL means the URL, and the label is its name."""
     source = find_source("cat", {"cat": URL})
     assert (source.url, source.label) == (URL, "cat")
 
 
 def test_long_labels_are_cut():
-    """A label fits into a caption, however long the address is."""
+    """A long label is shortened, so that it fits into a caption."""
     assert len(as_source("https://example.com/" + "a" * 500).label) == 60
 
 
 def test_sources_do_not_show_their_content(make_image):
-    """A source's repr holds no picture's bytes."""
+    """The repr of a source does not contain the bytes of the image."""
     assert "PNG" not in repr(Source("x", "d", content=make_image()))

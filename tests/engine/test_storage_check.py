@@ -1,4 +1,4 @@
-"""Places that take no image are found before anything is paid for."""
+"""Folders and object stores that refuse images are found before anything is paid for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture
 def store(monkeypatch):
-    """A store that takes what it is given until it refuses; its objects and what it was asked."""
+    """An object store that a test can make refuse writes; it counts its requests."""
 
     class Store(MemoryFileSystem):
         protocol = "shop"
@@ -56,8 +56,8 @@ def _batch(session, count=10):
 
 @pytest.mark.posix
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere", "/dev/null/x"])
-def test_a_batch_pays_nothing_for_a_folder_that_takes_nothing(service, use, place):
-    """Ten requests into a place where no file can be made: none is sent, and one reason is told."""
+def test_a_folder_that_cannot_be_written(service, use, place):
+    """If the image folder cannot be written, a batch sends nothing and has one reason."""
     Path("file").write_text("not a folder")
 
     async def body(session):
@@ -75,8 +75,8 @@ def test_a_batch_pays_nothing_for_a_folder_that_takes_nothing(service, use, plac
     assert rest == []
 
 
-def test_sources_are_not_uploaded_either(service, use, png):
-    """An edit whose image could not be saved uploads nothing."""
+def test_no_upload_without_a_folder(service, use, png):
+    """If the image folder cannot be written, an edit uploads nothing."""
     Path("file").write_text("not a folder")
     Path("a.png").write_bytes(png)
 
@@ -90,8 +90,8 @@ def test_sources_are_not_uploaded_either(service, use, png):
     assert service.paths() == []
 
 
-def test_a_full_disk_is_found_first(service, fail, monkeypatch):
-    """With a megabyte left on the disk nothing is sent."""
+def test_a_full_disk(service, fail, monkeypatch):
+    """With one megabyte left on the disk, nothing is sent."""
     usage = SimpleNamespace(total=10**9, free=10**6)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     _, error, _ = fail(service)
@@ -99,15 +99,15 @@ def test_a_full_disk_is_found_first(service, fail, monkeypatch):
     assert service.paths() == []
 
 
-def test_a_batch_tries_a_refusing_store_once_and_pays_nothing(service, use, store):
-    """A store without a right to write is asked once for ten requests, and none is sent."""
+def test_a_store_that_refuses_a_batch(service, use, store):
+    """A store that refuses is checked once for ten requests, and none is sent."""
     store.refuses = True
 
     async def body(session):
         batch = _batch(session)
         await batch.ended()
         asked = store.asked["tests"]
-        store.refuses = False  # its owner has given the right
+        store.refuses = False  # the owner has granted the permission
         batch.retry_failed()
         await batch.ended()
         return batch, asked
@@ -118,8 +118,8 @@ def test_a_batch_tries_a_refusing_store_once_and_pays_nothing(service, use, stor
     assert len(service.tasks) == 10
 
 
-def test_the_words_for_a_store_that_refuses(service, fail, store):
-    """The error names the store and its own reason, and says that nothing was sent."""
+def test_the_error_of_a_store_that_refuses(service, fail, store):
+    """The error has the store and its reason, and says that nothing was sent."""
     store.refuses = True
     _, error, _ = fail(service, image_dir="shop://pictures")
     assert isinstance(error, ConfigurationError)
@@ -129,8 +129,8 @@ def test_the_words_for_a_store_that_refuses(service, fail, store):
     assert service.paths() == []
 
 
-def test_a_good_store_is_tried_once_and_left_clean(service, use, store):
-    """Several requests in a row try a store once, and no test object stays there."""
+def test_a_store_is_checked_once(service, use, store):
+    """A store is checked once for several requests, and no test object stays there."""
 
     async def body(session):
         for prompt in ("a fox", "a hare"):
@@ -142,8 +142,8 @@ def test_a_good_store_is_tried_once_and_left_clean(service, use, store):
     assert len(store.store) == 2
 
 
-def test_what_is_on_disk_needs_no_writable_folder(service, use):
-    """A request that was made before is shown from its old folder, wherever new images go."""
+def test_images_on_disk_need_no_writable_folder(service, use):
+    """An image on disk is shown, even if the image folder cannot be written."""
     Path("file").write_text("not a folder")
 
     async def body(session):
@@ -155,8 +155,8 @@ def test_what_is_on_disk_needs_no_writable_folder(service, use):
     assert len(service.tasks) == 1
 
 
-def test_an_unanswered_request_stays_resumable(service, use):
-    """Where the images of an unanswered request could not be saved, it is not asked for again."""
+def test_resume_without_a_folder(service, use):
+    """If the image folder cannot be written, an unanswered request stays resumable."""
     Path("file").write_text("not a folder")
     service.fault("create=drop_after,times=5")
 
@@ -177,14 +177,14 @@ def test_an_unanswered_request_stays_resumable(service, use):
 
 
 def test_no_test_file_is_left_in_a_folder(service, make):
-    """After a request the folder holds its image and nothing else."""
+    """After a request, the folder contains only the image."""
     image = make(service).image
     assert list(image.path.parent.iterdir()) == [image.path]
 
 
 @pytest.mark.posix
-def test_local_copies_are_for_their_owner_alone(service, use, store):
-    """The folder of what is in a store is private, although it is tried out before."""
+def test_local_copies_are_private(service, use, store):
+    """The folder of local copies of a store is private, even after the check."""
 
     async def body(session):
         return (await session.generate("a fox")).image

@@ -122,8 +122,8 @@ def test_retries_without_a_delay(scripted, fail, retry_after):
 REFUSALS = {
     400: (ValidationError, "did not accept the request", "run the cell again"),
     401: (AuthenticationError, "did not accept the API key", "%runapi login"),
-    402: (InsufficientCreditsError, "not enough credit", "Add credit"),
-    403: (PermissionDeniedError, "may not do that", "%runapi status"),
+    402: (InsufficientCreditsError, "not have enough credit", "Add credit"),
+    403: (PermissionDeniedError, "not have permission", "%runapi status"),
     409: (ConflictError, "conflict", "--new"),
     413: (PayloadTooLargeError, "too large", "smaller"),
     415: (UnsupportedMediaTypeError, "type of file", "PNG, JPEG or WEBP"),

@@ -1,4 +1,4 @@
-"""Requests from many threads and several event loops: as many are charged as come back."""
+"""Requests from several threads and event loops: each one is charged once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PATIENCE = 60.0
 
 @pytest.fixture
 def script(service, monkeypatch):
-    """This process as a script without a running loop, with a session of its own."""
+    """This process as a script without a running loop, with a new session."""
     session = Session(Settings(base_url=service.url, api_key=KEY))
     monkeypatch.setitem(session_module._current, "session", session)
     yield session
@@ -37,7 +37,7 @@ def script(service, monkeypatch):
 
 
 def _in_threads(count, call):
-    """Call a function with 0, 1, ... in so many threads at the same time."""
+    """Call a function with 0, 1, ... in concurrent threads."""
     ready = threading.Barrier(count)
 
     def one(number):
@@ -48,8 +48,8 @@ def _in_threads(count, call):
         return list(pool.map(one, range(count), timeout=_PATIENCE))
 
 
-def test_each_thread_gets_its_picture(script, service):
-    """Eight threads of a script ask at the same time: eight tasks are charged and eight come."""
+def test_each_thread_gets_its_image(script, service):
+    """Eight threads of a script get eight images, and eight are charged."""
     before = service._server.state()["charged_cents"]
     made = _in_threads(8, lambda number: generate(f"pool {number}"))
     charged = service._server.state()["charged_cents"] - before
@@ -60,7 +60,7 @@ def test_each_thread_gets_its_picture(script, service):
 
 
 def test_the_first_call_of_several_threads(service, home, monkeypatch):
-    """Threads that are all the first to ask open one session and one journal."""
+    """The first calls of several threads share one session and one journal."""
     monkeypatch.delitem(session_module._current, "session", raising=False)
     monkeypatch.setenv("RUNAPI_BASE_URL", service.url)
     monkeypatch.setenv("RUNAPI_API_KEY", KEY)
@@ -69,25 +69,25 @@ def test_the_first_call_of_several_threads(service, home, monkeypatch):
     assert [batch.counts["completed"] for batch in made] == [1] * 6
     assert len(service.tasks) == 6
     assert session.journal.unfinished() == []
-    assert {one.editor for batch in made for one in batch.pictures} == {session}
+    assert {one.editor for batch in made for one in batch.images} == {session}
     run(session.service().client.transport.close())
     session.journal.close()
 
 
 def test_the_same_request_in_several_threads(script, service):
-    """Four threads with one and the same request share one picture, and one is charged."""
+    """Four threads with the same request share one image, and one is charged."""
     made = _in_threads(4, lambda _: generate("the same fox"))
     assert len({one.image.path for one in made}) == 1
     assert len(service.tasks) == 1
 
 
 def test_batches_and_edits_in_threads(script, service):
-    """A batch, edits of a picture and its enlargements in threads all come, each charged once."""
+    """A batch, edits and upscales in threads all get their images, each charged once."""
     start = generate("a start").image
 
     def call(number):
         if number % 3 == 0:
-            return generate_many([f"row {number} a", f"row {number} b"], progress=False).pictures
+            return generate_many([f"row {number} a", f"row {number} b"], progress=False).images
         if number % 3 == 1:
             return edit(start, f"make it {number}").images
         return upscale(start, 2 if number == 2 else 4).images
@@ -97,8 +97,8 @@ def test_batches_and_edits_in_threads(script, service):
     assert len(service.tasks) == 1 + 8
 
 
-def test_a_retry_in_a_script_waits_for_its_end(script, service):
-    """Where no loop goes on between two calls, a retry has its images when it returns."""
+def test_a_retry_in_a_script(script, service):
+    """In a script, a retry has its images when the call returns."""
     service.fault("download=404")
     batch = generate_many(["a b", "c d"], progress=False)
     assert [item.status for item in batch.items] == ["failed"] * 2
@@ -108,7 +108,7 @@ def test_a_retry_in_a_script_waits_for_its_end(script, service):
 
 
 def test_a_retry_after_its_loop_has_ended(script, service):
-    """What one ``asyncio.run`` made in part, the next one asks for again."""
+    """A batch of one ``asyncio.run`` can be retried in the next one."""
 
     async def first():
         batch = generate_many(["a b", "c d"], progress=False)
@@ -145,8 +145,8 @@ os.wait()
 
 
 @pytest.mark.posix
-def test_a_forked_process_is_told_so(service, tmp_path):
-    """In a copy of a process that has asked already, a request is refused instead of hanging."""
+def test_a_forked_process(service, tmp_path):
+    """In a forked process a request is refused, so that it does not hang."""
     env = clean_environment(
         tmp_path, RUNAPI_BASE_URL=service.url, RUNAPI_API_KEY=KEY, PYTHONPATH=str(ROOT)
     )
@@ -160,8 +160,8 @@ def test_a_forked_process_is_told_so(service, tmp_path):
     assert len(service.tasks) == 1
 
 
-def test_a_failure_is_its_own_threads(script):
-    """A request that fails in one thread leaves the others theirs."""
+def test_a_failure_in_one_thread(script):
+    """A request that fails in one thread does not affect the other threads."""
     with serve_simulator("--speed", "60") as server:
         server.fault("status=failed,match=doomed")
         script.settings.base_url = server.url
@@ -171,7 +171,7 @@ def test_a_failure_is_its_own_threads(script):
 
 
 def test_resume_in_a_thread(script, service):
-    """What was let go of is fetched by a thread, at no second charge."""
+    """A cancelled task is resumed in a thread, and is charged once."""
     service.fault("status=stuck,match=to be resumed")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(generate, "to be resumed")
@@ -200,8 +200,8 @@ async def _all(session, *waits):
         await session.service().client.transport.close()
 
 
-def test_a_loop_of_the_users_and_threads(script, service):
-    """A coroutine awaits some requests while threads of the same script make others."""
+def test_a_coroutine_and_threads(script, service):
+    """A coroutine and threads of one script make requests at the same time."""
 
     async def main():
         threads = [asyncio.to_thread(generate, f"thread {number}") for number in range(3)]
@@ -214,7 +214,7 @@ def test_a_loop_of_the_users_and_threads(script, service):
 
 
 def test_two_runs_in_a_row(script, service, png, home):
-    """A second ``asyncio.run`` goes on with the same session: its pictures come, each paid once."""
+    """A second ``asyncio.run`` uses the same session, and each image is paid for once."""
     source = home / "start.png"
     source.write_bytes(png)
 
@@ -228,7 +228,7 @@ def test_two_runs_in_a_row(script, service, png, home):
 
 
 def test_ctrl_c_leaves_the_other_threads_alone(script, service):
-    """Ctrl-C ends the main thread's waiting in words; what other threads asked for comes."""
+    """Ctrl-C ends the wait of the main thread only."""
     service.fault("status=stuck,match=let go of")
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(generate, "another thread's")

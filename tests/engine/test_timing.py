@@ -1,4 +1,4 @@
-"""How long tasks take, learned by real sessions from a real server, for the next kernel too."""
+"""Sessions learn how long tasks take, and the next kernel knows it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.servers import Service
 
 pytestmark = pytest.mark.server
 
-SPEED = 200  # of the servers in conftest.py: their median of 12 s passes in 0.06 s
+SPEED = 200  # of the servers in tests/servers.py: a median of 12 s takes 0.06 s
 
 
 @pytest.fixture
 def slow():
-    """A simulator so slow that a task is not done at the first look, where it is told to fail."""
+    """A simulator whose tasks are not finished at the first poll, so that a test can fail them."""
     with serve_simulator("--speed", "10") as server:
         yield Service(server)
 
@@ -40,7 +40,7 @@ def _known(session, origin):
 
 
 def test_the_next_kernel_expects_what_this_one_saw(use, service):
-    """The first picture of a second kernel is expected after what the first one's tasks took."""
+    """A second kernel expects the durations of the first kernel's tasks."""
 
     async def first(session):
         made = await _make(session, 8)
@@ -58,8 +58,8 @@ def test_the_next_kernel_expects_what_this_one_saw(use, service):
     assert learned.low < learned.median < learned.high < 3
 
 
-def test_tasks_under_way_share_what_is_learned(use, service):
-    """Within one kernel, the next cell already expects what the tasks before it took."""
+def test_running_tasks_share_what_is_learned(use, service):
+    """The next cell of a kernel expects the durations of the earlier tasks."""
 
     async def body(session):
         made = await _make(session, 8)
@@ -70,8 +70,8 @@ def test_tasks_under_way_share_what_is_learned(use, service):
     assert medians[-1] < medians[1] < 12
 
 
-def test_pictures_from_disk_teach_nothing(use, service):
-    """A picture that was there already took no time; what was made once is learned once."""
+def test_images_from_disk_are_not_learned(use, service):
+    """A reused image has no duration, so nothing is learned from it."""
 
     async def body(session):
         await _make(session, 1)
@@ -81,8 +81,8 @@ def test_pictures_from_disk_teach_nothing(use, service):
     assert len(use(service, body)) == 1
 
 
-def test_resumed_tasks_teach_nothing(use, service):
-    """Of a task that another kernel began nobody knows how long it took."""
+def test_resumed_tasks_are_not_learned(use, service):
+    """The duration of a task of another kernel is unknown, so it is not learned."""
     service.fault("status=stuck,times=3")
 
     async def first(session):
@@ -102,7 +102,7 @@ def test_resumed_tasks_teach_nothing(use, service):
 
 
 async def _until(generation, is_so):
-    """Wait until something is so, at each change of a generation."""
+    """Wait until a condition is true; check it at each change of a generation."""
     changed = asyncio.Event()
     stop = generation.subscribe(changed.set)
     while not is_so():
@@ -112,7 +112,7 @@ async def _until(generation, is_so):
 
 
 def test_failures_are_marked(use, slow):
-    """How soon a task failed is kept, apart from how long pictures take."""
+    """The durations of failed tasks are stored separately."""
     slow.fault("status=failed,times=1,message=no dragons")
 
     async def body(session):
@@ -127,8 +127,8 @@ def test_failures_are_marked(use, slow):
     assert learned.expectation.failing > expect(None).failing
 
 
-def test_a_hurried_simulators_time_is_the_services(use, service):
-    """The simulator in the kernel teaches in its own seconds: another speed spoils nothing."""
+def test_durations_do_not_depend_on_the_speed(use, service):
+    """The simulator's durations are stored as at normal speed."""
 
     async def body(session):
         session.connection.simulator_on(SPEED)
@@ -145,8 +145,8 @@ def test_a_hurried_simulators_time_is_the_services(use, service):
     assert slow.median == pytest.approx(fast.median * 10)
 
 
-def test_without_a_journal_it_is_learned_all_the_same(use, service, tmp_path):
-    """Where no journal can be kept, the guide's figures count first and this kernel's own after."""
+def test_learning_without_a_journal(use, service, tmp_path):
+    """Without a journal, a kernel starts with the guide's durations and learns its own."""
     (tmp_path / "data").write_text("in the way")
 
     async def body(session):
@@ -158,8 +158,8 @@ def test_without_a_journal_it_is_learned_all_the_same(use, service, tmp_path):
     assert last.median < first.median / 2
 
 
-def test_what_the_journal_knows_counts_from_the_first_look_on(use, service):
-    """A kernel whose journal knows how long tasks take shows that with its first placeholder."""
+def test_stored_durations_are_used_at_once(use, service):
+    """The first placeholder of a kernel uses the durations in the journal."""
 
     async def teach(session):
         for _ in range(20):

@@ -1,4 +1,4 @@
-"""Uploads as a store wants them: whole, with its own headers, once, and again when they expired."""
+"""Uploads: complete, with the store's headers, once, and again after they have expired."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 @pytest.fixture
 def large():
-    """An encoded picture of some 300 kB, which leaves in several pieces."""
+    """An encoded image of about 300 kB, which is sent in several pieces."""
     buffer = io.BytesIO()
     Image.effect_noise((560, 560), 60).save(buffer, "PNG")
     assert len(buffer.getvalue()) > 4 * 2**16
@@ -38,7 +38,7 @@ def large():
 
 @pytest.fixture
 def store(scripted):
-    """A service that names a store of its own origin, and says how long it keeps a file."""
+    """A service whose uploads go to its own origin, and that says how long it keeps a file."""
 
     def start(**confirmed):
         server, other = scripted(), scripted()
@@ -63,8 +63,8 @@ def _upload(use, server, content, times=1, uploaded=None):
     return use(server, body)
 
 
-def test_what_the_store_gets(use, store, large):
-    """The store gets the bytes with their length, not in chunks, and the headers it asked for."""
+def test_the_upload_request(use, store, large):
+    """The store gets the bytes with their length, not in chunks, and its own headers."""
     server, other = store()
     _upload(use, server, large)
     ((method, path, headers, body),) = other.seen
@@ -78,8 +78,8 @@ def test_what_the_store_gets(use, store, large):
     assert KEY not in str(headers)
 
 
-def test_a_length_that_the_store_names(use, store, large):
-    """Where the store's own headers hold the length, it is sent once."""
+def test_a_length_in_the_stores_headers(use, store, large):
+    """If the store's headers have the length, it is sent once."""
     server, other = store()
     server.answers[PREPARE][0][2]["headers"] = {"content-length": str(len(large))}
     _upload(use, server, large)
@@ -88,8 +88,8 @@ def test_a_length_that_the_store_names(use, store, large):
     assert body == large
 
 
-def test_the_share_goes_up(use, store, large):
-    """The share that has left only grows, in steps, and ends at 1."""
+def test_the_progress_of_an_upload(use, store, large):
+    """The uploaded share only increases, in steps, and ends at 1."""
     server, _ = store()
     shares = []
     _upload(use, server, large, uploaded=shares.append)
@@ -99,8 +99,8 @@ def test_the_share_goes_up(use, store, large):
     assert shares[-1] == 1
 
 
-def test_the_share_of_several_sources(service, use, large):
-    """Of several sources, what is told is the share of them all."""
+def test_the_progress_of_several_uploads(service, use, large):
+    """The uploaded share of several sources is that of all together."""
     Path("a.png").write_bytes(large)
     Image.effect_noise((560, 560), 30).save("b.png")
 
@@ -108,7 +108,7 @@ def test_the_share_of_several_sources(service, use, large):
         generation, shares = session.edit(["a.png", "b.png"], "join them"), []
         while not generation.is_done:
             shares.append(generation.tasks[0].uploaded or 0)
-            await asyncio.sleep(0)  # whatever goes on has its turn
+            await asyncio.sleep(0)  # lets other tasks run
         return shares
 
     shares = use(service, body)
@@ -126,7 +126,7 @@ def _times(seconds):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time that the service's memory goes by; the test sets it."""
+    """The service's clock, which the test sets."""
     moment = [1000.0]
     monkeypatch.setattr(backend, "time", SimpleNamespace(monotonic=lambda: moment[0]))
     return moment
@@ -147,7 +147,7 @@ def clock(monkeypatch):
     ],
 )
 def test_how_long_an_upload_is_used(use, store, clock, confirmed, kept):
-    """An upload is used for nine tenths of the time that the service names, by its own clock."""
+    """An upload is used for nine tenths of its lifetime."""
     server, _ = store(**confirmed)
     source = as_source(Image.new("RGB", (8, 6)))
 
@@ -164,8 +164,8 @@ def test_how_long_an_upload_is_used(use, store, clock, confirmed, kept):
     assert before == (1 if kept else 2)
 
 
-def test_the_time_that_the_simulator_names(service, use, clock, png):
-    """One upload serves several edits, and another is made when its time is over."""
+def test_an_upload_of_the_simulator(service, use, clock, png):
+    """One upload is used for several edits; after its lifetime there is a new upload."""
     Path("a.png").write_bytes(png)
 
     async def body(session):
@@ -179,8 +179,8 @@ def test_the_time_that_the_simulator_names(service, use, clock, png):
     assert use(service, body) == [1, 1, 2]
 
 
-def test_a_file_that_went_away(service, use, png):
-    """A source whose file is gone by the upload is an error in words; nothing is sent."""
+def test_a_file_that_was_deleted(service, use, png):
+    """If the source file was deleted before the upload, nothing is sent."""
     Path("a.png").write_bytes(png)
 
     source = as_source("a.png")
@@ -200,8 +200,8 @@ def _encoded(kind, image=None, **options):
     return buffer.getvalue()
 
 
-def test_a_cut_off_file_is_not_paid_for(service, use):
-    """An edit of a JPEG that is cut off ends in words before anything is sent."""
+def test_a_truncated_file(service, use):
+    """A truncated JPEG is refused before anything is sent."""
     Path("cat.jpg").write_bytes(_encoded("JPEG")[:-3000])
 
     async def body(session):
@@ -222,8 +222,8 @@ def test_a_cut_off_file_is_not_paid_for(service, use):
         ("cat.gif", _encoded("GIF"), ("cat.png", b"\x89PNG")),
     ],
 )
-def test_name_and_format_fit(use, store, name, content, sent):
-    """What goes up is a format of the service's, under a name that says which one it is."""
+def test_the_name_of_an_upload(use, store, name, content, sent):
+    """An upload has a format of the service, and a name with its suffix."""
     server, other = store()
     Path(name).write_bytes(content)
     _upload(use, server, name)
@@ -233,8 +233,8 @@ def test_name_and_format_fit(use, store, name, content, sent):
     assert put.startswith(sent[1])
 
 
-def test_a_mask_that_does_not_fit_is_not_paid_for(service, use, png):
-    """An edit with a mask that masks nothing ends in words, with nothing uploaded."""
+def test_an_invalid_mask(service, use, png):
+    """A mask without a transparent area is refused before anything is uploaded."""
     Path("cat.png").write_bytes(png)
     Image.new("RGBA", (10, 10)).save("mask.png")
 
@@ -250,7 +250,7 @@ def test_a_mask_that_does_not_fit_is_not_paid_for(service, use, png):
 
 
 def test_a_converted_source_is_found_again(service, use):
-    """A source that is converted counts by its own bytes: run again, it costs nothing."""
+    """A converted source is identified by its original bytes, so a rerun is free."""
     Path("cat.tif").write_bytes(_encoded("TIFF"))
 
     async def body(session):
@@ -263,8 +263,8 @@ def test_a_converted_source_is_found_again(service, use):
     assert first.warnings == ("cat.tif is a TIFF file. It is sent as a PNG.",)
 
 
-def test_addresses_are_passed_on(service, use):
-    """A source that has an address is not uploaded, and its address is not changed."""
+def test_urls_are_not_uploaded(service, use):
+    """A source that is a URL is not uploaded, and the URL is not changed."""
 
     async def body(session):
         return await session.service().url_of(as_source("https://example.com/a b.png?c=d"))
@@ -273,8 +273,8 @@ def test_addresses_are_passed_on(service, use):
     assert service.requests == []
 
 
-def test_another_working_directory_meanwhile(service, use, tmp_path, png):
-    """What was named before the working directory changed is read and written where it was."""
+def test_a_changed_working_directory(service, use, tmp_path, png):
+    """Relative paths do not depend on later changes of the working directory."""
     Path("cat.png").write_bytes(png)
     start, other = Path.cwd(), tmp_path / "other"
     other.mkdir()
@@ -302,8 +302,8 @@ def test_another_working_directory_meanwhile(service, use, tmp_path, png):
 
 
 @pytest.mark.parametrize("address", ["ftp://store.example/put", "http://store.example/put", "x y"])
-def test_a_store_that_is_refused_is_not_called_charged(use, store, png, address):
-    """Where the address of the store is refused, nothing was made, and no charge is claimed."""
+def test_a_refused_store(use, store, png, address):
+    """If the store's URL is refused, the error says that nothing was charged."""
     server, other = store()
     target = {"signed_id": "s1", "upload_url": address, "headers": {}}
     server.answers[PREPARE] = [(201, {}, target)]

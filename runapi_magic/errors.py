@@ -39,6 +39,17 @@ CHARGED = "The task was completed, so it was charged."
 FAILED_IS_FREE = "Failed tasks are not charged."
 
 _LONGEST_ID = 100  # characters shown
+_SIMPLE = {
+    ord(sign): plain
+    for sign, plain in {
+        "·": "-",
+        "…": "...",
+        "\u00d7": "x",
+        "\u2013": "-",
+        "→": "->",
+        "█": "#",
+    }.items()
+}
 
 
 def resume_advice(task_id: str | None) -> str:
@@ -110,8 +121,20 @@ class RunAPIError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows instead of a traceback."""
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        return [part.encode(encoding, "replace").decode(encoding) for part in self.named_parts]
+        return [encodable(part) for part in self.named_parts]
+
+
+def encodable(text: str) -> str:
+    """Return a text in which every character exists in the encoding of the standard output."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        simple = text.translate(_SIMPLE)
+        return simple.encode(encoding, "replace").decode(encoding)
+    except LookupError:  # Python does not know the encoding
+        return text.translate(_SIMPLE).encode("ascii", "replace").decode("ascii")
+    return text
 
 
 def _restore(kind: type[RunAPIError], args: tuple[Any, ...], state: dict[str, Any]) -> RunAPIError:

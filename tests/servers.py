@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
+from runapi_magic.engine import session as session_module
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from tests.conftest import serve_simulator
@@ -252,3 +253,29 @@ def fail(use):
         return use(server, body, **settings)
 
     return run
+
+
+@pytest.fixture
+def run(use, monkeypatch):
+    """Run a coroutine function with a new session, which is also the session of this process."""
+
+    def start(server, body, **settings):
+        async def owned(session):
+            monkeypatch.setitem(session_module._current, "session", session)
+            return await body(session)
+
+        return use(server, owned, **settings)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def _slow_server():
+    with serve_simulator("--speed", "20") as server:
+        yield server
+
+
+@pytest.fixture
+def slow(_slow_server):
+    """A simulator whose tasks take half a second, so that a test can make them fail."""
+    return Service(_slow_server)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from runapi_magic.batch.begin import begin_batch
 from runapi_magic.batch.dask_worker import Job, JobResult, run_job
-from runapi_magic.core.status import Phase, TaskStatus
+from runapi_magic.core.status import TaskStatus
 from runapi_magic.core.task import Task
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.engine.download import cost_per_image
@@ -333,14 +333,7 @@ class _ClusterPipeline(Pipeline):
             cluster=self._cluster,
             job=job,
         )
-        service_on_cluster = replace(service, client=client)
-        created = await self.submitter.recover(generation, task, planned.stored, service_on_cluster)
-        if created is None:
-            old = planned.stored.attempt
-            key = old.idempotency_key if old else None
-            created = await self.submitter.submit(generation, task, service_on_cluster, key)
-        task.phase, task.status = Phase.DRAWING, "processing"
-        generation.changed()
+        created = await self._submit(generation, planned, replace(service, client=client))
         running = client.running or await self._cluster.send(job(None, created))
         await self._receive(generation, task, service, await running.result(), options)
 

@@ -53,7 +53,7 @@ class TaskRow(Protocol):
 
     @property
     def state(self) -> str:
-        """The state in the journal, such as ``created`` or ``saved``."""
+        """The state in the journal, such as ``sent`` or ``saved``."""
 
     @property
     def task_id(self) -> str | None:

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from IPython.core.getipython import get_ipython
 
 from runapi_magic.core.paths import notebook_name
-from runapi_magic.core.printing import encodable
-from runapi_magic.errors import ConfigurationError, RunAPIError
+from runapi_magic.errors import ConfigurationError, RunAPIError, encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

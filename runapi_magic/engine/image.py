@@ -70,6 +70,9 @@ class Handle(Protocol):
     def task_ids(self) -> list[str]:
         """RunAPI's IDs of the tasks that are known until now."""
 
+    def tree(self) -> Tree[GeneratedImage]:
+        """Return the tree of edits that its images belong to."""
+
     def cancel(self) -> None:
         """Stop waiting."""
 

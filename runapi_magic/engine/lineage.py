@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from runapi_magic.core.protocols import FinishedImage
 from runapi_magic.core.text import shorten
 from runapi_magic.media.metrics import hint
 
@@ -20,12 +21,8 @@ _LONGEST_TITLE = 60  # characters
 _QUALITY = 85  # of the JPEG
 
 
-class Version(Protocol):
-    """What a tree needs to know about an image; see ``GeneratedImage``."""
-
-    @property
-    def id(self) -> str:
-        """A unique ID, the same in all kernels."""
+class Version(FinishedImage, Protocol):
+    """What a tree needs to know about an image. ``GeneratedImage`` implements this."""
 
     @property
     def request(self) -> ImageRequest:
@@ -34,10 +31,6 @@ class Version(Protocol):
     @property
     def model(self) -> str:
         """RunAPI's name of the model."""
-
-    @property
-    def created(self) -> float:
-        """When it was generated, Unix time in seconds."""
 
     @property
     def cost(self) -> float | None:

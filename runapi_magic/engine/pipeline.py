@@ -327,22 +327,28 @@ class Pipeline:
     ) -> None:
         """Submit a task, wait until the service has finished it, and download its images."""
         task = planned.task
-        created = await self.submitter.recover(generation, task, planned.stored, service)
-        if created is None:
-            # With the earlier key if there is one: if the service has a task after all, it reports
-            # a conflict instead of starting a second task.
-            attempt = planned.stored.attempt
-            key = attempt.idempotency_key if attempt else None
-            created = await self.submitter.submit(generation, task, service, key)
-        task.phase, task.status = Phase.DRAWING, "processing"
-        generation.changed()
-
+        created = await self._submit(generation, planned, service)
         finished, paths = await self._wait_for_service(generation, task, service, created)
         if not finished.image_urls:
             raise TaskFailedError("The task was completed without an image.")
         task.phase = Phase.FETCHING
         generation.changed()
         await self.image_store.download(generation, task, service, finished, paths)
+
+    async def _submit(
+        self, generation: Generation, planned: PlannedTask, service: Service
+    ) -> CreatedTask:
+        """Return the task at the service; submit it if the service does not have it."""
+        task, attempt = planned.task, planned.stored.attempt
+        created = await self.submitter.recover(generation, task, planned.stored, service)
+        if created is None:
+            # With the earlier key if there is one: if the service has a task after all, it reports
+            # a conflict instead of starting a second task.
+            key = attempt.idempotency_key if attempt else None
+            created = await self.submitter.submit(generation, task, service, key)
+        task.phase, task.status = Phase.DRAWING, "processing"
+        generation.changed()
+        return created
 
     async def _wait_for_service(
         self, generation: Generation, task: GenerationTask, service: Service, created: CreatedTask

@@ -130,12 +130,10 @@ def test_invalid_rows(run, service, prompts, options, words):
     assert service.requests == []
 
 
-def test_to_frame(many, failing):
+def test_to_frame(many, slow):
     """``to_frame`` has a row for each item: variables, status, cost, file, error and image."""
-    failing.fault("status=failed,match=owl,message=not tonight")
-    batch = many(
-        pd.DataFrame({"animal": ["fox", "owl"], "n": [1, 2]}), failing, prompt="An {animal}"
-    )
+    slow.fault("status=failed,match=owl,message=not tonight")
+    batch = many(pd.DataFrame({"animal": ["fox", "owl"], "n": [1, 2]}), slow, prompt="An {animal}")
     frame = batch.to_frame()
     assert list(frame["animal"]) == ["fox", "owl"]
     assert list(frame["prompt"]) == ["An fox", "An owl"]

@@ -13,10 +13,10 @@ from tests.batch.conftest import PROMPTS
 pytestmark = pytest.mark.server
 
 
-def test_resume_by_id(run, failing):
+def test_resume_by_id(run, slow):
     """Another kernel resumes a batch by its ID: variables, order and images are the same."""
     rows = [{"animal": "fox", "n": 1}, {"animal": "owl", "n": 2}, {"animal": "cat", "n": 3}]
-    failing.fault("status=failed,match=owl,times=1")
+    slow.fault("status=failed,match=owl,times=1")
 
     async def first(_session):
         return await generate_many(rows, prompt="An {animal} at night", progress=False)
@@ -24,13 +24,13 @@ def test_resume_by_id(run, failing):
     async def second(_session):
         return await resume_batch(before.id, progress=False)
 
-    before = run(failing, first)
-    after = run(failing, second)
+    before = run(slow, first)
+    after = run(slow, second)
     assert [item.variables for item in after.items] == rows
     assert [item.status for item in after.items] == ["completed"] * 3
     assert after.items[0].images[0].path == before.items[0].images[0].path
     assert (after.id, after.title) == (before.id, before.title)
-    assert len(failing.tasks) == 4
+    assert len(slow.tasks) == 4
 
 
 def test_resume_edits_of_a_file(run, service, png, home):

@@ -35,10 +35,10 @@ def _script(service, folder, options=""):
     return done.stdout, done.stderr
 
 
-def test_a_script_waits_and_shows_a_bar(failing, tmp_path):
+def test_a_script_waits_and_shows_a_bar(slow, tmp_path):
     """In a script the call returns at the end. The progress bar is on stderr."""
-    failing.fault("status=failed,match=a bad tree")
-    said, bar = _script(failing, tmp_path)
+    slow.fault("status=failed,match=a bad tree")
+    said, bar = _script(slow, tmp_path)
     assert said == "2 1 True\n"
     assert "trees: 100%" in bar
     assert "3/3" in bar

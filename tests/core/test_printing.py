@@ -7,8 +7,8 @@ import io
 
 import pytest
 
-from runapi_magic.core.printing import encodable, print_text
-from runapi_magic.errors import RunAPIError
+from runapi_magic.core.printing import print_text
+from runapi_magic.errors import RunAPIError, encodable
 
 TEXT = "a fox · 1024 \u00d7 768 px … 狐 \udcff"
 
@@ -79,4 +79,4 @@ def test_errors_are_rendered_for_the_output(monkeypatch):
     """The text that IPython shows for an error has only characters of the output's encoding."""
     monkeypatch.setattr("sys.stdout", _Stream("ascii"))
     lines = RunAPIError("No 狐 here …")._render_traceback_()
-    assert lines[0] == "RunAPIError: No ? here ?"
+    assert lines[0] == "RunAPIError: No ? here ..."

@@ -1,26 +1,8 @@
-"""Fixtures for tests of the engine: a session for this process, quotes and a slow simulator."""
+"""Fixtures for the tests of the engine."""
 
 from __future__ import annotations
 
 import pytest
-
-from runapi_magic.engine import session as session_module
-from tests.conftest import serve_simulator
-from tests.servers import Service
-
-
-@pytest.fixture
-def run(use, monkeypatch):
-    """Run a coroutine function with a new session, which is also the session of this process."""
-
-    def start(server, body, **settings):
-        async def owned(session):
-            monkeypatch.setitem(session_module._current, "session", session)
-            return await body(session)
-
-        return use(server, owned, **settings)
-
-    return start
 
 
 @pytest.fixture
@@ -34,15 +16,3 @@ def quote(monkeypatch):
         monkeypatch.setattr("runapi_magic.http.client.Client.quote", quoted)
 
     return set_price
-
-
-@pytest.fixture(scope="session")
-def _slow_server():
-    with serve_simulator("--speed", "20") as server:
-        yield server
-
-
-@pytest.fixture
-def slow(_slow_server):
-    """A simulator whose tasks take half a second, so that a test can make them fail."""
-    return Service(_slow_server)

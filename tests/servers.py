@@ -53,7 +53,6 @@ class Service:
         urllib.request.urlopen(request).close()
         state = server.state()
         self._before = len(state["tasks"]), len(state["requests"])
-        self._charged = state["charged_cents"]
 
     def fault(self, *specs):
         """Add faults."""
@@ -65,8 +64,9 @@ class Service:
 
     @property
     def charged(self):
-        """USD that the service has charged since the test began."""
-        return (self._server.state()["charged_cents"] - self._charged) / 100
+        """USD that the service has charged for tasks created since the test began."""
+        completed = (task for task in self.tasks if task["status"] == "completed")
+        return sum(task["cents"] for task in completed) / 100
 
     @property
     def tasks(self):

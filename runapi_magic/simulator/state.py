@@ -316,6 +316,7 @@ class Simulator:
                     "model": task.model,
                     "action": task.contract.action,
                     "body": task.body,
+                    "cents": task.cents,
                     "status": task.status(now),
                     "idempotency_key": task.idempotency_key,
                     "created": task.created,

@@ -18,6 +18,7 @@ _WORDS = {
         "create_task_failed",
     },
 }  # fmt: skip
+_HTTP_STATUSES, _SUCCESS = range(100, 600), range(200, 300)
 _STATUS_OF = {word: status for status, words in _WORDS.items() for word in words}
 
 
@@ -60,7 +61,7 @@ def parse_task(data: Any) -> Task:
         return Task("", TaskStatus.UNKNOWN)
     task_id = _text(data.get("id")) or _text(data.get("task_id"))
     inner = data.get("response")
-    if isinstance(inner, Mapping) and isinstance(inner.get("status"), int):
+    if isinstance(inner, Mapping) and inner.get("status") in _HTTP_STATUSES:
         return _parse_envelope(task_id, data, inner)
     word = _text(data.get("status"))
     return Task(
@@ -73,9 +74,6 @@ def parse_task(data: Any) -> Task:
         progress=_fraction(data.get("progress")),
         replayed=data.get("task_replayed") is True,
     )
-
-
-_SUCCESS = range(200, 300)
 
 
 def _parse_envelope(task_id: str, data: Mapping[str, Any], inner: Mapping[str, Any]) -> Task:

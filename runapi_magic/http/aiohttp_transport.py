@@ -1,9 +1,10 @@
 """A transport for httpx that uses the connections of aiohttp.
 
 The pool of httpx searches all its connections for every request that waits for one. With a thousand
-running tasks, a kernel has no time for anything else; see docs/benchmarks.md. We do not use the
-package httpx-aiohttp (0.2). It reports a lost response as a failed connection, so a message would
-say that nothing was charged. And it decodes the encoded parts of signed URLs.
+running tasks, a kernel has no time for anything else; see docs/benchmarks.md.
+
+We do not use the package httpx-aiohttp (0.2). It reports a lost response as a failed connection, so
+a message would say that nothing was charged. It also decodes the encoded parts of signed URLs.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class Connections(httpx.AsyncBaseTransport):
 
     Args:
         verify: Checks certificates.
-        pinned: Whether to connect to public addresses only. A name is resolved once, and that
-            address is checked and used, because the name may have another address a moment later.
-            This does not apply with a proxy, which resolves names itself.
+        pinned: Whether to connect to public addresses only. A connection uses the same addresses
+            that were checked, because the name may have another address a moment later. This does
+            not apply with a proxy, which resolves names itself.
         proxied: Whether to use the proxies of the environment.
     """
 
@@ -140,9 +141,9 @@ class _PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily | int = 0
     ) -> list[ResolveResult]:
-        address = await resolve_public(host, port)
         return [
             ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
+            for address in await resolve_public(host, port)
         ]
 
     async def close(self) -> None:

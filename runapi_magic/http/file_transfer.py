@@ -17,6 +17,7 @@ from runapi_magic.errors import (
     ConfigurationError,
     ConnectionFailedError,
     DownloadError,
+    PayloadTooLargeError,
     UnsafeURLError,
 )
 from runapi_magic.http.response_body import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from runapi_magic.errors import APIError
     from runapi_magic.http.httpx_clients import HttpxClients
 
 _MOST_REDIRECTS = 3
@@ -153,12 +155,15 @@ class FileTransfer:
                     "PUT", url, headers=length | dict(headers), content=body
                 ) as response:
                     answer = await read_body(response, moved)
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _upload_failed(f" ({type(error).__name__}).") from None
+        except ValueError:  # such as a line feed in a header; a UnicodeError is a ValueError
+            raise _upload_failed(": the service returned an invalid URL or header.") from None
         except (TimeoutError, BodyError) as error:
             raise _upload_failed(f": {describe_body_error(error)}.") from None
         if not response.is_success:
-            raise error_from_response(response.status_code, response.headers, answer)
+            refusal = error_from_response(response.status_code, response.headers, answer)
+            raise _from_file_storage(refusal)
 
     async def check_url(self, url: str) -> None:
         """Raise an error if this machine must not open a URL that the service names.
@@ -172,6 +177,16 @@ class FileTransfer:
 
 def _upload_failed(why: str) -> ConnectionFailedError:
     return ConnectionFailedError(f"The source image could not be uploaded{why}")
+
+
+def _from_file_storage(error: APIError) -> APIError:
+    """Return an error with texts for the file storage, which gets no key and knows no model."""
+    what = f"The file storage did not accept the source image ({error.status_code})"
+    error.what = f"{what}: {error.reason}" if error.reason else f"{what}."
+    error.args = (error.what,)
+    if not isinstance(error, PayloadTooLargeError):
+        error.todo = "Wait a moment and run the cell again."
+    return error
 
 
 def _redirect_target(url: str, response: httpx.Response) -> str:

@@ -77,15 +77,15 @@ def _read_address(name: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-async def resolve_public(host: str, port: int) -> str:
-    """Return an IP address of a host, after checking that all its addresses are public.
+async def resolve_public(host: str, port: int) -> list[str]:
+    """Return the IP addresses of a host, after checking that all of them are public.
 
     Raises:
         UnsafeURLError: One of its addresses is not public.
         DownloadError: The host name cannot be resolved.
     """
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port)
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         found = []
     if not found:
@@ -94,7 +94,7 @@ async def resolve_public(host: str, port: int) -> str:
     for address in addresses:
         if not is_public(ipaddress.ip_address(address.partition("%")[0])):
             raise UnsafeURLError(f"The image URL is in a private network ({host}).")
-    return addresses[0]
+    return addresses
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -200,9 +200,11 @@ def test_an_envelope_with_its_reason_outside():
     assert (task.status, task.error) == (TaskStatus.FAILED, "too dark")
 
 
-@pytest.mark.parametrize("response", [None, {}, {"status": None, "body": None}])
-def test_an_empty_envelope(response):
-    """A running task with an empty envelope is not a failed task."""
+@pytest.mark.parametrize(
+    "response", [None, {}, {"status": None, "body": None}, {"status": True}, {"status": 0}]
+)
+def test_a_response_without_an_http_status(response):
+    """A running task whose stored response has no HTTP status is not a failed task."""
     task = parse_task({"id": "tsk_1", "status": "processing", "response": response})
     assert (task.id, task.status) == ("tsk_1", TaskStatus.PROCESSING)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.conftest import ROOT
-from tests.faults.matrix import PAIRS, PRICE, ROWS
+from tests.faults.matrix import PAIRS, PRICE, ROWS, WAIT
 
 PAGE = ROOT / "docs" / "faults.md"
 
@@ -95,7 +95,7 @@ def _advice(row):
         return ""
     if row.resumes:
         return "`%runapi resume`, or run the cell again"
-    return _ADVICE[row.error.__name__]
+    return _ADVICE["RateLimitError" if row.todo == WAIT else row.error.__name__]
 
 
 _ADVICE = {

@@ -36,6 +36,7 @@ SHORT_TIMEOUT = 1.0  # seconds of a timeout that is meant to expire
 RESUME = "%runapi resume"
 AGAIN = "with the same idempotency key"
 LATER = "Try again later"
+WAIT = "Wait a moment"
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _create_rows():
         yield _rejected(
             f"returns 429{fault}", f"create=429{option}", RateLimitError,
             "The request is repeated without success. No task is created.", "Too many requests",
-            "Wait a moment",
+            WAIT,
         )  # fmt: skip
     for status in (408, 500, 502, 503, 504):
         yield _recovers("create", f"returns {status} twice", f"create={status},times=2")
@@ -432,7 +433,7 @@ def _upload_rows():
         )
         yield _not_uploaded(
             point, "returns 429 always", f"{point}=429", RateLimitError, "Too many requests",
-            "Wait a moment",
+            WAIT,
         )  # fmt: skip
         for status in (500, 503):
             yield _not_uploaded(
@@ -460,21 +461,25 @@ def _upload_rows():
 
 
 def _put_rows():
-    for status, error, says, todo in (
-        (400, ValidationError, "(400)", ""),
-        (403, PermissionDeniedError, "(403)", ""),
-        (413, PayloadTooLargeError, "too large for RunAPI", "Make the source image smaller"),
-        (429, RateLimitError, "Too many requests", "Wait a moment"),
-        (500, ServerError, "has a problem", LATER),
-        (503, ServerError, "has a problem", LATER),
+    says = "The file storage did not accept the source image"
+    for status, error, todo in (
+        (400, ValidationError, WAIT),
+        (401, AuthenticationError, WAIT),
+        (403, PermissionDeniedError, WAIT),
+        (413, PayloadTooLargeError, "Make the source image smaller"),
+        (429, RateLimitError, WAIT),
+        (500, ServerError, WAIT),
+        (503, ServerError, WAIT),
     ):
-        yield _not_uploaded("put", f"returns {status}", f"put={status}", error, says, todo)
+        yield _not_uploaded(
+            "put", f"returns {status}", f"put={status}", error, f"{says} ({status})", todo
+        )
     yield _not_uploaded(
         "put", "closes the connection", "put=drop", ConnectionFailedError, "could not be uploaded",
         "Check the network",
     )  # fmt: skip
     yield _not_uploaded(
-        "put", "redirects to another URL", "put=redirect_foreign", APIError, "(307)", ""
+        "put", "redirects to another URL", "put=redirect_foreign", APIError, f"{says} (307)", WAIT
     )
     for effect in ("bad_json", "empty"):
         yield _not_uploaded(

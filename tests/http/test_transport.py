@@ -44,7 +44,7 @@ def _listen(answer):
             server.shutdown()
 
 
-def _say_ok(handler):
+def _answer_ok(handler):
     handler.send_response(200)
     handler.send_header("Content-Length", "2")
     handler.end_headers()
@@ -72,7 +72,7 @@ def _run(base_url, work):
 )
 def test_a_signed_url_is_not_changed(path):
     """The encoded parts of a URL stay encoded, because a signature may depend on them."""
-    with _listen(_say_ok) as (port, received):
+    with _listen(_answer_ok) as (port, received):
 
         async def work(transport):
             async with transport.files.stream(f"http://127.0.0.1:{port}{path}") as response:
@@ -87,7 +87,7 @@ def test_a_signed_url_is_not_changed(path):
 
 def test_an_upload_has_no_other_headers():
     """A PUT has the given headers and those of HTTP, and none that aiohttp adds."""
-    with _listen(_say_ok) as (port, received):
+    with _listen(_answer_ok) as (port, received):
         home, content = f"http://127.0.0.1:{port}", b"bytes" * 50_000
         _run(
             home,
@@ -101,13 +101,29 @@ def test_an_upload_has_no_other_headers():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("value", ["a\r\nb", "a\x00b", "ä"])
+def test_an_invalid_header_of_an_upload(value):
+    """If the service names a header that HTTP does not allow, the upload fails with an error."""
+    with _listen(_answer_ok) as (port, received):
+        home = f"http://127.0.0.1:{port}"
+
+        async def work(transport):
+            with pytest.raises(ConnectionFailedError) as caught:
+                await transport.files.upload(f"{home}/a", {"X-Signed": value}, b"bytes")
+            return caught.value
+
+        error = _run(home, work)
+    assert "could not be uploaded" in error.what
+    assert received == []
+
+
 def test_netrc_does_not_replace_the_key(tmp_path, monkeypatch):
     """A password in .netrc for the service's host is not sent. The key is."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password other\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    with _listen(_say_ok) as (port, received):
+    with _listen(_answer_ok) as (port, received):
         _run(f"http://127.0.0.1:{port}", lambda transport: transport.request("GET", "/x"))
     assert [headers["Authorization"] for _, _, headers, _ in received] == [f"Bearer {KEY}"]
 
@@ -158,7 +174,7 @@ def test_a_proxy_is_used_for_the_network_with_its_own_password(monkeypatch):
 
 def test_no_proxy_for_this_machine(monkeypatch):
     """Requests to a service on this machine do not use the proxy of the environment."""
-    with _listen(_say_ok) as (port, received):
+    with _listen(_answer_ok) as (port, received):
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         _run(f"http://127.0.0.1:{port}", lambda transport: transport.request("GET", "/x"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 import threading
@@ -315,6 +316,31 @@ def _serve_tls(authority, names, content):
             yield server.server_port, requested
         finally:
             server.shutdown()
+
+
+def test_another_address_is_tried(dns, run, tmp_path, make_image, monkeypatch):
+    """If one address of a host cannot be reached, the image is downloaded from another one."""
+    authority = trustme.CA()
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    monkeypatch.setattr("runapi_magic.http.certificates.create_tls_context", lambda: trusting)
+    unreachable = "93.184.216.35"
+    dns["files.example"] = [unreachable, PUBLIC]
+    real = BaseSelectorEventLoop.sock_connect
+
+    with _serve_tls(authority, ["files.example"], make_image()) as (port, _):
+
+        async def connect(loop, sock, address):
+            if address[0] == unreachable:
+                raise OSError(errno.ENETUNREACH, "Network is unreachable")
+            return await real(loop, sock, ("127.0.0.1", port))
+
+        monkeypatch.setattr(BaseSelectorEventLoop, "sock_connect", connect)
+
+        async def body(transport):
+            return await Client(transport).download(GOOD, tmp_path / "part", max_megabytes=1)
+
+        assert run(body) == "png"
 
 
 def test_certificates_are_checked_by_name(dns, run, tmp_path, make_image, monkeypatch):

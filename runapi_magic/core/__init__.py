@@ -1,1 +1,1 @@
-"""Requests, tasks, prices, polling and errors as pure decisions: no I/O and no clock."""
+"""Requests, tasks, prices, polling and errors. Without I/O, except ``paths`` and ``printing``."""

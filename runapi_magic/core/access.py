@@ -14,8 +14,8 @@ from runapi_magic.errors import ConfigurationError, MissingKeyError
 DEFAULT_BASE_URL = "https://runapi.ai"
 _HOST = re.compile(r"[\w.:-]+")
 _IN_COLAB = (
-    "Open Secrets (the key on the left), add RUNAPI_API_KEY with notebook access, and run the cell"
-    " again.\n%runapi simulator on      to try everything without a key and at no cost."
+    "Open Secrets (the key symbol on the left), add RUNAPI_API_KEY with notebook access, and run"
+    " the cell again.\n%runapi simulator on      to try everything without a key and at no cost."
 )
 _SHOWN_OF_A_KEY = 4
 _LONG_ENOUGH_TO_SHOW = 12
@@ -88,7 +88,7 @@ class Access:
         """Return the key.
 
         Raises:
-            MissingKeyError: There is no key. The message names three ways to continue.
+            MissingKeyError: There is no key. The message says how to continue.
             ConfigurationError: The key is not valid.
         """
         if not self.key:
@@ -104,15 +104,18 @@ class Access:
 
 
 def normalize_base_url(url: str, source: str = "given") -> str:
-    """Return scheme, host and port of a base URL. The paths ``/v1`` and ``/api/v1`` are removed.
+    """Return scheme, host and port of a base URL. A path is removed if it is one of RunAPI's.
+
+    These paths are ``/v1``, ``/api`` and ``/api/v1``.
 
     Args:
         url: The base URL. Messages do not repeat it: you may have pasted a key there.
         source: Where the base URL was found, for messages.
 
     Raises:
-        ConfigurationError: The URL has no scheme, no host, another path or credentials. Or it is
-            plain http to another machine, which would send the key unencrypted.
+        ConfigurationError: The URL has no scheme or no host. Or it has credentials, a query or
+            another path. Or it is plain http to another machine, which would send the key
+            unencrypted.
     """
     example = "Write it like https://runapi.ai."
     name = f"The base URL ({source})"

@@ -37,7 +37,7 @@ class Parameter:
 
     Attributes:
         name: RunAPI's name of the field.
-        kind: The JSON type of the field.
+        kind: The type of the value: ``str``, ``int`` or ``bool``.
         choices: The allowed values. Empty if any value of the type is allowed.
         required: Whether the service refuses a body without the field.
         default: The value that the service uses without the field. It is shown, but not sent.

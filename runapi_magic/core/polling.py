@@ -34,7 +34,7 @@ _EARLY = 4.0  # times the longest pause, while fewer than one task in ten has fi
 _FIRST_POLL = 4.0  # seconds; tasks that fail tend to fail early
 _FAILING = 0.05  # share of tasks that fail early, before the first task
 _HARDLY_FAILING = 0.02  # below this share, the early poll costs more than it finds
-_SHORTEST_HINT = 0.02  # seconds; the shortest Retry-After that is obeyed
+_SHORTEST_HINT = 0.02  # seconds; a shorter Retry-After counts as this
 _HURRIED_HINT = 1.0  # seconds; only a fast simulator asks for less, HTTP allows whole seconds
 _JITTER = 0.1  # of a pause, up and down
 _HARDLY_ANY = 1e-4  # a share of tasks too small to calculate with
@@ -150,7 +150,8 @@ class PollingPlan:
             loop, so that no poll was possible, does not count.
         duration: The duration of the finished task, in seconds at the service. It is estimated
             from the last poll that found the task unfinished and the poll that found it finished.
-            None if polls were missed, because then it is not precise, or if the task is not new.
+            None if it would not be precise, because polls were missed or the machine slept, or if
+            the task is not new.
     """
 
     expected: Callable[[], Expectation]
@@ -177,7 +178,8 @@ class PollingPlan:
         """
         hint, self._hint = self._hint, None
         if hint is not None and hint < _HURRIED_HINT and (hint > 0 or self._polls == 0):
-            # A fast simulator asks for a poll sooner than the plan would send one.
+            # A fast simulator asks for a poll sooner than the plan would send one. And a hint of 0
+            # before the first poll means that the task is resumed: it may be finished already.
             wanted = max(hint, _SHORTEST_HINT)
         else:
             wanted = self._planned_pause(elapsed)

@@ -9,7 +9,7 @@ def print_text(thing: object) -> None:
     If the output is closed, print nothing: work that follows, such as for images that were paid
     for, must not fail because a text cannot be shown.
     """
-    from runapi_magic.errors import encodable  # not on %load_ext, which seldom prints
+    from runapi_magic.errors import encodable  # late, because %load_ext seldom prints
 
     try:
         print(encodable(str(thing)))  # noqa: T201 (the only place that prints)

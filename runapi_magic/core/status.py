@@ -24,6 +24,7 @@ class TaskStatus(StrEnum):
         return self in {TaskStatus.COMPLETED, TaskStatus.FAILED}
 
 
+# The status of a request and of its tasks, as the user sees it.
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 
 
@@ -49,6 +50,7 @@ class Phase(Enum):
 AWAITING_APPROVAL = {Phase.PRICING, Phase.ASKING}
 
 
+# The status of an item of a batch. ``partial``: it has some of its images.
 ItemStatus = Literal["waiting", "running", "completed", "partial", "failed", "cancelled"]
 
 

@@ -45,7 +45,7 @@ def validate(request: ImageRequest) -> list[str]:
             f"count must be at least 1 (got {request.count}).", todo="Give 1 or more."
         )
     model, action = request.catalogue, request.action
-    _ = request.route
+    _ = request.route  # raises an error if it is not known
     warnings = []
     if not model.known:
         warnings.append(

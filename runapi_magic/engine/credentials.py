@@ -111,8 +111,8 @@ def _colab_error(name: str) -> ConfigurationError:
     if name == "NotebookAccessError":
         return ConfigurationError(
             "Colab does not let this notebook read the secret RUNAPI_API_KEY.",
-            todo="Open Secrets (the key on the left), turn on notebook access for RUNAPI_API_KEY,"
-            " and run the cell again.",
+            todo="Open Secrets (the key symbol on the left), turn on notebook access for"
+            " RUNAPI_API_KEY, and run the cell again.",
         )
     if name == "TimeoutException":
         return ConfigurationError(
@@ -122,7 +122,7 @@ def _colab_error(name: str) -> ConfigurationError:
         )
     return ConfigurationError(
         f"Colab did not return the secret RUNAPI_API_KEY ({name}).",
-        todo="Open Secrets (the key on the left) and check it, then run the cell again.",
+        todo="Open Secrets (the key symbol on the left) and check it, then run the cell again.",
     )
 
 

@@ -27,7 +27,8 @@ def create_tls_context() -> ssl.SSLContext:
     none of these is set, it trusts the certificates of the package certifi. This blocks.
 
     Raises:
-        ConfigurationError: One of the variables names a path without certificates.
+        ConfigurationError: One of the variables names a path that does not exist, or a file without
+            certificates.
     """
     import certifi
 

@@ -57,7 +57,10 @@ class RateStore(Protocol):
 
 
 class Limiter:
-    """Lets requests with one key pass one after the other, in the order in which they came.
+    """Limits the rate of the requests with one key.
+
+    Creates are sent one after the other, in the order in which they came. Polls wait for the end of
+    a pause only.
 
     Args:
         shared: The rate that is shared with other kernels. None for this kernel alone.
@@ -72,7 +75,7 @@ class Limiter:
         self._read_at = -math.inf  # monotonic time
         self._queues: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._reads: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-        self._in_queue = 0
+        self._queued = 0  # creates that wait for their turn
         self._accepted = 0  # accepted creates that are not yet part of the rate
         self._returned: float | None = None  # a turn that its request did not use
 
@@ -105,9 +108,9 @@ class Limiter:
             while (end := self.rate.paused_until) > time.monotonic():
                 await _sleep_until(end, deadline)
             return
-        self._in_queue += 1
+        self._queued += 1
         try:
-            self._report(on_wait, self._in_queue - 1)
+            self._report(on_wait, self._queued - 1)
             async with lock_of_loop(self._queues):
                 start = -math.inf
                 while start < self.rate.paused_until:
@@ -120,7 +123,7 @@ class Limiter:
                         raise
                     await self.refresh()
         finally:
-            self._in_queue -= 1
+            self._queued -= 1
 
     def _report(
         self, on_wait: Callable[[float], None] | None, ahead: int = 0, start: float = 0.0
@@ -211,7 +214,7 @@ class Turns:
         """Wait until the request may be sent.
 
         Raises:
-            RunAPIError: The error of the last attempt, if the request may not be sent again.
+            RunAPIError: The last error of the request, if it may not be repeated.
             RateLimitError: The turn does not come in time. Nothing was sent.
             StoppedError: The user stopped the request. Nothing was sent.
         """
@@ -254,7 +257,7 @@ class Turns:
         )
 
     async def failed(self, error: RunAPIError) -> None:
-        """Note why an attempt failed. If the service asks to slow down, pause all requests."""
+        """Note why the request failed. If the service asks to slow down, pause all requests."""
         self._last = error
         if not isinstance(error, APIError):
             return

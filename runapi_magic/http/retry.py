@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 _RETRIED = {408, 429, 500, 502, 503, 504}
 _RETRIED_CODES = {"source_task_not_ready"}
-_ATTEMPTS = 5  # for failures without Retry-After; with it, the deadline decides
+_ATTEMPTS = 5  # of a request, for failures without Retry-After; with it, the deadline decides
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.5, 8.0  # seconds; each pause is twice as long as the last
 
 
 def retrying(
     *, repeatable: bool, timeout: Callable[[], float], stop: asyncio.Event | None
 ) -> AsyncRetrying:
-    """Return the attempts of one request.
+    """Return tenacity's attempts: the first request and its repeats.
 
     Args:
         repeatable: Whether a repeat is safe.
-        timeout: Returns the seconds that all attempts together may take, as known now. A longer
-            ``Retry-After`` ends the attempts.
-        stop: When it is set, no further attempt is sent.
+        timeout: Returns the seconds that the request and its repeats may take, as known now. A
+            longer ``Retry-After`` ends the repeats.
+        stop: When it is set, the request is not repeated.
     """
     from tenacity import AsyncRetrying, retry_if_exception
 
@@ -67,7 +67,10 @@ def is_set(stop: asyncio.Event | None) -> bool:
 
 
 def _pause(state: Any) -> float:
-    """Return the seconds before the next attempt: ``Retry-After``, or a backoff with jitter."""
+    """Return the seconds before the next repeat.
+
+    It is ``Retry-After``. If that is missing or very short, it is a backoff with jitter.
+    """
     retry_after = _retry_after(state)
     if retry_after is not None and retry_after >= _FIRST_BACKOFF:
         return retry_after

@@ -82,21 +82,22 @@ class Transport:
             in_queue: Whether the request queues with other creates while the rate is limited.
             needs_key: Whether the service refuses the request without a key. Otherwise the key is
                 sent if there is one.
-            timeout: Seconds for all attempts together. A longer ``Retry-After`` ends them. Waiting
-                for turns may take the same time again.
-            stop: When it is set, no further attempt is sent.
+            timeout: Seconds for the request and its repeats. A longer ``Retry-After`` ends the
+                repeats. Waiting for turns may take the same time again.
+            stop: When it is set, nothing more is sent.
             check: Called with a successful response. If it raises a ConnectionFailedError, that
                 counts as no response.
             on_wait: Called with the seconds that the request waits for its turn, if they are
                 many, and with 0 when it is sent.
 
         Raises:
-            APIError: The service returned an error, after the last attempt.
+            APIError: The service returned an error, also after all repeats.
             RateLimitError: The same, or the turn of the request did not come.
             StoppedError: ``stop`` was set before anything was sent.
             ConnectionFailedError: There was no readable response.
             UnsafeURLError: The path leads to another origin.
             MissingKeyError: There is no key.
+            ConfigurationError: The key, the certificates or the proxy cannot be used.
         """
         url = self.same_origin(path)
         if needs_key or self.access.key:
@@ -154,7 +155,7 @@ class Transport:
             ):
                 # The service may have put the key into the body, and a traceback may show
                 # variables. So no variable holds the original body.
-                content = self._without_key((await read_body(raw, moved)).decode("latin-1"))
+                content = self.access.without_key((await read_body(raw, moved)).decode("latin-1"))
         except (
             httpx.ConnectError,
             httpx.ConnectTimeout,
@@ -183,7 +184,7 @@ class Transport:
             raise error.with_traceback(None) from None
         response = Response(
             raw.status_code,
-            {name.lower(): self._without_key(value) for name, value in raw.headers.items()},
+            {name.lower(): self.access.without_key(value) for name, value in raw.headers.items()},
             content.encode("latin-1"),
         )
         status, headers = response.status_code, response.headers
@@ -198,9 +199,6 @@ class Transport:
         if self.access.key:
             request.headers["Authorization"] = f"Bearer {self.access.key.reveal()}"
         return request
-
-    def _without_key(self, text: str) -> str:
-        return text.replace(self.access.key.reveal(), "...") if self.access.key else text
 
     def same_origin(self, path: str) -> str:
         """Return the full URL for a path, or for a URL on the configured origin.
@@ -225,8 +223,8 @@ class Transport:
 
         Raises:
             MissingKeyError: There is no key.
-            ConfigurationError: The environment names certificates that cannot be read, or a proxy
-                that cannot be used.
+            ConfigurationError: The key is not valid. Or the environment names certificates that
+                cannot be read, or a proxy that cannot be used.
         """
         self.access.require_key()
         await self._check_environment()

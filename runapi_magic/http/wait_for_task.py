@@ -43,15 +43,17 @@ async def wait_for_task(
         client: Sends the polls.
         created: The task, and the paths that may return its status.
         plan: Decides when to poll, and when to give up.
-        on_progress: Called with the progress that the service reports, 0 to 1, when it changes.
-        on_notice: Called with a message that the user should see once.
+        on_progress: Called when the progress that the service reports has changed. The progress is
+            0 to 1, or None if the service reports none.
+        on_notice: Called with a message for the user. The same message may come at every poll.
 
     Returns:
         The completed task and its status paths, the one that worked first.
 
     Raises:
         TaskFailedError: The task failed.
-        TaskTimeoutError: The deadline passed, and a poll after it found the task unfinished.
+        TaskTimeoutError: The deadline passed, and a poll after it failed or found the task
+            unfinished.
         RunAPIError: No path knows the task, or the key is no longer valid.
     """
     task, paths = created.task, created.status_paths

@@ -210,13 +210,13 @@ def test_prices(name, fields, usd):
 
 
 @pytest.mark.parametrize(
-    ("name", "goes_on_with"),
+    ("name", "editor"),
     [("gpt-image-2", "gpt-image-2"), ("gpt-image-2-text-to-image", "gpt-image-2-image-to-image"),
      ("gpt-4o-image", "gpt-4o-image"), ("recraft-remove-background", "recraft-remove-background")],
 )  # fmt: skip
-def test_model_for_edits(name, goes_on_with):
+def test_model_for_edits(name, editor):
     """An image is edited by its own model, or by the sibling of that model."""
-    assert find_model(name).edits_with == goes_on_with
+    assert find_model(name).edits_with == editor
 
 
 @pytest.mark.parametrize(

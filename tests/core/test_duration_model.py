@@ -14,7 +14,7 @@ from runapi_magic.core.duration_model import KEPT, Duration, Durations
 from runapi_magic.core.polling import PollingPlan, expect
 from tests.properties import PROPERTY
 
-TOOK = st.builds(Duration, st.floats(0, 1e6), st.booleans())
+DURATIONS = st.builds(Duration, st.floats(0, 1e6), st.booleans())
 _KERNELS = 30
 
 
@@ -68,7 +68,7 @@ def test_the_order_of_reading_does_not_matter():
 
 
 @PROPERTY
-@given(st.lists(TOOK, max_size=40))
+@given(st.lists(DURATIONS, max_size=40))
 def test_any_durations_give_an_expectation(past):
     """Any durations, even 0, give numbers that a plan can use."""
     learned = Durations(expect("1k"), past).expectation
@@ -140,14 +140,14 @@ def test_early_failures_bring_back_the_early_poll():
     """Without failures there is no early poll. An early failure brings it back."""
     known = Durations(expect("4k"), _drawn(27, 40))
 
-    def first_look():
+    def first_poll():
         return PollingPlan(lambda: known.expectation, 900).pause(0.0)
 
-    assert first_look() > 10
+    assert first_poll() > 10
     known.add(Duration(26, failed=True))
-    assert first_look() > 10
+    assert first_poll() > 10
     known.add(Duration(2, failed=True))
-    assert first_look() == 4.0
+    assert first_poll() == 4.0
 
 
 def test_old_failures_are_forgotten():

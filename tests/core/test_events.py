@@ -9,11 +9,11 @@ import pytest
 
 from runapi_magic.core.events import Feed, ThreadsafeEvent
 
-_PATIENCE = 20.0
+_TIMEOUT = 20.0
 
 
 async def _in_time(waiting):
-    return await asyncio.wait_for(waiting, _PATIENCE)
+    return await asyncio.wait_for(waiting, _TIMEOUT)
 
 
 def _in_thread(coroutine_function, *arguments):
@@ -31,15 +31,15 @@ def test_an_event_wakes_every_loop():
     async def wait():
         waiting = asyncio.create_task(_in_time(event.wait()))
         await asyncio.sleep(0)
-        ready.wait(_PATIENCE)
+        ready.wait(_TIMEOUT)
         await waiting
         woken.append(threading.get_ident())
 
     threads = [_in_thread(wait) for _ in range(3)]
-    ready.wait(_PATIENCE)
+    ready.wait(_TIMEOUT)
     event.set()
     for thread in threads:
-        thread.join(_PATIENCE)
+        thread.join(_TIMEOUT)
     assert len(set(woken)) == 3
 
 
@@ -81,14 +81,14 @@ def test_a_feed_is_read_on_another_loop():
     async def read(name):
         values = feed.read()
         seen[name] = [await _in_time(anext(values))]
-        begun.wait(_PATIENCE)
+        begun.wait(_TIMEOUT)
         seen[name] += [value async for value in values]
 
     threads = [_in_thread(read, name) for name in "ab"]
-    begun.wait(_PATIENCE)
+    begun.wait(_TIMEOUT)
     for value in range(1, 200):
         feed.put(value)
     feed.close()
     for thread in threads:
-        thread.join(_PATIENCE)
+        thread.join(_TIMEOUT)
     assert seen == {"a": [*range(200)], "b": [*range(200)]}

@@ -64,17 +64,16 @@ WAYS = {
 
 @pytest.mark.parametrize(("charged", "steps"), WAYS.items(), ids=list(WAYS))
 @pytest.mark.parametrize(
-    "error",
-    [RunAPIError("x"), DownloadError("x"), UnsafeURLError("x"), ConnectionFailedError("x"),
-     _api(AuthenticationError, 401)],
-    ids=lambda error: type(error).__name__,
-)  # fmt: skip
-def test_the_state_decides_about_the_charge(charged, steps, error):
+    "kind",
+    [RunAPIError, DownloadError, UnsafeURLError, ConnectionFailedError, AuthenticationError],
+)
+def test_the_state_decides_about_the_charge(charged, steps, kind):
     """The text about the charge depends on the state of the task, for any error."""
-    worded = _state(*steps).as_runapi_error(error)
-    assert worded.charged == charged
-    assert ("%runapi resume" in worded.todo) == (charged in {MAYBE_CHARGED, STILL_RUNNING, CHARGED})
-    error.charged = ""  # the parameter is shared
+    error = _api(kind, 401) if kind is AuthenticationError else kind("x")
+    explained = _state(*steps).as_runapi_error(error)
+    assert explained.charged == charged
+    may_be_charged = charged in {MAYBE_CHARGED, STILL_RUNNING, CHARGED}
+    assert ("%runapi resume" in explained.todo) == may_be_charged
 
 
 def test_completed_without_an_image():
@@ -161,16 +160,19 @@ def test_the_first_step_is_first_in_the_advice():
     ("row", "stage", "is_charged"),
     [
         ({"state": "planned"}, Stage.PLANNED, None),
-        ({"state": "sent", "attempt": "x"}, Stage.SENT, None),
-        ({"state": "running", "attempt": "x", "task_id": "t"}, Stage.KNOWN, None),
-        ({"state": "completed", "attempt": "x", "task_id": "t", "cost": 0.06}, Stage.DONE, True),
-        ({"state": "completed", "attempt": "x", "task_id": "t"}, Stage.DONE, None),
-        ({"state": "saved", "attempt": "x", "task_id": "t"}, Stage.DONE, True),
+        ({"state": "refused"}, Stage.PLANNED, None),
+        ({"state": "sent"}, Stage.SENT, None),
+        ({"state": "running", "task_id": "t"}, Stage.KNOWN, None),
+        ({"state": "forgotten", "task_id": "t"}, Stage.SENT, None),
+        ({"state": "completed", "task_id": "t", "cost": 0.06}, Stage.DONE, True),
+        ({"state": "completed", "task_id": "t"}, Stage.DONE, None),
+        ({"state": "saved", "task_id": "t"}, Stage.DONE, True),
+        ({"state": "failed", "task_id": "t"}, Stage.DONE, False),
     ],
 )
 def test_a_row_of_the_journal(row, stage, is_charged):
     """A row of the journal gives the state in which its kernel left the task."""
-    state = TaskState.of(SimpleNamespace(**{"attempt": None, "task_id": None, "cost": None, **row}))
+    state = TaskState.of(SimpleNamespace(**{"task_id": None, "cost": None, **row}))
     assert (state.stage, state.is_charged, state.task_id) == (stage, is_charged, row.get("task_id"))
 
 

@@ -47,7 +47,10 @@ def authority():
 
 @contextmanager
 def _serve(certificate):
-    """Answer every request on loopback over TLS. Yield the base URL and the received requests."""
+    """Answer every request on loopback over TLS.
+
+    Yield the base URL, the paths of the received requests and the names of the TLS handshakes.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     handshakes, received = [], []
@@ -183,13 +186,13 @@ def test_two_variables_are_trusted_together(authority, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("variable", _VARIABLES)
-@pytest.mark.parametrize("there", [False, True], ids=["missing", "not certificates"])
+@pytest.mark.parametrize("exists", [False, True], ids=["missing", "not certificates"])
 def test_an_invalid_variable_is_found_before_sending(
-    service, tmp_path, monkeypatch, variable, there
+    service, tmp_path, monkeypatch, variable, exists
 ):
     """The journal does not record such a request as sent, so resuming does not pay for it."""
     path = tmp_path / "nowhere.pem"
-    if there:
+    if exists:
         path.write_text("no certificate")
     monkeypatch.setenv(variable, str(path))
 

@@ -266,7 +266,7 @@ def test_a_long_cell_in_queue(monkeypatch):
         limiter = Limiter()
         await limiter.refused(NOW, 10.0)
         turn = asyncio.ensure_future(_turns(limiter, timeout=20.0).wait())
-        while not limiter._in_queue:  # noqa: ASYNC110 (there is no event for it)
+        while not limiter._queued:  # noqa: ASYNC110 (there is no event for it)
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         passed = 300.0  # a long cell
@@ -464,8 +464,8 @@ def test_all_wait_for_the_first_read(clock, kernel):
     assert clock.sleeps == [2.0, 0.25, 0.25]
 
 
-@pytest.mark.parametrize("teller", ["this kernel", "another"])
-def test_a_pause_that_begins_in_queue(clock, kernel, monkeypatch, teller):
+@pytest.mark.parametrize("refused_in", ["this kernel", "another"])
+def test_a_pause_that_begins_in_queue(clock, kernel, monkeypatch, refused_in):
     """If a pause begins while a request waits for its turn, the request waits longer."""
 
     async def main():
@@ -474,7 +474,7 @@ def test_a_pause_that_begins_in_queue(clock, kernel, monkeypatch, teller):
         async def sleep(seconds):
             await clock.sleep(seconds)
             if len(clock.sleeps) == 1:
-                await (one if teller == "this kernel" else two).refused(clock.now, 5.0)
+                await (one if refused_in == "this kernel" else two).refused(clock.now, 5.0)
 
         monkeypatch.setattr(rate_limit, "asyncio", _Asyncio(sleep))
         await one.refused(NOW, 2.0)

@@ -109,6 +109,7 @@ def test_unknown_name_gives_a_note(kernel, server):
     prompt = "an {animal} of a {bread} with {'a': 1} and {{braces}}"
     cell = kernel.run_ok(f"%%gpt_image\n{prompt}")
     assert cell.stream("stdout") == "Note: there is no variable bread; {bread} is sent as typed.\n"
+    kernel.wait_for_images(cell)
     sweep = kernel.run_ok("%gpt_image --dry-run --sweep colour=red,blue a {colour} {animall}")
     assert sweep.stream("stdout").count("Note:") == 1
     assert "{animall}" in sweep.stream("stdout")

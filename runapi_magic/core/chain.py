@@ -54,9 +54,8 @@ def parse_step(text: str) -> StepRequest:
         return StepRequest(match["refine"].strip(), {"model": REFINE_MODEL})
     if match["edit"]:
         return StepRequest(match["edit"].strip())
-    factor = match["factor"] or "2"
-    if not factor.removesuffix("x").isdecimal():
-        raise InvalidRequestError(f'"{factor}" is not an upscale factor.', todo="Use 2 or 4.")
-    return StepRequest(
-        "", {"model": UPSCALE_MODEL, "upscale_factor": int(factor.removesuffix("x"))}
-    )
+    given = match["factor"] or "2"
+    factor = given.lower().removesuffix("x")
+    if not factor.isdecimal():
+        raise InvalidRequestError(f'"{given}" is not an upscale factor.', todo="Use 2 or 4.")
+    return StepRequest("", {"model": UPSCALE_MODEL, "upscale_factor": int(factor)})

@@ -9,15 +9,13 @@ import shutil
 import tempfile
 import time
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
+from runapi_magic.core.loop_locks import LoopLocks
 from runapi_magic.errors import ConfigurationError
-from runapi_magic.http.rate_limit import lock_of_loop
 from runapi_magic.media.files import create_folder
 from runapi_magic.media.object_store import check_writable
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
     from pathlib import Path
 
     from runapi_magic.media.object_store import SaveLocation
@@ -39,7 +37,7 @@ class StorageCheck:
     def __init__(self) -> None:
         self._valid_until: dict[SaveLocation, float] = {}
         self._errors: dict[SaveLocation, tuple[str, ConfigurationError]] = {}
-        self._locks: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._locks = LoopLocks()
 
     async def __call__(self, location: SaveLocation, run: str) -> None:
         """Check a location, unless the cached result is still valid.
@@ -51,7 +49,7 @@ class StorageCheck:
         Raises:
             ConfigurationError: Images cannot be saved there.
         """
-        async with lock_of_loop(self._locks):
+        async with self._locks.of_running_loop():
             failed_run, known_error = self._errors.get(location, ("", None))
             if known_error is not None and failed_run == run:
                 raise ConfigurationError(known_error.what, todo=known_error.todo)

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from runapi_magic.http.rate_limit import lock_of_loop
+from runapi_magic.core.loop_locks import LoopLocks
 from runapi_magic.http.response_body import ENCODING
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class HttpxClients:
         self._is_public = is_public
         self._app = app
         self._clients: WeakKeyDictionary[AbstractEventLoop, LoopClients] = WeakKeyDictionary()
-        self._locks: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._locks = LoopLocks()
 
     async def get(self) -> LoopClients:
         """Return the clients of the running loop. Create them on the first call.
@@ -56,7 +56,7 @@ class HttpxClients:
             ConfigurationError: The environment names certificates that cannot be read.
         """
         loop = asyncio.get_running_loop()
-        async with lock_of_loop(self._locks):
+        async with self._locks.of_running_loop():
             if loop not in self._clients:
                 # Imports and certificates take some time, so this runs in a thread.
                 create = await asyncio.to_thread(_client_factory, self._is_public, self._app)

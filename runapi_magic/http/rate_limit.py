@@ -22,14 +22,13 @@ import asyncio
 import math
 import time
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakKeyDictionary
 
+from runapi_magic.core.loop_locks import LoopLocks
 from runapi_magic.core.rate import Rate
 from runapi_magic.errors import NOT_SENT, APIError, RateLimitError, RunAPIError
 from runapi_magic.http.retry import is_set, until_stopped
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
     from runapi_magic.core.access import Access
@@ -73,8 +72,9 @@ class Limiter:
         self.rate = Rate()
         self._shared = shared
         self._read_at = -math.inf  # monotonic time
-        self._queues: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-        self._reads: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._changes = 0  # counts each change of the rate twice: when it begins and when it ends
+        self._queues = LoopLocks()
+        self._reads = LoopLocks()
         self._queued = 0  # creates that wait for their turn
         self._accepted = 0  # accepted creates that are not yet part of the rate
         self._returned: float | None = None  # a turn that its request did not use
@@ -83,9 +83,12 @@ class Limiter:
         """Read the shared rate, at most once per second."""
         if self._shared is None or not self._is_stale():
             return
-        async with lock_of_loop(self._reads):
+        async with self._reads.of_running_loop():
             if self._is_stale():
-                self.rate = await self._shared.read() or self.rate
+                changes = self._changes
+                stored = await self._shared.read()
+                if stored is not None and changes == self._changes:  # else it may be out of date
+                    self.rate = stored
                 self._read_at = time.monotonic()
 
     def _is_stale(self) -> bool:
@@ -111,7 +114,7 @@ class Limiter:
         self._queued += 1
         try:
             self._report(on_wait, self._queued - 1)
-            async with lock_of_loop(self._queues):
+            async with self._queues.of_running_loop():
                 start = -math.inf
                 while start < self.rate.paused_until:
                     start = await self._claim_turn()
@@ -166,13 +169,16 @@ class Limiter:
 
     async def _change(self, how: Callable[[Rate], Rate]) -> Rate:
         accepted, self._accepted = self._accepted, 0
+        self._changes += 1
 
         def change(stored: Rate | None) -> Rate:
             self.rate = how((stored or self.rate).after_accepted(accepted))
             return self.rate
 
         shared = None if self._shared is None else await self._shared.change(change)
-        return change(None) if shared is None else shared
+        self.rate = change(None) if shared is None else shared
+        self._changes += 1
+        return self.rate
 
 
 class Turns:
@@ -290,11 +296,6 @@ class Limiters:
         if account not in self._limiters:
             self._limiters[account] = Limiter(self._shared(account))
         return self._limiters[account]
-
-
-def lock_of_loop(locks: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock]) -> asyncio.Lock:
-    """Return the lock of the running loop. A lock belongs to the first loop that waits for it."""
-    return locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 async def _sleep_until(moment: float, deadline: float) -> None:

@@ -16,12 +16,11 @@ import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
+from runapi_magic.core.loop_locks import LoopLocks
 from runapi_magic.journal.database import JournalBusyError, JournalDamagedError, JournalError
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
     from runapi_magic.journal.task_log import Journal
@@ -44,7 +43,7 @@ class AsyncJournal:
     def __init__(self, journal: Journal, notice: Callable[[str], None]) -> None:
         self.journal = journal
         self._notice = notice
-        self._queues: WeakKeyDictionary[AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._queues = LoopLocks()
         self._unwritten: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, call: Callable[..., Any], *values: Any, **options: Any) -> Any:
@@ -85,7 +84,7 @@ class AsyncJournal:
     @property
     def _queue(self) -> asyncio.Lock:
         """The queue of the calls that wait for another program. It keeps their order."""
-        return self._queues.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        return self._queues.of_running_loop()
 
     async def _call_in_queue(self, work: Callable[[], Any], timeout_seconds: float) -> Any:
         queue, begun = self._queue, time.monotonic()

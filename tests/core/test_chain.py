@@ -15,6 +15,7 @@ UPSCALE = "topaz-upscale-image"
     [
         ("upscale", StepRequest("", {"model": UPSCALE, "upscale_factor": 2})),
         ("upscale 4", StepRequest("", {"model": UPSCALE, "upscale_factor": 4})),
+        ("UPSCALE 4X", StepRequest("", {"model": UPSCALE, "upscale_factor": 4})),
         ("Upscale 4x", StepRequest("", {"model": UPSCALE, "upscale_factor": 4})),
         ("remove background", StepRequest("", {"model": "recraft-remove-background"})),
         ("refine: softer light", StepRequest("softer light", {"model": "flux-kontext-pro"})),

@@ -452,6 +452,57 @@ def test_an_implausible_row(clock, kernel, tmp_path, spacing):
     assert clock.sleeps == []
 
 
+class _SlowStore:
+    """A shared rate whose reads take their value at once, and return it after ``go``."""
+
+    def __init__(self):
+        self.go, self.rate = asyncio.Event(), Rate()
+
+    async def read(self):
+        rate = self.rate
+        await self.go.wait()
+        return rate
+
+    async def change(self, how):
+        self.rate = how(self.rate)
+        return self.rate
+
+
+def test_a_slow_read_does_not_end_a_pause(clock):
+    """If a pause begins while the shared rate is read, the older rate is ignored."""
+
+    async def main():
+        store = _SlowStore()
+        limiter = Limiter(store)
+        reading = asyncio.ensure_future(limiter.refresh())
+        await asyncio.sleep(0)
+        await limiter.refused(NOW, 2.0)
+        store.go.set()
+        await reading
+        return limiter.rate.paused_until
+
+    assert asyncio.run(main()) == NOW + 2
+
+
+def test_a_read_during_a_change_does_not_end_a_pause(clock):
+    """If the shared rate is read before a change is written, the changed rate counts."""
+
+    class Store(_SlowStore):
+        async def change(self, how):
+            changed = how(self.rate)
+            self.go.set()
+            await limiter.refresh()
+            return changed
+
+    limiter = Limiter(Store())
+
+    async def main():
+        await limiter.refused(NOW, 2.0)
+        return limiter.rate.paused_until
+
+    assert asyncio.run(main()) == NOW + 2
+
+
 def test_all_wait_for_the_first_read(clock, kernel):
     """Creates that start together in one kernel all know the shared rate first."""
 

@@ -50,7 +50,8 @@ class Batch:
         items: The requests, in order.
         since: Unix time in seconds; images that were requested before this time are not reused.
         concurrency: Number of tasks that run at the same time.
-        held: What the batch waits for before anything is sent; None if it waits for nothing.
+        approval_phase: The price or the confirmation that the batch waits for before anything is
+            sent; None if it waits for neither.
         simulated: Whether the simulator in this process makes the images.
         index: The index of the data frame, if the rows came from one.
         shown_in: The cell that shows the batch, by the ID of its message.
@@ -81,7 +82,7 @@ class Batch:
         self.id: str = batch_id or self._make_id()
         self.reservation: str = secrets.token_hex(8)
         self.error: RunAPIError | None = None
-        self.held: Phase | None = None
+        self.approval_phase: Phase | None = None
         self.shown_in: str | None = None
         self.on_wait: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._begun: float | None = None
@@ -106,7 +107,7 @@ class Batch:
         return f"<{type(self).__name__} {self.id} {self.title!r}: {counts}{money}>"
 
     def _make_id(self) -> str:
-        """Return an ID that the same requests have again in another run."""
+        """Return an ID that is the same in each run with the same requests."""
         requests = [(item.request.fingerprint, item.request.count) for item in self.items]
         text = json.dumps([self.since, requests])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -193,7 +194,9 @@ class Batch:
             import pandas as pd
         except ImportError:
             raise InvalidRequestError(
-                "to_frame needs pandas, which is not installed.", todo="pip install pandas"
+                "to_frame needs pandas, which is not installed.",
+                charged="The batch and its images are not changed.",
+                todo="pip install pandas",
             ) from None
         return pd.DataFrame(records(self.items, images=True), self.index)
 
@@ -229,7 +232,7 @@ class Batch:
 
     def _begin_on(self, loop: asyncio.AbstractEventLoop) -> Self:
         self._loop = loop
-        # A new one for each run, because budgets already count what the run before has cost.
+        # A new one for each run, because budgets already count the cost of the run before.
         self.reservation = secrets.token_hex(8)
         scheduler = self._scheduler = Scheduler(
             self.items,
@@ -245,6 +248,8 @@ class Batch:
 
         def go() -> None:
             self._running = loop.create_task(self._run(scheduler))
+            # A callback, because asyncio.run may cancel the task before its first step.
+            self._running.add_done_callback(lambda _: self._close())
 
         if loop is asyncio._get_running_loop():  # noqa: SLF001 (None instead of an exception)
             go()
@@ -253,7 +258,6 @@ class Batch:
         return self
 
     async def _run(self, scheduler: Scheduler) -> None:
-        ended = self._ended
         self._asking = asyncio.ensure_future(self._before(self))
         if scheduler.is_cancelled:  # before this coroutine began
             self._asking.cancel()
@@ -266,32 +270,40 @@ class Batch:
         except Exception as error:  # noqa: BLE001 (any error is the result of this batch)
             sent = TaskState(Stage.SENT if scheduler.generations else Stage.PLANNED)
             self.error = sent.as_runapi_error(error)
-            for item in self.items:
-                if not item.is_done:
-                    item.status, item.error = "failed", self.error
+            self._end_rest("failed", self.error)
         finally:
-            for item in self.items:
-                if not item.is_done:
-                    stopped = RunAPIError("Stopped before the request was sent.")
-                    item.status, item.error = "cancelled", TaskState().explain(stopped)
+            self._cancel_rest()
             try:
                 await finish_despite_cancellation(self._after(self))
             except Exception:  # noqa: BLE001 (the batch is over in any case)
                 _log.exception("the end of batch %r failed", self.id)
-            finally:
-                self._duration, self._begun = self.seconds, None
-                self._is_over = True
-                ended.close()
-                self._notify()
 
-    def set_held(self, phase: Phase | None) -> None:
-        """Set what the batch waits for before anything is sent; None if it goes on."""
-        self.held = phase
+    def _close(self) -> None:
+        self._cancel_rest()
+        self._duration, self._begun = self.seconds, None
+        self._is_over = True
+        self._ended.close()
+        self._notify()
+
+    def _cancel_rest(self) -> None:
+        stopped = RunAPIError("Stopped before the request was sent.")
+        self._end_rest("cancelled", TaskState().explain(stopped))
+
+    def _end_rest(self, status: ItemStatus, error: RunAPIError) -> None:
+        """End all items that have not ended, with the same status and error."""
+        for item in self.items:
+            if not item.is_done:
+                item.status, item.error = status, error
+                self._ended.put(item)
+
+    def set_approval_phase(self, phase: Phase | None) -> None:
+        """Set ``approval_phase``, and notify the listeners."""
+        self.approval_phase = phase
         self._notify()
 
     def cancel(self) -> None:
         """Send nothing more and stop waiting. Tasks that RunAPI has begun may still be charged."""
-        if self._scheduler is None or self._scheduler.is_cancelled:
+        if self._scheduler is None or self._scheduler.is_cancelled or self._is_over:
             return
         self._scheduler.cancel()
         if self._asking is not None and self._loop is not None:
@@ -301,9 +313,10 @@ class Batch:
     def retry_failed(self) -> Self:
         """Request the missing images again and return the batch at once.
 
-        Images that you have paid for but that could not be downloaded are downloaded at no cost.
-        All others are generated again and charged again. Images that exist stay. In a script
-        without a running event loop, and in terminal IPython, the call waits for the end.
+        Images that exist stay. Images that you have paid for but that could not be downloaded are
+        downloaded at no cost. Unfinished tasks are continued, and are not charged twice. All other
+        images are requested again and charged. In a script without a running event loop, and in
+        terminal IPython, the call waits for the end.
 
         Raises:
             InvalidRequestError: The batch is still running.

@@ -46,10 +46,11 @@ def begin_batch(
     simulator = session.simulator
     service = simulator
 
-    place = session.settings.image_location()  # now: the working directory may change later
+    image_dir = session.settings.image_location()  # now: the working directory may change later
+    loop = loop or asyncio.get_running_loop()
 
     def start(request: ImageRequest, loop: asyncio.AbstractEventLoop, **options: Any) -> Generation:
-        return session.start(request, loop, service=service, image_dir=place, **options)
+        return session.start(request, loop, service=service, image_dir=image_dir, **options)
 
     if not session.connection.asks_colab:
         session.service().access.require_key()
@@ -57,17 +58,16 @@ def begin_batch(
 
     async def before(batch: Batch) -> None:
         nonlocal service
-        session.active_batches.add(batch)
         # Once for all requests. A retry may use another key, but a simulated batch stays on the
         # simulator, so it is never charged.
         service = simulator or await session.connection.get_service()
         service.access.require_key()
         if gate is not None:
             try:
-                batch.set_held(Phase.PRICING)
-                await gate(lambda: batch.set_held(Phase.ASKING))
+                batch.set_approval_phase(Phase.PRICING)
+                await gate(lambda: batch.set_approval_phase(Phase.ASKING))
             finally:
-                batch.set_held(None)
+                batch.set_approval_phase(None)
         await session.services.record(saved_batches(session).save, batch, service.access.base_url)
         requests = [item.request for item in batch.items]
         await session.pipeline.pricing.reserve(
@@ -75,10 +75,15 @@ def begin_batch(
         )
 
     async def after(batch: Batch) -> None:
-        session.active_batches.discard(batch)
         await session.pipeline.pricing.release(batch.reservation)
 
-    batch.held = None if gate is None else Phase.PRICING
-    loop = loop or asyncio.get_running_loop()
-    batch.begin(start, loop, before=before, after=after, launch=launch)
+    def begin_again(begin: Callable[[asyncio.AbstractEventLoop], Batch]) -> object:
+        session.active_batches.add(batch)
+        return begin(loop) if launch is None else launch(begin)
+
+    # At once, so that `session.cancel` finds the batch before its loop has begun to run it.
+    session.active_batches.add(batch)
+    batch.subscribe(lambda: session.active_batches.discard(batch) if batch.is_done else None)
+    batch.approval_phase = None if gate is None else Phase.PRICING
+    batch.begin(start, loop, before=before, after=after, launch=begin_again)
     return batch

@@ -75,7 +75,7 @@ class SheetView:
             note for item in batch.items for note in validate(item.request)
         ))  # fmt: skip
         self._is_end_shown = False
-        self._small: dict[int, tuple[str, int, Image]] = {}
+        self._small: dict[int, tuple[str, int, Image]] = {}  # by index: ID, longest side, image
         self._sheet: Sheet | None = None
         self._drawn: list[tuple[ItemStatus, int]] = []
         self._drawing = asyncio.Lock()
@@ -107,8 +107,8 @@ class SheetView:
     @property
     def is_bare(self) -> bool:
         """Whether there is no sheet, because nothing was sent yet or the whole batch failed."""
-        held = self.batch.held is not None and not self.batch.pictures
-        return held or self.batch.is_refused
+        awaits_approval = self.batch.approval_phase is not None and not self.batch.pictures
+        return awaits_approval or self.batch.is_refused
 
     @property
     def alt(self) -> str:
@@ -242,7 +242,8 @@ class SheetView:
         if self.batch.is_refused and self.batch.error is not None:
             return error_bundle(self.batch.error)
         title = shorten(self.batch.title, _LONGEST_TITLE)
-        line = self.batch.held.value if self.batch.held else " · ".join(self._facts())
+        phase = self.batch.approval_phase
+        line = phase.value if phase else " · ".join(self._facts())
         causes = reasons(self.batch)
         rows = [
             f'<div class="{AS_TYPED}" style="{FONT}"><div>{escape(title)}</div>',

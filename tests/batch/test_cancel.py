@@ -111,6 +111,62 @@ def test_cancel_command(run, service, by_name):
     assert [said.count(task_id) for task_id in ids] == [1, 1]
 
 
+def test_cancel_command_in_the_same_cell(run, service):
+    """``%runapi cancel`` right after the call or a retry stops the batch; nothing is sent."""
+
+    async def body(session):
+        batch = generate_many(PROMPTS, progress=False)
+        assert commands.cancel(session, []).startswith("Stopped waiting")
+        await batch.ended()
+        assert commands.cancel(session, []) == "Nothing is running."
+        batch.retry_failed()
+        assert commands.cancel(session, [batch.id]).startswith("Stopped waiting")
+        await batch.ended()
+        return batch
+
+    assert run(service, body).counts["cancelled"] == 6
+    assert service.tasks == []
+
+
+def test_the_loop_ends_at_once(run, service):
+    """If ``asyncio.run`` ends before the batch has begun, the batch ends and can be retried."""
+
+    async def body(session):
+        others = asyncio.all_tasks()
+        batch = generate_many(PROMPTS, progress=False)
+        for task in asyncio.all_tasks() - others:  # as asyncio.run does
+            task.cancel()
+        async with asyncio.timeout(10):
+            await batch.ended()
+        assert batch.counts["cancelled"] == 6
+        assert commands.cancel(session, []) == "Nothing is running."
+        return await batch.retry_failed()
+
+    assert len(run(service, body).images) == 6
+
+
+def test_cancel_after_the_end(run, service):
+    """A batch that has ended can be cancelled without effect, also after its loop is closed."""
+
+    async def body(_session):
+        return await generate_many(PROMPTS[:1], progress=False)
+
+    batch = run(service, body)
+    batch.cancel()
+    assert batch.counts["completed"] == 1
+
+
+def test_items_of_a_cancelled_batch(run, service):
+    """``as_completed`` also yields the items that end before they are sent."""
+
+    async def body(_session):
+        batch = generate_many(PROMPTS, progress=False)
+        batch.cancel()
+        return [(item.index, item.status) async for item in batch.as_completed()]
+
+    assert run(service, body) == [(number, "cancelled") for number in range(6)]
+
+
 def test_the_loop_ends_first(run, service):
     """If ``asyncio.run`` ends before the batch, running tasks are not called "not charged"."""
     service.fault("status=stuck")

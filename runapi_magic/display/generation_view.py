@@ -20,7 +20,7 @@ from IPython.display import DisplayHandle, display
 from runapi_magic.core.printing import print_text
 from runapi_magic.core.status import Phase
 from runapi_magic.core.text import dollars, shorten
-from runapi_magic.display.environment import Audience, current_cell, running_loop
+from runapi_magic.display.environment import Audience, current_cell, hand_over, running_loop
 from runapi_magic.display.theme import (
     AS_TYPED,
     CHECKERBOARD,
@@ -51,6 +51,7 @@ _AT_WORK = {Phase.DRAWING, Phase.JOINED}  # the phases of the expected duration
 _SQUARE = (1, 1)
 LONGEST_PROMPT = 300  # characters in a caption
 _TRANSPARENT = "image/png"  # a preview without transparency is a JPEG
+_ASKED = ("aspect_ratio", "output_resolution")  # the fields that captions show
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,9 @@ class Bundle:
 
     data: dict[str, Any]
     metadata: dict[str, Any]
+
+
+EMPTY = Bundle({"text/html": "", "text/plain": ""}, {})
 
 
 def image_bundle(image: GeneratedImage) -> Bundle:
@@ -84,9 +88,6 @@ def facts(image: GeneratedImage) -> list[str]:
         *([image.took] if image.took else []),
         _cached(image) if image.reused else money(image.cost, simulated=image.simulated),
     ]
-
-
-_ASKED = ("aspect_ratio", "output_resolution")
 
 
 def _cached(image: GeneratedImage) -> str:
@@ -158,7 +159,7 @@ def placeholder_bundle(
     """
     task = slot.task
     if task.awaits_approval:
-        return _held_bundle(generation, slot)
+        return _approval_bundle(generation, slot)
     share = 0.0
     if task.phase in _AT_WORK:
         share = min(elapsed / task.expectation.high, _FULL)
@@ -191,7 +192,7 @@ def placeholder_bundle(
     )
 
 
-def _held_bundle(generation: Generation, slot: Slot) -> Bundle:
+def _approval_bundle(generation: Generation, slot: Slot) -> Bundle:
     if slot is not generation.slots[0]:
         return EMPTY
     words = slot.task.phase_text
@@ -218,9 +219,6 @@ def placeholder_caption(slot: Slot) -> Bundle:
         },
         {},
     )
-
-
-EMPTY = Bundle({"text/html": "", "text/plain": ""}, {})
 
 
 def _ratio(request: ImageRequest) -> str | None:
@@ -328,7 +326,7 @@ class GenerationView:
             generation.on_wait = self._show_in_this_cell
         loop = running_loop()
         if audience is Audience.LIVE and loop is not None and not generation.is_done:
-            self._ticker = loop.create_task(self._tick())
+            hand_over(loop, self._start_ticker)  # this may be another thread
 
     def refresh(self) -> None:
         """Update the displays."""
@@ -373,6 +371,9 @@ class GenerationView:
             for _, image, caption in self._outputs:
                 image.show_again()
                 caption.show_again()
+
+    def _start_ticker(self) -> None:
+        self._ticker = asyncio.get_running_loop().create_task(self._tick())
 
     async def _tick(self) -> None:
         while not self._generation.is_done:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.core.printing import print_text
+from runapi_magic.core.task_state import TaskState
 from runapi_magic.display import environment
 from runapi_magic.display.gallery import Album
 from runapi_magic.display.generation_view import show_drawing
@@ -14,10 +15,11 @@ from runapi_magic.errors import RunAPIError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
+    from concurrent.futures import Future
 
     from runapi_magic.engine.image import GeneratedImage
 
-_TICK = 0.5  # seconds
+_TICK = 0.5  # seconds between two wake-ups of the loop
 _STOPPED = "Stopped asking. Nothing was charged."
 
 
@@ -31,7 +33,7 @@ class Report:
     """The answer of a command: printed at once, or shown when RunAPI has answered."""
 
     def __init__(self, answer: str | Tree[GeneratedImage] | Album | Awaitable[str]) -> None:
-        self._task: asyncio.Task[None] | None = None
+        self._shown: Future[None] | None = None
         home = environment.running_loop()
         if isinstance(answer, str):
             print_text(answer)
@@ -48,7 +50,8 @@ class Report:
 
             self._handle = DisplayHandle()
             self._handle.display({"text/plain": "Asking RunAPI …"}, raw=True)
-            self._task = home.create_task(self._show(answer))
+            # Threadsafe, because the cell may run in a subshell on another thread.
+            self._shown = asyncio.run_coroutine_threadsafe(self._show(answer), home)
 
     async def _show(self, answer: Awaitable[str]) -> None:
         self._handle.update({"text/plain": await _worded(answer)}, raw=True)
@@ -56,24 +59,24 @@ class Report:
     @property
     def is_done(self) -> bool:
         """Whether the answer is shown."""
-        return self._task is None or self._task.done()
+        return self._shown is None or self._shown.done()
 
     def __await__(self) -> Generator[Any, None, None]:
-        if self._task is not None:
-            yield from _ended(self._task).__await__()
+        if self._shown is not None:
+            yield from _wait_for(asyncio.wrap_future(self._shown)).__await__()
 
     def _ipython_display_(self) -> None:
         """Show nothing: the answer has its own output."""
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _wait_for(shown: asyncio.Future[None]) -> None:
     try:
-        while not task.done():
+        while not shown.done():
             # The kernel notices an interrupt only when its loop wakes up, so wake it regularly.
-            await asyncio.wait([task], timeout=_TICK)
-        await task
+            await asyncio.wait([shown], timeout=_TICK)
+        await shown
     except asyncio.CancelledError as error:
-        task.cancel()
+        shown.cancel()
         # IPython shows this instead of a traceback when the cell is interrupted.
         error._render_traceback_ = lambda: [_STOPPED]  # type: ignore[attr-defined]
         raise
@@ -84,3 +87,5 @@ async def _worded(answer: Awaitable[str]) -> str:
         return await answer
     except RunAPIError as error:
         return "\n".join(error.named_parts)
+    except Exception as error:  # noqa: BLE001 (asking costs nothing; the error is the answer)
+        return "\n".join(TaskState().as_runapi_error(error).named_parts)

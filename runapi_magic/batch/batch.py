@@ -52,6 +52,8 @@ class Batch:
         concurrency: Number of tasks that run at the same time.
         approval_phase: The price or the confirmation that the batch waits for before anything is
             sent; None if it waits for neither.
+        error: Why the whole batch failed, for example a BudgetError; None if it did not.
+        reservation: The ID of the money that is reserved for this run if there is a budget.
         simulated: Whether the simulator in this process makes the images.
         index: The index of the data frame, if the rows came from one.
         shown_in: The cell that shows the batch, by the ID of its message.
@@ -376,7 +378,7 @@ class Batch:
         ]
 
     async def as_completed(self) -> AsyncIterator[Item]:
-        """Yield the items as they end, beginning with those that have ended already."""
+        """Yield all items as they end, also those that fail; the ended ones come first."""
         async for item in self._ended.read():
             yield item
 

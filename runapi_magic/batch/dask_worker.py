@@ -96,7 +96,7 @@ class JobResult:
 
 
 def run_job(job: Job) -> JobResult:
-    """Run a job in a thread of a Dask worker. An error is part of the result."""
+    """Run a job in a thread of a Dask worker. A ``RunAPIError`` becomes part of the result."""
     from distributed import Semaphore, get_worker
 
     worker = get_worker()
@@ -129,7 +129,7 @@ async def _run(job: Job, report: Callable[[CreatedTask], None]) -> JobResult:
         result.failure = error
         return result
 
-    async def keep(task: Task, position: int) -> None:
+    async def save(task: Task, position: int) -> None:
         decoder = contextlib.nullcontext()  # Dask limits the threads of a worker
         saved = await download_image(
             client, task, position, options, decoder=decoder, partial_files=set()
@@ -156,7 +156,7 @@ async def _run(job: Job, report: Callable[[CreatedTask], None]) -> JobResult:
             )
         finally:
             result.duration = plan.duration
-        await download_each(client, result.task, paths, keep)
+        await download_each(client, result.task, paths, save)
     except RunAPIError as error:
         result.failure = error
     finally:
@@ -164,9 +164,9 @@ async def _run(job: Job, report: Callable[[CreatedTask], None]) -> JobResult:
     return result
 
 
-async def _check_storage(place: SaveLocation, run: str) -> None:
+async def _check_storage(location: SaveLocation, run: str) -> None:
     try:
-        await _storage(place, run)
+        await _storage(location, run)
     except ConfigurationError as error:
         here = f"The Dask worker on {socket.gethostname()} cannot save images"
         raise ConfigurationError(f"{here}: {error.what}", todo=error.todo) from None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")  # a doubled brace stands for a brace
 _COLUMN = re.compile(r"\{([^{}]*)\}")
-_PROMPT = "prompt"  # the column that counts where no prompt is given
+_PROMPT = "prompt"  # the column that has the prompts if no prompt is given
 _FILL_IN = "Fill it in, or remove the row, for example with dropna() in pandas."
 
 
@@ -121,7 +121,7 @@ def _own_prompt(row: Mapping[Any, Any]) -> str:
 
 
 def _fill(value: Any, row: Mapping[str, Any]) -> Any:
-    """Return a value whose texts have the values of columns filled in."""
+    """Fill the values of columns into a text, or into all texts of a list or dict."""
     if isinstance(value, list | tuple):
         return [_fill(one, row) for one in value]
     if isinstance(value, dict):

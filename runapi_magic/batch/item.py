@@ -29,7 +29,7 @@ class Item:
         error: Why images are missing.
         cost: USD of all its tasks, 0 for images from disk; None if RunAPI has not stated a cost.
         saved: USD that was not spent because images came from disk.
-        paid: The cost of each image by its ID, also of images that are missing.
+        paid: USD of each image by its ID, also of images that are missing.
     """
 
     index: int
@@ -65,13 +65,13 @@ def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
             task = slot.task
             image = slot.versions[0] if slot.versions else None
             # An image that was paid earlier, and is downloaded in this try, counts once.
-            name = image.id if image is not None else f"{task.id}-{slot.position}"
+            image_id = image.id if image is not None else f"{task.id}-{slot.position}"
             if image is not None:
                 item.images.append(image)
-            if image is not None and image.reused and name not in item.paid:
+            if image is not None and image.reused and image_id not in item.paid:
                 item.saved += image.cost or 0.0
             if task.cost is not None:
-                item.paid[name] = max(item.paid.get(name, 0.0), task.cost / task.count)
+                item.paid[image_id] = max(item.paid.get(image_id, 0.0), task.cost / task.count)
         item.cost = sum(filter(None, item.paid.values())) if item.paid else None
         item.error = next((task.error for task in tasks.values() if task.error), None)
         if len(item.images) == item.request.count:

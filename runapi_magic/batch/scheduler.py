@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from runapi_magic.batch.item import Item
     from runapi_magic.engine.generation import Generation
 
-_AHEAD = 2  # requests that are prepared while all turns at the service are taken
+_AHEAD = 2  # requests that are prepared while as many tasks as allowed are running
 _NOT_BEGUN = {Phase.PREPARING, *AWAITING_APPROVAL, Phase.SOURCE, Phase.QUEUED}
 
 
 class Scheduler:
     """One run through the items of a batch.
 
-    The limit counts tasks: a request for several images needs several turns. While the images of
-    one request are downloaded, the next request is sent.
+    The limit counts tasks, and a request for several images may have several tasks. While the
+    images of one request are downloaded, the next request is sent.
 
     Args:
         items: The items of the batch; those that are done already are not requested again.
@@ -48,7 +48,7 @@ class Scheduler:
         self._concurrency = concurrency
         self._start = start
         self._on_end, self._on_begin = on_end, on_begin
-        self._turns = asyncio.Semaphore(concurrency)
+        self._tasks = asyncio.Semaphore(concurrency)
         self._downloads = asyncio.Semaphore(concurrency)
         self._next = asyncio.Lock()
         self._running: dict[Generation, list[Item]] = {}
@@ -67,7 +67,7 @@ class Scheduler:
 
     async def _work(self, workers: asyncio.TaskGroup) -> None:
         while True:
-            async with self._next:  # requests get their turns in the order of the items
+            async with self._next:  # requests start in the order of the items
                 if not self._units or self.is_cancelled:
                     return
                 items = self._units.pop()
@@ -98,7 +98,7 @@ class Scheduler:
         count = sum(item.request.count for item in items)
         try:
             request = replace(items[0].request, count=count)
-            generation = self._start(request, concurrency=self._turns)
+            generation = self._start(request, concurrency=self._tasks)
         except RunAPIError as error:
             for item in missing:
                 item.status, item.error = "failed", error
@@ -110,13 +110,13 @@ class Scheduler:
 
         def begin() -> None:
             if any(task.phase not in _NOT_BEGUN for task in generation.tasks):
-                stop()
+                unsubscribe()
                 for item in missing:
                     if not item.is_done:
                         item.status = "running"
                 self._on_begin()
 
-        stop = generation.subscribe(begin)
+        unsubscribe = generation.subscribe(begin)
         return generation
 
     def cancel(self) -> None:
@@ -135,10 +135,10 @@ class Scheduler:
 
 
 def _units(items: Sequence[Item]) -> list[list[Item]]:
-    """Return the items to be made, those with identical requests together, the first ones last.
+    """Return the items to be made, with identical requests together, in reverse order.
 
-    Identical items share one request for as many images. Items that are done stay with them, so
-    that no other item gets their images.
+    The scheduler takes the last one first. Identical items share one request for as many images.
+    Items that are done stay with them, so that no other item gets their images.
     """
     units: dict[str, list[Item]] = {}
     for item in items:

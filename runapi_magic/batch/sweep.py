@@ -98,7 +98,7 @@ def _split(name: str, text: str) -> Iterator[tuple[str, bool]]:
     at, goes_on = 0, bool(text)
     while goes_on:
         match = _VALUE.match(text, at)
-        assert match is not None, "the second form matches anything"
+        assert match is not None, "a value without quotes may be any text"
         quoted, plain, comma = match.groups()
         if plain and plain[0] in "\"'":
             raise InvalidRequestError(
@@ -204,7 +204,8 @@ def sweep_items(
         sweeps: Names and values; the first variable is the outermost.
         make: Makes a request from a prompt and fields, which may include ``model``.
         namespace: The user's variables.
-        options: ``model``, ``aspect_ratio`` and ``output_resolution`` as typed; None if not given.
+        options: ``model``, ``service``, ``action``, ``aspect_ratio`` and ``output_resolution`` as
+            typed; None if not given.
         params: The values of ``-p``, ``KEY=VALUE`` as typed.
 
     Raises:
@@ -315,6 +316,7 @@ class Sweep(Batch):
             first = self.items[0].variables.values()
             raise NoImageError(
                 f"There is no combination {', '.join(texts)} of {names}.",
+                charged="The sweep and its images are not changed.",
                 todo=f"Give one value of each: [{', '.join(map(repr, first))}].",
             )
         return self._by_values[texts]
@@ -382,7 +384,7 @@ def text_table(items: Sequence[Item]) -> str:
             *([str(item.variables.get(name, "")) for name in names] or [item.request.title]),
             item.status,
             "" if item.cost is None else f"{item.cost:.2f}",
-            ", ".join(short_path(image.path) for image in item.images)
+            ", ".join(short_path(image.location) for image in item.images)
             or (item.error.what if item.error else ""),
         ]
         for item in items

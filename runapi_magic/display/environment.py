@@ -45,7 +45,7 @@ _kernel_loop: asyncio.AbstractEventLoop | None = None
 _consoles: set[str] = set()  # the sessions of consoles, as their messages name them
 _first_context = contextvars.Context()  # the context in which the kernel's loop was stored
 _own: asyncio.AbstractEventLoop | None = None  # the loop of scripts and terminal IPython
-_owner = 0  # the process that started this loop
+_owner = 0  # the ID of the process that started this loop
 _starting = threading.Lock()
 
 
@@ -240,10 +240,14 @@ def launch(start: Callable[[asyncio.AbstractEventLoop], Started]) -> Started:
 
     In a kernel, and inside any coroutine, this returns at once. If no loop is running (terminal
     IPython, a script), it waits for the end; any number of threads can do this at the same time.
-    After a KeyboardInterrupt, RunAPI still has the task and the journal has the request.
+    A KeyboardInterrupt ends the wait. A task that was sent may still finish at RunAPI, and can be
+    resumed from the journal.
 
     Args:
         start: Starts the request on the loop that it gets.
+
+    Raises:
+        StoppedWaiting: Ctrl-C was pressed while it waited.
     """
     loop = running_loop()
     if loop is not None:

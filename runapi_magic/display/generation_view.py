@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _TICK = 1.0  # seconds between two updates of the progress
 _FULL = 0.95  # the most that the progress bar shows before the end is known
-_AT_WORK = {Phase.DRAWING, Phase.JOINED}  # the phases of the expected duration
+_AT_WORK = {Phase.DRAWING, Phase.JOINED}  # the phases that the expected duration covers
 _SQUARE = (1, 1)
 LONGEST_PROMPT = 300  # characters in a caption
 _TRANSPARENT = "image/png"  # a preview without transparency is a JPEG

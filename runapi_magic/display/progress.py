@@ -56,7 +56,7 @@ def _in_notebook() -> Callable[[Batch, int], None]:
             batch.seconds,
             ncols=_WIDTH,
             prefix=batch.title,
-            unit="image",
+            unit="request",
             postfix=_failed(batch),
         )
         if not shown:
@@ -73,7 +73,7 @@ def _in_terminal(batch: Batch) -> Callable[[Batch, int], None]:
 
     # stderr may be closed, or missing in a program without a console.
     is_hidden = sys.stderr is None or sys.stderr.closed
-    bar = tqdm(total=len(batch), desc=batch.title, unit="image", disable=is_hidden)
+    bar = tqdm(total=len(batch), desc=batch.title, unit="request", disable=is_hidden)
 
     def show(batch: Batch, done: int) -> None:
         bar.n = done

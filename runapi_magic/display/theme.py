@@ -1,8 +1,9 @@
 """Colours and fonts of the outputs.
 
-JupyterLab and Notebook provide the colours of their theme. Other front ends get the values after
-them: these have a contrast of at least 4.5 for text and 3 for lines on any light or dark background
-(WCAG 2.2, 1.4.3 and 1.4.11). Drawings made with Pillow have a white background.
+JupyterLab and Notebook provide the colours of their theme as CSS variables. Other front ends use
+the second value of each ``var(...)``: it has a contrast of at least 4.5 for text and 3 for lines on
+any light or dark background (WCAG 2.2, 1.4.3 and 1.4.11). Drawings made with Pillow have a white
+background.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images that nobody has seen, because the page was closed or loaded again before they arrived.
+"""Images that you have not seen, because the page was closed or loaded again before they arrived.
 
 The kernel continues and saves the image, but the old page never gets it. An element below each
 image can confirm that the page shows it (widgets/placed.py). An image that no page confirms is

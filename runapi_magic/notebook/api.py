@@ -1,7 +1,7 @@
 """The Python functions: ``generate``, ``edit`` and others do what the magics do.
 
-Each of them returns a Generation or a Batch at once; in a script and in terminal IPython, when it
-is done. ``await`` it to wait for the images. As the last line of a cell, it shows itself.
+Those that make images return a Generation or a Batch at once; in a script and in terminal IPython,
+when it is done. ``await`` it to wait for the images. As the last line of a cell, it shows itself.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def resume_batch(batch_id: str, *, progress: bool = True, client: Any = None) ->
         client: A ``dask.distributed`` Client whose workers make the images.
 
     Returns:
-        The running Batch, at once. What it makes now counts against budgets.
+        A Batch, at once; in a script, when it is done. New images count against budgets.
 
     Raises:
         RunAPIError: There is no such batch, it belongs to another service, or there is no API key.
@@ -391,8 +391,8 @@ def forget(task_id: str | None = None, *, lost: bool = False) -> list[str]:
         The IDs of these tasks: the service's ID if it is known, else the journal's.
 
     Raises:
-        InvalidRequestError: No unfinished task has this ID, a kernel is working on it, or neither
-            an ID nor ``lost=True`` is given.
+        InvalidRequestError: No unfinished task has this ID, a kernel is working on it, or you gave
+            neither or both of an ID and ``lost=True``.
         JournalError: The journal cannot be changed.
     """
     if (task_id is None) != lost:

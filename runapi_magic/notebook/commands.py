@@ -64,7 +64,7 @@ def _split(line: str) -> list[str]:
 
 
 def status(session: Session, _arguments: list[str]) -> str:
-    """Show the service, the key and the image folder; so does ``%runapi`` alone."""
+    """Show the service, the key, the model and the folders; so does ``%runapi`` alone."""
     settings = session.settings
     if session.simulator is not None:
         speed = session.simulator.speed
@@ -84,9 +84,8 @@ def status(session: Session, _arguments: list[str]) -> str:
     lines += [
         f"Model      {settings.model}",
         f"Images     {short_path(settings.image_location())}",
+        f"Journal    {session.journal.path}",
     ]
-    if session.journal is not None:
-        lines.append(f"Journal    {session.journal.path}")
     return "\n".join([*lines, *(f"Note: {notice}" for notice in session.take_notices())])
 
 
@@ -256,14 +255,14 @@ def _limit(
     """Separate ``--limit N`` from the words to search for."""
     limit = usual
     if "--limit" in arguments:
-        place = arguments.index("--limit")
-        number = "".join(arguments[place + 1 : place + 2])
+        at = arguments.index("--limit")
+        number = "".join(arguments[at + 1 : at + 2])
         if not number.isdecimal() or not 0 < int(number) <= most:
             raise usage_error(
                 f"--limit needs a number from 1 to {most} (got {number!r}).",
                 "For example: --limit 20",
             )
-        arguments, limit = arguments[:place] + arguments[place + 2 :], int(number)
+        arguments, limit = arguments[:at] + arguments[at + 2 :], int(number)
     for word in arguments:
         if word.startswith("--"):
             raise usage_error(f"There is no option {word}.", "Use --limit 20, or words to search.")
@@ -286,7 +285,7 @@ def show(session: Session, arguments: list[str], names: Mapping[str, Any] | None
     fields = ", ".join(f"{name}={value}" for name, value in image.fields.items())
     return "\n".join(
         [
-            f"File     {short_path(image.path)}, {image.width} x {image.height} px",
+            f"File     {short_path(image.location)}, {image.width} x {image.height} px",
             f"Prompt   {image.request.title}",
             f"Model    {image.model}{fields and f' ({fields})'}",
             f"Created  {made}, {money(image.cost, simulated=image.simulated)}",

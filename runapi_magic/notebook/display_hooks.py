@@ -12,10 +12,12 @@ from IPython.core.getipython import get_ipython
 from runapi_magic.display.environment import Audience, audience, current_cell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runapi_magic.batch.batch import Batch
     from runapi_magic.display.batch_view import SheetView
     from runapi_magic.display.unseen import Page
-    from runapi_magic.engine.generation import Generation
+    from runapi_magic.engine.generation import Generation, Slot
     from runapi_magic.engine.image import GeneratedImage
     from runapi_magic.engine.lineage import Tree
     from runapi_magic.engine.session import Session
@@ -60,11 +62,11 @@ def show(generation: Generation, session: Session) -> None:
         watch(generation, lambda: generation.images, view.pages, session)
 
 
-def _toolbar(session: Session) -> Any:
+def _toolbar(session: Session) -> Callable[[Generation, Slot, Session], Page | None] | None:
     if not session.settings.toolbar:
         return None
 
-    def show_toolbar(*place: Any) -> Page | None:
+    def display_buttons(generation: Generation, slot: Slot, session: Session) -> Page | None:
         # Import ipywidgets only after the first placeholder is displayed.
         from runapi_magic.widgets import availability
 
@@ -72,9 +74,9 @@ def _toolbar(session: Session) -> Any:
             return None
         from runapi_magic.widgets.toolbar import show_toolbar
 
-        return show_toolbar(*place)
+        return show_toolbar(generation, slot, session)
 
-    return show_toolbar
+    return display_buttons
 
 
 def show_batch(batch: Batch, session: Session) -> None:
@@ -93,11 +95,11 @@ def show_batch(batch: Batch, session: Session) -> None:
         watch(batch, lambda: batch.pictures, view.pages, session)
 
 
-def _controls(session: Session) -> Any:
+def _controls(session: Session) -> Callable[[SheetView], Page | None] | None:
     if not session.settings.toolbar:
         return None
 
-    def show_controls(view: SheetView) -> Page | None:
+    def display_controls(view: SheetView) -> Page | None:
         from runapi_magic.widgets import availability
 
         if not availability.are_possible(session):
@@ -106,4 +108,4 @@ def _controls(session: Session) -> Any:
 
         return show_sheet_controls(view)
 
-    return show_controls
+    return display_controls

@@ -91,7 +91,7 @@ class _Extension:
         self._shell.input_transformers_cleanup.append(self.listen)
         self._shell.input_transformers_post.append(self.transform)
         question_mark.install(self._shell)
-        for kind, name in _places():
+        for kind, name in _kinds_and_names():
             self._shell.magics_manager.magics[kind][name] = self._placeholder(name)
 
     def _placeholder(self, name: str) -> _Placeholder:
@@ -107,11 +107,14 @@ class _Extension:
         self._shell.input_transformers_cleanup.remove(self.listen)
         self._shell.input_transformers_post.remove(self.transform)
         question_mark.remove(self._shell)
-        for kind, name in _places():
+        for kind, name in _kinds_and_names():
             self._shell.magics_manager.magics[kind].pop(name, None)
 
     def _header(self) -> dict[str, Any]:
-        """Return the header of the message that the kernel is handling; empty outside a kernel."""
+        """Return the header of the message that the kernel is handling; empty outside a kernel.
+
+        ``display.environment`` has the same, but ``%load_ext`` does not import it, to be fast.
+        """
         kernel = getattr(self._shell, "kernel", None)
         try:
             parent = (kernel.get_parent("shell") or {}) if kernel else {}
@@ -142,7 +145,7 @@ class _Extension:
         return lines
 
 
-def _places() -> list[tuple[str, str]]:
+def _kinds_and_names() -> list[tuple[str, str]]:
     return [(kind, name) for kind, names in MAGICS.items() for name in names]
 
 
@@ -193,8 +196,8 @@ def _print_newer(folder: Path) -> None:
 
     error = JournalVersionError(folder / "journal.sqlite")
     print_text(
-        f"{error.what} Images are still generated, unless a budget may be set, but they are not"
-        f" recorded and cannot be found again after a restart.\n{error.todo}"
+        f"{error.what} Images are still generated, unless there is or may be a budget. They are not"
+        f" recorded, so they cannot be found again after a restart.\n{error.todo}"
     )
 
 

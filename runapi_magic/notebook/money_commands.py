@@ -30,7 +30,7 @@ def balance(session: Session, _arguments: list[str]) -> Awaitable[str]:
         except JournalError as error:
             spent = f"What was spent here is unknown. {error.what}"
         found = await service.client.balance()
-        simulated = "  (simulated)" if service.speed else ""
+        simulated = "  (simulated)" if service.is_simulated else ""
         return (
             f"Balance ${found.balance_cents / 100:.2f}{simulated}\n"
             f"Spent by the account today ${found.spent_cents_today / 100:.2f},"
@@ -72,7 +72,7 @@ def _usd(amount: str) -> float:
     except ValueError:
         usd = math.nan
     if not 0 <= usd < math.inf:
-        raise usage_error(f"{amount} is no amount of USD.", "%runapi budget 5")
+        raise usage_error(f'"{amount}" is not an amount of USD.', "%runapi budget 5")
     return usd
 
 

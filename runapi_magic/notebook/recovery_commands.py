@@ -94,8 +94,9 @@ def forget(session: Session, arguments: list[str]) -> str:
             )
     if not found:
         return (
-            "Nothing is lost: RunAPI has not denied any unfinished task, and no request is without"
-            " an answer for more than a day. To give up another task: %runapi forget ID"
+            "Nothing is lost: RunAPI has not reported any unfinished task as unknown, and no"
+            " request has waited more than a day for an answer. To give up another task:"
+            " %runapi forget ID"
         )
     lines = [
         f"Gave up {task.prompt[:60] or task.model!r} ({task.task_id or task.id})." for task in found

@@ -163,7 +163,7 @@ def test_one_task_for_two_items(run, service):
     assert batch.items[0].cost == pytest.approx(batch.items[1].cost)
 
 
-def test_cancelled_twice_in_every_state(run, service):
+def test_cancelled_twice(run, service):
     """After two cancels, no task that RunAPI has is called "not charged"."""
     service.fault("status=stuck")
 

@@ -123,7 +123,7 @@ def test_price_of_that_retry(run, slow):
         controls = []
         SheetView(batch, session, Audience.LIVE, lambda view: controls.append(SheetControls(view)))
         async with asyncio.timeout(20):
-            while "$" not in controls[0].retry.description:  # noqa: ASYNC110 (widgets tell nobody)
+            while "$" not in controls[0].retry.description:  # noqa: ASYNC110 (a button has no event)
                 await asyncio.sleep(0.01)
         return controls[0].retry.description
 

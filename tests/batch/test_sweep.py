@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -336,6 +338,14 @@ def test_table(sweep):
         "style": "oil", "time": 2, "prompt": "", "model": "", "status": "failed", "cost": None,
         "path": None, "error": "The task failed: no.",
     }  # fmt: skip
+
+
+def test_an_image_in_an_object_store():
+    """The table names the URL of an image in an object store, not its local copy."""
+    made = _sweep(("style", ["oil"]), prompt="{style}")
+    image = _image(made.items[0], Path("cache/0.png"))
+    made.items[0].images = [replace(image, stored="s3://bucket/0.png")]
+    assert made.table().endswith("  s3://bucket/0.png")
 
 
 def test_true_and_one_are_two_values():

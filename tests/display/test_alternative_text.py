@@ -1,4 +1,4 @@
-"""The alternative text of images, and which templates of nbconvert show it."""
+"""The alternative text of images, in the notebook and in the HTML of nbconvert."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def test_ctrl_c_ends_the_wait():
     """Ctrl-C in the middle of a task's step ends the wait, and the step continues to its end."""
     pressed, gone, ended = threading.Event(), threading.Event(), []
 
-    async def part():
+    async def task():
         while not _main_thread_waits():
             pressed.wait(0.001)
         os.kill(os.getpid(), signal.SIGINT)
@@ -39,7 +39,7 @@ def test_ctrl_c_ends_the_wait():
 
     async def work():
         async with asyncio.TaskGroup() as group:
-            group.create_task(part())
+            group.create_task(task())
 
     with pytest.raises(KeyboardInterrupt):
         run(work())

@@ -62,8 +62,8 @@ INTERNAL = {
     " concurrency set_tasks attach ended ready served subscribe changed put show_version wait",
     GeneratedImage: "preview prepare",
     ImageRequest: "catalogue action task_counts fingerprint body",
-    Batch: "since approval_phase set_approval_phase is_refused shown_in on_wait begin ended"
-    " subscribe wait",
+    Batch: "since approval_phase set_approval_phase reservation is_refused shown_in on_wait begin"
+    " ended subscribe wait",
 }
 ENVIRONMENT = {
     "RUNAPI_API_KEY": "the key",

@@ -10,7 +10,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from runapi_magic.display.generation_view import caption_bundle
 from runapi_magic.engine.resume import resume_tasks
+from runapi_magic.engine.session import current_session
 from runapi_magic.errors import CHARGED, DownloadError
+from runapi_magic.notebook import commands
 
 pytestmark = pytest.mark.server
 
@@ -38,6 +40,7 @@ def test_an_image_goes_to_the_store(make, service, memory, tmp_path):
     caption = caption_bundle(image, [])
     assert image.location in caption.data["text/plain"]
     assert image.location in caption.data["text/html"]
+    assert f"File     {image.location}, " in commands.show(current_session(), ["it"], {"it": image})
 
 
 def test_a_folder_has_no_store(make, service):

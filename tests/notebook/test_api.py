@@ -33,7 +33,7 @@ WRONG = {
         lambda: runapi_magic.generate("a", aspect_ratio=[1]), "[1] is not a value of aspect_ratio"
     ),
     "instruction": (lambda: runapi_magic.edit(PIXEL, 42), "The instruction is of type int."),
-    "no picture": (lambda: runapi_magic.edit(None, "a"), "of type NoneType, which"),
+    "no image": (lambda: runapi_magic.edit(None, "a"), "of type NoneType, which"),
     "factor": (lambda: runapi_magic.upscale(PIXEL, "much"), "'much' is not a value of upscale_fa"),
     "background of a number": (lambda: runapi_magic.remove_background(3), "of type int, which is"),
     "compare": (lambda: runapi_magic.compare(PIXEL, 12), "of type int, which is not an image"),

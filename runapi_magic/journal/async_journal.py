@@ -52,7 +52,8 @@ class AsyncJournal:
         A call that has begun is completed, even if the caller is cancelled.
 
         Returns:
-            The result of the method; None, and a notice to the user, if the journal cannot be used.
+            The result of the method. None if the call is written later. None, and a notice to the
+            user, if the journal cannot be used.
 
         Raises:
             JournalBusyError: Another program locks the journal, and the call must come before a
@@ -77,7 +78,8 @@ class AsyncJournal:
     async def flush(self) -> None:
         """Wait until all events of this loop are written, at most a minute."""
         here = asyncio.get_running_loop()
-        writing = [each for each in self._unwritten if each.get_loop() is here]
+        # The loops of other threads may change the set during the iteration.
+        writing = [each for each in tuple(self._unwritten) if each.get_loop() is here]
         if writing:
             await asyncio.wait(writing, timeout=_FLUSH_TIMEOUT)
 

@@ -1,8 +1,10 @@
 """Budgets, and what was spent. Each decision is made in one transaction.
 
 A reservation is money that is reserved before anything is sent. It is open until its kernel
-releases it or ends. Tasks of an open reservation count by the reserved money. All other tasks count
-by their cost, or by their expected price while the cost is not known.
+releases it or ends.
+
+A task counts by its cost, or by its expected price while the cost is not known. Against a budget,
+the reserved money counts instead of the tasks of an open reservation.
 
 All methods block. They may be called from any thread and raise JournalError where the journal
 cannot be used.
@@ -20,6 +22,7 @@ from runapi_magic.journal.database import retry_until_written
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
     from pathlib import Path
 
     from runapi_magic.journal.task_log import Journal
@@ -27,8 +30,9 @@ if TYPE_CHECKING:
 Scope = Literal["session", "day"]
 
 _ROUNDING = 1e-9  # USD; sums of cents are not exact in floating point
-_COUNTED = "CASE WHEN state IN ('refused', 'failed', 'planned') THEN 0 ELSE {} END"
-_COST = _COUNTED.format("coalesce(cost, price, 0)")
+_COST = (
+    "CASE WHEN state IN ('refused', 'failed', 'planned') THEN 0 ELSE coalesce(cost, price, 0) END"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Spending:
         notebook: Spent by this notebook in all kernels; None if its name is not known.
         today: Spent since midnight by all kernels of this data folder.
         total: Spent by all kernels of this data folder.
-        reserved: Reserved for unfinished requests.
+        reserved: Reserved for unfinished requests, without what their tasks count already.
     """
 
     session: float
@@ -69,13 +73,16 @@ class Budgets:
         Raises:
             BudgetError: The journal with the budget of the day was damaged.
         """
+        with self._journal.reading() as connection:
+            return self._budgets(connection, origin)
+
+    def _budgets(self, connection: sqlite3.Connection, origin: str) -> dict[Scope, float]:
         found: dict[Scope, float] = {}
         if origin in self._of_session:
             found["session"] = self._of_session[origin]
-        with self._journal.reading() as connection:
-            rows = connection.execute("SELECT usd FROM budgets WHERE origin = ?", (origin,))
-            for (usd,) in rows:
-                found["day"] = usd
+        rows = connection.execute("SELECT usd FROM budgets WHERE origin = ?", (origin,))
+        for (usd,) in rows:
+            found["day"] = usd
         file = self._journal.damaged_file
         if "day" in found:
             self._of_day[origin] = file
@@ -123,7 +130,7 @@ class Budgets:
         """Reserve money, if no budget is exceeded.
 
         Args:
-            reservation: A unique name, which ``release`` takes.
+            reservation: A unique name, for ``release``.
             origin: The service's base URL.
             usd: The price of the requests in US dollars.
 
@@ -131,10 +138,11 @@ class Budgets:
             The reserved US dollars.
 
         Raises:
-            BudgetError: A budget would be exceeded. Nothing was reserved.
+            BudgetError: A budget would be exceeded, or the budget of the day was lost. Nothing was
+                reserved.
         """
-        budgets = self.budgets(origin)
         with self._journal.transaction() as connection:
+            budgets = self._budgets(connection, origin)
             self._delete_reservations_of_dead_kernels(connection)
             opened = self._open_reservations(connection, origin)
             for scope, budget in budgets.items():
@@ -179,7 +187,10 @@ class Budgets:
                 else None,
                 today=self._spent(connection, origin, (), *self._window("day")),
                 total=self._spent(connection, origin, (), "TRUE"),
-                reserved=sum(usd for _, _, usd in opened),
+                reserved=sum(
+                    self._left(connection, origin, reservation, usd)
+                    for reservation, _, usd in opened
+                ),
             )
 
     def _window(self, scope: Scope) -> tuple[str, str | float]:
@@ -201,11 +212,18 @@ class Budgets:
         rows = connection.execute("SELECT id, owner, usd FROM holds WHERE origin = ?", (origin,))
         return [row for row in rows.fetchall() if self._journal.owners.is_alive(row[1])]
 
+    def _left(
+        self, connection: sqlite3.Connection, origin: str, reservation: str, usd: float
+    ) -> float:
+        """Return the money of a reservation that its tasks have not spent."""
+        left = usd - self._spent(connection, origin, (), "hold = ?", reservation)
+        return left if left > _ROUNDING else 0.0
+
     @staticmethod
     def _spent(
         connection: sqlite3.Connection,
         origin: str,
-        opened: list[tuple[str, str, float]] | tuple[()],
+        opened: Sequence[tuple[str, str, float]],
         window: str,
         *values: str | float,
     ) -> float:

@@ -4,7 +4,8 @@
   must not send what it could not record.
 - If a newer version of the package wrote the file, it raises ``JournalVersionError`` and does not
   change the file.
-- If the file is damaged, it is renamed and a new file is created.
+- If the file is damaged, it is renamed and a new file is created. If another kernel has done that,
+  its new file is used.
 - If the file cannot be used for another reason, it raises ``JournalError``.
 """
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 _BUSY_TIMEOUT = 10.0  # seconds that a call waits for another program
 _SHORT_TIMEOUT = 1.0  # the same, if an event loop or a queue waits for the call
 _RETRY_DELAY = 0.05  # seconds, at most, between two attempts
-_FILE_START = b"SQLite format 3\0"
 _BUSY_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
 
@@ -100,7 +100,7 @@ class Database:
     Attributes:
         path: The file.
         owners: The kernels that use it.
-        damaged_file: The new path of a damaged file; None if the file was not damaged.
+        damaged_file: The new path of the last damaged file; None if no file was damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -110,6 +110,7 @@ class Database:
         self._lock = threading.Lock()
         self._of_thread = threading.local()
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # the identity of the file that was opened last
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -154,6 +155,34 @@ class Database:
         finally:
             self._of_thread.has_short_timeout = False
 
+    def may_have(self, table: str, where: str, *values: Any) -> bool:
+        """Whether a table has such a row. It also works for a file that cannot be written.
+
+        Nothing is written. If the file exists but cannot be read, the answer is True.
+        """
+        try:
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                return False
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        uri = self.path.absolute().as_uri()
+        with suppress(sqlite3.Error):
+            return _finds(f"{uri}?mode=ro", table, where, values)
+        with suppress(sqlite3.Error, OSError):  # the folder may be read-only
+            if not _has_log(self.path):
+                return _finds(f"{uri}?immutable=1", table, where, values)
+        return True
+
+    def close(self) -> None:
+        """Close the file and release this kernel's lock. The next use opens the file again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            self.owners.release()
+
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         connection = self._begin(begin)
@@ -191,6 +220,8 @@ class Database:
             time.sleep(random.uniform(0.0, _RETRY_DELAY))  # noqa: S311 (not a secret)
 
     def _connect_and_begin(self, begin: str) -> sqlite3.Connection:
+        if self._connection is not None and self._is_replaced():
+            self._close_damaged_file()  # another kernel has found the damage and renamed the file
         if self._connection is None:
             self._connection = self._open()
         connection = self._connection
@@ -204,12 +235,12 @@ class Database:
         return connection
 
     def _journal_error(self, error: Exception) -> JournalError:
-        """Return the error for the caller. A damaged file is renamed."""
+        """Return the error for the caller. After damage, the next call opens a new file."""
         if _is_busy(error):
             return JournalBusyError(self.path)
         if _is_damage(error):
             try:
-                self._rename_damaged_file()
+                self._close_damaged_file()
             except OSError as refusal:
                 return JournalError(f"{self.path}: {error}; {refusal}")
             return JournalDamagedError(f"{self.path}: {error}")
@@ -222,14 +253,23 @@ class Database:
         except sqlite3.Error as error:
             if not _is_damage(error):
                 raise
-            self._rename_damaged_file()
+            self._close_damaged_file()
             return self._connect()
 
-    def _rename_damaged_file(self) -> None:
-        """Rename a damaged file. Nothing is deleted."""
+    def _is_replaced(self) -> bool:
+        """Whether there is another file in place of the one that was opened."""
+        return _identity(self.path) not in {self._file, None}
+
+    def _close_damaged_file(self) -> None:
+        """Close a damaged file and rename it if no other kernel has. Nothing is deleted."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._is_replaced():
+            for path in self.path.parent.glob(f"{self.path.name}.damaged-*"):
+                if _identity(path) == self._file:
+                    self.damaged_file = path
+            return
         name = f"{self.path.name}.damaged-{int(time.time())}-{secrets.token_hex(3)}"
         for ending in ("", "-wal", "-shm"):
             leftover = self.path.with_name(self.path.name + ending)
@@ -238,10 +278,12 @@ class Database:
         self.damaged_file = self.path.with_name(name)
 
     def _connect(self) -> sqlite3.Connection:
-        if self.path.exists():
+        self._file = _identity(self.path)
+        if self._file is not None:
             self._check_version(_version_of_file(self.path))
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.touch(mode=0o600, exist_ok=True)
+        self._file = self._file or _identity(self.path)
         connection = sqlite3.connect(
             self.path, timeout=_RETRY_DELAY, check_same_thread=False, isolation_level=None
         )
@@ -266,33 +308,14 @@ class Database:
         if version > len(MIGRATIONS):
             raise JournalVersionError(self.path)
 
-    def may_have(self, table: str, where: str, *values: Any) -> bool:
-        """Whether a table has such a row. It also works for a file that cannot be written.
 
-        Nothing is written. If the file exists but cannot be read, the answer is True.
-        """
-        try:
-            if not stat.S_ISREG(self.path.stat().st_mode):
-                return False
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:
-            return True
-        uri = self.path.absolute().as_uri()
-        with suppress(sqlite3.Error):
-            return _finds(f"{uri}?mode=ro", table, where, values)
-        with suppress(sqlite3.Error, OSError):  # the folder may be read-only
-            if not _has_log(self.path):
-                return _finds(f"{uri}?immutable=1", table, where, values)
-        return True
-
-    def close(self) -> None:
-        """Close the file and release this kernel's lock. The next use opens the file again."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-            self.owners.release()
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what a file keeps when it is renamed; None if it does not exist."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -300,14 +323,15 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _version_of_file(path: Path) -> int:
-    """Return the version of a file, without a connection that can write to it."""
-    if _has_log(path):  # the version may be in the log only
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=_RETRY_DELAY)) as connection:
-            return _version(connection)
-    with path.open("rb") as file:  # https://www.sqlite.org/fileformat.html#the_database_header
-        header = file.read(64)
-    return int.from_bytes(header[60:], signed=True) if header.startswith(_FILE_START) else 0
+    """Return the version of a file, without a connection that can write to it.
+
+    The file is not opened without SQLite: closing it would end the locks of this process's other
+    connections (https://www.sqlite.org/howtocorrupt.html, 2.2).
+    """
+    mode = "mode=ro" if _has_log(path) else "immutable=1"  # the version may be in the log only
+    uri = f"{path.absolute().as_uri()}?{mode}"
+    with closing(sqlite3.connect(uri, uri=True, timeout=_RETRY_DELAY)) as connection:
+        return _version(connection)
 
 
 def _has_log(path: Path) -> bool:

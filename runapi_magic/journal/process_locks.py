@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from filelock import FileLock
 
-_OLD = 24 * 3600.0  # seconds
-_TIMEOUT = 5.0  # seconds
+_OLD = 24 * 3600.0  # seconds until the unlocked file of another kernel is deleted
+_TIMEOUT = 5.0  # seconds to lock this kernel's own file
 
 
 class Owners:
@@ -49,7 +49,7 @@ class Owners:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         for path in self._folder.glob("*.lock"):
             # A new file may belong to a kernel that has not locked it yet.
-            with suppress(FileNotFoundError):  # another kernel may delete it, too
+            with suppress(OSError):  # another kernel has deleted it or has it open on Windows
                 if time.time() - path.stat().st_mtime > _OLD and not self.is_alive(path.stem):
                     path.unlink()
         # Any thread may release it. Another kernel may lock it for a moment to check it.

@@ -337,6 +337,31 @@ def test_tasks_of_an_open_reservation_count_once(kernel):
         kernel.budgets.reserve("c", REAL, 0.01)
 
 
+def test_spent_and_reserved_money_do_not_overlap(kernel):
+    """Of an open reservation, only the money that its tasks have not spent counts as reserved."""
+    kernel.budgets.reserve("a", REAL, 3 * PRICE)
+    found = []
+    for _ in range(3):
+        kernel.send(kernel.plan(reservation="a"))
+        found.append(kernel.spending())
+    assert [one.total for one in found] == pytest.approx([PRICE, 2 * PRICE, 3 * PRICE])
+    assert [one.reserved for one in found] == [pytest.approx(2 * PRICE), pytest.approx(PRICE), 0]
+
+
+def test_a_budget_that_is_lowered_meanwhile(kernel, start, monkeypatch):
+    """A budget that another kernel lowers just before a reservation is not exceeded."""
+    kernel.budgets.set_budget(REAL, "day", 1.0)
+    other, begin = start(), kernel.journal.transaction
+
+    def lower_and_begin():
+        other.budgets.set_budget(REAL, "day", PRICE / 2)
+        return begin()
+
+    monkeypatch.setattr(kernel.journal, "transaction", lower_and_begin)
+    with pytest.raises(BudgetError):
+        kernel.budgets.reserve("a", REAL, PRICE)
+
+
 def test_tasks_count_by_cost_after_the_release(kernel):
     """After the release, tasks count by their cost, which may be less or more than reserved."""
     kernel.budgets.set_budget(REAL, "day", 1.0)

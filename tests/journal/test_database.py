@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
+import runapi_magic
 from runapi_magic.core.request import ImageRequest
 from runapi_magic.errors import NOT_SENT
 from runapi_magic.journal import database
-from runapi_magic.journal.database import JournalBusyError, JournalError
+from runapi_magic.journal.database import JournalBusyError, JournalDamagedError, JournalError
 from runapi_magic.journal.schema import MIGRATIONS
 from runapi_magic.journal.task_log import Journal
 from tests.journal.tasks import finish, insert_old_task, plan, query
@@ -104,6 +109,62 @@ def test_a_damaged_file_is_renamed(journal, content):
     journal.path.write_bytes(content)
     assert plan(journal)
     assert journal.damaged_file.read_bytes() == content
+
+
+def _plan_again(journal, prompt):
+    """Plan a task. If the file is damaged, the second call uses a new file."""
+    request = ImageRequest(prompt, "gpt-image-2")
+    try:
+        return plan(journal, request)
+    except JournalDamagedError:
+        return plan(journal, request)
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("part", [slice(0, 100), slice(4096, None)], ids=["header", "pages"])
+def test_kernels_share_the_new_file(journal, open_journal, part):
+    """If a file is damaged while two kernels use it, both use one new file and know the old one."""
+    for number in range(30):
+        plan(journal, ImageRequest(f"fox {number}", "gpt-image-2"))
+    journal.close()
+    kernels = [journal, open_journal()]
+    for kernel in kernels:
+        kernel.unfinished()
+    content = bytearray(journal.path.read_bytes())
+    content[part] = b"\xa5" * len(content[part])
+    with journal.path.open("rb+") as file:
+        file.write(content)
+    tasks = [_plan_again(kernels[n % 2], f"new fox {n}") for n in range(4)]
+    assert set(tasks[1:]) <= {row[0] for row in query(journal, "SELECT id FROM tasks")}
+    assert len({kernel.damaged_file for kernel in kernels} - {None}) == 1
+    assert all(kernel.task(tasks[-1]) for kernel in kernels)
+    asides = [path for path in journal.path.parent.glob("*.damaged-*") if path.suffix]
+    assert len({path.name.removesuffix("-wal").removesuffix("-shm") for path in asides}) == 1
+
+
+def test_two_connections_of_one_process(journal, open_journal):
+    """Opening a journal again does not end the locks of the process, which protect its log."""
+    task = plan(journal)
+    journal.close()
+    assert journal.task(task) is not None
+    assert open_journal().task(task) is not None
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from runapi_magic.journal.task_log import Journal\n"
+        "journal = Journal(Path(sys.argv[1]))\n"
+        "print(len(journal.task(sys.argv[2]).prompt)); journal.close()\n"
+    )
+
+    def read_in_a_process(task):
+        command = [sys.executable, "-c", code, str(journal.path.parent), task]
+        environ = {**os.environ, "PYTHONPATH": str(Path(runapi_magic.__file__).parent.parent)}
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, env=environ, timeout=60
+        ).stdout
+
+    assert read_in_a_process(task) == "5\n"
+    later = plan(journal, ImageRequest("a later fox", "gpt-image-2"))
+    assert read_in_a_process(later) == "11\n"
 
 
 def _lock(path):

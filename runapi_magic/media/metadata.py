@@ -1,7 +1,7 @@
 """A record in the image file itself: how the image was generated. No pixel changes.
 
-Each format has a module with the place of the record in it: ``metadata_png``, ``metadata_exif``
-(JPEG and WEBP), ``metadata_gif``.
+The modules that read and write it are ``metadata_png``, ``metadata_exif`` (JPEG and WEBP) and
+``metadata_gif``.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def embed(path: Path, kind: str, note: Note) -> str:
 def extract(path: Path) -> dict[str, Any] | None:
     """Return the record in an image file; None if it has no valid one.
 
-    It works for any file: it does not raise, and reads at most a few MB of the file.
+    It does not raise for any file, and has at most a few MB of it in memory.
     """
     try:
         with path.open("rb") as file:

@@ -1,6 +1,6 @@
 """Read and write the note in a GIF file.
 
-The record is a comment before the first frame. A GIF has no place for the description.
+The record is a comment before the first frame. The description is not written into a GIF.
 The format: https://www.w3.org/Graphics/GIF/spec-gif89a.txt
 """
 
@@ -9,7 +9,13 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING
 
 from runapi_magic.media.file_pieces import DAMAGED, MOST_BLOCKS, file_size, read_at
-from runapi_magic.media.metadata_note import NO_RECORD, RECORD_START, named_record, record_json
+from runapi_magic.media.metadata_note import (
+    LARGEST_RECORD,
+    NO_RECORD,
+    RECORD_START,
+    named_record,
+    record_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +29,7 @@ _EXTENSION, _FRAME, _COMMENT = 0x21, 0x2C, 0xFE  # introducers of blocks, and a 
 def _blocks(file: IO[bytes]) -> Iterator[tuple[bytes | None, int, int]]:
     """Yield the blocks before the first frame: the text of a comment or None, start and end.
 
-    The first block is the header with the palette.
+    A text ends after about 2 MB. The first block is the header with the palette.
     """
     flags = read_at(file, 10, 1)[0]
     at = 13 + (3 << (flags & 7) + 1 if flags >> 7 else 0)
@@ -38,7 +44,8 @@ def _blocks(file: IO[bytes]) -> Iterator[tuple[bytes | None, int, int]]:
                 break
             at, parts = at + 2, []
         length = read_at(file, at, 1)[0]
-        parts.append(read_at(file, at + 1, length))
+        if at - begin < 2 * LARGEST_RECORD:  # a longer comment is not a record
+            parts.append(read_at(file, at + 1, length))
         at += 1 + length
         if not length:
             yield b"".join(parts) if label == _COMMENT else None, begin, at

@@ -82,12 +82,17 @@ def check_image_dir(image_dir: str) -> None:
     """Check whether ``image_dir`` can be used. Nothing is sent.
 
     Raises:
-        ConfigurationError: It is a URL that contains a secret, or a package for this kind of store
-            is missing.
+        ConfigurationError: It is a URL that is not valid or contains a secret, or its store cannot
+            be opened, for example because a package is missing.
     """
     if not is_url(image_dir):
         return
-    parts = urlsplit(image_dir)
+    try:
+        parts = urlsplit(image_dir)
+    except ValueError:  # its message may contain a password
+        raise ConfigurationError(
+            "image_dir is not a valid URL.", todo="Use a URL such as s3://bucket/pictures."
+        ) from None
     if parts.username or parts.password or parts.query:
         raise ConfigurationError(
             "image_dir contains a user name, a password or a query, which captions would show.",
@@ -101,11 +106,11 @@ def check_writable(store: str) -> None:
     """Write a small object to a store and delete it.
 
     Raises:
-        ConfigurationError: The store cannot be written.
+        ConfigurationError: The store cannot be opened or written.
     """
+    files, folder = _open_store(store)
     try:
         with _translate_errors(f"The store {store} cannot be written to"):
-            files, folder = _open_store(store)
             target = f"{folder.rstrip('/')}/.write-test-{secrets.token_hex(8)}"
             files.pipe_file(target, b"runapi-magic")
             with suppress(Exception):  # the user may not be allowed to delete
@@ -179,26 +184,27 @@ def _digest(files: Any, target: str) -> str:
 
 
 def _open_store(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL and the path in it."""
+    """Return the file system of a URL and the path in it.
+
+    Raises:
+        ConfigurationError: The store cannot be opened.
+    """
     try:
         from fsspec.core import url_to_fs
     except ImportError:
         raise ConfigurationError(
-            f"image_dir is {url}, but the package fsspec for object stores is not installed.",
+            f"{url} cannot be used: the package fsspec for object stores is not installed.",
             todo="pip install 'runapi-magic[stores]' and the client of the store (s3fs for s3://,"
             " gcsfs for gs://).",
         ) from None
     options = {"auto_mkdir": True} if urlsplit(url).scheme in {"file", "local"} else {}
     try:
         files, path = url_to_fs(url, **options)
-    except (
-        ImportError,
-        ValueError,
-    ) as error:  # the client is missing, or the kind of store is unknown
+    except Exception as error:  # noqa: BLE001 (a missing client, an unknown kind of store, no connection)
         raise ConfigurationError(
-            f"image_dir is {url}, which cannot be used: {error}.",
-            todo="Install the package that it names, or use another location:"
-            " %config RunAPIMagics.image_dir = ...",
+            f"{url} cannot be used ({type(error).__name__}: {error}).",
+            todo="Install the package that the message names, check the store's credentials and"
+            " address, or use another location: %config RunAPIMagics.image_dir = ...",
         ) from None
     return files, str(path)
 

@@ -482,6 +482,8 @@ HOSTILE = {
     "many-chunks-webp": b"RIFF" + struct.pack("<I", 8_000_004) + b"WEBP" + b"zzzz\0\0\0\0" * 10**6,
     "fill-bytes": b"\xff\xd8" + b"\xff" * 8_000_000,
     "gif-comments": b"GIF89a\x01\0\x01\0\0\0\0" + b"!\xfe" + b"\x01x" * 1_000_000,
+    "long-gif-comment": b"GIF89a\x01\0\x01\0\0\0\0" + b"!\xfe"
+    + (b"\xff" + bytes(255)) * 99_000 + b"\0,;",
     "exif-huge": b"RIFF" + struct.pack("<I", 9_000_012) + b"WEBPEXIF"
     + struct.pack("<I", 9_000_000) + bytes(9_000_000),
 }  # fmt: skip

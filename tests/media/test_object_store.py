@@ -17,6 +17,7 @@ from runapi_magic.media.files import short_path
 from runapi_magic.media.object_store import (
     SaveLocation,
     check_image_dir,
+    check_writable,
     download,
     put,
     save_location,
@@ -129,16 +130,18 @@ def test_a_store_that_cannot_be_written(keep, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "words"),
     [
         ("nope://bucket", "nope"),
         ("s3://me:secret@bucket/x", "a password or a query"),
         ("https://store/x?sig=secret", "a password or a query"),
+        ("s3://me:secret@[bucket/x", "not a valid URL"),
+        ("s3://me:secret@buc\N{ACCOUNT OF}ket/x", "not a valid URL"),
     ],
 )
-def test_invalid_image_dir(url, said):
+def test_invalid_image_dir(url, words):
     """An invalid URL is refused when it is set, before anything is charged."""
-    with pytest.raises(ConfigurationError, match=said) as caught:
+    with pytest.raises(ConfigurationError, match=words) as caught:
         Settings(image_dir=url)
     assert "secret" not in str(caught.value)
     assert caught.value.todo
@@ -153,6 +156,25 @@ def test_without_fsspec(monkeypatch, keep):
     with pytest.raises(DownloadError) as later:
         keep(FOX, "memory://bucket")
     assert "runapi-magic[stores]" in later.value.todo
+    with pytest.raises(ConfigurationError) as checked:
+        check_writable("memory://bucket")
+    assert "runapi-magic[stores]" in checked.value.todo
+
+
+def test_a_store_without_a_connection(monkeypatch, keep):
+    """A client that raises its own exception gives an error with its reason, at any time."""
+
+    def refuse(*_, **__):
+        raise RuntimeError("no route to the store")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
+    for use in (check_image_dir, check_writable):
+        with pytest.raises(ConfigurationError, match="no route to the store") as caught:
+            use("memory://bucket/x")
+        assert "credentials" in caught.value.todo
+    with pytest.raises(DownloadError, match="no route to the store") as later:
+        keep(FOX, "memory://bucket")
+    assert "%runapi resume" in later.value.todo
 
 
 def test_a_folder_needs_no_fsspec(monkeypatch):

@@ -80,7 +80,10 @@ class History:
             return int(found)
 
     def trees(self, images: Sequence[str]) -> list[StoredImage]:
-        """Return all images of the trees of edits that contain these images, oldest first."""
+        """Return the trees of edits that contain these images, oldest first.
+
+        If they have more than 1,000 images, only the oldest 1,000 are returned.
+        """
         query = _TREES.format(ids=", ".join("?" * len(images)))
         with self._journal.reading() as connection:
             return select_images(

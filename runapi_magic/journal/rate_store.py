@@ -33,8 +33,8 @@ class SharedRate:
         """Change the row in one transaction and return it.
 
         Args:
-            how: Return the new rate. It takes the stored rate, or None if there is none or if it is
-                not plausible.
+            how: Return the new rate. Its argument is the stored rate, or None if there is none or
+                if it is not plausible.
 
         Returns:
             The new rate; None if the journal cannot be used now.
@@ -43,7 +43,7 @@ class SharedRate:
         return changed
 
     async def read(self) -> Rate | None:
-        """Return the stored rate; None if there is none or if it is not plausible."""
+        """Return the stored rate; None if there is none, or it is not plausible or not readable."""
         found: Rate | None = await self._record.if_not_busy(self._read)
         return found
 

@@ -10,7 +10,7 @@ States of a task:
 - ``completed``: the service has finished the images.
 - ``saved``: the images are on disk.
 - ``failed``: the task ended without images.
-- ``refused``: the service did not accept it.
+- ``refused``: the service did not accept it, or it was given up before it was sent.
 - ``forgotten``: the user gave it up after it was sent. It counts as charged.
 """
 
@@ -85,10 +85,9 @@ def _add_metrics_and_indexes(connection: sqlite3.Connection) -> None:
 def _add_money_batches_and_rates(connection: sqlite3.Connection) -> None:
     """Add prices, budgets and reservations of money; batches; rate limits."""
     connection.execute("ALTER TABLE tasks ADD COLUMN price REAL")  # USD, expected
-    connection.execute(
-        "ALTER TABLE tasks ADD COLUMN hold TEXT"
-    )  # the reservation of money that it uses
-    connection.execute("ALTER TABLE tasks ADD COLUMN kernel TEXT")  # that requested it
+    # hold: the reservation of money that pays for it; kernel: the kernel that requested it
+    connection.execute("ALTER TABLE tasks ADD COLUMN hold TEXT")
+    connection.execute("ALTER TABLE tasks ADD COLUMN kernel TEXT")
     connection.execute("ALTER TABLE tasks ADD COLUMN notebook TEXT")
     connection.execute("CREATE TABLE budgets (origin TEXT PRIMARY KEY, usd REAL NOT NULL) STRICT")
     connection.execute(

@@ -31,14 +31,14 @@ class StoredTask:
         model: RunAPI's name of the model.
         prompt: The prompt.
         fields: The model's fields.
-        sources: Label, digest, URL, path and image ID of each source.
+        sources: The sources and the mask, as ``source_rows`` returns them.
         count: Number of images.
         attempt: The last POST; None if nothing was sent.
         task_id: The service's ID; None if it is not known.
         state: See ``journal.schema``.
-        error: Why there are no images.
-        cost: USD.
-        owner: The kernel that works on it.
+        error: Why there are no images, or none yet; None if there was no problem.
+        cost: USD; None if it is not known.
+        owner: The kernel that works on it; None if no kernel does.
         service: The service that the user named; None if the model is in the catalogue.
         action: The action that the user named; None if the model is in the catalogue.
     """
@@ -89,8 +89,8 @@ class StoredImage:
         width: Pixels.
         height: Pixels.
         saved: Unix time in seconds.
-        seconds: The time from the request until the service finished.
-        parent: The ID of the image that it is an edit of.
+        seconds: The time from the request until the service finished; None if it is not known.
+        parent: The ID of the image that it is an edit of; None if it is not an edit.
         sharpness: See ``media.metrics``; None if it was not measured yet.
         noise: See ``media.metrics``; None if it was not measured yet.
         location: Its URL in an object store; None if it is only on disk.
@@ -117,7 +117,7 @@ def _unknown_price(_count: int) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """The price of new tasks, and what they are counted for.
+    """The price of new tasks, and what they count for.
 
     Attributes:
         price: Return the expected price in USD of a task with this number of images, or None.
@@ -194,7 +194,11 @@ def select_abandoned(
 
 
 def source_rows(request: ImageRequest) -> list[dict[str, Any]]:
-    """Return the sources and the mask of a request as the journal stores them."""
+    """Return the sources and the mask of a request as the journal stores them.
+
+    Each is a dictionary with label, digest, URL, absolute path and image ID. Its item ``mask`` is
+    true for the mask.
+    """
     return [
         {
             "label": source.label,
@@ -225,7 +229,7 @@ def insert_task(
         head: The task's ID, the request's ID, the service's base URL, Unix time in seconds.
         count: The number of images.
         kernel: The kernel that requests the task and owns it.
-        billing: The price of the task, and what it is counted for.
+        billing: The price of the task, and what it counts for.
     """
     connection.execute(
         "INSERT INTO tasks (id, generation, origin, created, model, prompt, fields, sources,"

@@ -83,7 +83,7 @@ class Journal(Database):
             new_id: Return the ID of a new task.
             usable: Whether the file of an image exists and has this digest.
             since: Unix time in seconds; older requests do not count. None: no request counts.
-            billing: The price of new tasks, and what they are counted for.
+            billing: The price of new tasks, and what they count for.
         """
         self._active.add(generation)
         files = FileChecks(usable)
@@ -211,9 +211,9 @@ class Journal(Database):
 
         Args:
             task: The ID in the journal.
-            cost: USD.
-            seconds: The time since the request.
-            measured: How long the service worked on it, to learn from.
+            cost: USD; None if it is not known.
+            seconds: The time from the request until the service finished.
+            measured: The duration of the task at the service, for estimates; None if it is unknown.
         """
         with self.transaction() as connection:
             connection.execute(
@@ -246,7 +246,7 @@ class Journal(Database):
 
     @retry_until_written
     def release(self, generation: str) -> None:
-        """Release all tasks of a request that this kernel owns. Drop those that were not sent."""
+        """Release all tasks of a request that this kernel owns. Unsent ones end as refused."""
         self.deactivate(generation)
         with self.transaction() as connection:
             connection.execute(

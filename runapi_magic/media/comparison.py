@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.media.from_python import as_shown
+from runapi_magic.media.preview import LARGEST_PREVIEW, encode_jpeg
 from runapi_magic.media.thumbnails import flatten
 from runapi_magic.media.tree_drawing import INK, LINE, MUTED, contain, fit_text, font
 
@@ -24,7 +24,6 @@ _GAP, _TEXT, _LABEL = 12, 15, 24  # pixels
 _NARROWEST, _LOWEST = 160, 72  # pixels of a cell
 _WIDTH = 768  # pixels of the image in the notebook
 _QUALITY, _LOWEST_QUALITY = 85, 35
-_LARGEST = 110_000  # bytes, as for previews
 _SAME_RATIO = 0.01  # relative difference of aspect ratios that rounding explains
 
 
@@ -53,7 +52,7 @@ class Comparison:
     def __str__(self) -> str:
         before, after = self.names
         pair = f"{before} and {after}, compared at {self.before.width} x {self.before.height} px: "
-        return pair + ", ".join(self._figures())
+        return pair + ", ".join(self._numbers())
 
     __repr__ = __str__
 
@@ -62,16 +61,16 @@ class Comparison:
         """Both images in one, each under its name."""
         return _draw_grid((self.before, self.after), self.names, columns=2)
 
-    def _figures(self) -> list[str]:
+    def _numbers(self) -> list[str]:
         if not self.mean_difference:
             return ["no difference"]
-        figures = [
+        numbers = [
             f"{_percent(self.changed)} of the pixels changed by more than {_THRESHOLD} of {_FULL}",
-            f"mean difference {_figure(self.mean_difference)} of {_FULL}",
+            f"mean difference {_format(self.mean_difference)} of {_FULL}",
         ]
-        if _figure(self.gain) != "1":
-            figures.append(f"difference shown {_figure(self.gain)} times as strong")
-        return figures
+        if _format(self.gain) != "1":
+            numbers.append(f"difference shown {_format(self.gain)} times as strong")
+        return numbers
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         sheet = self._draw_sheet()
@@ -79,7 +78,7 @@ class Comparison:
         return {"image/jpeg": _encode(sheet), "text/plain": str(self)}, {"image/jpeg": about}
 
     def _draw_sheet(self) -> Image:
-        """Draw tall images in one row with the figures below, and wide ones in two rows."""
+        """Draw tall images in one row with the numbers below, and wide ones in two rows."""
         from PIL import ImageDraw
 
         names = (*self.names, "difference")
@@ -87,7 +86,7 @@ class Comparison:
         columns = 3 if self.before.height > self.before.width else 2
         side = (_WIDTH - _GAP * (columns + 1)) // columns
         small = [contain(image, (side, 2 * side)) for image in images]
-        lines = self._figures()
+        lines = self._numbers()
         below = _LABEL * len(lines) + _GAP // 2 if columns == len(images) else 0
         sheet = _draw_grid(small, names, columns, below=below)
         draw = ImageDraw.Draw(sheet)
@@ -167,7 +166,7 @@ def _checkerboard(size: tuple[int, int]) -> Image:
 
 
 def _cell(image: Image) -> tuple[int, int]:
-    """Return the size of a cell for an image, a name and the figures."""
+    """Return the size of a cell for an image, a name and the numbers."""
     return max(image.width, _NARROWEST), max(image.height, _LOWEST)
 
 
@@ -198,14 +197,13 @@ def _draw_grid(
 
 def _encode(sheet: Image) -> bytes:
     for quality in range(_QUALITY, _LOWEST_QUALITY - 1, -10):
-        buffer = io.BytesIO()
-        sheet.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= _LARGEST:
+        data = encode_jpeg(sheet, quality)
+        if len(data) <= LARGEST_PREVIEW:
             break
-    return buffer.getvalue()
+    return data
 
 
-def _figure(value: float) -> str:
+def _format(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"  # noqa: PLR2004 (two digits)
 
 

@@ -5,11 +5,11 @@ It is drawn with two pixels for each pixel on the screen, so that its text stays
 
 from __future__ import annotations
 
-import io
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runapi_magic.media.preview import LARGEST_PREVIEW, encode_jpeg
 from runapi_magic.media.thumbnails import flatten
 from runapi_magic.media.tree_drawing import INK, LINE, MUTED, contain, fit_text, font
 
@@ -34,11 +34,10 @@ _MARGIN, _GAP = 16, 12  # pixels
 _LONGEST_LABEL = 80  # characters that are measured for the width of labels
 _NARROWEST = 4  # pixels of a character
 _WIDEST_LABEL = 0.22  # of the width of the sheet, for the labels of rows
-_LARGEST_FILE = 110_000  # bytes; in the notebook, as base64, it is about 150 kB
 _QUALITIES = (85, 75, 65)  # of the JPEG
-_SMALLEST_SIDE, _SMALLEST_SHEET = 64, 300  # pixels of the file; pixels of the layout
+_SMALLEST_SIDE, _SMALLEST_SHEET = 64, 300  # pixels of the file; pixels on the screen
 _FAULT, _FAULT_BACKGROUND, _EMPTY, _RUNNING = "#b71c1c", "#fdecea", "#eeeeee", "#e3f2fd"
-_WORDS: dict[ItemStatus, str] = {"waiting": "…", "running": "drawing", "completed": "…"}
+_WORDS: dict[ItemStatus, str] = {"waiting": "…", "running": "running", "completed": "…"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,20 +308,33 @@ def _draw_axes(image: Image, draw: ImageDraw, layout: _Layout, rows: Axis, colum
 def _draw_cell(image: Image, draw: ImageDraw, cell: SheetCell, box: Box) -> None:
     left, top, right, bottom = box
     size = right - left, bottom - top
-    face = font(_SMALL_TEXT)
-    if cell.image is not None:
-        small = flatten(contain(cell.image(max(size)), size), "white")
-        left += (size[0] - small.width) // 2
-        top += (size[1] - small.height) // 2
-        image.paste(small, (left, top))
-        if cell.more or cell.missing:
-            have = 1 + cell.more
-            text = f"{have} of {have + cell.missing}" if cell.missing else f"+{cell.more}"
-            right, bottom = left + small.width, top + small.height
-            corner = right - face.getlength(text) - 14, bottom - _SMALL_TEXT - 12
-            draw.rectangle((*corner, right - 1, bottom - 1), _FAULT if cell.missing else INK)
-            draw.text((corner[0] + 7, corner[1] + 4), text, "white", face)
+    if cell.image is None:
+        _draw_status(draw, cell, box)
         return
+    small = flatten(contain(cell.image(max(size)), size), "white")
+    left += (size[0] - small.width) // 2
+    top += (size[1] - small.height) // 2
+    image.paste(small, (left, top))
+    if cell.more or cell.missing:
+        _draw_number(draw, cell, (left + small.width, top + small.height))
+
+
+def _draw_number(draw: ImageDraw, cell: SheetCell, corner: tuple[int, int]) -> None:
+    """Draw how many images a cell has, in the lower right corner of its first image."""
+    face = font(_SMALL_TEXT)
+    have = 1 + cell.more
+    text = f"{have} of {have + cell.missing}" if cell.missing else f"+{cell.more}"
+    right, bottom = corner
+    left, top = right - face.getlength(text) - 14, bottom - _SMALL_TEXT - 12
+    draw.rectangle((left, top, right - 1, bottom - 1), _FAULT if cell.missing else INK)
+    draw.text((left + 7, top + 4), text, "white", face)
+
+
+def _draw_status(draw: ImageDraw, cell: SheetCell, box: Box) -> None:
+    """Draw the status of a cell without an image: centred, or a fault at the upper left."""
+    left, top, right, bottom = box
+    size = right - left, bottom - top
+    face = font(_SMALL_TEXT)
     waits = cell.status in _WORDS
     background = _RUNNING if cell.status == "running" else _EMPTY if waits else _FAULT_BACKGROUND
     draw.rectangle((left, top, right - 1, bottom - 1), background, LINE)
@@ -361,18 +373,12 @@ def encode_sheet(image: Image) -> bytes:
     from PIL import Image as PillowImage
 
     for quality in _QUALITIES:
-        data = _encode(image, quality)
-        if len(data) <= _LARGEST_FILE:
+        data = encode_jpeg(image, quality)
+        if len(data) <= LARGEST_PREVIEW:
             return data
-    while len(data) > _LARGEST_FILE and min(image.size) > _SMALLEST_SIDE:
-        scale = 0.97 * (_LARGEST_FILE / len(data)) ** 0.5
+    while len(data) > LARGEST_PREVIEW and min(image.size) > _SMALLEST_SIDE:
+        scale = 0.97 * (LARGEST_PREVIEW / len(data)) ** 0.5
         smaller = int(image.width * scale), int(image.height * scale)
         image = image.resize(smaller, PillowImage.Resampling.LANCZOS)
-        data = _encode(image, quality)
+        data = encode_jpeg(image, quality)
     return data
-
-
-def _encode(image: Image, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()

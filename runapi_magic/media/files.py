@@ -53,8 +53,8 @@ def create_part(folder: Path, unique: str, *, private: bool = False) -> Path:
 
     Args:
         folder: The folder for images.
-        unique: The ID of the image. It makes sure that the file of an ended kernel is replaced.
-        private: Only the user may read folder and file. Otherwise the umask decides.
+        unique: The ID of the image. A file that an ended kernel left for it is replaced.
+        private: Only the user may read the folder and the file. Otherwise the umask decides.
 
     Raises:
         DownloadError: The folder cannot be written.
@@ -127,7 +127,7 @@ def finish_part(
 
     Args:
         part: The downloaded file. It is removed in any case.
-        stem: The name without its ending. A number is added if another image has it.
+        stem: The name without its ending. A number is added if another file has it.
         kind: ``png``, ``jpg``, ``webp`` or ``gif``.
         limits: The largest image to decode, and the size of the preview.
         note: The note to write into the file; None for none.
@@ -242,7 +242,7 @@ def file_stem(prompt: str, unique: str) -> str:
     """Return a readable and unique file name for an image, without folder and ending.
 
     Args:
-        prompt: The text for the readable part. Only its letters and digits are used.
+        prompt: The text for the readable part. Only its ASCII letters and digits are used.
         unique: A text that no other image has. Its hash is part of the name.
     """
     words = re.sub(r"[^\w]+", "-", prompt.lower(), flags=re.ASCII).strip("-_")

@@ -17,7 +17,7 @@ from runapi_magic.media.pixel_values import check_size, image_of_array, to_8_bit
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_RGB, _RGBA = 3, 4  # the dimensions of a colour array, and its maximum number of channels
+_COLOUR_DIMENSIONS, _MOST_CHANNELS = 3, 4  # of an array
 _SMALLEST = 8  # pixels; a smaller array is probably not an image
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 _ORIENTATION = 0x0112  # an Exif tag
@@ -65,7 +65,8 @@ def is_image_like(value: Any) -> bool:
     if numpy is None or not isinstance(value, numpy.ndarray):
         return False
     is_flat = value.ndim == 2  # noqa: PLR2004 (height and width)
-    has_channels = value.ndim == _RGB and value.shape[2] in range(1, _RGBA + 1)
+    is_colour = value.ndim == _COLOUR_DIMENSIONS
+    has_channels = is_colour and value.shape[2] in range(1, _MOST_CHANNELS + 1)
     return (is_flat or has_channels) and min(value.shape[:2]) >= _SMALLEST
 
 
@@ -118,7 +119,7 @@ def as_shown(image: Image, *, strict: bool = True) -> Image:
         An image of mode 1, L, LA, P, RGB or RGBA. It is the same object if nothing had to change.
 
     Raises:
-        InvalidRequestError: Its values are ambiguous.
+        InvalidRequestError: ``strict`` is set, and its values are ambiguous.
     """
     image = to_srgb(to_8_bit(upright(image), strict=strict))
     return image if image.mode in _PNG_MODES else image.convert("RGB")

@@ -7,7 +7,8 @@
 - Floats (``float16`` to ``float64``, Pillow's ``F``) must be from 0 to 1. Floats that are whole
   numbers from 0 to 255 count as 8 bits.
 
-All other values are refused, because a wrong guess would be sent and charged.
+All other values are refused, and so are two ambiguous kinds: 16 bits that are all from 0 to 255 but
+not all 0, and other integers that are only 0 and 1. A wrong guess would be sent and charged.
 """
 
 from __future__ import annotations
@@ -22,13 +23,23 @@ if TYPE_CHECKING:
 
 _FULL, _FULL_16 = 255, 65_535
 _STEP_16 = 257  # divisor from 16 to 8 bits: 65535 becomes 255
-_GREY, _RGB, _RGBA = 2, 3, 4  # dimensions of a grey and a colour array; channels with alpha
+_GREY_DIMENSIONS, _COLOUR_DIMENSIONS, _MOST_CHANNELS = 2, 3, 4  # of an array
 _ADVICE = "Scale it to 0 to 255 and convert it to uint8 (Pillow: mode L)."
 # Modes that PNG does not have, and the nearest ones that it has.
 _NEAREST = {
     "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB",
     "LAB": "RGB",
 }  # fmt: skip
+
+
+def smooth_mode(image: Image) -> Image:
+    """Return an image whose mode can be resized smoothly.
+
+    In the modes 1 and P, Pillow only uses the nearest pixel.
+    """
+    if image.mode not in {"1", "P"}:
+        return image
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
 def check_size(size: tuple[int, ...], label: str = "The image") -> None:
@@ -59,7 +70,7 @@ def to_8_bit(image: Image, *, strict: bool = True) -> Image:
         strict: Refuse ambiguous values. Otherwise use the more likely meaning.
 
     Raises:
-        InvalidRequestError: Its values are ambiguous.
+        InvalidRequestError: ``strict`` is set, and its values are ambiguous.
     """
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return _to_grey(image, strict=strict)
@@ -79,7 +90,7 @@ def _to_grey(image: Image, *, strict: bool) -> Image:
             factor, offset = (float(_FULL), 0.5) if unit else (1.0, 0.0)
         else:
             step = _whole_step(int(low), int(high), what, is_16_bit=is_16_bit)
-            factor, offset = 1 / step, 0.5 / step  # half a step, for rounding
+            factor, offset = 1 / step, 0.5 / step  # or 257 could become 0.999, which is 0
     except InvalidRequestError:
         if strict:
             raise
@@ -155,13 +166,15 @@ def image_of_array(array: Any) -> Image:
             "The array has masked values.", todo="Replace them first: array.filled(0)."
         )
     array = np.asarray(array)
-    channels = array.shape[2] if array.ndim == _RGB else 1
-    if array.ndim not in {_GREY, _RGB} or channels > _RGBA or 0 in array.shape:
-        first = array.ndim == _RGB and array.shape[0] <= _RGBA
+    is_colour = array.ndim == _COLOUR_DIMENSIONS
+    is_flat = array.ndim == _GREY_DIMENSIONS
+    channels = array.shape[2] if is_colour else 1
+    if not (is_flat or is_colour) or channels > _MOST_CHANNELS or 0 in array.shape:
+        has_channels_first = is_colour and array.shape[0] <= _MOST_CHANNELS
         raise InvalidRequestError(
             f"An array of shape {array.shape} is not an image.",
             todo="Put the channels last: array.transpose(1, 2, 0)."
-            if first and 0 not in array.shape
+            if has_channels_first and 0 not in array.shape
             else "Use height x width, or height x width x 1, 2, 3 or 4 channels.",
         )
     pixels = np.ascontiguousarray(_to_bytes(array))

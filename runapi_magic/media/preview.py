@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runapi_magic.core.formats import image_format
 from runapi_magic.errors import DownloadError
 from runapi_magic.media.from_python import as_shown
-from runapi_magic.media.pixel_values import to_8_bit
+from runapi_magic.media.pixel_values import smooth_mode, to_8_bit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-_LARGEST_PREVIEW = 110_000  # bytes; in the notebook, as base64, it is about 150 kB
+LARGEST_PREVIEW = 110_000  # bytes; in the notebook, as base64, it is about 150 kB
 _REDUCING_GAP = 2.0  # the first, coarse reduction leaves at least this many times the size
 _SMALLEST_SIDE, _LOWEST_QUALITY = 8, 60  # pixels, and JPEG quality
 
@@ -86,9 +86,7 @@ def _reduce(original: ImageFile, longest_side: int, quality: int) -> Preview:
     width, height = (max(1, int(side * scale)) for side in original.size)
     original.draft("RGB", (width, height))
     original.load()
-    image = to_8_bit(original, strict=False)
-    if image.mode in {"1", "P"}:  # in these modes, Pillow only uses the nearest pixel
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    image = smooth_mode(to_8_bit(original, strict=False))
     # For reducing, HAMMING is as sharp as BICUBIC and twice as fast.
     image.thumbnail((longest_side, longest_side), PillowImage.Resampling.HAMMING, _REDUCING_GAP)
     image = as_shown(image, strict=False)
@@ -97,7 +95,7 @@ def _reduce(original: ImageFile, longest_side: int, quality: int) -> Preview:
     width, height = image.size
     while True:
         data = _encode(image, quality, transparent=transparent)
-        if len(data) <= _LARGEST_PREVIEW or min(image.size) < _SMALLEST_SIDE:
+        if len(data) <= LARGEST_PREVIEW or min(image.size) < _SMALLEST_SIDE:
             # It is shown at this size, even if it was reduced further.
             return Preview(data, "image/png" if transparent else "image/jpeg", width, height)
         if not transparent and quality > _LOWEST_QUALITY:
@@ -109,12 +107,18 @@ def _reduce(original: ImageFile, longest_side: int, quality: int) -> Preview:
 def _encode(image: Image, quality: int, *, transparent: bool) -> bytes:
     from PIL import Image as PillowImage
 
+    if not transparent:
+        return encode_jpeg(image, quality)
     buffer = io.BytesIO()
-    if transparent:
-        palette = image.quantize(256, method=PillowImage.Quantize.FASTOCTREE)
-        palette.save(buffer, "PNG", optimize=True)
-    else:
-        image.save(buffer, "JPEG", quality=quality, optimize=True)
+    palette = image.quantize(256, method=PillowImage.Quantize.FASTOCTREE)
+    palette.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def encode_jpeg(image: Image, quality: int) -> bytes:
+    """Return an image without transparency as a JPEG of this quality, 1 to 95."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue()
 
 
@@ -166,4 +170,4 @@ def _stand_in(size: tuple[int, int], limits: Limits) -> Preview:
     ImageDraw.Draw(image).text(
         (12, 12), f"{millions:.0f} million pixels: too many to show here", fill="white"
     )
-    return Preview(_encode(image, limits.preview_quality, transparent=False), "image/jpeg", *small)
+    return Preview(encode_jpeg(image, limits.preview_quality), "image/jpeg", *small)

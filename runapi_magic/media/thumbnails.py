@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import is_intact
 from runapi_magic.media.from_python import as_shown
-from runapi_magic.media.pixel_values import to_8_bit
-from runapi_magic.media.preview import DEFAULT_LIMITS, has_alpha, open_image_file
+from runapi_magic.media.pixel_values import smooth_mode, to_8_bit
+from runapi_magic.media.preview import DEFAULT_LIMITS, encode_jpeg, has_alpha, open_image_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,8 +62,7 @@ def _reduce(image: Image, longest_side: int) -> Image:
     image = to_8_bit(image, strict=False)
     if "transparency" in image.info:
         image = image.convert("RGBA")
-    elif image.mode in {"1", "P"}:  # in these modes, Pillow only uses the nearest pixel
-        image = image.convert("RGB")
+    image = smooth_mode(image)
     image.thumbnail((longest_side, longest_side), reducing_gap=2.0)
     return image
 
@@ -126,7 +125,7 @@ class Thumbnails:
             return _stand_in()
         if not is_intact(path, digest):
             return _stand_in()
-        data = _encode(flatten(small, "white"))
+        data = encode_jpeg(flatten(small, "white"), _QUALITY)
         with contextlib.suppress(OSError):  # it also works without a cache
             _store(cached, data)
         return data
@@ -161,10 +160,4 @@ def _store(cached: Path, data: bytes) -> None:
 def _stand_in() -> bytes:
     from PIL import Image
 
-    return _encode(Image.new("RGB", (LONGEST_SIDE, LONGEST_SIDE), "#9e9e9e"))
-
-
-def _encode(image: Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-    return buffer.getvalue()
+    return encode_jpeg(Image.new("RGB", (LONGEST_SIDE, LONGEST_SIDE), "#9e9e9e"), _QUALITY)

@@ -6,6 +6,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runapi_magic.media.pixel_values import smooth_mode
 from runapi_magic.media.thumbnails import flatten
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ def contain(image: Image, box: tuple[int, int]) -> Image:
 
     scale = min(box[0] / image.width, box[1] / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    if image.mode in {"1", "P"}:  # in these modes, Pillow only uses the nearest pixel
-        image = image.convert("RGBA")
-    return image.resize(size, PillowImage.Resampling.LANCZOS)
+    return smooth_mode(image).resize(size, PillowImage.Resampling.LANCZOS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ SENTENCES = [
     ),
     f"| {default('max_download_mb')} MB | `max_download_mb` |",
     f"| {default('max_megapixels')} million pixels | `max_megapixels` |",
-    f"| {default('preview_size')} px and {preview._LARGEST_PREVIEW:,} bytes |",
+    f"| {default('preview_size')} px and {preview.LARGEST_PREVIEW:,} bytes |",
     f"| {default('timeout')} s, without",
     f"| combinations of a sweep | {sweep._MOST:,} |",
     f"| {default('concurrency')}, at most {TRAITS['concurrency'].max} | `concurrency` |",

@@ -100,12 +100,12 @@ def test_unfinished_tasks_of_the_first_version(journal, folder):
 
 def test_a_request_that_the_first_version_answered(journal):
     """The same request finds its image: it has the same fingerprint in this version."""
-    reserved = journal.allocate(
+    found = journal.allocate(
         "new", FOX, ORIGIN, split=lambda count: (count,), new_id=lambda: "new",
         usable=lambda *_: True,
     )  # fmt: skip
-    assert [image.id for image in reserved.finished] == ["task-fox-0"]
-    assert reserved.planned == []
+    assert [image.id for image in found.finished] == ["task-fox-0"]
+    assert found.planned == []
 
 
 def test_batches_of_the_first_version(journal):
@@ -173,7 +173,7 @@ def _bytes(folder):
     return [path.read_bytes() if path.exists() else b"" for path in paths]
 
 
-def _reserve(journal):
+def _allocate(journal):
     return journal.allocate(
         "new", FOX, ORIGIN, split=lambda count: (count,), new_id=lambda: "new",
         usable=lambda *_: True, since=None,
@@ -181,18 +181,18 @@ def _reserve(journal):
 
 
 USES = {
-    "reserve": _reserve,
+    "allocate": _allocate,
     "missing": lambda journal: journal.count_missing(FOX, ORIGIN, usable=lambda *_: True),
     "sent": lambda journal: journal.mark_running("task-sent", "tsk_sent", ()),
     "failed": lambda journal: journal.mark_failed("task-running", "no", refused=False),
     "release": lambda journal: journal.release("generation-running"),
     "unfinished": Journal.unfinished,
-    "take": lambda journal: journal.claim(lambda _: True, "second"),
+    "claim": lambda journal: journal.claim(lambda _: True, "second"),
     "forget": lambda journal: journal.forget(lambda _: True),
     "history": lambda journal: History(journal).images(limit=3),
-    "family": lambda journal: History(journal).trees(["task-fox-0"]),
+    "trees": lambda journal: History(journal).trees(["task-fox-0"]),
     "unseen": lambda journal: History(journal).pop_unseen(),
-    "measured": lambda journal: History(journal).set_metrics("task-fox-0", 1.0, 1.0),
+    "metrics": lambda journal: History(journal).set_metrics("task-fox-0", 1.0, 1.0),
     "read budgets": lambda journal: Budgets(journal).budgets(ORIGIN),
     "set a budget": lambda journal: Budgets(journal).set_budget(ORIGIN, "day", 1.0),
     "spending": lambda journal: Budgets(journal).spending(ORIGIN, ""),
@@ -229,7 +229,7 @@ def test_a_newer_journal_that_is_in_use(folder):
         assert before[1]
         journal = Journal(folder)
         with pytest.raises(JournalVersionError):
-            _reserve(journal)
+            _allocate(journal)
         assert check_journal(folder) == {"newer"}
         journal.close()
         assert _bytes(folder) == before
@@ -249,19 +249,19 @@ def test_a_journal_that_is_updated_while_it_is_open(journal, folder):
 
 
 def test_loading_the_extension_with_a_newer_journal(newer, monkeypatch, capsys):
-    """``%load_ext`` says why the journal is not used, says nothing else and changes nothing."""
+    """``%load_ext`` only prints why the journal is not used. It changes nothing."""
     monkeypatch.setenv("RUNAPI_MAGIC_HOME", str(newer))
     before = _bytes(newer)
     extension._print_unfinished_and_unseen()
-    said = capsys.readouterr().out
-    assert "A newer version of runapi_magic wrote the journal" in said
-    assert "Update runapi_magic" in said
-    assert "resume" not in said
+    printed = capsys.readouterr().out
+    assert "A newer version of runapi_magic wrote the journal" in printed
+    assert "Update runapi_magic" in printed
+    assert "resume" not in printed
     assert _bytes(newer) == before
 
 
 def test_a_newer_journal_after_the_update(newer, monkeypatch):
-    """The version that knows the tables goes on with everything that was refused before."""
+    """After the update, the journal can be used again."""
     journal = Journal(newer)
     with pytest.raises(JournalVersionError):
         journal.unfinished()

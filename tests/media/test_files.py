@@ -1,4 +1,4 @@
-"""Downloads are checked, saved under unique names, and have previews."""
+"""Downloads are checked and saved under unique names."""
 
 from __future__ import annotations
 
@@ -15,22 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from runapi_magic.core.request import ImageRequest, Source
-from runapi_magic.engine.image import GeneratedImage
-from runapi_magic.errors import DownloadError, InvalidRequestError
+from runapi_magic.errors import DownloadError
 from runapi_magic.media import files
 from runapi_magic.media.files import create_part, file_stem, finish_part
-from runapi_magic.media.preview import Limits, has_alpha, make_preview
+from runapi_magic.media.preview import Limits
 from tests.properties import PROPERTY
 
 LIMITS = Limits(178, 768, 85)
-LARGEST = 110_000
 
 
 def _part(content, unique="u"):
@@ -39,112 +35,8 @@ def _part(content, unique="u"):
     return part
 
 
-def _preview(content, side=768, quality=85):
-    path = Path("original")
-    path.write_bytes(content)
-    return make_preview(path, Limits(178, side, quality))
-
-
 def _opened(preview):
     return Image.open(io.BytesIO(preview.data))
-
-
-@pytest.mark.parametrize(
-    ("size", "side", "expected"),
-    [
-        ((2048, 1024), 768, (768, 384)),
-        ((1024, 2048), 768, (384, 768)),
-        ((100, 50), 768, (100, 50)),
-        ((768, 768), 768, (768, 768)),
-        ((3000, 1), 768, (768, 1)),
-        ((640, 480), 64, (64, 48)),
-    ],
-)
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_preview_sizes(make_image, size, side, expected, kind):
-    """A preview keeps the aspect ratio and is not larger than requested or than the original."""
-    preview = _preview(make_image(size, kind=kind), side)
-    assert (preview.width, preview.height) == expected
-    assert preview.mime == "image/jpeg"
-    assert _opened(preview).format == "JPEG"
-
-
-@pytest.mark.parametrize(
-    ("size", "quality"), [((1024, 1024), 85), ((2000, 700), 95), ((300, 1500), 30)]
-)
-def test_previews_of_noise_are_small(make_image, size, quality):
-    """Even the preview of noise, which compresses worst, has at most 110 kB."""
-    preview = _preview(make_image(size, noise=True), quality=quality)
-    assert len(preview.data) <= LARGEST
-    assert max(preview.width, preview.height) == 768
-
-
-@pytest.mark.parametrize("size", [(768, 768), (2048, 512)])
-def test_transparent_previews_are_small(make_image, size):
-    """The preview of transparent noise is a transparent PNG of at most 110 kB."""
-    preview = _preview(make_image(size, mode="RGBA", noise=True))
-    assert preview.mime == "image/png"
-    assert len(preview.data) <= LARGEST
-    assert has_alpha(_opened(preview))
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_narrow_previews_are_small(make_image, mode):
-    """The preview of a strip at the largest size has at most 110 kB."""
-    preview = _preview(make_image((4096, 60), mode=mode, noise=True), side=4096, quality=95)
-    assert len(preview.data) <= LARGEST
-
-
-@pytest.mark.parametrize(
-    ("mode", "color", "mime"),
-    [
-        ("RGBA", (255, 0, 0, 255), "image/jpeg"),
-        ("RGBA", (255, 0, 0, 254), "image/png"),
-        ("RGBA", (0, 0, 0, 0), "image/png"),
-        ("LA", (9, 0), "image/png"),
-        ("LA", (9, 255), "image/jpeg"),
-        ("L", 9, "image/jpeg"),
-        ("1", 1, "image/jpeg"),
-        ("P", 3, "image/jpeg"),
-    ],
-)
-def test_only_transparency_makes_a_png(make_image, mode, color, mime):
-    """A preview is a PNG only if a pixel is transparent."""
-    assert _preview(make_image((20, 20), mode=mode, color=color)).mime == mime
-
-
-def test_transparency_of_a_palette():
-    """One transparent colour of a palette counts as transparency."""
-    buffer = io.BytesIO()
-    Image.new("P", (10, 10), 0).save(buffer, "PNG", transparency=0)
-    preview = _preview(buffer.getvalue())
-    assert preview.mime == "image/png"
-    assert _opened(preview).convert("RGBA").getpixel((5, 5))[3] == 0
-
-
-def test_a_preview_shows_the_image():
-    """The left half of the preview has the colour of the left half of the image."""
-    image = Image.new("RGB", (1000, 500), "red")
-    image.paste("blue", (500, 0, 1000, 500))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    small = _opened(_preview(buffer.getvalue())).convert("RGB")
-    left, right = small.getpixel((10, 100)), small.getpixel((700, 100))
-    assert left[0] > 200
-    assert left[2] < 60
-    assert right[2] > 200
-    assert right[0] < 60
-
-
-def test_a_rotated_photo():
-    """A preview follows the orientation in the Exif data."""
-    image = Image.new("RGB", (100, 50))
-    exif = image.getexif()
-    exif[0x0112] = 6  # rotated by 90 degrees
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", exif=exif)
-    preview = _preview(buffer.getvalue())
-    assert (preview.width, preview.height) == (50, 100)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
@@ -182,7 +74,7 @@ def test_incomplete_images(make_image, kind, share):
     assert list(Path("images").iterdir()) == []
 
 
-NO_PICTURES = {
+NO_IMAGES = {
     "page": b"<!doctype html><html><title>Sign in</title></html>",
     "nothing": b"",
     "text": b"gone",
@@ -192,7 +84,7 @@ NO_PICTURES = {
 }
 
 
-@pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
+@pytest.mark.parametrize("content", NO_IMAGES.values(), ids=NO_IMAGES)
 def test_files_that_are_not_images(make_image, content):
     """A web page, an empty file, rubbish and other formats are refused and removed."""
     part = _part(make_image(kind="TIFF") if content is None else content)
@@ -450,92 +342,3 @@ def test_names_of_different_images(uniques):
 def test_names_are_readable(prompt, start):
     """A name begins with the words of the prompt."""
     assert file_stem(prompt, "u").startswith(start)
-
-
-class _Editor:
-    """An editor that notes the edits."""
-
-    def __init__(self):
-        self.requested = []
-
-    def edit(self, source, instruction, **fields):
-        self.requested.append((source, instruction, fields))
-
-
-@pytest.fixture
-def generated(make_image):
-    """Return a function that creates a generated image on disk."""
-    path = Path("fox.png")
-    path.write_bytes(make_image((30, 20), mode="RGBA", color=(1, 2, 3, 4)))
-
-    def make(parent=None, editor=None, prompt="a fox"):
-        sources = (Source("s", "d", image=parent),) if parent else ()
-        request = ImageRequest(prompt, "gpt-image-2", {"aspect_ratio": "3:2"}, sources=sources)
-        return GeneratedImage(
-            id="i", path=path, request=request, width=30, height=20, task_id="t", digest="d",
-            editor=editor, url="https://secret.example/x",
-        )  # fmt: skip
-
-    return make
-
-
-def test_attributes_of_an_image(generated):
-    """An image has its prompt, model, fields, size and lineage."""
-    first = generated()
-    second = generated(parent=first, prompt="brighter")
-    assert (first.prompt, first.model, first.fields) == (
-        "a fox", "gpt-image-2", {"aspect_ratio": "3:2"},
-    )  # fmt: skip
-    assert (first.size, first.parent, first.version) == ((30, 20), None, 1)
-    assert (second.parent, second.version) == (first, 2)
-    assert generated(parent=second).version == 3
-
-
-def test_pil_and_numpy(generated):
-    """The original is available as a loaded Pillow image and as an array of bytes."""
-    image = generated()
-    assert image.pil().getpixel((0, 0)) == (1, 2, 3, 4)
-    array = image.numpy()
-    assert (array.shape, array.dtype) == ((20, 30, 4), np.uint8)
-    assert array[0, 0].tolist() == [1, 2, 3, 4]
-
-
-def test_numpy_without_transparency(generated, make_image):
-    """An image without transparency is an array with three channels."""
-    image = generated()
-    image.path.write_bytes(make_image((30, 20), mode="RGBA", color=(1, 2, 3, 255)))
-    assert image.numpy().shape == (20, 30, 3)
-
-
-def test_edits_go_to_the_session(generated):
-    """The edit methods of an image call its session with the right models."""
-    editor = _Editor()
-    image = generated(editor=editor)
-    image.edit("brighter", output_resolution="2k")
-    image.upscale()
-    image.upscale(4)
-    image.remove_background()
-    assert editor.requested == [
-        (image, "brighter", {"output_resolution": "2k"}),
-        (image, "", {"model": "topaz-upscale-image", "upscale_factor": 2}),
-        (image, "", {"model": "topaz-upscale-image", "upscale_factor": 4}),
-        (image, "", {"model": "recraft-remove-background"}),
-    ]
-
-
-def test_an_image_without_a_session(generated):
-    """An image without a session says how to edit it."""
-    with pytest.raises(InvalidRequestError, match="no session") as caught:
-        generated().edit("brighter")
-    assert "runapi_magic.edit" in caught.value.todo
-
-
-def test_mime_bundle_of_an_image(generated):
-    """As the value of a cell, an image shows its preview, its size and a text."""
-    data, metadata = generated()._repr_mimebundle_()
-    assert set(data) == {"image/png", "text/plain"}
-    assert Image.open(io.BytesIO(data["image/png"])).size == (30, 20)
-    about = {"width": 30, "height": 20, "alt": "Generated picture: a fox"}
-    assert metadata == {"image/png": about}
-    assert "fox.png 30x20 'a fox'" in data["text/plain"]
-    assert "secret.example" not in data["text/plain"]

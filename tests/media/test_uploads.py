@@ -24,10 +24,10 @@ from runapi_magic.media.uploads import (
 from tests.media import profiles
 
 SIZE = (48, 32)
-PICTURE = Image.effect_noise(SIZE, 60).convert("RGB")
+IMAGE = Image.effect_noise(SIZE, 60).convert("RGB")
 
 
-def _encoded(kind, image=PICTURE, **options):
+def _encoded(kind, image=IMAGE, **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -41,10 +41,10 @@ def _animated(kind, **options):
 RIGHT = {
     "PNG": (_encoded("PNG"), "png"),
     "PNG of 16 bits": (_encoded("PNG", Image.new("I;16", SIZE, 30000)), "png"),
-    "PNG with a palette": (_encoded("PNG", PICTURE.quantize(8)), "png"),
+    "PNG with a palette": (_encoded("PNG", IMAGE.quantize(8)), "png"),
     "JPEG": (_encoded("JPEG"), "jpg"),
     "progressive JPEG": (_encoded("JPEG", progressive=True), "jpg"),
-    "grey JPEG": (_encoded("JPEG", PICTURE.convert("L")), "jpg"),
+    "grey JPEG": (_encoded("JPEG", IMAGE.convert("L")), "jpg"),
     "wide JPEG": (_encoded("JPEG", icc_profile=profiles.rgb(profiles.DISPLAY_P3)), "jpg"),
     "MPO": (_animated("MPO"), "jpg"),
     "WEBP": (_encoded("WEBP"), "webp"),
@@ -64,7 +64,7 @@ CONVERTED = {
     "BMP": (_encoded("BMP"), "a BMP file"),
     "PPM": (_encoded("PPM"), "a PPM file"),
     "JPEG 2000": (_encoded("JPEG2000"), "a JPEG2000 file"),
-    "CMYK JPEG": (_encoded("JPEG", PICTURE.convert("CMYK")), "CMYK"),
+    "CMYK JPEG": (_encoded("JPEG", IMAGE.convert("CMYK")), "CMYK"),
 }
 
 

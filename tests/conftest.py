@@ -37,8 +37,8 @@ class SimulatorServer:
 
     def state(self):
         """Return what the simulator has received and done."""
-        with urllib.request.urlopen(f"{self.url}/_simulator/state") as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(f"{self.url}/_simulator/state") as response:
+            return json.load(response)
 
     def bodies(self, part_of_prompt):
         """Return the requests that created a task with such a prompt, oldest first."""
@@ -61,10 +61,10 @@ class SimulatorServer:
 
 
 @contextmanager
-def serve_simulator(*options):
-    """Run ``python -m runapi_magic.simulator`` and yield it."""
+def serve_simulator(*options, stderr=None):
+    """Run ``python -m runapi_magic.simulator`` and yield it. ``stderr`` is that of `Popen`."""
     command = [sys.executable, "-m", "runapi_magic.simulator", "--port", "0", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         try:
             first = process.stdout.readline().strip()
             assert first.startswith("listening on "), first
@@ -84,7 +84,7 @@ def simulator_server():
 def clean_environment(folder, **more):
     """Return environment variables with an empty home, settings and journal in a folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_PERSONAL)}
-    places = {
+    folders = {
         "HOME": folder / "home",
         "RUNAPI_MAGIC_HOME": folder / "data",
         "IPYTHONDIR": folder / "ipython",
@@ -92,8 +92,8 @@ def clean_environment(folder, **more):
         "JUPYTER_DATA_DIR": folder / "jupyter-data",
         "JUPYTER_RUNTIME_DIR": folder / "jupyter-runtime",
     }
-    places["HOME"].mkdir(parents=True, exist_ok=True)
-    return kept | {name: str(path) for name, path in places.items()} | more
+    folders["HOME"].mkdir(parents=True, exist_ok=True)
+    return kept | {name: str(path) for name, path in folders.items()} | more
 
 
 @pytest.fixture(autouse=True)

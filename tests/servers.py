@@ -44,7 +44,7 @@ def _short_pauses(request, monkeypatch):
 
 
 class Service:
-    """A simulator's server for one test. It starts without faults and counts from now on."""
+    """A simulator's server for one test, without faults. Only what the test sends is counted."""
 
     def __init__(self, server):
         self._server = server
@@ -241,7 +241,10 @@ def make(use):
 
 @pytest.fixture
 def fail(use):
-    """Return a function that requests an image that fails. It returns request, error and task."""
+    """Return a function that requests an image that fails.
+
+    It returns the Generation, its error, and the task's row in the journal.
+    """
 
     def run(server, prompt="a fox", *, fields=None, **settings):
         async def body(session):
@@ -257,7 +260,7 @@ def fail(use):
 
 @pytest.fixture
 def run(use, monkeypatch):
-    """Run a coroutine function with a new session, which is also the session of this process."""
+    """Return a function that runs a coroutine function with the session of this process."""
 
     def start(server, body, **settings):
         async def owned(session):
@@ -277,5 +280,5 @@ def _slow_server():
 
 @pytest.fixture
 def slow(_slow_server):
-    """A simulator whose tasks take half a second, so that a test can make them fail."""
+    """Return a simulator whose tasks take about half a second, so that a test can fail them."""
     return Service(_slow_server)

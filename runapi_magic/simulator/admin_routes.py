@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
+from runapi_magic.simulator.faults import parse_fault
 from runapi_magic.simulator.responses import json_response
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ def routes(simulator: Simulator) -> list[Route]:
             given = body  # one fault as plain text
         specs = given if isinstance(given, list) else [given]
         try:
-            added = [simulator.add_fault(str(spec).strip()) for spec in specs]
-        except ValueError as error:
+            added = [parse_fault(str(spec).strip()) for spec in specs]
+        except ValueError as error:  # none is added
             return json_response({"error": str(error)}, 422)
+        simulator.faults += added
         return json_response({"added": [fault.spec for fault in added]}, 201)
 
     async def clear_faults(_: Request) -> Response:
@@ -44,7 +46,7 @@ def routes(simulator: Simulator) -> list[Route]:
         try:
             wanted = json.loads(body) if body else {}
             return json_response({"expired": simulator.expire(wanted.get("id"))})
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, TypeError):
             return json_response({"error": 'Expected a JSON object such as {"id": "tsk_..."}'}, 422)
         except KeyError as error:
             return json_response({"error": f"No task or upload {error.args[0]}"}, 404)

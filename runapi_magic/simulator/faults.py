@@ -15,10 +15,10 @@ create     ``202`` (202 with a Location to poll), ``id_only`` (the response is o
            ``drop_before`` / ``drop_after`` (the connection closes before / after the task is
            created), ``location_foreign`` (202 with a Location on another origin),
            ``strict_resolution`` (gpt-image-2 refuses 4k with 1:1 or auto and 2k with auto)
-status     ``failed`` (the task fails permanently, unless a poll has already returned it as
-           completed), ``unknown`` (an undocumented status word), ``no_images`` (completed without
-           images; skips polls before completion), ``stuck`` (always processing), ``synonyms``
-           (Queued, Running, Succeeded, Error), ``location_foreign`` (same as redirect_foreign)
+status     ``failed`` (the task fails permanently, unless a poll has already returned its images),
+           ``unknown`` (an undocumented status word), ``no_images`` (completed without images; skips
+           polls before completion), ``stuck`` (always processing), ``synonyms`` (Queued, Running,
+           Succeeded, Error), ``location_foreign`` (same as redirect_foreign)
 download   ``truncated`` (half the announced bytes), ``corrupt`` (right length, broken content),
            ``html`` (200 with a web page), ``huge`` (announces 10 GB; with ``mb=N``, sends N
            megabytes without a length), ``bomb`` (a small PNG file of 400 megapixels)

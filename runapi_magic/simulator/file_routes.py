@@ -280,6 +280,4 @@ def _image_type(content: bytes) -> str:
             return mime_type
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
-    raise api_error(
-        415, "unsupported_media_type", "The file is not a PNG, JPEG, WEBP or GIF picture"
-    )
+    raise api_error(415, "unsupported_media_type", "The file is not a PNG, JPEG, WEBP or GIF image")

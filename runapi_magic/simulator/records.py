@@ -51,7 +51,7 @@ class Task:
     failure: str | None = None
     failed_at: float = math.inf
     seen_completed: bool = False
-    """Whether a poll returned it as completed. After that it cannot fail."""
+    """Whether a poll returned its images. After that it cannot fail."""
     files_expired: bool = False
 
     @property

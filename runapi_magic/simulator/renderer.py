@@ -1,7 +1,7 @@
 """Draws images on demand, in worker threads, and caches them.
 
-An image is drawn when it is first downloaded. Two worker threads draw, however many requests wait:
-more threads would compete with the event loop for the interpreter.
+An image is drawn when it is first downloaded, or when an edit of it is. Two worker threads draw,
+however many requests wait: more threads would compete with the event loop for the interpreter.
 """
 
 from __future__ import annotations

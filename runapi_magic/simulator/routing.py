@@ -118,7 +118,7 @@ class Router:
             _check_key(call.key)
         if too_large:
             raise api_error(
-                413, "payload_too_large", "The request is larger than the limit of 50 MB"
+                413, "payload_too_large", "The request is larger than the limit of 72 MB"
             )
         if point:
             fault = self._simulator.match_fault(point, path=call.path)

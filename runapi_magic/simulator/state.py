@@ -49,7 +49,7 @@ class Simulator:
 
     Args:
         speed: Time scale: how many times faster than the real service tasks run. Above 1,
-            responses have a Retry-After, so that clients poll sooner.
+            responses about unfinished tasks have a Retry-After, so that clients poll sooner.
         family: Which of the two published families of routes to serve.
         faults: Faults to start with; `runapi_magic.simulator.faults` describes their syntax.
         clock: Returns seconds since 1970. All times are calculated from it.
@@ -118,6 +118,8 @@ class Simulator:
         excluded: frozenset[str] = frozenset(),
     ) -> Fault | None:
         """Return the first fault that applies to this request, and count it as used.
+
+        Matching faults before it count the request, too (for ``skip``).
 
         Args:
             point: Point of the request, such as ``create``.
@@ -205,10 +207,10 @@ class Simulator:
         """Return the largest number of tasks that were running at the same time."""
         changes = [(task.created, 1) for task in self.tasks.values()]
         changes += [(task.ends, -1) for task in self.tasks.values()]
-        under_way = most = 0
+        running = most = 0
         for _, change in sorted(changes):
-            under_way += change
-            most = max(most, under_way)
+            running += change
+            most = max(most, running)
         return most
 
     # Money, in cents

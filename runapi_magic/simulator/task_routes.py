@@ -164,7 +164,7 @@ async def _status(
         raise not_found("Task")
     status = task.status(simulator.clock())
     excluded = set() if status in {"completed", "failed"} else {"no_images"}
-    # A finished task can still fail if no poll has returned it as completed.
+    # A finished task can still fail if no poll has returned its images.
     if status == "failed" or task.seen_completed:
         excluded.add("failed")
     fault = simulator.match_fault(

@@ -18,8 +18,8 @@ PARALLEL = 6
 
 
 @pytest.fixture(autouse=True)
-def _apart(home):
-    """Read and write nothing of the user's."""
+def _own_home(home):
+    """Use an empty home and data folder, not those of the user."""
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ In every row:
 - Every error says what happened, whether it was charged, and what to do.
 - No partial file is left on disk.
 
-"Charged" is what the service finally charged for the task. If the extension cannot know it, the
-error says that the request may be charged. If you run the cell again, it continues the same task
-and does not start a second one.
+"Charged" is what the service finally charged for the task. If the extension cannot know this, the
+error says that the request may be charged. If you then run the cell again, it continues the same
+task and does not start a second one.
 
 To produce a fault yourself: `python -m runapi_magic.simulator --fault "create=503,times=2"`.
 
@@ -84,7 +84,7 @@ def _end(row):
 
 def _charge(row):
     if not row.cents:
-        return "no" if row.charged == "no" else "no, but the error cannot know"
+        return "no" if row.charged == "no" else "no, but the error says it may be"
     once = "yes, once" if row.cents == PRICE else "yes"
     return once if row.charged == "yes" else "yes, after it completes"
 

@@ -38,7 +38,7 @@ def tiny_image(_renderer, task, index):
 
 
 class _Simulator(Simulator):
-    """A simulator whose state leaves out the many requests; the tests record them on the client."""
+    """A simulator whose state leaves out the requests, which are many. The client records them."""
 
     def snapshot(self):
         return super().snapshot() | {"requests": []}

@@ -54,7 +54,7 @@ def use(server, tmp_path):
 
 @pytest.fixture
 def hurry(monkeypatch):
-    """Make one second of waiting take a hundredth."""
+    """Shorten the journal's timeouts and pauses to a hundredth."""
     for name in ("_TIMEOUT", "_NOTICE_AFTER", "_LONGEST_DELAY", "_RETRY_DELAY"):
         monkeypatch.setattr(async_journal, name, getattr(async_journal, name) / 100)
     monkeypatch.setattr(database, "_SHORT_TIMEOUT", 0.01)
@@ -66,11 +66,11 @@ class Other:
     def __init__(self, path):
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
-    def hold(self):
+    def lock(self):
         """Begin the transaction."""
         self._connection.execute("BEGIN IMMEDIATE")
 
-    def let_go(self):
+    def unlock(self):
         """Roll the transaction back."""
         self._connection.execute("ROLLBACK")
 
@@ -89,13 +89,13 @@ def _other(session):
 @pytest.mark.parametrize("count", [1, 3])
 def test_locked_for_too_long(server, use, budget, count):
     """The request waits and is then refused. Nothing is sent; error and notice give the reason."""
-    prompt = f"held too long {budget} {count}"
+    prompt = f"locked too long {budget} {count}"
 
     async def body(session):
         if budget is not None:
             session.budgets.set_budget(server.url, budget, 5.0)
         with _other(session) as other:
-            other.hold()
+            other.lock()
             generation = session.generate(prompt, count=count)
             await generation.ended()
         return generation.errors, session.notices
@@ -113,7 +113,7 @@ def test_locked_for_too_long(server, use, budget, count):
 @pytest.mark.parametrize("moment", ["allocate", "reserve", "mark_sent"])
 def test_locked_before_the_post(server, use, monkeypatch, moment):
     """If any step before the POST fails: nothing is sent, and no reservation is left."""
-    prompt = f"held from {moment}"
+    prompt = f"locked from {moment}"
     kind = Budgets if moment == "reserve" else Journal
     real = getattr(kind, moment)
 
@@ -122,16 +122,16 @@ def test_locked_before_the_post(server, use, monkeypatch, moment):
         with _other(session) as other:
             others = [other]
 
-            def held(*values, **options):
+            def locked(*values, **options):
                 if others:
-                    others.pop().hold()
+                    others.pop().lock()
                 return real(*values, **options)
 
-            monkeypatch.setattr(kind, moment, held)
+            monkeypatch.setattr(kind, moment, locked)
             generation = session.generate(prompt)
             gone = asyncio.ensure_future(generation.ended())
             await _until(lambda: generation.errors, generation)
-            other.let_go()
+            other.unlock()
             await gone
         again = await session.generate(prompt)
         return generation.errors, again, session.budgets.spending(server.url, "")
@@ -158,19 +158,19 @@ def test_cached_image_while_locked(server, use):
     """A repeated request shows its saved image while another program writes to the journal."""
 
     async def body(session):
-        first = await session.generate("on disk while held")
+        first = await session.generate("on disk while locked")
         with _other(session) as other:
-            other.hold()
-            again = session.generate("on disk while held")
+            other.lock()
+            again = session.generate("on disk while locked")
             await _until(lambda: again.tasks[0].is_done, again)
-            other.let_go()
+            other.unlock()
             await again.ended()
         return first.image.id, again
 
     first, again = use(body)
     assert again.errors == []
     assert (again.image.id, again.image.reused) == (first, True)
-    assert len(server.bodies("on disk while held")) == 1
+    assert len(server.bodies("on disk while locked")) == 1
 
 
 @pytest.mark.usefixtures("hurry")
@@ -180,42 +180,42 @@ def test_unlocked_in_time(server, use, monkeypatch):
 
     async def body(session):
         with _other(session) as other:
-            other.hold()
-            told = asyncio.Event()
-            monkeypatch.setattr(session.pipeline._record, "_notice", lambda _: told.set())
-            generation = session.generate("let go in time")
-            await told.wait()
-            other.let_go()
+            other.lock()
+            notified = asyncio.Event()
+            monkeypatch.setattr(session.pipeline._record, "_notice", lambda _: notified.set())
+            generation = session.generate("unlocked in time")
+            await notified.wait()
+            other.unlock()
             await generation
             return session.journal.task(generation.tasks[0].id), session.journal.unfinished()
 
     stored, unfinished = use(body)
     assert (stored.state, unfinished) == ("saved", [])
-    assert len(server.bodies("let go in time")) == 1
+    assert len(server.bodies("unlocked in time")) == 1
 
 
 @pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("moment", ["mark_running", "mark_completed", "mark_saved"])
 def test_locked_after_the_post(server, use, monkeypatch, moment):
     """A sent request saves its image. The journal is complete when the lock has ended."""
-    prompt = f"held at {moment}"
+    prompt = f"locked at {moment}"
     real = getattr(Journal, moment)
 
     async def body(session):
         with _other(session) as other:
             others = [other]
 
-            def held(*values, **options):
+            def locked(*values, **options):
                 if others:
-                    others.pop().hold()
+                    others.pop().lock()
                 return real(*values, **options)
 
-            held.retries_until_written = True
-            monkeypatch.setattr(Journal, moment, held)
+            locked.retries_until_written = True
+            monkeypatch.setattr(Journal, moment, locked)
             generation = session.generate(prompt)
             await _until(lambda: generation.tasks[0].is_done, generation)
             shown, before = generation.image.path.is_file(), generation.tasks[0].id
-            other.let_go()
+            other.unlock()
             await generation
         return shown, session.journal.task(before), session.journal.images(before), generation
 
@@ -233,14 +233,14 @@ def test_cancelled_while_it_waits(server, use):
 
     async def body(session):
         with _other(session) as other:
-            other.hold()
+            other.lock()
             generation = session.generate("stopped while it waits")
             queue = session.pipeline._record._queue
             while not queue.locked():  # noqa: ASYNC110 (the lock has no event)
                 await asyncio.sleep(0)
             generation.cancel()
             await _until(lambda: generation.tasks[0].is_done, generation)
-            other.let_go()
+            other.unlock()
             await generation.ended()
         return generation.status, session.journal.unfinished()
 
@@ -257,14 +257,14 @@ def test_a_batch_with_a_locked_journal(server, use):
         from runapi_magic.batch.item import Item
 
         with _other(session) as other:
-            other.hold()
-            items = [Item(number, session.request(f"batch held {number}")) for number in range(3)]
+            other.lock()
+            items = [Item(number, session.request(f"batch locked {number}")) for number in range(3)]
             batch = begin_batch(session, Batch(items, concurrency=2))
             await batch.ended()
         return [type(item.error) for item in batch.items]
 
     assert use(body) == [JournalBusyError] * 3
-    assert server.bodies("batch held") == []
+    assert server.bodies("batch locked") == []
 
 
 @pytest.mark.usefixtures("hurry")
@@ -278,7 +278,7 @@ def test_commands_that_read(use, line, says):
 
     async def body(session):
         with _other(session) as other:
-            other.hold()
+            other.lock()
             command, arguments = commands.find(line)
             return str(command(session, arguments))
 
@@ -292,7 +292,7 @@ def test_commands_that_write(use, line):
 
     async def body(session):
         with _other(session) as other:
-            other.hold()
+            other.lock()
             command, arguments = commands.find(line)
             with pytest.raises(JournalBusyError) as caught:
                 command(session, arguments)
@@ -319,7 +319,7 @@ def unusable(monkeypatch):
     return make
 
 
-def _ask_of_a_new_kernel(session, prompt):
+def _request_in_a_new_kernel(session, prompt):
     """Request an image as a new kernel would."""
     session.journal.close()
     return session.generate(prompt)
@@ -334,7 +334,7 @@ def test_a_budget_of_the_day_in_a_journal_that_cannot_be_written(server, use, un
         if has_budget:
             session.budgets.set_budget(server.url, "day", 5.0)
         unusable()
-        generation = _ask_of_a_new_kernel(session, prompt)
+        generation = _request_in_a_new_kernel(session, prompt)
         await generation.ended()
         return [type(error) for error in generation.errors]
 
@@ -354,7 +354,7 @@ def test_a_journal_that_cannot_be_read_may_have_a_budget(server, use, unusable, 
     async def body(session):
         unusable()
         monkeypatch.setattr(sqlite3, "connect", refuse)
-        generation = _ask_of_a_new_kernel(session, "not to be read")
+        generation = _request_in_a_new_kernel(session, "not to be read")
         await generation.ended()
         return generation.errors
 

@@ -20,7 +20,7 @@ from tests.conftest import KEY
 from tests.faults.fast_simulators import fast_simulators
 
 OFF = "cannot be found again after a restart"
-SET_ASIDE = "The journal was damaged"
+DAMAGED = "The journal was damaged"
 
 
 @pytest.fixture(scope="module")
@@ -185,11 +185,11 @@ def test_damaged_file(server, make, data, damage):
     content = damage(path.read_bytes())
     path.write_bytes(content)
     generation, notices = make(data, "after the damage")
-    (aside,) = data.glob("journal.sqlite.damaged-*")
+    (renamed,) = data.glob("journal.sqlite.damaged-*")
     assert generation.image.path.is_file()
-    assert len(aside.read_bytes()) == len(content)
-    assert aside.read_bytes()[100:] == content[100:]  # SQLite updates the header
-    assert [SET_ASIDE in notice and str(aside) in notice for notice in notices] == [True]
+    assert len(renamed.read_bytes()) == len(content)
+    assert renamed.read_bytes()[100:] == content[100:]  # SQLite updates the header
+    assert [DAMAGED in notice and str(renamed) in notice for notice in notices] == [True]
     assert _integrity(path) == "ok"
     again, notices = make(data, "after the damage")
     assert again.image.reused
@@ -202,8 +202,8 @@ def test_damaged_twice(server, make, data):
     for text in (b"first " * 1000, b"second " * 1000):
         (data / "journal.sqlite").write_bytes(text)
         make(data, f"damage {text[:6]}")
-    asides = sorted(data.glob("journal.sqlite.damaged-*"))
-    assert sorted(path.read_bytes()[:6] for path in asides) == [b"first ", b"second"]
+    renamed_files = sorted(data.glob("journal.sqlite.damaged-*"))
+    assert sorted(path.read_bytes()[:6] for path in renamed_files) == [b"first ", b"second"]
 
 
 @pytest.fixture
@@ -288,6 +288,6 @@ def test_a_disk_that_is_full_at_the_download(make, data, monkeypatch):
 
     monkeypatch.setattr(Client, "download", refuse)
     with pytest.raises(DownloadError) as caught:
-        make(data, "no room for a image")
+        make(data, "no room for an image")
     assert caught.value.charged == CHARGED
     assert "Free disk space" in caught.value.todo

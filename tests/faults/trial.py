@@ -132,14 +132,14 @@ def _incomplete(error):
     return [] if good else [repr(error)]
 
 
-def _wrong_charge(error, count):
+def _wrong_charge(error, counts):
     """Return the error's text about the charge if it is wrong."""
     if error is None:
         return []
     said_no, said_yes = error.charged in NEVER_CHARGED, error.charged == CHARGED
-    untrue = (said_no and count.cents > 0) or (said_yes and count.cents == 0)
+    untrue = (said_no and counts.cents > 0) or (said_yes and counts.cents == 0)
     vague = not said_no and not said_yes and "may" not in error.charged
-    return [f"{error.charged} ({count.cents} cents)"] if untrue or vague else []
+    return [f"{error.charged} ({counts.cents} cents)"] if untrue or vague else []
 
 
 class RequestRecorder:
@@ -149,13 +149,13 @@ class RequestRecorder:
         self.sent = {}
         real = Connections.handle_async_request
 
-        async def keep(transport, request):
+        async def record(transport, request):
             target = request.headers.get("host", "")
             await request.aread()
             self.sent.setdefault(request.url.port, []).append((target, request))
             return await real(transport, request)
 
-        monkeypatch.setattr(Connections, "handle_async_request", keep)
+        monkeypatch.setattr(Connections, "handle_async_request", record)
 
     def since(self, port, start):
         """Return the requests to a port, starting with number ``start``."""

@@ -71,7 +71,7 @@ _CENTS_OF_4O = {1: 6, 2: 7, 4: 8}
 
 @dataclass
 class Totals:
-    """Totals over all rounds."""
+    """Totals over all rounds. ``damaged`` and ``partial_files`` are numbers of files."""
 
     rounds: int = 0
     cancelled: int = 0
@@ -90,7 +90,7 @@ class Totals:
 
 
 class Kernel:
-    """A real kernel."""
+    """A kernel in a process of its own, in a folder, with some environment variables."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._sockets = tempfile.TemporaryDirectory()

@@ -11,15 +11,7 @@ from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import NOT_CHARGED
 from runapi_magic.journal.task_log import Journal
 from tests.conftest import KEY
-
-
-async def closing(session, work):
-    """Await a coroutine, then close the session's connections."""
-    try:
-        return await work
-    finally:
-        await session.service().client.transport.close()
-
+from tests.recovery.run import run
 
 SLEEPS = range(0, 60, 4)  # number of short sleeps before the request is cancelled
 
@@ -40,7 +32,7 @@ def test_a_cancelled_request_can_be_repeated(home, simulator_server):
     async def main():
         return await asyncio.gather(*(cancel_and_repeat(sleeps) for sleeps in SLEEPS))
 
-    generations = asyncio.run(closing(session, main()))
+    generations = run(session, main())
     assert [len(generation.images) for generation in generations] == [1] * len(SLEEPS)
     assert simulator_server.state()["tasks_created"] == len(SLEEPS)
     assert session.journal.unfinished() == []
@@ -49,12 +41,12 @@ def test_a_cancelled_request_can_be_repeated(home, simulator_server):
 def test_cancelled_twice_during_a_write(home, simulator_server, monkeypatch):
     """A request that is cancelled twice during a write to the journal leaves no unfinished task."""
     session = Session(Settings(base_url=simulator_server.url, api_key=KEY))
-    started, go, reserve = threading.Event(), threading.Event(), Journal.allocate
+    started, go, allocate = threading.Event(), threading.Event(), Journal.allocate
 
     def slow(*values, **options):
         started.set()
         go.wait(20)
-        return reserve(*values, **options)
+        return allocate(*values, **options)
 
     async def main():
         others = asyncio.all_tasks()
@@ -72,7 +64,7 @@ def test_cancelled_twice_during_a_write(home, simulator_server, monkeypatch):
             return left, await session.generate("cancelled twice")
 
     monkeypatch.setattr(Journal, "allocate", slow)
-    left, again = asyncio.run(closing(session, main()))
+    left, again = run(session, main())
     assert left == []
     assert len(again.images) == simulator_server.state()["tasks_created"] == 1
 
@@ -91,7 +83,7 @@ def test_resume_in_the_same_kernel(home, simulator_server):
         resumed = await resume_tasks(session, cancelled.task_ids[0])
         return cancelled, resumed
 
-    cancelled, resumed = asyncio.run(closing(session, main()))
+    cancelled, resumed = run(session, main())
     assert cancelled.status == "cancelled"
     assert "cannot cancel" in cancelled.errors[0].what
     assert resumed.task_ids == cancelled.task_ids
@@ -114,7 +106,7 @@ def test_nothing_is_sent_after_a_cancellation(home, simulator_server):
             await cancelled.ended()
         return cancelled
 
-    cancelled = asyncio.run(closing(session, main()))
+    cancelled = run(session, main())
     state = simulator_server.state()
     assert state["tasks_created"] == 0
     assert len(state["requests"]) == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from PIL import Image
 
@@ -12,6 +10,7 @@ from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import MAYBE_CHARGED, ConflictError, RunAPIError
 from tests.conftest import KEY
+from tests.recovery.run import run
 
 
 async def lose_the_response(session, server):
@@ -21,14 +20,6 @@ async def lose_the_response(session, server):
     await lost.ended()
     assert lost.errors[0].doubtful
     server.clear_faults()
-
-
-async def closing(session, work):
-    """Await a coroutine, then close the session's connections."""
-    try:
-        return await work
-    finally:
-        await session.service().client.transport.close()
 
 
 @pytest.fixture
@@ -48,7 +39,7 @@ def test_a_rejected_repeat_without_a_task(session_and_server):
         server.fault("create=422,times=1")
         return await resume_tasks(session)
 
-    resumed = asyncio.run(closing(session, main()))
+    resumed = run(session, main())
     assert resumed.image.prompt == "invert"
     assert server.state()["tasks_created"] == 1
 
@@ -66,7 +57,7 @@ def test_a_rejected_repeat_with_a_task(session_and_server):
             await resume_tasks(session)
         return error.value
 
-    error = asyncio.run(closing(session, main()))
+    error = run(session, main())
     assert isinstance(error, ConflictError)
     assert error.charged == MAYBE_CHARGED
     assert "--new" in error.todo

@@ -1,8 +1,7 @@
-"""A request that is stopped at any point ends as docs/architecture.md says, and is paid once."""
+"""A request that is stopped at any point ends as docs/architecture.md says. It is charged once."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import subprocess
@@ -16,11 +15,12 @@ from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import CHARGED, MAYBE_CHARGED, NOT_CHARGED, STILL_RUNNING
 from tests.conftest import KEY, ROOT
+from tests.recovery.run import run
 from tests.recovery.stopped import FAULTS
 
 PRICE = 6  # cents of one gpt-image-2 image at 1k
 STOPS = ("cancel", "loop", "kill")
-WORDS = {
+CHARGE_TEXTS = {
     "refused": NOT_CHARGED,
     "sent": MAYBE_CHARGED,
     "running": STILL_RUNNING,
@@ -51,7 +51,7 @@ def test_a_stopped_request(point, stop, home, simulator_server):
         [sys.executable, "-m", "tests.recovery.stopped", server.url, point, stop],
         capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert done.stdout.strip() == ("" if stop == "kill" else WORDS[expected]), done.stderr
+    assert done.stdout.strip() == ("" if stop == "kill" else CHARGE_TEXTS[expected]), done.stderr
 
     session = Session(Settings(base_url=server.url, api_key=KEY))
     with session.journal.reading() as connection:
@@ -59,7 +59,7 @@ def test_a_stopped_request(point, stop, home, simulator_server):
     assert state == expected
 
     server.clear_faults()
-    resumed = asyncio.run(resume(session))
+    resumed = run(session, resume(session))
     made = int(expected != "refused")
     assert len(resumed.images) == made
     after = server.state()
@@ -69,7 +69,4 @@ def test_a_stopped_request(point, stop, home, simulator_server):
 
 async def resume(session):
     """Resume all unfinished tasks, and wait for them."""
-    try:
-        return await resume_tasks(session)
-    finally:
-        await session.service().client.transport.close()
+    return await resume_tasks(session)

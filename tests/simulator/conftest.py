@@ -1,10 +1,7 @@
 """Simulators for tests: one in process with a clock that tests move, and one on a socket."""
 
 import asyncio
-import contextlib
 import io
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +10,7 @@ import pytest
 from PIL import Image
 
 from runapi_magic.simulator import Simulator, create_app
+from tests.conftest import serve_simulator
 
 BASE = "http://simulator.localhost"
 KEY = {"authorization": "Bearer sk-test"}
@@ -105,35 +103,19 @@ def api() -> Api:
     return make_api()
 
 
-@contextlib.contextmanager
-def run_server(*arguments: str):
-    """Run a simulator as a separate process; yields its base URL and the process."""
-    command = [sys.executable, "-m", "runapi_magic.simulator", "--port", "0", *arguments]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line.startswith("listening on http://127.0.0.1:"), line
-            yield line.removeprefix("listening on ").strip(), process
-        finally:
-            process.terminate()
-
-
 @pytest.fixture(scope="session")
 def shared_server():
     """Run one server for all tests that need a socket."""
-    with run_server("--speed", "50") as (base, _):
-        yield base
+    with serve_simulator("--speed", "50") as server:
+        yield server
 
 
 @pytest.fixture
 def server(shared_server):
-    """Return the base URL of the shared server, without faults."""
-    httpx.delete(f"{shared_server}/_simulator/faults")
+    """Return the shared server, without faults."""
+    shared_server.clear_faults()
     yield shared_server
-    httpx.delete(f"{shared_server}/_simulator/faults")
+    shared_server.clear_faults()
 
 
 def png_bytes(size: tuple[int, int] = (64, 48), colour: str = "teal") -> bytes:

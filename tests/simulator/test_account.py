@@ -116,7 +116,10 @@ def test_state_lists_tasks_and_requests(api):
 
 
 def test_faults_are_set_and_cleared_by_route(api):
-    """A fault is added as text or in a list. An invalid fault gets a 422. DELETE removes all."""
+    """A fault is added as text or in a list. DELETE removes all.
+
+    An invalid fault gets a 422, and no fault of its list is added.
+    """
     path = "/_simulator/faults"
     assert api.request("POST", path, content="create=503,times=1").status_code == 201
     assert api.post(path, ["balance=500", "quote=slow"]).json()["added"] == [
@@ -124,6 +127,8 @@ def test_faults_are_set_and_cleared_by_route(api):
         "quote=slow",
     ]
     assert api.post(path, "create=oops").status_code == 422
+    assert api.post(path, ["upload=503", "create=oops"]).status_code == 422
+    assert [fault.spec for fault in api.sim.faults[1:]] == ["balance=500", "quote=slow"]
     assert api.get("/api/v1/me/balance").status_code == 500
     assert api.request("DELETE", path).status_code == 200
     assert api.get("/api/v1/me/balance").status_code == 200

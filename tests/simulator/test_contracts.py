@@ -27,8 +27,7 @@ from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.core.validation import validate
 from runapi_magic.http.client import Client
 from runapi_magic.http.transport import Transport
-
-from .conftest import run_server
+from tests.conftest import serve_simulator
 
 A, B, C = (f"https://example.org/{name}.png" for name in ("cat", "hat", "mat"))
 CALLBACK = "https://example.org/hook"
@@ -231,7 +230,7 @@ def send(server, model, ours):
     assert request.task_counts == (ours.count,)
 
     async def call():
-        transport = Transport(Access(server, Secret("sk-test"), "", ""))
+        transport = Transport(Access(server.url, Secret("sk-test"), "", ""))
         await Client(transport).create(
             request,
             before_send=_nothing,
@@ -250,7 +249,7 @@ async def _nothing(_attempt):
 
 def last_two(server):
     """Return path and body of the two newest create requests."""
-    requests = httpx.get(f"{server}/_simulator/state").json()["requests"]
+    requests = server.state()["requests"]
     created = [(r["path"], r["body"]) for r in requests if r["method"] == "POST"]
     return created[-2:]
 
@@ -259,7 +258,7 @@ def last_two(server):
 def test_same_request_as_the_sdk(server, call):
     """Our client and the SDK send the same path and JSON for the same arguments."""
     model, kind, resource, params, ours = CALLS[call]
-    sdk = kind("sk-test", base_url=server, max_retries=0, timeout=20)
+    sdk = kind("sk-test", base_url=server.url, max_retries=0, timeout=20)
     getattr(sdk, resource).create(model=model, **params)
     sdk._http.close()
     send(server, model, ours)
@@ -275,7 +274,7 @@ def test_same_request_as_the_guide(server, call):
     model, action, params, ours = GUIDE[call]
     body = {"model": model, **params}
     key = {"Authorization": "Bearer sk-test"}
-    httpx.post(f"{server}/v1/{action}", json=body, headers=key).raise_for_status()
+    httpx.post(f"{server.url}/v1/{action}", json=body, headers=key).raise_for_status()
     send(server, model, ours)
     assert last_two(server) == [(f"/v1/{action}", body)] * 2
 
@@ -303,12 +302,12 @@ def test_flux_on_the_guides_routes():
 
     The simulator accepts it there as the source of an edit.
     """
-    with run_server("--speed", "50", "--family", "guide") as (base, _):
-        send(base, "flux-kontext-pro", our_request("softer", A, safety_tolerance=2))
+    with serve_simulator("--speed", "50", "--family", "guide") as guide:
+        send(guide, "flux-kontext-pro", our_request("softer", A, safety_tolerance=2))
         body = {
             "model": "flux-kontext-pro", "prompt": "softer", "image_url": A, "safety_tolerance": 2,
         }  # fmt: skip
-        assert last_two(base)[-1] == ("/v1/text_to_image", body)
+        assert last_two(guide)[-1] == ("/v1/text_to_image", body)
 
 
 @pytest.mark.parametrize(

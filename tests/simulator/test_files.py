@@ -214,6 +214,7 @@ def test_files_can_be_made_to_expire(api):
     assert api.get(second).status_code == 410
     assert api.post("/_simulator/expire", {"id": "tsk_none"}).status_code == 404
     assert api.post("/_simulator/expire", []).status_code == 422
+    assert api.post("/_simulator/expire", {"id": []}).status_code == 422
 
 
 def test_a_download_has_type_and_length(api):

@@ -23,18 +23,13 @@ def client(server):
     opened = []
 
     def make(kind, *, key="sk-test", **options):
-        made = kind(key, base_url=server, max_retries=0, timeout=20, **options)
+        made = kind(key, base_url=server.url, max_retries=0, timeout=20, **options)
         opened.append(made)
         return made
 
     yield make
     for made in opened:
         made._http.close()
-
-
-def fault(server, *specs):
-    """Add faults to the server."""
-    httpx.post(f"{server}/_simulator/faults", json=list(specs)).raise_for_status()
 
 
 def test_create_and_get(client):
@@ -107,7 +102,7 @@ def test_an_idempotency_key_gives_the_same_task(client):
 
 def test_a_202_is_followed_to_its_location(server, client):
     """The SDK polls the Location of a 202 and decodes the stored response."""
-    fault(server, "create=202,times=1")
+    server.fault("create=202,times=1")
     images = client(GptImage2Client).text_to_image
     made = images._run_hybrid(
         "post",
@@ -120,7 +115,7 @@ def test_a_202_is_followed_to_its_location(server, client):
 
 def test_a_task_that_fails_behind_a_location(server, client):
     """The envelope of a failed task becomes an error with the reason."""
-    fault(server, "create=202,times=1", "status=failed,times=1,message=no dragons")
+    server.fault("create=202,times=1", "status=failed,times=1,message=no dragons")
     images = client(GptImage2Client).text_to_image
     with pytest.raises(errors.ValidationError, match="no dragons"):
         images._run_hybrid(
@@ -153,7 +148,7 @@ def test_quotes_and_schedules(server, client):
         "gpt_image_2", "text_to_image", "gpt-image-2", {"output_resolution": "4k"}
     )
     assert quote.price_quote.reservation_amount_cents == 16
-    public = PricingClient(base_url=server)
+    public = PricingClient(base_url=server.url)
     (schedule,) = public.list_schedules(service="topaz").price_schedules
     public._http.close()
     assert (schedule.model, schedule.unit_price_cents) == ("topaz-upscale-image", 10)
@@ -178,7 +173,7 @@ def test_quotes_and_schedules(server, client):
 )
 def test_each_status_becomes_its_error(server, client, status, kind):
     """The SDK raises its own class with code, message, request id and task id."""
-    fault(server, f"create={status},code=word,message=why,task_id_header=1,times=1")
+    server.fault(f"create={status},code=word,message=why,task_id_header=1,times=1")
     with pytest.raises(kind, match="why") as caught:
         client(GptImage2Client).text_to_image.create(model="gpt-image-2", prompt="x")
     assert type(caught.value) is kind
@@ -190,7 +185,7 @@ def test_each_status_becomes_its_error(server, client, status, kind):
 @pytest.mark.parametrize(("value", "seconds"), [("2", 2), ("1.5", 1.5), ("date", 2)])
 def test_retry_after_is_understood(server, client, value, seconds):
     """The SDK reads all three forms of Retry-After."""
-    fault(server, f"create=429,retry_after={value},times=1")
+    server.fault(f"create=429,retry_after={value},times=1")
     with pytest.raises(errors.RateLimitError) as caught:
         client(GptImage2Client).text_to_image.create(model="gpt-image-2", prompt="x")
     # A date has whole seconds, and the response takes some time.
@@ -213,20 +208,20 @@ def test_keys_choose_the_error(client, key, kind):
 
 def test_a_dropped_connection_is_a_network_error(server, client):
     """The SDK raises NetworkError when the connection closes."""
-    fault(server, "create=drop_after,times=1")
+    server.fault("create=drop_after,times=1")
     with pytest.raises(errors.NetworkError):
         client(GptImage2Client).text_to_image.create(model="gpt-image-2", prompt="x")
 
 
 def test_a_failed_task_is_a_task_failed_error(server, client):
     """run() raises TaskFailedError with the service's reason."""
-    fault(server, "status=failed,times=1,message=no dragons")
+    server.fault("status=failed,times=1,message=no dragons")
     with pytest.raises(errors.TaskFailedError, match="no dragons"):
         client(GptImage2Client).text_to_image.run(model="gpt-image-2", prompt="a dragon")
 
 
 def test_an_unknown_status_is_a_failure_for_the_sdk(server, client):
     """The SDK's model refuses an unknown status word."""
-    fault(server, "status=unknown,times=1")
+    server.fault("status=unknown,times=1")
     with pytest.raises(errors.ValidationError, match="mysterious"):
         client(GptImage2Client).text_to_image.run(model="gpt-image-2", prompt="x")

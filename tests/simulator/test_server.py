@@ -7,7 +7,9 @@ import sys
 import httpx
 import pytest
 
-from .conftest import KEY, run_server
+from tests.conftest import serve_simulator
+
+from .conftest import KEY
 
 BODY = {"model": "gpt-image-2", "prompt": "a fox"}
 CREATE = "/api/v1/gpt_image_2/text_to_image"
@@ -44,39 +46,30 @@ def test_help_documents_the_faults():
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_stops_the_server(name):
     """The server exits with status 0 and prints nothing more."""
-    with run_server("--family", "guide", "--seed", "4") as (base, process):
-        assert httpx.post(f"{base}{CREATE}", json=BODY, headers=KEY).status_code == 404
-        process.send_signal(getattr(signal, name))
-        out, err = process.communicate(timeout=10)
-    assert (process.returncode, out, err) == (0, "", "")
-
-
-def fault(server, *specs):
-    """Add faults to the server."""
-    httpx.post(f"{server}/_simulator/faults", json=list(specs)).raise_for_status()
-
-
-def tasks(server):
-    """Return how many tasks the server has created."""
-    return httpx.get(f"{server}/_simulator/state").json()["tasks_created"]
+    options = ("--family", "guide", "--seed", "4")
+    with serve_simulator(*options, stderr=subprocess.PIPE) as server:
+        assert httpx.post(f"{server.url}{CREATE}", json=BODY, headers=KEY).status_code == 404
+        server.process.send_signal(getattr(signal, name))
+        out, err = server.process.communicate(timeout=10)
+    assert (server.process.returncode, out, err) == (0, "", "")
 
 
 @pytest.mark.parametrize(("effect", "made"), [("drop_before", 0), ("drop_after", 1)])
 def test_a_connection_is_dropped(server, effect, made):
     """The socket closes without a response. The server keeps running."""
-    fault(server, f"create={effect},times=1")
-    before = tasks(server)
+    server.fault(f"create={effect},times=1")
+    before = server.state()["tasks_created"]
     with pytest.raises(httpx.RemoteProtocolError, match="without sending a response"):
-        httpx.post(f"{server}{CREATE}", json=BODY, headers=KEY)
-    assert tasks(server) - before == made
+        httpx.post(f"{server.url}{CREATE}", json=BODY, headers=KEY)
+    assert server.state()["tasks_created"] - before == made
 
 
 def finished_image(server):
     """Create an image and return its URL."""
-    created = httpx.post(f"{server}{CREATE}", json=BODY, headers=KEY)
+    created = httpx.post(f"{server.url}{CREATE}", json=BODY, headers=KEY)
     task_id = created.json()["id"]
     while True:
-        found = httpx.get(f"{server}{CREATE}/{task_id}", headers=KEY).json()
+        found = httpx.get(f"{server.url}{CREATE}/{task_id}", headers=KEY).json()
         if found["status"] == "completed":
             return found["images"][0]["url"]
 
@@ -85,7 +78,7 @@ def finished_image(server):
 def test_an_interrupted_download(server, effect):
     """On a socket, the connection closes before the announced end of the body."""
     url = finished_image(server)
-    fault(server, f"download={effect},times=1")
+    server.fault(f"download={effect},times=1")
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(url)
     assert httpx.get(url).status_code == 200
@@ -94,16 +87,16 @@ def test_an_interrupted_download(server, effect):
 def test_a_redirected_download_is_another_origin_of_the_same_server(server):
     """On loopback the foreign host is the same server. The test can see what a client sends."""
     url = finished_image(server)
-    fault(server, "download=redirect_foreign,times=1")
+    server.fault("download=redirect_foreign,times=1")
     response = httpx.get(url, follow_redirects=True)
     assert (response.status_code, response.url.host) == (200, "localhost")
 
 
 def test_faults_on_the_command_line():
     """--fault can be repeated."""
-    with run_server("--fault", "create=503,times=1", "--fault", "balance=500") as (base, _):
-        assert httpx.post(f"{base}{CREATE}", json=BODY, headers=KEY).status_code == 503
-        assert httpx.get(f"{base}/api/v1/me/balance", headers=KEY).status_code == 500
+    with serve_simulator("--fault", "create=503,times=1", "--fault", "balance=500") as server:
+        assert httpx.post(f"{server.url}{CREATE}", json=BODY, headers=KEY).status_code == 503
+        assert httpx.get(f"{server.url}/api/v1/me/balance", headers=KEY).status_code == 500
 
 
 def test_importing_the_package_loads_neither_pillow_nor_uvicorn():

@@ -33,7 +33,7 @@ _RETRY_DELAY = 0.25  # seconds
 
 
 class AsyncJournal:
-    """The journal of a session, called in a thread of its own.
+    """The journal of a session, called in worker threads of the event loop.
 
     Args:
         journal: The journal.

@@ -52,8 +52,7 @@ def begin_batch(
     def start(request: ImageRequest, loop: asyncio.AbstractEventLoop, **options: Any) -> Generation:
         return session.start(request, loop, service=service, image_dir=image_dir, **options)
 
-    if not session.connection.asks_colab:
-        session.service().access.require_key()
+    session.connection.require_key()
     batch.simulated = simulator is not None
 
     async def before(batch: Batch) -> None:

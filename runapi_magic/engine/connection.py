@@ -77,6 +77,16 @@ class Connection:
             self._cached = named, resolve_access(self._settings())
         return self._cached[1]
 
+    def require_key(self) -> None:
+        """Check that there is an API key; in Colab, the request itself does it, off the loop.
+
+        Raises:
+            MissingKeyError: There is no API key.
+            ConfigurationError: The base URL is unusable.
+        """
+        if self.simulator is None and not self.asks_colab:
+            self.access().require_key()
+
     def forget_access(self) -> None:
         """Make the next ``access`` call read the key and base URL again."""
         self._cached = None

@@ -62,8 +62,7 @@ def gate_for(
         max_cost = _usd(max_cost)
     if max_cost is None and (not asks or _needs_no_quote(session, requests)):
         return None
-    if session.simulator is None and not session.connection.asks_colab:
-        session.connection.access().require_key()
+    session.connection.require_key()
     shown_question = question() if asks and question is not None else None
     return _Gate(session, requests, max_cost, since, shown_question, asks=asks)
 

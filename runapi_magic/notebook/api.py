@@ -229,7 +229,7 @@ def run_batch(
     client: Any = None,
 ) -> Batch:
     """Start a batch on the right event loop, with a progress bar if there is a person."""
-    session.service().access.require_key()
+    session.connection.require_key()
     requests = [item.request for item in batch.items]
     gate = gate_for(session, requests, max_cost=max_cost, asks=False, since=batch.since)
     if progress:

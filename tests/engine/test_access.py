@@ -16,6 +16,7 @@ from runapi_magic.engine.credentials import save_key
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
 from runapi_magic.errors import ConfigurationError
+from runapi_magic.notebook.api import run_batch
 from tests.conftest import KEY
 
 pytestmark = pytest.mark.server
@@ -69,16 +70,19 @@ def run(service):
 
 
 def _batch(session, count=20):
-    return begin_batch(
-        session, Batch([Item(n, session.request(f"a fox {n}")) for n in range(count)])
-    )
+    return Batch([Item(n, session.request(f"a fox {n}")) for n in range(count)])
 
 
-def test_a_batch_asks_colab_once_and_off_the_loop(run, colab, service):
+def _generate_many(session, batch):
+    return run_batch(batch, session, progress=False)
+
+
+@pytest.mark.parametrize("start", [begin_batch, _generate_many])
+def test_a_batch_asks_colab_once_and_off_the_loop(run, colab, service, start):
     """A batch of twenty requests asks Colab once, and not on the event loop's thread."""
 
     async def body(session):
-        batch = _batch(session)
+        batch = start(session, _batch(session))
         await batch
         return batch
 
@@ -119,7 +123,7 @@ def test_an_error_of_colab_ends_a_request(run, colab, service, name, words):
 
     async def body(session):
         generation = session.generate("a fox")
-        batch = _batch(session, 3)
+        batch = begin_batch(session, _batch(session, 3))
         await generation.ended()
         await batch.ended()
         return generation.errors, batch.errors
@@ -137,7 +141,7 @@ def test_a_batch_keeps_its_key(run, colab, service):
     colab.answers = [KEY, type("TimeoutException", (Exception,), {})()]
 
     async def body(session):
-        return await _batch(session)
+        return await begin_batch(session, _batch(session))
 
     assert len(run(body).images) == 20
 
@@ -187,7 +191,7 @@ def test_a_batch_reads_the_key_file_once(run, home, monkeypatch):
 
     def count(size):
         async def body(session):
-            await _batch(session, size)
+            await begin_batch(session, _batch(session, size))
 
         read.clear()
         run(body)

@@ -40,3 +40,14 @@ async def finish_despite_cancellation(
     if is_cancelled:
         raise asyncio.CancelledError
     return result
+
+
+def raise_if_cancelled() -> None:
+    """Raise the cancellation of the current task, if work raised another error instead of it.
+
+    Raises:
+        CancelledError: The current task was cancelled.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from runapi_magic.core.cancellation import finish_despite_cancellation
+from runapi_magic.core.cancellation import finish_despite_cancellation, raise_if_cancelled
 from runapi_magic.core.paths import notebook_name
 from runapi_magic.core.status import Phase, Stage
 from runapi_magic.core.task_state import TaskState
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     # Awaited before a request is made. Its argument is called when the user is asked to confirm.
     Gate = Callable[[Callable[[], None]], Awaitable[None]]
 
-_JOIN_INTERVAL = 0.3  # seconds between two polls of a task that another kernel works on
+_JOIN_INTERVAL = 0.3  # seconds between two reads of the row of a joined task
+_NOT_SENT_HERE = "Nothing was sent for this cell."
 
 
 class Mode(Enum):
@@ -228,6 +229,7 @@ class Pipeline:
             for planned in unsent:
                 await self._fail(planned.task, error)
             generation.changed()
+            raise_if_cancelled()
             return [planned for planned in planned_tasks if planned not in unsent]
         return planned_tasks
 
@@ -264,14 +266,19 @@ class Pipeline:
     async def _run_task(
         self, generation: Generation, planned: PlannedTask, service: Service
     ) -> None:
+        """Run one task until it has ended. An error goes to the task and is not raised."""
         task, is_joined = planned.task, planned.mode is Mode.JOIN
+        # Not the task's ID: other requests may have joined the same task.
+        own_reservation = new_local_id()
         try:
-            to_run = await self._join(generation, planned) if is_joined else planned
+            to_run: PlannedTask | None = planned
+            if is_joined:
+                to_run = await self._join(generation, planned, own_reservation)
             if to_run is not None:
                 if is_joined and to_run.stored.attempt is None:
-                    # The other kernel's reservation ended with that kernel.
+                    # The other request's reservation ended with that request.
                     request = replace(task.request, count=task.count)
-                    await self.pricing.reserve(task.id, [request], service, since=None)
+                    await self.pricing.reserve(own_reservation, [request], service, since=None)
                 async with concurrency_slot(generation, task):
                     await self._run_at_service(generation, to_run, service)
             task.status = "completed"
@@ -279,11 +286,22 @@ class Pipeline:
             await self._fail(task, task.state.as_runapi_error(error))
         finally:
             if is_joined:
-                await finish_despite_cancellation(self.pricing.release(task.id))
+                await finish_despite_cancellation(self.pricing.release(own_reservation))
             generation.changed()
 
-    async def _join(self, generation: Generation, planned: PlannedTask) -> PlannedTask | None:
-        """Wait for a task of another cell or kernel; return it if that kernel ended before it."""
+    async def _join(
+        self, generation: Generation, planned: PlannedTask, reservation: str
+    ) -> PlannedTask | None:
+        """Wait for a task of another cell or kernel, and load its images.
+
+        Args:
+            generation: The request that joined the task.
+            planned: The task.
+            reservation: The ID under which this request will reserve money if it must send it.
+
+        Returns:
+            None, or the task if the other cell or kernel stopped work on it: run it here.
+        """
         task, task_id = planned.task, planned.stored.id
         task.phase, task.status = Phase.JOINED, "processing"
         generation.changed()
@@ -296,8 +314,10 @@ class Pipeline:
                 await self._load_joined(generation, task)
                 return None
             if stored.state in {"failed", "refused", "forgotten"}:
+                given_up = stored.state == "forgotten"  # it may have been sent
+                reason = stored.error or ("it was given up." if given_up else "it was not sent.")
                 raise RunAPIError(
-                    f"Another cell made the same request, and it failed: {stored.error}",
+                    f"Another cell made the same request, but there is no image: {reason}",
                     charged=TaskState.of(stored).charged,
                     todo="Run this cell again to try again.",
                 )
@@ -305,7 +325,7 @@ class Pipeline:
                 await asyncio.sleep(_JOIN_INTERVAL)
                 continue
             claimed = await self._record(
-                self._journal.claim, lambda row: row.id == task_id, generation.id
+                self._journal.claim, lambda row: row.id == task_id, generation.id, reservation
             )
             for row in claimed or ():  # it may have been sent since this task joined it
                 task.phase, task.status = Phase.PREPARING, "pending"
@@ -318,7 +338,11 @@ class Pipeline:
         if stored_images is None:
             raise _journal_unreadable()
         for stored in stored_images:
-            image = await self.image_store.load(stored, shown=generation.is_shown)
+            try:
+                image = await self.image_store.load(stored, shown=generation.is_shown)
+            except RunAPIError as error:
+                error.charged = error.charged or _NOT_SENT_HERE
+                raise
             self.image_store.add(generation, task, image)
         task.cost = 0.0
 
@@ -339,13 +363,10 @@ class Pipeline:
         self, generation: Generation, planned: PlannedTask, service: Service
     ) -> CreatedTask:
         """Return the task at the service; submit it if the service does not have it."""
-        task, attempt = planned.task, planned.stored.attempt
-        created = await self.submitter.recover(generation, task, planned.stored, service)
+        task, stored = planned.task, planned.stored
+        created = await self.submitter.recover(generation, task, stored, service)
         if created is None:
-            # With the earlier key if there is one: if the service has a task after all, it reports
-            # a conflict instead of starting a second task.
-            key = attempt.idempotency_key if attempt else None
-            created = await self.submitter.submit(generation, task, service, key)
+            created = await self.submitter.submit(generation, task, service, stored.attempt)
         task.phase, task.status = Phase.DRAWING, "processing"
         generation.changed()
         return created
@@ -379,6 +400,7 @@ class Pipeline:
     # The end
 
     async def _fail(self, task: GenerationTask, error: RunAPIError) -> None:
+        """End a task with an error. With some images, it is completed all the same."""
         task.error = task.state.explain(error)
         task.status = "completed" if task.images else "failed"
         await self._record_end(task, error.what)
@@ -409,7 +431,7 @@ class Pipeline:
 def _journal_unreadable() -> RunAPIError:
     return RunAPIError(
         "Another cell made the same request. Its result is unknown: the journal cannot be read.",
-        charged="Nothing was sent for this cell.",
+        charged=_NOT_SENT_HERE,
         todo="Run this cell again later: it finds the image, at no cost.",
     )
 

@@ -25,7 +25,7 @@ def resume_tasks(
 
     A request whose response was lost is sent again with its own idempotency key. If it is older
     than a day, it is skipped unless you name it: RunAPI does not publish how long it remembers a
-    key.
+    key. A task that was never sent is sent now, if the budget allows it, and is charged.
 
     Args:
         session: The session that continues them.
@@ -50,7 +50,7 @@ def resume_tasks(
 
     nothing = ImageRequest("", session.settings.model)
     generation = Generation(nothing, [], simulated=service.is_simulated)
-    found = session.journal.claim(wanted, generation.id)
+    found = session.journal.claim(wanted, generation.id, generation.reservation)
     if task_id is not None and not found:
         raise InvalidRequestError(
             f"No unfinished task of {origin} has the ID {task_id}.",
@@ -72,8 +72,8 @@ def forget_tasks(journal: Journal, task_id: str | None = None) -> list[StoredTas
     """Give up unfinished tasks; return them as they were.
 
     The journal keeps their rows, but they are no longer resumed or counted as unfinished. A task
-    that was sent may have been charged: it counts against budgets with its expected price. If you
-    make the same request again, you pay again.
+    that was sent may have been charged: it counts against budgets by its cost, or by its expected
+    price if the cost is not known. If you make the same request again, you pay again.
 
     Args:
         journal: The journal.

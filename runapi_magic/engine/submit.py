@@ -7,7 +7,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from runapi_magic.core.cancellation import finish_despite_cancellation
+from runapi_magic.core.cancellation import finish_despite_cancellation, raise_if_cancelled
 from runapi_magic.core.status import Phase, Stage, TaskStatus
 from runapi_magic.core.task import Task
 from runapi_magic.core.task_state import TaskState
@@ -52,11 +52,16 @@ class Submitter:
     ) -> CreatedTask | None:
         """Return the task at the service if it was sent before; None if it must be submitted.
 
+        This may send the POST again, with the same bytes and the same idempotency key.
+
         Args:
             generation: The request; it is notified of each phase.
             task: The task.
             stored: Its row in the journal.
             service: The service that answers.
+
+        Raises:
+            RunAPIError: The POST was sent again, and it was refused or no response came.
         """
         if stored.attempt is None:
             return None
@@ -93,10 +98,15 @@ class Submitter:
             # The uploaded sources may have expired. It is only certain that there is no task if a
             # new POST with the same key is refused, too.
             task.state.send()
+            raise_if_cancelled()  # then no new POST is sent
             return None
 
     async def submit(
-        self, generation: Generation, task: GenerationTask, service: Service, key: str | None
+        self,
+        generation: Generation,
+        task: GenerationTask,
+        service: Service,
+        earlier: Attempt | None,
     ) -> CreatedTask:
         """Upload a task's sources and send its POST.
 
@@ -104,7 +114,9 @@ class Submitter:
             generation: The request; it is notified of each phase.
             task: The task.
             service: The service that answers.
-            key: The idempotency key to use first; None for a new one.
+            earlier: The POST that was sent before; None if nothing was sent. Its key is used again
+                on its route: if the service has a task after all, it reports a conflict instead of
+                starting a second task.
 
         Raises:
             RunAPIError: The service refused the task, or no response came.
@@ -128,7 +140,7 @@ class Submitter:
             count=task.count,
             source_urls=source_urls,
             mask_url=mask_url,
-            key=key,
+            earlier=earlier,
             timeout=self._settings().timeout,
             stop=stop,
             on_wait=_on_throttle(generation, task),
@@ -210,7 +222,7 @@ class Submitter:
 
 @contextlib.asynccontextmanager
 async def concurrency_slot(generation: Generation, task: GenerationTask) -> AsyncIterator[None]:
-    """Occupy one of a batch's concurrent tasks, until the service has finished the task."""
+    """Wait until a batch may run one more task. It counts until the service has finished it."""
     semaphore = generation.concurrency
     if semaphore is None:
         yield

@@ -72,7 +72,7 @@ class Client:
         count: int = 1,
         source_urls: tuple[str, ...] = (),
         mask_url: str | None = None,
-        key: str | None = None,
+        earlier: Attempt | None = None,
         timeout: float = 120.0,
         stop: asyncio.Event | None = None,
         on_wait: Callable[[float], None] | None = None,
@@ -86,7 +86,8 @@ class Client:
             count: Number of images of this task.
             source_urls: The URLs of the sources.
             mask_url: The URL of the mask.
-            key: The idempotency key for the first attempt. By default a new one.
+            earlier: An attempt that was sent before. Its route family is tried first, with its
+                idempotency key: the key protects from a second task on that route only.
             timeout: Seconds for one attempt with its repeats.
             stop: When it is set, nothing more is sent.
             on_wait: Called with the seconds that the request waits for its turn, if they are
@@ -98,6 +99,7 @@ class Client:
         """
         service, action = request.route
         first = self.families.get((service, action), request.catalogue.family)
+        first = earlier.family if earlier else first
         other: Family = "flat" if first == "namespaced" else "namespaced"
         families: tuple[Family, ...] = (first, other)
         if not request.catalogue.known:  # the user gave the path: do not guess another one
@@ -105,8 +107,11 @@ class Client:
         refused: NotFoundError | None = None
         for family in families:
             body = request.body(family, count=count, source_urls=source_urls, mask_url=mask_url)
-            attempt = _attempt(service, action, family, body, key or new_idempotency_key())
-            key = None  # the next attempt has another body, so it needs another key
+            if earlier is not None and earlier.family == family:
+                key = earlier.idempotency_key
+            else:  # each family has another body, so it needs another key
+                key = new_idempotency_key()
+            attempt = _attempt(service, action, family, body, key)
             try:
                 created = await self.post(
                     attempt,

@@ -98,7 +98,8 @@ class Journal(Database):
             with self.transaction() as connection:
                 found = self._match(connection, request, origin, files, since)
                 if files.are_complete:
-                    self._own(connection, found.abandoned, generation)
+                    billing = billing or Billing()
+                    self._own(connection, found.abandoned, generation, billing.reservation)
                     planned = [
                         insert_task(
                             connection,
@@ -106,7 +107,7 @@ class Journal(Database):
                             (new_id(), generation, origin, time.time()),
                             count=count,
                             kernel=self.owners.me,
-                            billing=billing or Billing(),
+                            billing=billing,
                         )
                         for count in (split(found.left) if found.left > 0 else ())
                     ]
@@ -266,17 +267,23 @@ class Journal(Database):
             return task.generation in self._active
         return self.owners.is_alive(task.owner)
 
-    def claim(self, wanted: Callable[[StoredTask], bool], generation: str) -> list[StoredTask]:
+    def claim(
+        self,
+        wanted: Callable[[StoredTask], bool],
+        generation: str,
+        reservation: str | None = None,
+    ) -> list[StoredTask]:
         """Assign abandoned tasks to a request and return them.
 
         Args:
             wanted: Whether the request wants a task.
             generation: The ID of the request.
+            reservation: The reservation of money that pays for the tasks that were never sent.
         """
         self._active.add(generation)
         with self.transaction() as connection:
             found = self._abandoned(connection, wanted)
-            self._own(connection, found, generation)
+            self._own(connection, found, generation, reservation)
             return found
 
     def forget(self, wanted: Callable[[StoredTask], bool]) -> list[StoredTask]:
@@ -335,11 +342,19 @@ class Journal(Database):
     # SQL
 
     def _own(
-        self, connection: sqlite3.Connection, tasks: list[StoredTask], generation: str
+        self,
+        connection: sqlite3.Connection,
+        tasks: list[StoredTask],
+        generation: str,
+        reservation: str | None,
     ) -> None:
+        """Make this kernel the owner of tasks. It pays for those that were never sent."""
+        me = self.owners.me
         connection.executemany(
-            "UPDATE tasks SET owner = ?, generation = ? WHERE id = ?",
-            [(self.owners.me, generation, task.id) for task in tasks],
+            "UPDATE tasks SET owner = ?, generation = ?,"
+            " kernel = CASE state WHEN 'planned' THEN ? ELSE kernel END,"
+            " hold = CASE state WHEN 'planned' THEN ? ELSE hold END WHERE id = ?",
+            [(me, generation, me, reservation, task.id) for task in tasks],
         )
 
     def _set(self, task: str, **columns: Any) -> None:

@@ -10,6 +10,7 @@ from runapi_magic.engine.generation import new_local_id
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.spending_guard import gate_for
 from runapi_magic.errors import BudgetError
+from runapi_magic.journal.tables import Billing
 from runapi_magic.journal.task_log import Journal
 from runapi_magic.notebook import money_commands
 from runapi_magic.notebook.api import edit, generate, generate_many, resume_batch
@@ -262,18 +263,23 @@ def test_a_journal_that_cannot_be_used(run, service, tmp_path):
     assert len(service.tasks) == 1
 
 
+def _plan_in_a_dead_kernel(session, *prompts):
+    """Record tasks that a kernel planned but did not send before it ended."""
+    dead = Journal(session.journal.path.parent)
+    for prompt in prompts:
+        dead.allocate(
+            f"of {prompt}", session.request(prompt), session.service().access.base_url,
+            split=lambda count: (count,), new_id=new_local_id, usable=lambda *_: False,
+            billing=Billing(lambda _count: PRICE, f"of {prompt}"),
+        )  # fmt: skip
+    dead.close()
+
+
 def test_resume_keeps_to_the_budget(run, service):
     """Resuming a task that was never sent is refused if the budget has no money left."""
 
     async def body(session):
-        origin = session.service().access.base_url
-        dead = Journal(session.journal.path.parent)
-        for prompt in ("a boat", "a kite"):
-            dead.allocate(
-                f"of {prompt}", session.request(prompt), origin,
-                split=lambda count: (count,), new_id=new_local_id, usable=lambda *_: False,
-            )  # fmt: skip
-        dead.close()
+        _plan_in_a_dead_kernel(session, "a boat", "a kite")
         set_budget(session, PRICE * 1.5)
         resumed = resume_tasks(session)
         assert len(resumed.tasks) == 2
@@ -284,3 +290,50 @@ def test_resume_keeps_to_the_budget(run, service):
 
     assert "budget" in run(service, body)
     assert [task["body"]["prompt"] for task in service.tasks] == ["a boat"]
+
+
+def test_a_cancelled_resume_over_the_budget(run, slow, monkeypatch):
+    """If you cancel a resume while its money is refused, it does not wait for its other tasks."""
+    slow.fault("status=stuck,match=boat")
+
+    async def body(session):
+        sent = session.generate("a boat")
+        await asyncio.to_thread(wait_until, lambda: sent.task_ids)
+        sent.cancel()
+        await sent.ended()
+        _plan_in_a_dead_kernel(session, "a kite")
+        set_budget(session, 0.01)
+        reserve = session.budgets.reserve
+
+        def cancel_and_reserve(*values):
+            resumed.cancel()
+            return reserve(*values)
+
+        monkeypatch.setattr(session.budgets, "reserve", cancel_and_reserve)
+        resumed = resume_tasks(session)
+        async with asyncio.timeout(20):
+            await resumed.ended()
+        return {task.request.prompt: task.status for task in resumed.tasks}
+
+    assert run(slow, body) == {"a boat": "cancelled", "a kite": "failed"}
+    assert len(slow.tasks) == 1
+
+
+def test_a_resumed_task_that_was_never_sent_is_paid_here(run, slow):
+    """The kernel that sends a dead kernel's planned task has spent its cost, and only once."""
+    slow.fault("status=stuck,match=boat")
+
+    async def body(session):
+        _plan_in_a_dead_kernel(session, "a boat")
+        for scope in ("session", "day"):
+            set_budget(session, PRICE * 2, scope)
+        resumed = resume_tasks(session)
+        await asyncio.to_thread(wait_until, lambda: len(slow.tasks) == 1)
+        await session.generate("a tree")  # it fits: the boat is reserved, and not spent as well
+        slow.clear_faults()
+        await resumed
+        return spending(session)
+
+    spent = run(slow, body)
+    assert (spent.session, spent.today) == (pytest.approx(2 * PRICE), pytest.approx(2 * PRICE))
+    assert spent.reserved == 0

@@ -8,8 +8,9 @@ import pytest
 
 from runapi_magic.core.status import Phase
 from runapi_magic.engine.resume import resume_tasks
-from runapi_magic.errors import NOT_SENT, BudgetError
+from runapi_magic.errors import NOT_CHARGED, NOT_SENT, BudgetError, DownloadError
 from runapi_magic.journal.database import JournalError
+from tests.engine.money import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -138,6 +139,71 @@ def test_taking_over_a_task_releases_the_money(taken_over, service):
     assert len(second.images) == len(service.tasks) == 1
     assert spending.session == pytest.approx(service.charged)
     assert spending.reserved == 0
+
+
+def test_a_reservation_is_released_by_its_own_request(service, use):
+    """If two cells joined a task, the end of one does not release the money of the other."""
+
+    async def body(session):
+        def reserved():
+            return session.budgets.spending(service.url, "").reserved
+
+        first, second, go_on = await _two(session, "a fox for three cells")
+        third = session.generate("a fox for three cells")
+        await _until(third, _is_joined)
+        session.budgets.set_budget(service.url, "session", 0.10)
+        first.cancel()
+        await first.ended()
+        with session.journal.transaction() as connection:
+            connection.execute("UPDATE tasks SET state = 'planned', owner = 'a dead kernel'")
+        # One of them takes over the task, and waits until it may submit it.
+        await asyncio.to_thread(wait_until, reserved)
+        owner, other = (third, second) if _is_joined(second) else (second, third)
+        other.cancel()
+        await other.ended()
+        before = reserved()
+        go_on.set()
+        await owner
+        return before, reserved()
+
+    assert use(service, body) == (pytest.approx(0.06), 0)
+    assert len(service.tasks) == 1
+
+
+def test_a_joined_task_that_ended_without_a_reason(service, use):
+    """The error about a joined task that was not sent names a reason and no charge."""
+
+    async def body(session):
+        first, second, _ = await _two(session, "a fox without a reason")
+        with session.journal.transaction() as connection:
+            connection.execute("UPDATE tasks SET state = 'refused', owner = NULL")
+        await second.ended()
+        first.cancel()
+        await first.ended()
+        return second.errors[0]
+
+    error = use(service, body)
+    assert "None" not in error.what
+    assert error.charged == NOT_CHARGED
+
+
+def test_a_joined_image_that_cannot_be_loaded(service, use, monkeypatch):
+    """If a joined task's image cannot be loaded, the error denies that a task is running."""
+
+    async def refuse(*_, **__):
+        raise DownloadError("The file is damaged.")
+
+    async def body(session):
+        first, second, go_on = await _two(session, "a fox in a damaged file")
+        monkeypatch.setattr(session.pipeline.image_store, "load", refuse)
+        go_on.set()
+        await first
+        await second.ended()
+        return second.errors[0]
+
+    error = use(service, body)
+    assert error.charged == "Nothing was sent for this cell."
+    assert "%runapi resume" not in error.todo
 
 
 def test_a_task_of_which_only_the_id_was_recorded(service, use, monkeypatch):

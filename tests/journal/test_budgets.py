@@ -193,6 +193,30 @@ def test_a_claimed_task_counts_for_its_first_kernel(kernel, start):
     assert (found.session, found.today, found.total) == (0, PRICE, PRICE)
 
 
+@pytest.mark.parametrize("how", ["claim", "allocate"])
+def test_a_claimed_task_that_was_not_sent_counts_for_its_new_kernel(kernel, start, how):
+    """A kernel that sends the planned task of an ended kernel has spent its cost."""
+    task = kernel.plan(prompt="a fox", reservation="first")
+    kernel.journal.close()
+    second = start()
+    second.budgets.set_budget(REAL, "day", 2 * PRICE)
+    second.budgets.reserve("second", REAL, PRICE)
+    if how == "claim":
+        claimed = second.journal.claim(lambda _: True, "second", "second")
+    else:
+        claimed = second.journal.allocate(
+            "second", ImageRequest("a fox", "gpt-image-2"), REAL, split=lambda many: (many,),
+            new_id=lambda: "new", usable=lambda *_: True,
+            billing=Billing(lambda _: PRICE, "second"),
+        ).claimed  # fmt: skip
+    assert [row.id for row in claimed] == [task]
+    second.send(task)
+    second.budgets.reserve("third", REAL, PRICE)  # the task is not both reserved and spent
+    second.finish(task)
+    found = second.spending()
+    assert (found.session, found.today) == (PRICE, PRICE)
+
+
 @pytest.fixture
 def at(monkeypatch):
     """Return a function that sets the clock to a local time."""

@@ -64,7 +64,7 @@ class Service:
     _quotes: Quotes = field(init=False)
 
     def __post_init__(self) -> None:
-        """Get price quotes from this service."""
+        """Create the quotes, which this service answers."""
         self._quotes = Quotes(self.client.quote)
 
     @property
@@ -200,11 +200,12 @@ def simulated_service(speed: float) -> Service:
         speed: How many times faster than RunAPI it is, more than 0.
 
     Raises:
-        InvalidRequestError: The speed is not more than 0, or it is infinite.
+        InvalidRequestError: The speed is not a finite number of more than 0.
     """
     if not 0 < speed < math.inf:
         raise InvalidRequestError(
-            f"The speed must be more than 0 (got {speed:g}).", todo="Use a number such as 10."
+            f"The speed must be a finite number of more than 0 (got {speed:g}).",
+            todo="Use a number such as 10.",
         )
     app: Any
     from runapi_magic.simulator import Simulator, create_app

@@ -44,7 +44,7 @@ class Connection:
         """Return the simulator if it is on, else the service for the user's key and base URL.
 
         Raises:
-            ConfigurationError: The base URL is unusable.
+            ConfigurationError: The key or the base URL is unusable.
         """
         return self.simulator or self.service_for(self.access())
 
@@ -70,12 +70,13 @@ class Connection:
         """Return the key and base URL; files and Colab are read once for each cell execution.
 
         Raises:
-            ConfigurationError: The base URL is unusable.
+            ConfigurationError: The key or the base URL is unusable; see ``resolve_access``.
         """
         cell, named = self.cell_id(), self._named()
-        if cell is None or self._cached is None or self._cached[0] != named:
-            self._cached = named, resolve_access(self._settings())
-        return self._cached[1]
+        cached = self._cached  # read once: another thread may forget it at any time
+        if cell is None or cached is None or cached[0] != named:
+            cached = self._cached = named, resolve_access(self._settings())
+        return cached[1]
 
     def require_key(self) -> None:
         """Check that there is an API key; in Colab, the request itself does it, off the loop.
@@ -94,7 +95,8 @@ class Connection:
     @property
     def asks_colab(self) -> bool:
         """Whether ``access`` has to ask Colab, which takes seconds."""
-        is_cached = self._cached is not None and self._cached[0] == self._named()
+        cached = self._cached
+        is_cached = cached is not None and cached[0] == self._named()
         return asks_colab(self._settings()) and (self.cell_id() is None or not is_cached)
 
     def _named(self) -> tuple[object, ...]:
@@ -107,7 +109,7 @@ class Connection:
             speed: How many times faster than RunAPI it is, more than 0.
 
         Raises:
-            InvalidRequestError: The speed is not more than 0.
+            InvalidRequestError: The speed is not a finite number of more than 0.
         """
         from runapi_magic.engine.backend import simulated_service
 

@@ -37,7 +37,8 @@ def resolve_access(settings: Settings, environ: Mapping[str, str] | None = None)
     that has the key, ``https://runapi.ai``.
 
     Raises:
-        ConfigurationError: The base URL is unusable, or there is no key because Colab refused it.
+        ConfigurationError: The base URL is unusable, the RunAPI CLI's file cannot be read, or there
+            is no key because Colab refused it.
     """
     environ = os.environ if environ is None else environ
     errors: list[ConfigurationError] = []
@@ -59,7 +60,8 @@ def named_access(
 ) -> tuple[Secret, str, Secret, str]:
     """Return the keys and base URLs of the settings and the environment: a quick lookup.
 
-    No file is read, and Colab is not asked. If the result is the same, so is ``resolve_access``.
+    No file is read, and Colab is not asked. If the result is the same as before, the result of
+    ``resolve_access`` is the same, unless a file or a secret of Colab was changed.
     """
     environ = os.environ if environ is None else environ
     return (
@@ -217,7 +219,8 @@ def save_key(key: str, environ: Mapping[str, str] | None = None) -> Path:
     The other values in the file are kept. The file is replaced atomically.
 
     Raises:
-        ConfigurationError: The key is empty or contains white space, or the file cannot be written.
+        ConfigurationError: The key is empty or contains characters other than printable ASCII
+            without spaces, or the file cannot be written.
     """
     key = key.strip()
     if not is_key(key):

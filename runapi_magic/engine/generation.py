@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runapi_magic.core.events import ThreadsafeEvent
-from runapi_magic.core.status import AWAITING_APPROVAL, Phase, Status
+from runapi_magic.core.status import AWAITING_APPROVAL, Phase, Stage, Status
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.errors import InvalidRequestError, RunAPIError
 
@@ -106,7 +106,7 @@ class GenerationTask:
             self.status = "completed"
             return
         self.status = "cancelled"
-        if not self.state.is_free:
+        if self.state.stage is not Stage.PLANNED:
             reason = "Stopped waiting. RunAPI cannot cancel a running task."
         self.error = self.state.explain(RunAPIError(reason))
 
@@ -170,7 +170,8 @@ class Generation:
         cell_location: The cell that made the request; None if no cell did.
         is_watched: Whether an error would be seen: there is a view, or code that waits.
         is_shown: Whether its images are displayed; the images of a batch are not.
-        reservation: The ID of the money that is reserved for it if there is a budget.
+        reservation: The ID of the reservation that pays for it if there is a budget: its own ID, or
+            that of its batch.
         concurrency: Limits the number of tasks at the service; None for no limit.
         image_dir: The absolute folder or URL for its images; empty for the setting's.
     """
@@ -197,6 +198,7 @@ class Generation:
         self.reservation: str = self.id
         self.concurrency: asyncio.Semaphore | None = None
         self.image_dir: str = ""
+        # Called before ``wait`` returns or raises the request's error.
         self.on_wait: Callable[[], None] | None = None
         self._work: asyncio.Task[None] | None = None
         self._cancelled = False
@@ -245,6 +247,8 @@ class Generation:
                 return slot.shown
         if self.errors:
             raise self.errors[0]
+        if not self.tasks:
+            raise InvalidRequestError("There is no image, because there was nothing to resume.")
         raise InvalidRequestError(
             f"There is no image yet ({self.status}).",
             charged="The request is still running.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runapi_magic.core.chain import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODEL
 from runapi_magic.core.text import shorten
-from runapi_magic.errors import InvalidRequestError
+from runapi_magic.errors import DownloadError, InvalidRequestError
 from runapi_magic.media.files import short_path
 from runapi_magic.media.object_store import download
 from runapi_magic.media.pixel_values import to_8_bit
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST_ALT = 300  # characters
+GENERATE_AGAIN = "To generate the image again, run the cell that image.cell() returns."
 
 
 class Handle(Protocol):
@@ -119,10 +120,11 @@ class GeneratedImage:
         height: Pixels of the original.
         task_id: RunAPI's ID of the task.
         digest: Hex SHA-256 of the original file.
-        url: RunAPI's temporary URL of the image; None if it is unknown or may have expired.
+        url: RunAPI's URL of the image, which expires; None for an image of an earlier kernel.
         origin: The service's base URL.
         cost: USD of this image; None if RunAPI did not report it.
-        seconds: The time from the request until the image was on disk.
+        seconds: Seconds from the request until the image was on disk or, for an image of an earlier
+            kernel, until RunAPI had finished it; None if they are not known.
         simulated: Whether the simulator generated it, at no cost.
         created: When it was generated, Unix time in seconds.
         reused: Whether it was loaded from disk instead of being generated again.
@@ -219,10 +221,11 @@ class GeneratedImage:
     def ensure_local(self) -> Path:
         """Return the path of the original; download it from the object store if necessary.
 
-        Blocking: do not call it on the event loop.
+        If the image is in no object store, the file may be missing. Blocking: do not call it on the
+        event loop.
 
         Raises:
-            DownloadError: It is not in the object store, or it cannot be read.
+            DownloadError: It cannot be read from the object store.
         """
         if self.stored and not self.is_on_disk:
             download(self.stored, self.path, self.digest)
@@ -236,7 +239,12 @@ class GeneratedImage:
         """
         from PIL import Image
 
-        with Image.open(self.ensure_local()) as image:
+        path = self.ensure_local()
+        if not self.is_on_disk:
+            raise DownloadError(
+                f"The image file {short_path(path)} is missing.", todo=GENERATE_AGAIN
+            )
+        with Image.open(path) as image:
             image.load()
             return image.copy()
 

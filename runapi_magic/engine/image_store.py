@@ -318,11 +318,12 @@ async def download_each(
     Args:
         client: Gets new URLs when the URLs have expired.
         task: The finished task.
-        paths: The paths that may have the task's status.
+        paths: The paths that may return the task's status.
         download_one: Downloads the image with this index.
 
     Raises:
         DownloadError: An image cannot be downloaded; the images before it are kept.
+        RunAPIError: The service does not return new URLs; the images before are kept.
     """
     for position in range(len(task.image_urls)):
         for tries in range(1, _MAX_TRIES + 1):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runapi_magic.engine.codegen import cell_text
+from runapi_magic.engine.image import GENERATE_AGAIN
 from runapi_magic.engine.lineage import build_tree
 from runapi_magic.engine.provenance import SOFTWARE, public_title, restore
 from runapi_magic.engine.sources import unreadable_file_error
@@ -194,7 +195,7 @@ class Library:
         if not image.is_on_disk:
             raise InvalidRequestError(
                 f"The image file {short_path(original)} is missing.",
-                todo="To generate the image again, run the cell that image.cell() returns.",
+                todo=GENERATE_AGAIN,
             )
         # A hidden file gets its name only when it is complete. The last step fails if another
         # file with this name exists by then, so nothing is overwritten.

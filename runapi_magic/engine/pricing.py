@@ -79,8 +79,8 @@ class Pricing:
             service: The service that answers.
             since: Reuse only images that were requested after this Unix time in seconds; None
                 reuses nothing.
-            fetching: Whether to download images that are only in an object store. The request
-                itself does the same, so this cost is reliable.
+            fetching: Whether to download images that are only in an object store, as the request
+                itself does. If not, they count as cached without a check.
         """
         merged = _merge(requests)
         to_pay = []

@@ -152,7 +152,8 @@ class Session:
             loop: The loop that runs it, by default the running one; may be another thread's.
             new: Generate new images even if the same request was made before.
             since: Reuse only images that were requested after this Unix time in seconds.
-            reservation: The ID of the money that is already reserved for it.
+            reservation: The ID of the reservation that pays for it already; by default it gets its
+                own if there is a budget.
             concurrency: Limits the number of tasks of a batch that are at the service.
             gate: Awaited before anything is planned; an error that it raises ends the request.
             service: The service to use; by default the current one.
@@ -162,7 +163,8 @@ class Session:
         Raises:
             InvalidRequestError: The request is invalid; nothing was sent.
             MissingKeyError: There is no key.
-            ConfigurationError: The base URL is unusable.
+            ConfigurationError: The key or the base URL is unusable, or the folder for images cannot
+                be found.
         """
         warnings = validate(request)
         service = service or self.simulator

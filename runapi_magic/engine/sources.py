@@ -59,7 +59,7 @@ def find_source(text: str, namespace: Mapping[str, Any]) -> Source:
 
 
 def image_variables(namespace: Mapping[str, Any]) -> list[str]:
-    """Return the names of a user's variables that contain images, the newest last."""
+    """Return the names of a user's variables that contain images, as they were first assigned."""
     return [
         name
         for name, value in namespace.items()

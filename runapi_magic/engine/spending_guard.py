@@ -56,7 +56,7 @@ def gate_for(
     Raises:
         InvalidRequestError: ``max_cost`` is not a number.
         MissingKeyError: There is no key; the cell shows no question.
-        ConfigurationError: The base URL is unusable.
+        ConfigurationError: The key or the base URL is unusable.
     """
     if max_cost is not None:
         max_cost = _usd(max_cost)
@@ -151,7 +151,8 @@ def _usd(amount: Any) -> float:
 def _needs_no_quote(session: Session, requests: Sequence[ImageRequest]) -> bool:
     """Whether the requests need no confirmation and should not wait for a quote.
 
-    This is so for a single image whose price the catalogue knows.
+    This is so for a single image if the catalogue knows its price, and the price is not above the
+    limit for confirmations.
     """
     if sum(request.count for request in requests) > 1:
         return False

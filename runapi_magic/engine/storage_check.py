@@ -30,8 +30,9 @@ _CHOOSE = "or choose another folder: %config RunAPIMagics.image_dir = '...'"
 class StorageCheck:
     """Checks the locations for images, and caches the results.
 
-    A folder is checked at most once a second. An object store is checked once in five minutes; if
-    the check fails, the error counts for the same cell or batch only.
+    A folder is checked at most once a second, an object store at most once in five minutes. If a
+    check fails, the same request or batch gets the same error again without a check; others check
+    again.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class StorageCheck:
 
         Args:
             location: Where images will be saved.
-            run: The ID of the cell execution or batch.
+            run: The ID of the request, or of the run of its batch.
 
         Raises:
             ConfigurationError: Images cannot be saved there.

@@ -12,7 +12,7 @@ from runapi_magic.core.polling import expect
 from runapi_magic.core.request import ImageRequest, Source
 from runapi_magic.core.task_state import TaskState
 from runapi_magic.engine.generation import Generation, GenerationTask
-from runapi_magic.errors import InvalidRequestError, RunAPIError, TaskFailedError
+from runapi_magic.errors import NOT_SENT, InvalidRequestError, RunAPIError, TaskFailedError
 
 REQUEST = ImageRequest("a fox", "gpt-image-2")
 
@@ -87,6 +87,27 @@ def test_no_image_yet():
     assert "no image yet (processing)" in caught.value.what
     assert "The request is still running." in str(caught.value)
     assert "Await the Generation" in caught.value.todo
+
+
+def test_nothing_to_resume():
+    """A request without tasks does not say that it is still running."""
+    with pytest.raises(InvalidRequestError) as caught:
+        _ = _generation().image
+    assert "nothing to resume" in caught.value.what
+    assert caught.value.charged == NOT_SENT
+
+
+@pytest.mark.parametrize("stage", ["planned", "known", "failed"])
+def test_the_reason_of_a_stopped_task(stage):
+    """A stopped task says that nothing was sent only if that is true."""
+    task = _task("processing")
+    if stage != "planned":
+        task.state.know("tsk_1")
+    if stage == "failed":
+        task.state.fail()
+    task.stop()
+    assert task.status == "cancelled"
+    assert ("before anything was sent" in task.error.what) == (stage == "planned")
 
 
 def test_no_image_at_all():

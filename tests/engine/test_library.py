@@ -21,7 +21,7 @@ from runapi_magic.engine.image import GeneratedImage
 from runapi_magic.engine.resume import resume_tasks
 from runapi_magic.engine.session import Session
 from runapi_magic.engine.settings import Settings
-from runapi_magic.errors import InvalidRequestError
+from runapi_magic.errors import DownloadError, InvalidRequestError
 from runapi_magic.journal.task_log import Journal
 from runapi_magic.media.metadata import embed, extract
 from runapi_magic.media.metadata_note import Note
@@ -209,6 +209,15 @@ def test_opened_by_the_journal(line, opened):
         assert image.path == path
         assert image.is_on_disk
         assert [one.path for one in image.parent.line] == [one.path for one in line[:3]]
+
+
+@pytest.mark.parametrize("read", ["pil", "numpy"])
+def test_the_pixels_of_a_missing_file(line, read):
+    """If the file is missing, its pixels are a DownloadError, which says how to get it again."""
+    line[3].path.unlink()
+    with pytest.raises(DownloadError, match="is missing") as caught:
+        getattr(line[3], read)()
+    assert "image.cell()" in caught.value.todo
 
 
 @pytest.mark.parametrize("number", range(4))

@@ -142,8 +142,8 @@ def test_the_first_function_is_light(home):
         "core.polling", "core.request", "core.status", "core.task_state", "core.validation",
         "display", "display.environment", "engine", "engine.connection", "engine.credentials",
         "engine.generation", "engine.request_builder", "engine.services", "engine.session",
-        "engine.settings", "engine.spending_guard", "errors", "models", "notebook",
-        "notebook.api", "notebook.display_hooks",
+        "engine.settings", "engine.spending_guard", "errors", "media", "media.limits", "models",
+        "notebook", "notebook.api", "notebook.display_hooks",
     }  # fmt: skip
     beyond = _run(_NEW.format(first="import IPython", then=then), home)
     assert {name.split(".")[0] for name in beyond} - sys.stdlib_module_names == {"runapi_magic"}

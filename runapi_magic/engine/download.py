@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from runapi_magic.core.task import Task
     from runapi_magic.http.client import Client
+    from runapi_magic.media.limits import Limits
     from runapi_magic.media.metadata_note import Note
-    from runapi_magic.media.preview import Limits
 
 
 @dataclass(frozen=True, slots=True)

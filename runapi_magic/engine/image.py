@@ -10,9 +10,10 @@ from runapi_magic.core.chain import BACKGROUND_MODEL, REFINE_MODEL, UPSCALE_MODE
 from runapi_magic.core.text import shorten
 from runapi_magic.errors import DownloadError, InvalidRequestError
 from runapi_magic.media.files import short_path
+from runapi_magic.media.limits import DEFAULT_LIMITS
 from runapi_magic.media.object_store import download
 from runapi_magic.media.pixel_values import to_8_bit
-from runapi_magic.media.preview import DEFAULT_LIMITS, has_alpha, make_preview
+from runapi_magic.media.preview import has_alpha, make_preview
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from runapi_magic.core.status import Status
     from runapi_magic.engine.lineage import Tree
     from runapi_magic.errors import RunAPIError
-    from runapi_magic.media.preview import Limits, Preview
+    from runapi_magic.media.limits import Limits
+    from runapi_magic.media.preview import Preview
 
 
 _LONGEST_ALT = 300  # characters

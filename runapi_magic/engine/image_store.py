@@ -20,9 +20,10 @@ from runapi_magic.engine.provenance import SOFTWARE, public_title, record_of
 from runapi_magic.errors import DownloadError, RunAPIError
 from runapi_magic.journal.database import JournalError
 from runapi_magic.media.files import is_intact
+from runapi_magic.media.limits import Limits
 from runapi_magic.media.metadata_note import Note
 from runapi_magic.media.object_store import download, save_location
-from runapi_magic.media.preview import Limits, make_preview
+from runapi_magic.media.preview import make_preview
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -11,6 +11,7 @@ from traitlets.config import Configurable
 
 from runapi_magic.core.access import Secret
 from runapi_magic.core.catalog import DEFAULT_MODEL, RATIOS, RESOLUTIONS
+from runapi_magic.media.limits import DEFAULT_LIMITS
 
 
 class SecretTrait(TraitType[Secret, "Secret | str"]):
@@ -70,10 +71,12 @@ class Settings(Configurable):
         help="Folder for images, relative to the working directory, or the fsspec URL of an object"
         " store such as s3://bucket/pictures (needs the extra stores).",
     ).tag(config=True)
-    preview_size = Int(768, min=64, max=4096, help="Longest side of a preview in pixels.").tag(
-        config=True
-    )
-    preview_quality = CInt(85, min=30, max=95, help="JPEG quality of a preview.").tag(config=True)
+    preview_size = Int(
+        DEFAULT_LIMITS.preview_size, min=64, max=4096, help="Longest side of a preview in pixels."
+    ).tag(config=True)
+    preview_quality = CInt(
+        DEFAULT_LIMITS.preview_quality, min=30, max=95, help="JPEG quality of a preview."
+    ).tag(config=True)
     timeout = Float(
         900.0, min=1.0, help="Seconds to wait for one task; time in which a long cell blocks the"
         " kernel does not count.",
@@ -82,7 +85,9 @@ class Settings(Configurable):
         config=True
     )
     max_megapixels = Int(
-        89, min=1, help="Largest image to decode, in millions of pixels; Pillow's own limit."
+        DEFAULT_LIMITS.megapixels,
+        min=1,
+        help="Largest image to decode, in millions of pixels; Pillow's own limit.",
     ).tag(config=True)
     concurrency = Int(
         8, min=1, max=256, help="Number of tasks of a sweep or batch that run at the same time."

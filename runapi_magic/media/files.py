@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from runapi_magic.errors import DownloadError
 
 if TYPE_CHECKING:
+    from runapi_magic.media.limits import Limits
     from runapi_magic.media.metadata_note import Note
-    from runapi_magic.media.preview import Limits, Preview
+    from runapi_magic.media.preview import Preview
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runapi_magic.media.preview import DEFAULT_LIMITS
+from runapi_magic.media.limits import DEFAULT_LIMITS
 from runapi_magic.media.thumbnails import flatten, read_small
 
 if TYPE_CHECKING:

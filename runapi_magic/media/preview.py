@@ -18,27 +18,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
+    from runapi_magic.media.limits import Limits
+
 LARGEST_PREVIEW = 110_000  # bytes; in the notebook, as base64, it is about 150 kB
 _REDUCING_GAP = 2.0  # the first, coarse reduction leaves at least this many times the size
 _SMALLEST_SIDE, _LOWEST_QUALITY = 8, 60  # pixels, and JPEG quality
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limit for decoding an image, and the size of its preview.
-
-    Attributes:
-        megapixels: The largest image to decode, in millions of pixels.
-        preview_size: The longest side of the preview in pixels; 0 for no preview.
-        preview_quality: The JPEG quality of the preview.
-    """
-
-    megapixels: float
-    preview_size: int
-    preview_quality: int
-
-
-DEFAULT_LIMITS = Limits(megapixels=89, preview_size=768, preview_quality=85)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from runapi_magic.errors import InvalidRequestError
 from runapi_magic.media.files import is_intact
 from runapi_magic.media.from_python import as_shown
+from runapi_magic.media.limits import DEFAULT_LIMITS
 from runapi_magic.media.pixel_values import smooth_mode, to_8_bit
-from runapi_magic.media.preview import DEFAULT_LIMITS, encode_jpeg, has_alpha, open_image_file
+from runapi_magic.media.preview import encode_jpeg, has_alpha, open_image_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image

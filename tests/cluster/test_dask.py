@@ -22,9 +22,9 @@ from runapi_magic.errors import DownloadError, InvalidRequestError, TaskFailedEr
 from runapi_magic.http.responses import error_from_response
 from runapi_magic.journal.tables import select_tasks
 from runapi_magic.media.files import SavedFile
+from runapi_magic.media.limits import DEFAULT_LIMITS
 from runapi_magic.media.metadata import extract
 from runapi_magic.media.object_store import SaveLocation
-from runapi_magic.media.preview import DEFAULT_LIMITS
 from tests.cluster.conftest import until
 from tests.conftest import KEY, ROOT, serve_simulator
 

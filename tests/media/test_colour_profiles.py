@@ -9,7 +9,8 @@ from PIL import Image, ImageCms
 
 from runapi_magic.media.colour_profiles import to_srgb
 from runapi_magic.media.from_python import encode_value
-from runapi_magic.media.preview import DEFAULT_LIMITS, decode_image
+from runapi_magic.media.limits import DEFAULT_LIMITS
+from runapi_magic.media.preview import decode_image
 from runapi_magic.media.thumbnails import read_small
 from tests.media import profiles
 

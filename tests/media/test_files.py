@@ -23,7 +23,7 @@ from PIL import Image
 from runapi_magic.errors import DownloadError
 from runapi_magic.media import files
 from runapi_magic.media.files import create_part, file_stem, finish_part
-from runapi_magic.media.preview import Limits
+from runapi_magic.media.limits import Limits
 from tests.properties import PROPERTY
 
 LIMITS = Limits(178, 768, 85)

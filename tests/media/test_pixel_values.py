@@ -10,7 +10,8 @@ from PIL import Image
 
 from runapi_magic.errors import NOT_SENT, InvalidRequestError
 from runapi_magic.media.from_python import as_shown, encode_value
-from runapi_magic.media.preview import DEFAULT_LIMITS, decode_image
+from runapi_magic.media.limits import DEFAULT_LIMITS
+from runapi_magic.media.preview import decode_image
 from runapi_magic.media.thumbnails import flatten, read_small
 
 SIZE = (16, 12)

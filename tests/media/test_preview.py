@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, JpegImagePlugin
 
-from runapi_magic.media.preview import DEFAULT_LIMITS, Limits, has_alpha, make_preview
+from runapi_magic.media.limits import DEFAULT_LIMITS, Limits
+from runapi_magic.media.preview import has_alpha, make_preview
 
 LARGEST = 110_000
 

@@ -19,7 +19,7 @@ from runapi_magic.errors import ConfigurationError, DownloadError
 from runapi_magic.http.client import new_idempotency_key
 from runapi_magic.journal.task_log import Journal
 from runapi_magic.media.files import create_part, file_stem, finish_part
-from runapi_magic.media.preview import DEFAULT_LIMITS
+from runapi_magic.media.limits import DEFAULT_LIMITS
 from tests.conftest import KEY
 from tests.faults.fake_service import FakeService, json_response
 

@@ -14,7 +14,8 @@ from runapi_magic.engine.sources import as_source
 from runapi_magic.errors import DownloadError
 from runapi_magic.http.client import Client
 from runapi_magic.media.files import create_part, finish_part
-from runapi_magic.media.preview import Limits, make_preview
+from runapi_magic.media.limits import Limits
+from runapi_magic.media.preview import make_preview
 
 URL = "https://files.example/a.png"
 LIMITS = Limits(megapixels=1, preview_size=64, preview_quality=85)

@@ -324,7 +324,7 @@ async def download_each(
 
     Raises:
         DownloadError: An image cannot be downloaded; the images before it are kept.
-        RunAPIError: The service does not return new URLs; the images before are kept.
+        RunAPIError: The service does not return new URLs; the images before it are kept.
     """
     for position in range(len(task.image_urls)):
         for tries in range(1, _MAX_TRIES + 1):
@@ -336,9 +336,10 @@ async def download_each(
                     raise
                 await asyncio.sleep(min(error.retry_after or _FIRST_PAUSE * tries, _LONGEST_PAUSE))
                 if error.expired:  # the URL, not the image
-                    task = (await client.get(task.id, paths)).task
-                    if position >= len(task.image_urls):
-                        raise
+                    renewed = (await client.get(task.id, paths)).task
+                    if len(renewed.image_urls) != len(task.image_urls):
+                        raise  # it is not certain which URL belongs to which image
+                    task = renewed
 
 
 def _note(task: GenerationTask, service: Service) -> Note:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from runapi_magic.core.access import Access, Secret
+from runapi_magic.core.status import TaskStatus
+from runapi_magic.core.task import Task
+from runapi_magic.engine.image_store import download_each
 from runapi_magic.errors import (
     DownloadError,
     UnsafeURLError,
 )
+from runapi_magic.http.results import PolledTask
 from runapi_magic.http.transport import Transport
 from tests.engine.answers import SDK, SOON, done
 
@@ -181,3 +186,21 @@ def test_one_of_two_images(scripted, use, png):
     assert [type(error) for error in generation.errors] == [DownloadError]
     assert generation.cost == 0.07
     assert generation.image.cost == 0.035
+
+
+def test_new_urls_for_fewer_images():
+    """If the service lists fewer images than before, the error is that of the expired URL."""
+
+    class Client:
+        async def get(self, _task_id, paths):
+            return PolledTask(replace(task, image_urls=("b",)), paths[0], None)
+
+    async def download_one(current, position):
+        asked.append(current.image_urls[position])
+        if asked == ["a1"]:
+            raise DownloadError("The URL has expired.", expired=True)
+
+    task, asked = Task("tsk_1", TaskStatus.COMPLETED, image_urls=("a1", "a2")), []
+    with pytest.raises(DownloadError, match="has expired"):
+        asyncio.run(download_each(Client(), task, ("/tsk_1",), download_one))
+    assert asked == ["a1"]

@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from runapi_magic.core.text import shorten
 from runapi_magic.errors import InvalidRequestError
 
 REFINE_MODEL = "flux-kontext-pro"
 UPSCALE_MODEL = "topaz-upscale-image"
 BACKGROUND_MODEL = "recraft-remove-background"
+_SHOWN = 40  # characters of a factor, in a message
 
 _STEP = re.compile(
     r"upscale(?:\s+(?P<factor>\S+))?|(?P<background>remove[ -]background)"
@@ -55,7 +57,10 @@ def parse_step(text: str) -> StepRequest:
     if match["edit"]:
         return StepRequest(match["edit"].strip())
     given = match["factor"] or "2"
-    factor = given.lower().removesuffix("x")
-    if not factor.isdecimal():
-        raise InvalidRequestError(f'"{given}" is not an upscale factor.', todo="Use 2 or 4.")
-    return StepRequest("", {"model": UPSCALE_MODEL, "upscale_factor": int(factor)})
+    try:
+        factor = int(given.lower().removesuffix("x"))
+    except ValueError:  # no number, or one of thousands of digits
+        raise InvalidRequestError(
+            f'"{shorten(given, _SHOWN)}" is not an upscale factor.', todo="Use 2 or 4."
+        ) from None
+    return StepRequest("", {"model": UPSCALE_MODEL, "upscale_factor": factor})

@@ -32,7 +32,8 @@ def test_steps(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  ", "upscale much", "refine", "Refine :", "edit", "Edit : "]
+    "text",
+    ["", "  ", "upscale much", "upscale " + "9" * 5000, "refine", "Refine :", "edit", "Edit : "],
 )
 def test_invalid_steps(text):
     """An empty step, an invalid factor and a missing instruction are refused before sending."""

@@ -136,7 +136,7 @@ def test_a_store_that_cannot_be_written(keep, tmp_path):
         ("s3://me:secret@bucket/x", "a password or a query"),
         ("https://store/x?sig=secret", "a password or a query"),
         ("s3://me:secret@[bucket/x", "not a valid URL"),
-        ("s3://me:secret@buc\N{ACCOUNT OF}ket/x", "not a valid URL"),
+        ("s3://me:secret@bucket\N{ACCOUNT OF}/x", "not a valid URL"),
     ],
 )
 def test_invalid_image_dir(url, words):

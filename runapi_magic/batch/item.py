@@ -55,7 +55,7 @@ def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
     among the images of the generation.
     """
     kept = {image.id for item in items for image in item.images}
-    slots = iter([slot for slot in generation.slots if _first_of(slot) not in kept])
+    slots = iter([slot for slot in generation.slots if _image_id(slot) not in kept])
     for item in items:
         if item.is_done:
             continue
@@ -64,8 +64,7 @@ def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
         for slot in mine:
             task = slot.task
             image = slot.versions[0] if slot.versions else None
-            # An image that was paid earlier, and is downloaded in this try, counts once.
-            image_id = image.id if image is not None else f"{task.id}-{slot.position}"
+            image_id = _image_id(slot)
             if image is not None:
                 item.images.append(image)
             if image is not None and image.reused and image_id not in item.paid:
@@ -84,5 +83,6 @@ def share(generation: Generation, items: list[Item]) -> Iterator[Item]:
         yield item
 
 
-def _first_of(slot: Slot) -> str | None:
-    return slot.versions[0].id if slot.versions else None
+def _image_id(slot: Slot) -> str:
+    """Return the ID of a slot's image, also of one that is paid for and not downloaded."""
+    return slot.versions[0].id if slot.versions else f"{slot.task.id}-{slot.position}"

@@ -163,6 +163,27 @@ def test_one_task_for_two_items(run, service):
     assert batch.items[0].cost == pytest.approx(batch.items[1].cost)
 
 
+def test_one_task_for_two_items_of_which_one_is_missing(run, service):
+    """If one task made one of two identical images, each is paid once, also after a retry."""
+
+    async def body(_session):
+        service.fault("download=404,skip=1")
+        fields = {"model": "gpt-4o-image", "aspect_ratio": "1:1"}
+        batch = generate_many(["a fox"] * 2, progress=False, **fields)
+        await batch.ended()
+        first = [item.status for item in batch.items]
+        service.clear_faults()
+        service.fault("download=404")
+        await batch.retry_failed().ended()
+        return first, batch
+
+    first, batch = run(service, body)
+    assert first == [item.status for item in batch.items] == ["completed", "failed"]
+    assert [task["body"]["output_count"] for task in service.tasks] == [2]
+    assert [item.cost for item in batch.items] == [pytest.approx(service.charged / 2)] * 2
+    assert batch.cost == pytest.approx(service.charged)
+
+
 def test_cancelled_twice(run, service):
     """After two cancels, no task that RunAPI has is called "not charged"."""
     service.fault("status=stuck")
